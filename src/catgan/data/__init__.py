@@ -1,0 +1,1 @@
+"""Photos in, dataset out: decoding, preparing, and the format on disk."""

@@ -1,0 +1,1 @@
+"""Features -> statistics -> scalar: what a generator is worth, with its fingerprint."""

@@ -1,0 +1,1 @@
+"""The light runtime, without torch: seeds, latents, sheets of images."""

@@ -1,0 +1,1 @@
+"""One training run, readable top to bottom in `loop.py`, and what it needs."""
