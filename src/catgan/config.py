@@ -1,0 +1,299 @@
+"""What a training run is: frozen dataclasses, the one place where defaults live.
+
+A recipe is a TOML file in `recipes/` over these classes; `load_recipe` reads it, `override` applies
+`section.key=value`, `to_toml` writes the complete configuration that stands in every run. An
+unknown key, a wrong type or an impossible value is a `CatganError` that suggests what was meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from catgan.errors import CatganError
+
+RESOLUTIONS = (32, 64, 128, 256)
+
+# What `catgan train --resume` may change: how long and how often, never what is being trained.
+RESUMABLE_SECTIONS = ("output",)
+RESUMABLE_KEYS = ("training.images",)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the generator and the discriminator."""
+
+    family: Literal["dcgan", "lsgan"] = "lsgan"
+    resolution: int = 64  # side of the square images in pixels
+    latent_size: int = 100  # length of the noise vector z
+    channels: int = 128  # of the finest feature maps; doubles with every halving of the side ...
+    maximum_channels: int = 1024  # ... up to this many
+    dropout: float = 0.0  # after each discriminator stage (dcgan only)
+
+    def __post_init__(self) -> None:
+        if self.resolution not in RESOLUTIONS:
+            nearest = min(RESOLUTIONS, key=lambda r: abs(math.log(r / max(self.resolution, 1))))
+            raise CatganError(
+                f"network.resolution = {self.resolution} is impossible: it must be one of "
+                f"{', '.join(map(str, RESOLUTIONS))}; try {nearest}"
+            )
+        _check("network.latent_size", self.latent_size, 1, 4096)
+        _check("network.channels", self.channels, 1, 4096)
+        _check("network.maximum_channels", self.maximum_channels, self.channels, 8192)
+        _check("network.dropout", self.dropout, 0.0, 0.9)
+        if self.family == "lsgan" and self.dropout:
+            raise CatganError(
+                "network.dropout has no effect on the lsgan family, which has no dropout: "
+                "set it to 0 or use network.family=dcgan"
+            )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Objective of each player, on the discriminator's raw output (see training/losses.py)."""
+
+    discriminator: Literal["bce", "mse", "hinge"] = "mse"
+    generator: Literal["bce", "mse", "hinge"] = "bce"
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is done, alike, to the real and the generated images before the discriminator."""
+
+    flip: bool = True  # mirror half of the images (doubles a small dataset; cats are symmetric)
+    crop: float = 0.0  # random crop: largest shift as a fraction of the side, edges reflected
+    colour_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
+    sharpness: float = 0.0  # probability of blurring or sharpening an image
+    diffaugment_colour: bool = False  # DiffAugment: brightness, saturation, contrast
+    diffaugment_translation: bool = False  # DiffAugment: shift by up to 1/8 of the side
+    diffaugment_cutout: bool = False  # DiffAugment: a grey square of half the side
+
+    def __post_init__(self) -> None:
+        _check("augment.crop", self.crop, 0.0, 0.5)
+        _check("augment.colour_jitter", self.colour_jitter, 0.0, 1.0)
+        _check("augment.sharpness", self.sharpness, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam (Kingma and Ba, 2015), one for each player."""
+
+    generator_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        _check("optimizer.generator_learning_rate", self.generator_learning_rate, 0.0, 1.0)
+        _check("optimizer.discriminator_learning_rate", self.discriminator_learning_rate, 0.0, 1.0)
+        _check("optimizer.beta1", self.beta1, 0.0, 0.9999)
+        _check("optimizer.beta2", self.beta2, 0.0, 0.999999)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, in what portions, from which seed. Every duration is in images seen."""
+
+    images: int = 400_000  # real images shown in the whole run
+    batch_size: int = 64
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    ema_half_life: int = 5_000  # images after which a weight counts half in the average
+    ema_ramp: float = 0.05  # early on the half-life is at most this fraction of the images seen
+
+    def __post_init__(self) -> None:
+        _check("training.images", self.images, 1, 10**12)
+        _check("training.batch_size", self.batch_size, 2, 65_536)
+        _check("training.seed", self.seed, 0, 2**63 - 1)
+        _check("training.ema_half_life", self.ema_half_life, 1, 10**12)
+        _check("training.ema_ramp", self.ema_ramp, 1e-6, 1e6)
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """What a run writes, and how often, in images seen (rounded up to whole batches)."""
+
+    log_images: int = 1_024  # between two rows of log.jsonl
+    sheet_images: int = 8_192  # between two sample sheets
+    checkpoint_images: int = 16_384  # between two checkpoints
+    checkpoints_kept: int = 2  # newest ones; the best is kept besides
+    sheet_seeds: int = 64  # cats on a sheet, always of the seeds 0, 1, 2, ...
+
+    def __post_init__(self) -> None:
+        _check("output.log_images", self.log_images, 1, 10**12)
+        _check("output.sheet_images", self.sheet_images, 1, 10**12)
+        _check("output.checkpoint_images", self.checkpoint_images, 1, 10**12)
+        _check("output.checkpoints_kept", self.checkpoints_kept, 1, 10_000)
+        _check("output.sheet_seeds", self.sheet_seeds, 1, 400)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete training run, but for the data and the machine."""
+
+    recipe: str = "lsgan-64"  # the name of the recipe this began as
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+
+# -- recipes ------------------------------------------------------------------------------------
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package, sorted."""
+    directory = resources.files("catgan") / "recipes"
+    return sorted(Path(f.name).stem for f in directory.iterdir() if f.name.endswith(".toml"))
+
+
+def recipe_text(name: str) -> str:
+    """The TOML text of a recipe; `CatganError` for a name that the package does not have."""
+    if name not in recipe_names():
+        raise CatganError(f"no recipe {name!r}{_suggestion(name, recipe_names())}")
+    return (resources.files("catgan") / "recipes" / f"{name}.toml").read_text("utf-8")
+
+
+def load_recipe(name: str) -> Config:
+    """The configuration of a recipe by its name."""
+    return from_toml(recipe_text(name), where=f"recipe {name}")
+
+
+# -- TOML in and out ----------------------------------------------------------------------------
+
+
+def from_toml(text: str, where: str) -> Config:
+    """Read a configuration; `where` names the text in errors."""
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise CatganError(f"{where} is not valid TOML: {_one_line(error)}") from None
+    return _from_table(Config, table, prefix="", where=where)
+
+
+def to_toml(config: Config) -> str:
+    """Every setting of `config` as TOML, in the order of the classes above."""
+    import tomli_w
+
+    return tomli_w.dumps(dataclasses.asdict(config))
+
+
+def override(config: Config, assignments: list[str]) -> Config:
+    """`config` with `section.key=value` assignments applied, in order.
+
+    Values are written as in TOML (`2e-4`, `true`, `"mse"`); a bare word is taken as a string.
+    """
+    table = dataclasses.asdict(config)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name, text = name.strip(), text.strip()
+        if not equals or not text:
+            raise CatganError(
+                f"--set {assignment!r} is not of the form section.key=value: "
+                "try, for instance, --set training.batch_size=32"
+            )
+        section, _, key = name.rpartition(".")
+        target = table.get(section) if section else table
+        if not isinstance(target, dict) or key not in target or isinstance(target[key], dict):
+            raise CatganError(f"--set {assignment!r}: no setting {name!r}{_suggest_setting(name)}")
+        target[key] = _parse_value(text)
+    return _from_table(Config, table, prefix="", where="--set")
+
+
+def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, by their dotted names, as (old, new)."""
+    before, after = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+def check_resumable(old: Config, new: Config) -> None:
+    """Raise `CatganError` when `new` changes what a resumed run must keep."""
+    for name, (was, now) in changed_settings(old, new).items():
+        if name not in RESUMABLE_KEYS and name.split(".")[0] not in RESUMABLE_SECTIONS:
+            raise CatganError(
+                f"a resumed run must keep {name} = {was!r} (asked for {now!r}): start a new run "
+                f"for that; a resumed one may change {', '.join(RESUMABLE_KEYS)} and output.*"
+            )
+
+
+# -- helpers ------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def _from_table(cls: type[T], table: Mapping[str, Any], prefix: str, where: str) -> T:
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = prefix + key
+        if key not in hints:
+            raise CatganError(f"{where}: no setting {name!r}{_suggest_setting(name)}")
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise CatganError(f"{where}: [{name}] must be a table of settings, got {value!r}")
+            values[key] = _from_table(hints[key], value, prefix=f"{name}.", where=where)
+        else:
+            values[key] = _coerce(name, value, hints[key], where)
+    return cls(**values)
+
+
+def _coerce(name: str, value: Any, hint: Any, where: str) -> Any:
+    if typing.get_origin(hint) is Literal:
+        choices = [str(choice) for choice in typing.get_args(hint)]
+        if value in choices:
+            return value
+        raise CatganError(f"{where}: {name} = {value!r}{_suggestion(str(value), choices)}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
+        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise CatganError(f"{where}: {name} must be {expected[hint]}, got {value!r}")
+    return value
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise CatganError(f"{name} = {value} is out of range: choose from {low} to {high}")
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text  # a bare word: `--set loss.generator=mse`
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _suggest_setting(name: str) -> str:
+    names = list(_flatten(dataclasses.asdict(Config())))
+    by_key = [full for full in names if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    return _suggestion(name, by_key or names, list_all=False)
+
+
+def _suggestion(given: str, choices: list[str], *, list_all: bool = True) -> str:
+    close = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return hint + (f" (choose from {', '.join(choices)})" if list_all or not close else "")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,170 @@
+"""Photos to dataset: decode, crop, resize in parallel, write in order, report every file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catgan.data.dataset import DatasetWriter, check_resolution, is_dataset
+from catgan.data.images import ImageRejected, centre_square, decode, quiet_pillow, resize
+from catgan.data.sources import SourceFile, label, open_source
+from catgan.errors import CatganError
+
+# Change it whenever the same source would give other pixels; cached datasets are keyed by it.
+PREPARATION_VERSION = 1
+
+OnProgress = Callable[[int, int, int, int], None]
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What became of every file of the source.
+
+    `refused` holds (name, reason), `duplicates` (name, name of the copy that was kept), both in
+    the order of the source; `kept` = `train` + `holdout` counts images.
+    """
+
+    path: Path
+    kept: int
+    train: int
+    holdout: int
+    refused: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    image: np.ndarray
+    sha256: str
+    crop: tuple[int, int, int, int]
+
+
+def prepare(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    size: int,
+    *,
+    holdout_fraction: float = 0.1,
+    workers: int | None = None,
+    name: str | None = None,
+    licence: str = "unknown",
+    credit: str = "unknown",
+    on_progress: OnProgress | None = None,
+) -> PrepareReport:
+    """Make a dataset of size x size images from a folder, a zip or an image.
+
+    Each photo is decoded, cut to its largest centred square and reduced; none is enlarged. The
+    result depends on the source's content alone, not on `workers` (threads; by default one for
+    each processor). `on_progress(done, total, kept, refused)` is called in this thread after each
+    file. `name` is the source's own name unless given.
+
+    Raises `CatganError` when the source or the destination cannot be used, when `size` is not
+    32, 64, 128 or 256, and when no image is left; then nothing is left at the destination.
+    """
+    started = time.perf_counter()
+    check_resolution(size)
+    if workers is not None and workers < 1:
+        raise CatganError(f"{workers} workers cannot work: give 1 or more.")
+    if is_dataset(source):
+        raise CatganError(f"{source} is already a dataset: use it as it is, or give the photos.")
+    refused: list[tuple[str, str]] = []
+    duplicates: list[tuple[str, str]] = []
+    kept_names: dict[str, str] = {}  # sha256 of the source bytes -> name
+    writer = DatasetWriter(
+        destination,
+        size,
+        name=label(Path(source).resolve().stem if name is None else name),
+        licence=licence,
+        credit=credit,
+        holdout_fraction=holdout_fraction,
+    )
+    with open_source(source) as files, writer:
+        results = _in_order(files, size, workers or _processors())
+        for done, (file, result) in enumerate(results, start=1):
+            if isinstance(result, ImageRejected):
+                refused.append((file.name, result.reason))
+                writer.refuse(file.name, result.reason)
+            elif result.sha256 in kept_names:
+                duplicates.append((file.name, kept_names[result.sha256]))
+                writer.duplicate(file.name, kept_names[result.sha256])
+            else:
+                kept_names[result.sha256] = file.name
+                writer.append(
+                    result.image, source=file.name, sha256=result.sha256, crop=result.crop
+                )
+            if on_progress is not None:
+                on_progress(done, len(files), len(kept_names), len(refused))
+        if not kept_names:
+            raise CatganError(_nothing_left(label(str(source)), size, refused))
+    return PrepareReport(
+        path=Path(destination),
+        kept=len(kept_names),
+        train=writer.splits.count("train"),
+        holdout=writer.splits.count("holdout"),
+        refused=tuple(refused),
+        duplicates=tuple(duplicates),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _prepare_one(file: SourceFile, size: int) -> _Prepared | ImageRejected:
+    try:
+        data = file.read()
+        photo = decode(data)
+        height, width = photo.shape[:2]
+        if min(height, width) < size:
+            raise ImageRejected(f"too small: {width} x {height}, less than {size} x {size}")
+        square, crop = centre_square(photo)
+        return _Prepared(resize(square, size), hashlib.sha256(data).hexdigest(), crop)
+    except ImageRejected as verdict:
+        # Its traceback would keep the decoded photo alive for as long as the verdict is.
+        return verdict.with_traceback(None)
+
+
+def _in_order(
+    files: list[SourceFile], size: int, workers: int
+) -> Iterator[tuple[SourceFile, _Prepared | ImageRejected]]:
+    """Results in the order of the files, with a bounded number of them waiting.
+
+    Threads suffice: Pillow releases the interpreter's lock while it decodes and resamples. Each
+    holds at most one photo; what waits here is already small.
+    """
+    waiting: deque[tuple[SourceFile, Future[_Prepared | ImageRejected]]] = deque()
+    with quiet_pillow(), ThreadPoolExecutor(workers, thread_name_prefix="catgan-decode") as pool:
+        try:
+            for file in files:
+                waiting.append((file, pool.submit(_prepare_one, file, size)))
+                if len(waiting) >= 8 * workers:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _nothing_left(source: str, size: int, refused: list[tuple[str, str]]) -> str:
+    if not refused:
+        return f"{source} holds no files: give a folder or a zip with photos."
+    kinds = Counter(reason.split(":")[0] for _, reason in refused)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common(3))
+    remedy = "give a folder or a zip with JPEG, PNG or WebP photos"
+    if set(kinds) == {"too small"}:
+        remedy = f"use a size smaller than {size}" if size > 32 else "use larger photos"
+    return f"{source} holds no usable image ({len(refused)} refused: {reasons}): {remedy}."

@@ -1,0 +1,54 @@
+"""Images on disk: sheets of many, files of one."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from catgan.errors import CatganError
+
+SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+
+def sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Images (N, H, W, 3) uint8 side by side in rows, on white; near square unless told."""
+    count, height, width, _ = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    page = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
+    )
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        page[top : top + height, left : left + width] = image
+    return page
+
+
+def check_suffix(path: Path) -> str:
+    """The Pillow format for a file name; `CatganError` for one that is not an image's."""
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise CatganError(
+            f"{path}: an image is written as {', '.join(SUFFIXES)}; give the file such a name"
+        ) from None
+
+
+def save_image(image: np.ndarray, path: Path) -> None:
+    """Write one (H, W, 3) uint8 image, complete or not at all; folders are made as needed."""
+    kind = check_suffix(path)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = {} if kind == "PNG" else {"quality": 95}
+        Image.fromarray(image).save(partial, kind, **options)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CatganError(
+            f"{path}: cannot be written ({error.strerror or error}): choose another place"
+        ) from None

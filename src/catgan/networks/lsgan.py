@@ -1,0 +1,56 @@
+"""The least-squares GAN family (Mao et al., ICCV 2017), in the form of a PyTorch project for cats.
+
+Discriminator: 4 x 4 stride-2 convolutions with batch normalisation and LeakyReLU 0.2, then a
+convolution to one scalar map. Generator: the mirror, noise -> transposed convolutions, batch
+normalisation, ReLU -> tanh, pixels in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from catgan.networks.convolution import Convolution, TransposedConvolution
+from catgan.networks.shapes import initialise, stage_channels
+
+PIXEL_RANGE = (-1.0, 1.0)
+
+
+class Generator(nn.Module):
+    """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [-1, 1]."""
+
+    def __init__(
+        self, resolution: int, latent_size: int, channels: int, maximum_channels: int
+    ) -> None:
+        super().__init__()
+        widths = stage_channels(resolution, channels, maximum_channels)[::-1]
+        layers: list[nn.Module] = [TransposedConvolution(latent_size, widths[0], 4, 1, 0, bias=False)]
+        for coarse, fine in zip(widths, widths[1:], strict=False):
+            layers += [nn.BatchNorm2d(coarse), nn.ReLU(inplace=True)]
+            layers += [TransposedConvolution(coarse, fine, 4, 2, 1, bias=False)]
+        layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
+        layers += [TransposedConvolution(widths[-1], 3, 4, 2, 1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Draw one image for each row of `z`."""
+        return self.layers(z[:, :, None, None])
+
+
+class Discriminator(nn.Module):
+    """(B, 3, resolution, resolution) images in [-1, 1] -> (B, 1, 1, 1) scores, high for real."""
+
+    def __init__(self, resolution: int, channels: int, maximum_channels: int) -> None:
+        super().__init__()
+        widths = [3, *stage_channels(resolution, channels, maximum_channels)]
+        layers: list[nn.Module] = []
+        for fine, coarse in zip(widths, widths[1:], strict=False):
+            layers += [Convolution(fine, coarse, 4, 2, 1, bias=False)]
+            layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(0.2, inplace=True)]
+        layers += [Convolution(widths[-1], 1, 4, 1, 0)]
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Judge each image."""
+        return self.layers(images)
