@@ -73,9 +73,7 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     at 0, which is exact mathematics, not a repair.
     """
     if first.mean.shape != second.mean.shape:
-        raise ValueError(
-            f"feature sizes differ: {first.mean.shape[0]} and {second.mean.shape[0]}"
-        )
+        raise ValueError(f"feature sizes differ: {first.mean.shape[0]} and {second.mean.shape[0]}")
     shift = first.mean - second.mean
     overlap = np.linalg.svd(_root(first).T @ _root(second), compute_uv=False).sum()
     traces = np.trace(first.covariance) + np.trace(second.covariance)
