@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from catgan.data.dataset import DatasetWriter, check_resolution, is_dataset
+from catgan.data.dataset import check_resolution, is_dataset
 from catgan.data.images import ImageRejected, centre_square, decode, quiet_pillow, resize
 from catgan.data.sources import SourceFile, label, open_source
+from catgan.data.writer import DatasetWriter
 from catgan.errors import CatganError
 
 # Change it whenever the same source would give other pixels; cached datasets are keyed by it.

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from catgan.data.images import ImageRejected
@@ -80,7 +81,7 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
                 archive = stack.enter_context(_open_zip(path, shown))
                 files = _sorted(_zip_files(archive, path.stat().st_size, shown), shown)
             else:
-                files = [SourceFile(label(path.name), lambda: _read_regular(path))]
+                files = [SourceFile(label(path.name), partial(_read_regular, path))]
         except FileNotFoundError as error:
             raise CatganError(f"{shown} does not exist: check the path.") from error
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -110,12 +111,12 @@ def content_key(path: str | os.PathLike[str]) -> str:
         return digest.hexdigest()
     with open_source(path) as files:
         digest.update(b"folder\0")
-        for file in files:
+        for entry in files:
             try:
-                content = b"+" + hashlib.sha256(file.read()).digest()
+                content = b"+" + hashlib.sha256(entry.read()).digest()
             except ImageRejected as error:
                 content = b"-" + hashlib.sha256(error.reason.encode()).digest()
-            digest.update(hashlib.sha256(file.name.encode()).digest() + content)
+            digest.update(hashlib.sha256(entry.name.encode()).digest() + content)
     return digest.hexdigest()
 
 
@@ -170,7 +171,7 @@ def _folder_files(root: Path) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
             elif entry.is_symlink() and not Path(target).is_relative_to(inside):
                 yield below, _refusal(name, "symbolic link to outside the folder, not followed")
             else:
-                yield below, SourceFile(label(name), lambda at=target: _read_regular(Path(at)))
+                yield below, SourceFile(label(name), partial(_read_regular, Path(target)))
 
 
 def _read_regular(path: Path) -> bytes:
@@ -260,7 +261,7 @@ def _zip_files(
         if not _is_ignored(parts):
             yield (
                 parts,
-                SourceFile(label(info.filename), lambda info=info: _read_member(archive, info)),
+                SourceFile(label(info.filename), partial(_read_member, archive, info)),
             )
 
 

@@ -1,0 +1,268 @@
+"""Writing a dataset so that it appears whole or not at all.
+
+It grows in a hidden sibling directory, is flushed, read back, and renamed into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from catgan import __version__
+from catgan.data.dataset import (
+    DESCRIPTION,
+    FORMAT,
+    FORMAT_VERSION,
+    IMAGES,
+    Dataset,
+    Duplicate,
+    ImageRecord,
+    Refused,
+    Split,
+    check_resolution,
+)
+from catgan.errors import CatganError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be deleted and so is its own lock
+    fcntl = None  # type: ignore[assignment]
+
+
+class DestinationExistsError(CatganError):
+    """Something already lies where a dataset was to be written."""
+
+
+def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
+    """Split images by their content: the same photo is held out in every dataset it enters.
+
+    The first 64 bits of each sha256, read as a fraction of one, are compared with
+    `holdout_fraction` (in [0, 1)). At least one image is always left to train on.
+    """
+    limit = int(holdout_fraction * 2**64)
+    splits: list[Split] = [
+        "holdout" if int(sha256[:16], 16) < limit else "train" for sha256 in sha256s
+    ]
+    if splits and "train" not in splits:
+        splits[max(range(len(splits)), key=lambda index: sha256s[index])] = "train"
+    return splits
+
+
+class DatasetWriter:
+    """Context manager that writes a dataset image by image, in constant memory a pixel.
+
+    On a clean exit the dataset appears at `destination`, complete and verified; on any exception,
+    Ctrl-C included, nothing is left. What a killed process has left is removed by the next writer
+    to the same destination, which knows the dead by their lost file lock.
+
+    Raises `DestinationExistsError` if anything lies at `destination`, on entering or at the end,
+    and `CatganError` when the disk is full or not writable, or when no image was appended.
+    """
+
+    def __init__(
+        self,
+        destination: str | os.PathLike[str],
+        resolution: int,
+        *,
+        name: str,
+        licence: str = "unknown",
+        credit: str = "unknown",
+        holdout_fraction: float = 0.1,
+    ) -> None:
+        check_resolution(resolution)
+        if not 0 <= holdout_fraction < 1:
+            raise CatganError(f"holdout fraction {holdout_fraction} is not in [0, 1): try 0.1.")
+        self.destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
+        self.resolution = resolution
+        self.name, self.licence, self.credit = name, licence, credit
+        self.holdout_fraction = holdout_fraction
+        self.splits: list[Split] = []  # filled in on a clean exit
+        self._images: list[tuple[str, str, tuple[int, int, int, int]]] = []
+        self._refused: list[Refused] = []
+        self._duplicates: list[Duplicate] = []
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> DatasetWriter:
+        with _one_line_errors(self.destination):
+            self._check_free()
+            self.destination.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(self.destination)
+            prefix = _temporary_prefix(self.destination)
+            self._temporary = Path(tempfile.mkdtemp(".partial", prefix, self.destination.parent))
+            try:
+                self._temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 is for secrets
+                # Locked for as long as this process lives, so that `_remove_stale` spares it.
+                self._file: BinaryIO = (self._temporary / IMAGES).open("w+b")
+                if fcntl is not None:
+                    fcntl.flock(self._file, fcntl.LOCK_EX)
+                self._header_bytes = self._write_header(0)
+            except BaseException:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                raise
+        return self
+
+    def append(
+        self, image: np.ndarray, *, source: str, sha256: str, crop: tuple[int, int, int, int]
+    ) -> None:
+        """Add one uint8 image, resolution x resolution x 3; see `ImageRecord` for the rest."""
+        shape = (self.resolution, self.resolution, 3)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
+        payload = np.ascontiguousarray(image).tobytes()
+        self._digest.update(payload)
+        with _one_line_errors(self.destination):
+            self._file.write(payload)
+        self._images.append((source, sha256, crop))
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Record a file that could not be used."""
+        self._refused.append(Refused(name, reason))
+
+    def duplicate(self, name: str, kept: str) -> None:
+        """Record a file dropped as an exact copy of another."""
+        self._duplicates.append(Duplicate(name, kept))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                with _one_line_errors(self.destination):
+                    self._finish()
+        finally:
+            try:
+                self._file.close()  # may flush, and fail again on a full disk
+            except OSError:
+                pass
+            finally:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if not self._images:
+            raise CatganError(f"no image to write to {self.destination}: check the source.")
+        self._file.seek(0)
+        if self._write_header(len(self._images)) != self._header_bytes:
+            raise RuntimeError("the header of images.npy has outgrown its room")
+        _sync(self._file)
+        self.splits = assign_splits([sha for _, sha, _ in self._images], self.holdout_fraction)
+        records = [
+            ImageRecord(*image, split)
+            for image, split in zip(self._images, self.splits, strict=True)
+        ]
+        about = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "tool": f"catgan {__version__}",
+            "name": self.name,
+            "licence": self.licence,
+            "credit": self.credit,
+            "resolution": self.resolution,
+            "count": len(self._images),
+            "identity": self._digest.hexdigest(),
+            "images": [asdict(record) for record in records],
+            "refused": [asdict(entry) for entry in self._refused],
+            "duplicates": [asdict(entry) for entry in self._duplicates],
+        }
+        with (self._temporary / DESCRIPTION).open("wb") as file:
+            file.write(_to_json(about))
+            _sync(file)
+        Dataset.open(self._temporary).verify()
+        _sync_directory(self._temporary)
+        self._check_free()
+        self._temporary.rename(self.destination)
+        _sync_directory(self.destination.parent)
+
+    def _check_free(self) -> None:
+        if os.path.lexists(self.destination):
+            raise DestinationExistsError(
+                f"{self.destination} already exists and is left as it is: "
+                "choose another destination or delete it."
+            )
+
+    def _write_header(self, count: int) -> int:
+        """Write the npy header, which numpy pads so that any count fits; its end in bytes."""
+        shape = (count, self.resolution, self.resolution, 3)
+        np.lib.format.write_array_header_1_0(
+            self._file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        return self._file.tell()
+
+
+def _to_json(about: dict[str, Any]) -> bytes:
+    """JSON with one line a key and one line a list entry: readable, greppable, not sprawling."""
+    lines = []
+    for key, value in about.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value:
+            entries = (json.dumps(entry, ensure_ascii=False) for entry in value)
+            text = "[\n  " + ",\n  ".join(entries) + "\n ]"
+        lines.append(f" {json.dumps(key)}: {text}")
+    # A name from the command line may hold bytes that are not UTF-8.
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode(errors="replace")
+
+
+@contextmanager
+def _one_line_errors(destination: Path) -> Iterator[None]:
+    """What the operating system says while writing, as one line with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise CatganError(
+            f"cannot write {destination}: {error.strerror or error}; "
+            "free some space or choose another destination."
+        ) from error
+
+
+def _temporary_prefix(destination: Path) -> str:
+    # Of a long name only a part fits beside mkdtemp's own letters within 255 bytes; the hash
+    # keeps destinations apart.
+    key = hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]
+    return f".catgan-{key}-"
+
+
+def _remove_stale(destination: Path) -> None:
+    """Remove what killed writers to the same destination have left."""
+    for leftover in destination.parent.glob(f"{_temporary_prefix(destination)}*.partial"):
+        try:
+            with (leftover / IMAGES).open("r+b") as file:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            continue  # a writer that is just starting, or an empty directory at worst
+        except OSError:
+            continue  # its owner is alive
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open directories
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
