@@ -15,7 +15,7 @@ from catgan.evaluation.manifold import manifold_scores
 ORACLE = Path(__file__).parents[1] / "oracle"
 GOLDEN = json.loads((ORACLE / "torch_fidelity.json").read_text(encoding="utf-8"))
 
-_spec = importlib.util.spec_from_file_location("synthetic", ORACLE / "synthetic_features.py")
+_spec = importlib.util.spec_from_file_location("synthetic", ORACLE / "synthetic.py")
 assert _spec is not None
 assert _spec.loader is not None
 synthetic = importlib.util.module_from_spec(_spec)

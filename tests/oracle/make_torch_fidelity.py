@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch_fidelity
-from synthetic_features import CASES, features
+from synthetic import CASES, features
 from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric

@@ -1,4 +1,4 @@
-"""Fixed synthetic feature sets, the same on every machine, for the oracle and for its test."""
+"""Fixed synthetic features and pictures, the same on every machine, for oracles and tests."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ def features(name: str) -> tuple[np.ndarray, np.ndarray]:
     first = random.standard_normal((generated, size)) * scale + shift
     second = random.standard_normal((reals, size))
     return np.abs(first @ mixing + 0.5), np.abs(second @ mixing + 0.5)
+
+
+def picture(size: int) -> np.ndarray:
+    """A smooth colour pattern, size x size x 3, float64 in [0, 1]."""
+    rows, columns = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size), indexing="ij")
+    waves = [
+        np.sin(7 * rows + 3 * columns),
+        np.cos(11 * columns - 5 * rows * rows),
+        np.sin(9 * rows * columns + 2),
+    ]
+    return np.stack(waves, axis=2) * 0.5 + 0.5
