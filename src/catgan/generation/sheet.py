@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,20 @@ def sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nd
     return page
 
 
+def parse_grid(text: str, count: int) -> int:
+    """The columns of a grid written COLUMNSxROWS; it must hold exactly `count` images."""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text, re.ASCII)
+    if not match:
+        raise CatganError(f"--grid {text!r} is not of the form COLUMNSxROWS: write, say, 8x8")
+    columns, rows = int(match[1]), int(match[2])
+    if columns * rows != count:
+        raise CatganError(
+            f"--grid {text} has room for {columns * rows} images, the seeds are {count}: "
+            "make the two agree, or leave out --grid"
+        )
+    return columns
+
+
 def check_suffix(path: Path) -> str:
     """The Pillow format for a file name; `CatganError` for one that is not an image's."""
     try:
@@ -42,13 +57,15 @@ def save_image(image: np.ndarray, path: Path) -> None:
     """Write one (H, W, 3) uint8 image, complete or not at all; folders are made as needed."""
     kind = check_suffix(path)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    options = {} if kind == "PNG" else {"quality": 95}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        options = {} if kind == "PNG" else {"quality": 95}
-        Image.fromarray(image).save(partial, kind, **options)
-        partial.replace(path)
+        try:
+            Image.fromarray(image).save(partial, kind, **options)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CatganError(
             f"{path}: cannot be written ({error.strerror or error}): choose another place"
         ) from None

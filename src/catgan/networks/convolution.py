@@ -47,7 +47,9 @@ class TransposedConvolution(nn.ConvTranspose2d):
         weight = self.weight.permute(0, 2, 3, 1).reshape(self.in_channels, -1)
         patches = input.permute(0, 2, 3, 1).matmul(weight)
         output = _Scatter.apply(patches, kernel, stride, padding, side)
-        return output if self.bias is None else output + self.bias.view(1, -1, 1, 1)
+        if self.bias is None:
+            return output
+        return output + self.bias.to(output.dtype).view(1, -1, 1, 1)
 
 
 def _square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
@@ -57,7 +59,9 @@ def _square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
 def _autocast(input: Tensor) -> Tensor:  # noqa: A002
     """`input` in the precision the matrix product will use, so that patches are gathered in it."""
     device = input.device.type
-    return input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
+    return (
+        input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
+    )
 
 
 class _Gather(torch.autograd.Function):

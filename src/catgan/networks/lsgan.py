@@ -7,6 +7,8 @@ normalisation, ReLU -> tanh, pixels in [-1, 1].
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from catgan.networks.convolution import Convolution, TransposedConvolution
@@ -23,8 +25,10 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         widths = stage_channels(resolution, channels, maximum_channels)[::-1]
-        layers: list[nn.Module] = [TransposedConvolution(latent_size, widths[0], 4, 1, 0, bias=False)]
-        for coarse, fine in zip(widths, widths[1:], strict=False):
+        layers: list[nn.Module] = [
+            TransposedConvolution(latent_size, widths[0], 4, 1, 0, bias=False)
+        ]
+        for coarse, fine in pairwise(widths):
             layers += [nn.BatchNorm2d(coarse), nn.ReLU(inplace=True)]
             layers += [TransposedConvolution(coarse, fine, 4, 2, 1, bias=False)]
         layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
@@ -44,7 +48,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = [3, *stage_channels(resolution, channels, maximum_channels)]
         layers: list[nn.Module] = []
-        for fine, coarse in zip(widths, widths[1:], strict=False):
+        for fine, coarse in pairwise(widths):
             layers += [Convolution(fine, coarse, 4, 2, 1, bias=False)]
             layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(0.2, inplace=True)]
         layers += [Convolution(widths[-1], 1, 4, 1, 0)]

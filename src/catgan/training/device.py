@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 
+import psutil
 import torch
 
 from catgan.errors import CatganError
@@ -51,3 +52,10 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def memory_mib(device: torch.device) -> int:
+    """Memory in use, in MiB: the device's peak on CUDA, else what the process holds now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    return psutil.Process().memory_info().rss // 2**20

@@ -1,6 +1,7 @@
 """Adversarial objectives, as scalars of the discriminator's raw outputs (any shape, float32).
 
-- bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets", 2014).
+- bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets",
+  NeurIPS 2014).
 - mse: least squares with targets 1 and 0 (Mao et al., "Least Squares GANs", ICCV 2017).
 - hinge: (Lim and Ye, "Geometric GAN", 2017).
 """

@@ -24,7 +24,9 @@ class Stream(enum.IntEnum):
 
 def stream_seed(seed: int, stream: Stream, step: int) -> int:
     """A 63-bit seed, mixed by numpy's SeedSequence (stable across versions by its contract)."""
-    return int(np.random.SeedSequence([seed, int(stream), step]).generate_state(1, np.uint64)[0] >> 1)
+    return int(
+        np.random.SeedSequence([seed, int(stream), step]).generate_state(1, np.uint64)[0] >> 1
+    )
 
 
 def torch_generator(seed: int, stream: Stream, step: int) -> torch.Generator:

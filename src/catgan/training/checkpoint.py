@@ -1,0 +1,263 @@
+"""Checkpoints: directories of safetensors with a manifest of sums, written atomically.
+
+`checkpoints/000016384/` holds `generator`, `ema`, `discriminator` and `optimizer` as safetensors,
+and `manifest.json`. A checkpoint is written into a hidden directory beside its place, every file
+flushed, then renamed; only then does the pointer file `latest` (or `best`) move, and only then are
+old ones removed. Reading verifies every sum and falls back to the newest sound checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from catgan.errors import CatganError
+from catgan.files import flush_directory, write_and_flush, write_durably
+
+FORMAT = 1
+PARTS = ("generator", "ema", "discriminator", "optimizer")
+MANIFEST = "manifest.json"
+Tensors = dict[str, Tensor]
+
+
+class UnsoundCheckpointError(Exception):
+    """A checkpoint that cannot be trusted; the message says why."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read: images seen, the tensors of every part, and the run's own state."""
+
+    name: str
+    images: int
+    tensors: dict[str, Tensors]
+    state: dict[str, Any]
+    score: float | None
+
+
+class CheckpointStore:
+    """The `checkpoints` directory of one run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def names(self) -> list[str]:
+        """Checkpoints by name, oldest first; hidden leftovers are none."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(p.name for p in self.directory.iterdir() if _is_name(p.name) and p.is_dir())
+
+    def pointer(self, which: str) -> str | None:
+        """The name that `latest` or `best` holds, if it names a checkpoint that exists."""
+        try:
+            name = (self.directory / which).read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return name if _is_name(name) and (self.directory / name).is_dir() else None
+
+    def save(
+        self,
+        images: int,
+        tensors: dict[str, Tensors],
+        state: dict[str, Any],
+        *,
+        keep: int,
+        score: float | None = None,
+    ) -> Path:
+        """Write a checkpoint, move `latest` (and `best` if `score` is the lowest yet), prune.
+
+        `state` is JSON and comes back unchanged. Raises `CatganError` when anything fails; the
+        earlier checkpoints are then untouched.
+        """
+        target = self.directory / f"{images:09d}"
+        partial = self.directory / f".partial-{target.name}-{os.getpid()}"
+        try:
+            partial.mkdir(parents=True)
+            sums = {}
+            for part in PARTS:
+                data = safetensors.torch.save(
+                    {
+                        name: tensor.detach().cpu().contiguous()
+                        for name, tensor in tensors[part].items()
+                    }
+                )
+                write_and_flush(partial / f"{part}.safetensors", data)
+                sums[part] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            manifest = {
+                "format": FORMAT,
+                "images": images,
+                "score": score,
+                "files": sums,
+                "state": state,
+            }
+            write_and_flush(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+            flush_directory(partial)
+            self._discard(target)  # there only if it was found unsound, or is being written again
+            partial.rename(target)
+            flush_directory(self.directory)
+            write_durably(self.directory / "latest", target.name.encode())
+            if score is not None and score < self._best_score():
+                write_durably(self.directory / "best", target.name.encode())
+            self._prune(keep)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise CatganError(
+                f"checkpoint {target}: cannot be written ({error.strerror or error}): "
+                "make room or give another place, then go on with --resume"
+            ) from None
+        return target
+
+    def load(self, which: str, note: Callable[[str], None]) -> Checkpoint:
+        """Read `latest`, `best`, or a checkpoint by its images seen.
+
+        An unsound `latest` or `best` is reported through `note` and the newest sound one taken.
+        Raises `CatganError` when there is none.
+        """
+        if which in ("latest", "best"):
+            newest_first = self.names()[::-1]
+            pointed = self.pointer(which)
+            if pointed is None and newest_first:
+                note(
+                    f"{self.directory}: {which!r} names no checkpoint; taking the newest sound one"
+                )
+            names = ([pointed] if pointed else []) + [n for n in newest_first if n != pointed]
+        else:
+            names = [f"{int(which):09d}"] if re.fullmatch(r"\d{1,18}", which, re.ASCII) else []
+            if not names or names[0] not in self.names():
+                have = ", ".join(self.names()) or "none"
+                raise CatganError(
+                    f"{self.directory}: no checkpoint {which!r}: "
+                    f"choose latest, best or one of {have}"
+                )
+        reasons = []
+        for name in names:
+            try:
+                return read_checkpoint(self.directory / name)
+            except UnsoundCheckpointError as error:
+                reasons.append(str(error))
+                note(f"checkpoint {self.directory / name} is unsound and passed over: {error}")
+        raise CatganError(
+            f"{self.directory}: no sound checkpoint"
+            + (f" ({'; '.join(reasons)})" if reasons else "")
+            + ": start the run anew"
+        )
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written or half removed."""
+        for leftover in self.directory.glob(".partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _best_score(self) -> float:
+        best = self.pointer("best")
+        try:
+            score = _read_manifest(self.directory / best)["score"] if best else None
+        except UnsoundCheckpointError:
+            return float("inf")
+        return float("inf") if score is None else float(score)
+
+    def _prune(self, keep: int) -> None:
+        kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}
+        for name in self.names():
+            if name not in kept:
+                self._discard(self.directory / name)
+
+    def _discard(self, path: Path) -> None:
+        """Remove a checkpoint without a moment at which half of it is there."""
+        if path.exists():
+            hidden = self.directory / f".partial-removed-{path.name}-{os.getpid()}"
+            path.rename(hidden)
+            shutil.rmtree(hidden)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint; raises `UnsoundCheckpointError`."""
+    manifest = _read_manifest(path)
+    tensors = {}
+    for part in PARTS:
+        try:
+            data = (path / f"{part}.safetensors").read_bytes()
+        except OSError as error:
+            raise UnsoundCheckpointError(f"{part}: {error.strerror or error}") from None
+        if hashlib.sha256(data).hexdigest() != manifest["files"][part]["sha256"]:
+            raise UnsoundCheckpointError(
+                f"{part}.safetensors does not have the sum it was written with"
+            )
+        try:
+            tensors[part] = safetensors.torch.load(data)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise UnsoundCheckpointError(f"{part}.safetensors: {error}") from None
+    return Checkpoint(
+        path.name, manifest["images"], tensors, manifest["state"], manifest.get("score")
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        known = manifest["format"] == FORMAT
+        complete = (
+            type(manifest["images"]) is int
+            and isinstance(manifest["state"], dict)
+            and isinstance(manifest.get("score"), float | int | None)
+            and all(isinstance(manifest["files"][part]["sha256"], str) for part in PARTS)
+        )
+    except OSError as error:
+        raise UnsoundCheckpointError(f"{MANIFEST}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnsoundCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
+    if not known:
+        raise UnsoundCheckpointError(f"{MANIFEST} has format {manifest['format']!r}, not {FORMAT}")
+    if not complete:
+        raise UnsoundCheckpointError(f"{MANIFEST} is incomplete")
+    return manifest
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(r"\d{9,18}", name, re.ASCII) is not None
+
+
+# -- modules and optimizers as tensors -------------------------------------------------------------
+
+
+def optimizer_tensors(players: dict[str, tuple[nn.Module, torch.optim.Optimizer]]) -> Tensors:
+    """Adam's state of every parameter, as `player/parameter/quantity`."""
+    return {
+        f"{player}/{name}/{quantity}": tensor
+        for player, (module, optimizer) in players.items()
+        for name, parameter in module.named_parameters()
+        for quantity, tensor in optimizer.state[parameter].items()
+    }
+
+
+def load_optimizer_tensors(
+    players: dict[str, tuple[nn.Module, torch.optim.Optimizer]], tensors: Tensors
+) -> None:
+    """The inverse of `optimizer_tensors`, into fresh optimizers of the same parameters."""
+    for player, (module, optimizer) in players.items():
+        for name, parameter in module.named_parameters():
+            prefix = f"{player}/{name}/"
+            state = {
+                key.removeprefix(prefix): tensor
+                for key, tensor in tensors.items()
+                if key.startswith(prefix)
+            }
+            # The moments lie in memory as their parameter does, as Adam makes them; the step count
+            # stays where Adam keeps it.
+            optimizer.state[parameter] = {
+                quantity: torch.empty_like(parameter).copy_(tensor)
+                if tensor.shape == parameter.shape
+                else tensor
+                for quantity, tensor in state.items()
+            }

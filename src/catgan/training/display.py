@@ -1,0 +1,129 @@
+"""What a person sees while a run goes on: a live bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Display(Protocol):
+    """Where the training loop reports to."""
+
+    def begin(self, images: int, total: int) -> None:
+        """Training goes on after `images` of `total`."""
+
+    def step(self, images: int) -> None:
+        """So many images have been seen."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """A row of the log has been written."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
+    def end(self) -> None:
+        """No more is to come."""
+
+
+class BarDisplay:
+    """A live progress bar with the latest losses behind it."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.fields[seen]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[losses]}", style="dim"),
+            console=console,
+            speed_estimate_period=120,
+        )
+
+    def begin(self, images: int, total: int) -> None:
+        """Show the bar."""
+        self.task = self.progress.add_task(
+            "training", total=total, completed=images, seen=kimg(images), rate="…", losses=""
+        )
+        self.progress.start()
+
+    def step(self, images: int) -> None:
+        """Move the bar."""
+        self.progress.update(self.task, completed=images, seen=kimg(images))
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Show the losses."""
+        machine = row["machine"]
+        self.progress.update(
+            self.task,
+            rate=f"{machine['images_per_second']:.1f} img/s",
+            losses=f"{losses(row)}  {machine['memory_mib'] / 1024:.1f} GiB",
+        )
+
+    def note(self, text: str) -> None:
+        """Print above the bar."""
+        self.progress.console.print(Text(text, style="yellow"), soft_wrap=True)
+
+    def end(self) -> None:
+        """Leave the bar as it stands."""
+        self.progress.stop()
+
+
+class LineDisplay:
+    """A line a row, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def begin(self, images: int, total: int) -> None:
+        """Remember how far it is."""
+        self.total = total
+
+    def step(self, images: int) -> None:
+        """A step is no line."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Print the row."""
+        machine = row["machine"]
+        rate = machine["images_per_second"]
+        left = (self.total - row["images"]) / rate if rate else 0.0
+        self.note(
+            f"{kimg(row['images'])} of {kimg(self.total)}  {rate:.1f} img/s  "
+            f"{duration(left)} left  {losses(row)}  {machine['memory_mib'] / 1024:.1f} GiB"
+        )
+
+    def note(self, text: str) -> None:
+        """Print as it is."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def end(self) -> None:
+        """Nothing to take down."""
+
+
+def choose_display(console: Console) -> Display:
+    """A bar where someone watches, lines where nobody does."""
+    return BarDisplay(console) if console.is_terminal else LineDisplay(console)
+
+
+def kimg(images: int) -> str:
+    """Images in thousands, as the field counts them."""
+    return f"{images / 1000:.1f} kimg"
+
+
+def losses(row: Mapping[str, Any]) -> str:
+    """The two losses, and how often the discriminator is right about real and generated."""
+    return (
+        f"D {row['discriminator_loss']:.3f}  G {row['generator_loss']:.3f}  "
+        f"right on real {row['real_accuracy']:.0%}, generated {row['generated_accuracy']:.0%}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `45 s`, `12 min` or `3 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

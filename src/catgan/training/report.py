@@ -1,0 +1,84 @@
+"""`report.html`: a run on one page that loads nothing: losses, cats over time, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import catgan
+from catgan.config import to_toml
+from catgan.files import write_durably
+from catgan.pages import figure_svg, file_uri, render
+from catgan.training.display import duration, kimg
+from catgan.training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SHEETS = 10  # on the page; the first and the last are always among them
+
+
+def write_report(run: RunDirectory) -> None:
+    """Write the report of `run` as it stands, replacing the last one."""
+    config, facts, rows, sheets = run.config(), run.facts(), run.rows(), run.sheets()
+    chosen = _spread(list(sheets), MOST_SHEETS)
+    images = rows[-1]["images"] if rows else 0
+    seconds = sum(
+        (row["images"] - before) / row["machine"]["images_per_second"]
+        for row, before in zip(rows, [0, *(row["images"] for row in rows)], strict=False)
+        if row["machine"]["images_per_second"]
+    )
+    page = render(
+        "run.html.jinja",
+        title=f"{config.recipe} on {facts['dataset'].get('name', 'a dataset')}",
+        version=catgan.__version__,
+        run=run.path.name,
+        config_toml=to_toml(config),
+        dataset=facts["dataset"],
+        machine=facts["machine"],
+        progress=[
+            ("Images seen", f"{images:,}"),
+            ("of", f"{config.training.images:,}"),
+            ("Training time", duration(seconds)),
+            ("Speed", f"{images / seconds:.1f} img/s" if seconds else "-"),
+            ("Most memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
+        ],
+        losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
+        latest=(kimg(chosen[-1]), file_uri(sheets[chosen[-1]])) if chosen else None,
+        sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
+        sheet_seeds=config.output.sheet_seeds,
+    )
+    write_durably(run.report, page.encode())
+
+
+def _spread(values: Sequence[int], most: int) -> list[int]:
+    """At most `most` of `values`, evenly spread, with the first and the last."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
+def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    seen = [row["images"] / 1000 for row in rows]
+    for axes, title, lines in (
+        (left, "Loss", (("discriminator_loss", "discriminator"), ("generator_loss", "generator"))),
+        (
+            right,
+            "Discriminator is right",
+            (("real_accuracy", "on real images"), ("generated_accuracy", "on generated images")),
+        ),
+    ):
+        for (key, label), colour in zip(lines, ("#1f5f8b", "#b4541a"), strict=True):
+            axes.plot(seen, [row[key] for row in rows], label=label, color=colour, linewidth=1.4)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel("thousand images seen", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    right.set_ylim(-0.03, 1.03)
+    return figure

@@ -1,0 +1,144 @@
+"""Before the first step: from what a person asked for to a plan that the loop can carry out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import catgan
+from catgan.config import Config, check_resumable, load_recipe, override
+from catgan.data.cache import embedded_dataset, open_or_prepare
+from catgan.data.dataset import Dataset
+from catgan.errors import CatganError
+from catgan.training.device import choose_device, choose_precision, describe_machine
+from catgan.training.run_directory import RunDirectory
+
+OnProgress = Callable[[int, int, int, int], None]  # done, total, kept, refused
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything `train` needs, and what to tell the person before it begins."""
+
+    config: Config
+    dataset: Dataset
+    run: RunDirectory
+    device: torch.device
+    resume: bool
+    notes: list[str]
+
+
+def new_run(
+    source: Path | None,
+    recipe: str,
+    settings: list[str],
+    out: Path | None,
+    device_name: str,
+    on_progress: OnProgress,
+) -> Plan:
+    """A run from its beginning: reads the recipe, prepares raw data, makes the directory."""
+    config = override(load_recipe(recipe), settings)
+    device = choose_device(device_name)
+    dataset = _dataset(source, config, on_progress)
+    facts = {
+        "catgan": catgan.__version__,
+        "source": None if source is None else str(source.resolve()),
+        "dataset": {
+            "name": dataset.name,
+            "images": len(dataset),
+            "to train on": len(dataset.indices("train")),
+            "resolution": dataset.resolution,
+            "licence": dataset.licence,
+            "credit": dataset.credit,
+            "identity": dataset.identity,
+        },
+        "machine": describe_machine(device) | {"precision": _precision(config, device)},
+    }
+    run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
+    return Plan(config, dataset, run, device, resume=False, notes=_notes(dataset, config))
+
+
+def resume_run(
+    path: Path, source: Path | None, settings: list[str], device_name: str, on_progress: OnProgress
+) -> Plan:
+    """A run from its last checkpoint; refuses other data and settings that must stay."""
+    run = RunDirectory.open(path)
+    facts, old = run.facts(), run.config()
+    config = override(old, settings)
+    check_resumable(old, config)
+    device = choose_device(device_name)
+    if source is None and facts.get("source") is not None:
+        source = Path(facts["source"])
+        if not source.exists():
+            raise CatganError(
+                f"{path} was trained on {source}, which is gone: name its new place, "
+                f"catgan train NEW_PLACE --resume {path}"
+            )
+    dataset = _dataset(source, config, on_progress)
+    if dataset.identity != facts["dataset"].get("identity"):
+        raise CatganError(
+            f"{path} was trained on {facts['dataset'].get('name')!r} "
+            f"({facts['dataset'].get('images')} images); {dataset.name!r} ({len(dataset)} images) "
+            "differs from it: give the same data, or start a new run"
+        )
+    run.update_config(config)
+    notes = _notes(dataset, config)
+    for fact, now in (
+        ("threads", torch.get_num_threads()),
+        ("precision", _precision(config, device)),
+        ("torch", torch.__version__),
+        ("device", describe_machine(device)["device"]),
+    ):
+        was = facts["machine"].get(fact)
+        if was != now:
+            notes.append(
+                f"{fact}: {was} when the run began, {now} now: goes on, but not bit for bit"
+            )
+    return Plan(config, dataset, run, device, resume=True, notes=notes)
+
+
+def first_line(plan: Plan) -> str:
+    """What is about to be trained, on what."""
+    machine = describe_machine(plan.device)
+    count = len(plan.dataset.indices("train"))
+    return (
+        f"catgan {catgan.__version__}: {plan.config.recipe}, {plan.config.network.resolution} px, "
+        f"on {count:,} images of {plan.dataset.name}; {machine['device']}, "
+        f"{machine['threads']} threads, {_precision(plan.config, plan.device)}"
+    )
+
+
+def _dataset(source: Path | None, config: Config, on_progress: OnProgress) -> Dataset:
+    size = config.network.resolution
+    if source is None:
+        return embedded_dataset(size)
+    return open_or_prepare(source, size, on_progress=on_progress)
+
+
+def _precision(config: Config, device: torch.device) -> str:
+    return str(choose_precision(config.training.precision, device)).removeprefix("torch.")
+
+
+def _notes(dataset: Dataset, config: Config) -> list[str]:
+    count = len(dataset.indices("train"))
+    if count < config.training.batch_size:
+        return [
+            f"only {count} images to train on, fewer than a batch of {config.training.batch_size}: "
+            "they will be learnt by heart; some hundreds are the least that make sense"
+        ]
+    return []
+
+
+def _free_name(dataset: str, recipe: str) -> Path:
+    """`runs/DATASET-RECIPE`, numbered when that is taken."""
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "cats"
+    base = Path("runs") / f"{label[:60]}-{recipe}"
+    number, path = 2, base
+    while path.exists():
+        path = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return path

@@ -1,0 +1,29 @@
+"""The log's rows as TensorBoard events, when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from catgan.errors import CatganError
+
+
+class TensorBoard:
+    """Writes scalars, by images seen, into `tensorboard/` of a run."""
+
+    def __init__(self, run: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise CatganError(
+                "--tensorboard needs the tensorboard package: pip install 'catgan[tensorboard]'"
+            ) from None
+        self.writer = SummaryWriter(str(run / "tensorboard"))
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Write one row of the log."""
+        for name, value in row.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(name, value, row["images"])
+        self.writer.flush()

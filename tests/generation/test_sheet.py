@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catgan.errors import CatganError
+from catgan.generation.sheet import parse_grid, save_image, sheet
+
+IMAGES = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
+
+
+def test_every_image_stands_in_reading_order():
+    page = sheet(IMAGES, columns=3, gap=1)
+    assert page.shape == (9, 14, 3)
+    for index in range(6):
+        top, left = index // 3 * 5, index % 3 * 5
+        assert (page[top : top + 4, left : left + 4] == index).all()
+    assert (page[4] == 255).all()
+
+
+def test_near_square_unless_told():
+    assert sheet(IMAGES, gap=0).shape == (8, 12, 3)
+    assert sheet(IMAGES[:5], gap=0).shape == (8, 12, 3)
+    assert sheet(IMAGES[:1]).shape == (4, 4, 3)
+
+
+def test_grids_must_hold_what_they_are_given():
+    assert parse_grid("3x2", 6) == 3
+    for text in ("3", "3x", "0x6", "x", "3x3", "3X2"):
+        with pytest.raises(CatganError):
+            parse_grid(text, 6)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "deep/er/a.jpg"])
+def test_files_are_images_and_nothing_is_left_beside_them(tmp_path, name):
+    path = tmp_path / name
+    save_image(IMAGES[3], path)
+    with Image.open(path) as image:
+        assert abs(np.asarray(image).astype(int) - 3).max() <= 1
+    assert [p.name for p in path.parent.iterdir()] == ["a" + path.suffix]
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(CatganError, match=r"\.png"):
+        save_image(IMAGES[0], tmp_path / "a.txt")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatganError, match="cannot be written"):
+        save_image(IMAGES[0], tmp_path / "file" / "a.png")

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from catgan.config import AugmentConfig
+from catgan.training import augment as augmentation
+from catgan.training.augment import augment
+from catgan.training.streams import Stream, torch_generator
+
+NOTHING = AugmentConfig(flip=False)
+EVERYTHING = AugmentConfig(
+    flip=True,
+    crop=0.1,
+    colour_jitter=0.3,
+    sharpness=0.5,
+    diffaugment_colour=True,
+    diffaugment_translation=True,
+    diffaugment_cutout=True,
+)
+EACH = [
+    dataclasses.replace(NOTHING, **{field.name: getattr(EVERYTHING, field.name)})
+    for field in dataclasses.fields(AugmentConfig)
+]
+RANGES = [(-1.0, 1.0), (0.0, 1.0)]
+
+
+def stream(step=0):
+    return torch_generator(1, Stream.AUGMENT, step)
+
+
+def pictures(count=8, side=32, low=-1.0, high=1.0):
+    torch.manual_seed(3)
+    return low + (high - low) * torch.rand(count, 3, side, side)
+
+
+@pytest.mark.parametrize("config", [*EACH, EVERYTHING])
+@pytest.mark.parametrize("pixel_range", RANGES)
+def test_pure_in_its_generator_and_changes_something(config, pixel_range):
+    images = pictures(low=pixel_range[0], high=pixel_range[1])
+    before = images.clone()
+    first, again = (augment(images, config, stream(5), pixel_range) for _ in range(2))
+    other = augment(images, config, stream(6), pixel_range)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, images)
+    assert torch.equal(images, before)
+    assert first.shape == images.shape
+
+
+@pytest.mark.parametrize("config", [*EACH, EVERYTHING])
+def test_differentiable(config):
+    images = pictures(2, 16).double().mul(0.5).requires_grad_()
+    augment(images, config, stream(), (-1, 1)).square().sum().backward()
+    direction = torch.randn_like(images)
+    step = 1e-6
+    with torch.no_grad():
+        ends = [
+            augment(images + sign * step * direction, config, stream(), (-1, 1)).square().sum()
+            for sign in (1, -1)
+        ]
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert (images.grad * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
+    assert images.grad.abs().sum() > 0
+
+
+def test_nothing_asked_nothing_done():
+    images = pictures()
+    assert augment(images, NOTHING, stream(), (-1, 1)) is images
+
+
+@pytest.mark.parametrize("pixel_range", RANGES)
+def test_both_pixel_ranges_see_the_same_augmentation(pixel_range):
+    low, high = pixel_range
+    unit = pictures(low=0.0)
+    ours = augment(low + (high - low) * unit, EVERYTHING, stream(), pixel_range)
+    reference = augment(unit, EVERYTHING, stream(), (0.0, 1.0))
+    torch.testing.assert_close((ours - low) / (high - low), reference, rtol=0, atol=1e-5)
+
+
+def test_flip_mirrors_about_half_and_nothing_else():
+    images = pictures(400, 4)
+    flipped = augmentation.flip(images, stream())
+    mirrored = (flipped == images.flip(3)).all(dim=(1, 2, 3))
+    same = (flipped == images).all(dim=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_crop_and_translate_shift_each_image_by_whole_pixels_within_reach():
+    ramp = torch.arange(32.0).expand(64, 3, 32, 32)  # a pixel's value is its column
+    for function, fill in ((augmentation.crop, ()), (augmentation.translate, (-7.0,))):
+        moved = function(ramp, 0.125, *fill, stream())
+        shifts = (moved - ramp)[:, 0, 8:24, 8:24]
+        assert shifts.unique().tolist() == list(range(-4, 5))
+        assert (shifts == shifts[:, :1, :1]).all()
+    assert (moved == -7.0).any()
+
+
+def test_translate_fills_and_crop_reflects_what_comes_in():
+    images = torch.ones(50, 3, 16, 16)
+    assert (augmentation.crop(images, 0.25, stream()) == 1).all()
+    translated = augmentation.translate(images, 0.25, 0.0, stream())
+    assert set(translated.unique().tolist()) == {0.0, 1.0}
+
+
+def test_cutout_covers_a_square_of_half_the_side_clipped_at_the_border():
+    covered = augmentation.cutout(torch.ones(200, 3, 32, 32), 0.5, 0.0, stream()) == 0
+    area = covered[:, 0].float().mean(dim=(1, 2))
+    assert area.max().item() == pytest.approx(0.25, abs=0.02)
+    assert area.min().item() < 0.2
+    assert (covered[:, :1] == covered).all()
+    for mask in covered[:, 0]:
+        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+        box = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert box.all()
+
+
+def test_colour_does_what_its_words_say():
+    images = pictures(4, 8, 0.0, 1.0)
+    one, zero = torch.ones(4, 1, 1, 1), torch.zeros(4, 1, 1, 1)
+    colour = augmentation.colour
+    torch.testing.assert_close(colour(images, 0.0, one, one, 0.0), images)
+    torch.testing.assert_close(colour(images, 0.25, one, one, 0.0), images + 0.25)
+    torch.testing.assert_close(colour(images, 0.0, one, one, 0.0, scale=2 * one), 2 * images)
+    flat = colour(images, 0.0, zero, one, 0.0)
+    torch.testing.assert_close(flat, images.mean((1, 2, 3), keepdim=True).expand_as(flat))
+    grey = colour(images, 0.0, one, zero, 0.0)
+    assert (grey.max(1).values - grey.min(1).values).max() < 1e-6
+
+
+def test_sharpness_leaves_constants_alone_and_goes_both_ways():
+    flat = torch.full((8, 3, 16, 16), 0.3)
+    torch.testing.assert_close(augmentation.sharpness(flat, 1.0, stream()), flat)
+    images = pictures(200, 16)
+    changed = augmentation.sharpness(images, 0.5, stream())
+    contrast = changed.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
+    assert contrast.min() < 0.6
+    assert contrast.max() > 1.4
+    untouched = (changed - images).abs().amax(dim=(1, 2, 3)) < 1e-6
+    assert 70 < untouched.sum() < 130
