@@ -68,6 +68,15 @@ def test_lite0_channels() -> None:
     assert network_of(LITE0).feature_channels == (24, 40, 112, 320)
 
 
+def test_the_fused_path_computes_the_same() -> None:
+    network = network_of(LITE2)
+    images = torch.rand(2, 3, 70, 70)
+    with_gradients = network.pooled(images.requires_grad_())
+    with torch.no_grad():
+        fused = network.pooled(images)
+    np.testing.assert_allclose(fused.numpy(), with_gradients.detach().numpy(), atol=1e-5)
+
+
 def test_frozen_yet_differentiable_to_the_image() -> None:
     network = network_of(LITE2)
     assert not network.training

@@ -1,0 +1,94 @@
+"""What a feature extractor is: uint8 images in, float32 feature vectors out, with a fingerprint.
+
+Every extractor works in batches of one fixed shape, the last one filled up, so that the kernels
+which run, and with them the last digits of a feature, do not depend on how the images arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catgan.errors import CatganError
+from catgan.evaluation.fingerprint import ExtractorIdentity
+from catgan.evaluation.resize import Rule, resize_matrix
+
+_CPU_BATCH = 8  # activations of 8 images at 260 px stay in the processor's cache
+_GPU_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """`features_of_batch` maps uint8 `batch` x H x W x 3 to float32 `batch` x D."""
+
+    identity: ExtractorIdentity
+    batch: int
+    features_of_batch: Callable[[np.ndarray], np.ndarray]
+
+    def extract(self, images: np.ndarray) -> np.ndarray:
+        """Features (N x D, float32) of `images` (N x H x W x 3, uint8, sRGB, any H and W).
+
+        The result for an image does not depend on the images beside it, nor on N.
+
+        Raises:
+            CatganError: the network gave features that are not finite.
+        """
+        features = np.empty((len(images), self.identity.feature_size), dtype=np.float32)
+        for start in range(0, len(images), self.batch):
+            batch = np.ascontiguousarray(images[start : start + self.batch])
+            missing = self.batch - len(batch)
+            if missing:
+                filling = np.zeros((missing, *batch.shape[1:]), dtype=np.uint8)
+                batch = np.concatenate([batch, filling])
+            found = self.features_of_batch(batch)
+            features[start : start + self.batch] = found[: self.batch - missing]
+        if not np.isfinite(features).all():
+            raise CatganError(
+                f"{self.identity.name}: gave features that are not finite; use another extractor"
+            )
+        return features
+
+
+class Resizer:
+    """Applies a rule to batches: uint8 N x H x W x 3 to float32 N x 3 x size x size, 0 to 255."""
+
+    def __init__(self, rule: Rule, size: int, device: torch.device) -> None:
+        self.rule: Rule = rule
+        self.size = size
+        self.device = device
+        self._matrices: dict[int, Tensor] = {}
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        """Resize a batch; the matrix of each source size is computed once and kept."""
+        planes = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous().float()
+        if images.shape[2] != self.size:
+            planes = planes @ self._matrix(images.shape[2]).T
+        if images.shape[1] != self.size:
+            planes = self._matrix(images.shape[1]) @ planes
+        return planes
+
+    def _matrix(self, source: int) -> Tensor:
+        if source not in self._matrices:
+            matrix = resize_matrix(self.rule, source, self.size)
+            self._matrices[source] = torch.from_numpy(matrix).float().to(self.device)
+        return self._matrices[source]
+
+
+def exact_arithmetic() -> AbstractContextManager[None]:
+    """A context in which float32 means float32: a GPU would round convolutions to TF32."""
+    return torch.backends.cudnn.flags(allow_tf32=False, benchmark=False, deterministic=True)
+
+
+def pick_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def batch_for(device: torch.device) -> int:
+    """The fixed batch size on `device`."""
+    return _CPU_BATCH if device.type == "cpu" else _GPU_BATCH

@@ -1,0 +1,116 @@
+"""Sets of images to score, read by number: a generator's seeds, a dataset's split, files, an array.
+
+Nothing here keeps the images: an evaluation reads each of them once for its features, and the few
+that a page shows once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catgan.data.dataset import Dataset, Split
+from catgan.data.images import ImageRejected, decode
+from catgan.data.sources import label, open_source
+from catgan.errors import CatganError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """`count` images, numbered from 0; `read` maps numbers (n, int64) to uint8 n x H x W x 3.
+
+    `captions` maps a number to what a person knows the image by: a seed, a file name. `dataset`
+    is the identity of the dataset that the images are a part of, `split` which part; `selection`
+    tells one part of a dataset from another in the cache, and is None for what is never cached.
+    """
+
+    name: str
+    count: int
+    read: Callable[[np.ndarray], np.ndarray]
+    captions: Callable[[int], str]
+    dataset: str | None = None
+    split: str = "all"
+    selection: bytes | None = None
+
+
+def generated_images(
+    name: str, sample: Callable[[np.ndarray], np.ndarray], count: int, *, first_seed: int = 0
+) -> ImageSet:
+    """What a generator makes of the seeds from `first_seed` on.
+
+    `sample` maps seeds (n, int64) to uint8 n x H x W x 3, the same image for the same seed.
+    """
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        return sample(np.asarray(numbers, dtype=np.int64) + first_seed)
+
+    return ImageSet(name, count, read, lambda number: f"seed {number + first_seed}")
+
+
+def dataset_images(dataset: Dataset, split: Split = "train", count: int | None = None) -> ImageSet:
+    """A split of a dataset, or its first `count` images.
+
+    Raises:
+        CatganError: the split is empty, or has fewer than `count` images.
+    """
+    chosen = dataset.indices(split)
+    if not len(chosen):
+        raise CatganError(f"{dataset.name}: has no {split} images; prepare it again with a holdout")
+    if count is not None and count > len(chosen):
+        raise CatganError(
+            f"{dataset.name}: has {len(chosen):,} {split} images, not {count:,}; ask for fewer"
+        )
+    chosen = chosen[:count]
+    return ImageSet(
+        dataset.name,
+        len(chosen),
+        lambda numbers: np.asarray(dataset.images[chosen[numbers]]),
+        lambda number: f"image {chosen[number]}",
+        dataset=dataset.identity,
+        split=split,
+        selection=chosen.tobytes(),
+    )
+
+
+def array_images(name: str, images: np.ndarray) -> ImageSet:
+    """An array of images, uint8 N x H x W x 3."""
+    return ImageSet(name, len(images), lambda numbers: images[numbers], lambda number: f"{number}")
+
+
+def file_images(path: Path) -> ImageSet:
+    """The images of a folder or zip, as they are: all of one size, none left out in silence.
+
+    Raises:
+        CatganError: the source cannot be read, holds no image, or (on reading) an image cannot be
+            decoded or has another size than the first.
+    """
+    with open_source(path) as files:
+        names = [file.name for file in files]
+    if not names:
+        raise CatganError(f"{label(str(path))}: holds no images; check the path")
+    size: list[tuple[int, ...]] = []
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        images = []
+        with open_source(path) as files:
+            for number in numbers:
+                try:
+                    image = decode(files[number].read())
+                except (ImageRejected, IndexError) as error:
+                    reason = getattr(error, "reason", "the folder has changed")
+                    raise CatganError(
+                        f"{names[number]}: cannot be scored ({reason}); take it out of the set"
+                    ) from error
+                size[:] = size or [image.shape]
+                if image.shape != size[0]:
+                    raise CatganError(
+                        f"{names[number]}: is {image.shape[1]} x {image.shape[0]}, other images "
+                        f"are {size[0][1]} x {size[0][0]}; bring all to one size first"
+                    )
+                images.append(image)
+        return np.stack(images)
+
+    return ImageSet(path.name, len(names), read, lambda number: names[number])
