@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from catgan.data.dataset import check_resolution, is_dataset
 from catgan.data.images import ImageRejected, centre_square, decode, quiet_pillow, resize
+from catgan.data.parallel import ordered_map
 from catgan.data.sources import SourceFile, label, open_source
 from catgan.data.writer import DatasetWriter
 from catgan.errors import CatganError
@@ -88,8 +89,8 @@ def prepare(
         credit=credit,
         holdout_fraction=holdout_fraction,
     )
-    with open_source(source) as files, writer:
-        results = _in_order(files, size, workers or _processors())
+    with open_source(source) as files, writer, quiet_pillow():
+        results = ordered_map(partial(_prepare_one, size=size), files, workers)
         for done, (file, result) in enumerate(results, start=1):
             if isinstance(result, ImageRejected):
                 refused.append((file.name, result.reason))
@@ -129,35 +130,6 @@ def _prepare_one(file: SourceFile, size: int) -> _Prepared | ImageRejected:
     except ImageRejected as verdict:
         # Its traceback would keep the decoded photo alive for as long as the verdict is.
         return verdict.with_traceback(None)
-
-
-def _in_order(
-    files: list[SourceFile], size: int, workers: int
-) -> Iterator[tuple[SourceFile, _Prepared | ImageRejected]]:
-    """Results in the order of the files, with a bounded number of them waiting.
-
-    Threads suffice: Pillow releases the interpreter's lock while it decodes and resamples. Each
-    holds at most one photo; what waits here is already small.
-    """
-    waiting: deque[tuple[SourceFile, Future[_Prepared | ImageRejected]]] = deque()
-    with quiet_pillow(), ThreadPoolExecutor(workers, thread_name_prefix="catgan-decode") as pool:
-        try:
-            for file in files:
-                waiting.append((file, pool.submit(_prepare_one, file, size)))
-                if len(waiting) >= 8 * workers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _nothing_left(source: str, size: int, refused: list[tuple[str, str]]) -> str:

@@ -44,6 +44,10 @@ class DestinationExistsError(CatganError):
     """Something already lies where a dataset was to be written."""
 
 
+class NotWritableError(CatganError):
+    """The operating system refused to write: the disk is full, read-only, or not ours."""
+
+
 def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
     """Split images by their content: the same photo is held out in every dataset it enters.
 
@@ -67,7 +71,7 @@ class DatasetWriter:
     to the same destination, which knows the dead by their lost file lock.
 
     Raises `DestinationExistsError` if anything lies at `destination`, on entering or at the end,
-    and `CatganError` when the disk is full or not writable, or when no image was appended.
+    `NotWritableError` when the disk is full or read-only, `CatganError` when no image was appended.
     """
 
     def __init__(
@@ -221,7 +225,7 @@ def _one_line_errors(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CatganError(
+        raise NotWritableError(
             f"cannot write {destination}: {error.strerror or error}; "
             "free some space or choose another destination."
         ) from error

@@ -1,0 +1,98 @@
+"""Datasets made once and found again: from raw photos by content, and the embedded one.
+
+They live in the user's cache directory, or in the directory that the environment variable
+`CATGAN_CACHE_DIR` names. Deleting it is always safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from catgan.data.dataset import FORMAT_VERSION, Dataset, check_resolution, is_dataset
+from catgan.data.drawn import DRAWING_VERSION, write_drawn_cats
+from catgan.data.prepare import PREPARATION_VERSION, OnProgress, prepare
+from catgan.data.sources import content_key
+from catgan.data.writer import DestinationExistsError, NotWritableError
+from catgan.errors import CatganError
+
+CACHE_VARIABLE = "CATGAN_CACHE_DIR"
+EMBEDDED_COUNT = 2000
+
+
+def cache_directory() -> Path:
+    """Where datasets are cached: `$CATGAN_CACHE_DIR`, else the system's place for caches."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("catgan")
+
+
+def open_or_prepare(
+    path: str | os.PathLike[str], size: int, *, on_progress: OnProgress | None = None
+) -> Dataset:
+    """Open a dataset, or prepare a folder, zip or image once and open what that gave.
+
+    Raw photos are known by their content: the second call decodes nothing, wherever they have
+    moved. `on_progress` is that of `prepare`, and is not called when nothing is prepared.
+
+    Raises `CatganError` when a dataset is not of resolution `size`, and whatever `prepare` raises.
+    """
+    check_resolution(size)
+    if is_dataset(path):
+        dataset = Dataset.open(path)
+        if dataset.resolution != size:
+            raise CatganError(
+                f"{path} holds {dataset.resolution} x {dataset.resolution} images, not {size} x "
+                f"{size}: prepare the photos again with --size {size}, or train at "
+                f"{dataset.resolution}."
+            )
+        return dataset
+    key = _key("photos", content_key(path), size, PREPARATION_VERSION)
+
+    def make(destination: Path) -> None:
+        prepare(path, destination, size, on_progress=on_progress)
+
+    return _open_or_make(key, make)
+
+
+def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dataset:
+    """The dataset that needs no photos: cat faces drawn by the package, drawn once and cached.
+
+    `EMBEDDED_COUNT` images of size x size, the same on every machine, in a dataset that calls
+    itself "drawn-cats". `on_progress` is that of `prepare`, called only while they are drawn.
+    """
+    check_resolution(size)
+
+    def make(destination: Path) -> None:
+        write_drawn_cats(destination, EMBEDDED_COUNT, size, on_progress=on_progress)
+
+    return _open_or_make(_key("drawn", EMBEDDED_COUNT, size, DRAWING_VERSION), make)
+
+
+def _key(*parts: object) -> str:
+    text = "\0".join(map(str, (FORMAT_VERSION, *parts)))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _open_or_make(key: str, make: Callable[[Path], None]) -> Dataset:
+    """Open the cached dataset of this key, making it first where it is missing or damaged.
+
+    Of two processes that make the same one, the first to finish wins and the other opens its.
+    """
+    destination = cache_directory() / "datasets" / key
+    if destination.exists():
+        try:
+            return Dataset.open(destination)
+        except CatganError:  # damaged: what is in a cache can be made again
+            shutil.rmtree(destination, ignore_errors=True)
+    try:
+        make(destination)
+    except DestinationExistsError:
+        pass
+    except NotWritableError as error:
+        raise CatganError(f"{error} {CACHE_VARIABLE} can name another directory.") from error
+    return Dataset.open(destination)
