@@ -38,19 +38,20 @@ class Canvas:
         x, y = cos * right + sin * down, cos * down - sin * right
         return cls(np.zeros((3, side, side)), u, v, x, y, 2 / side / scale)
 
-    def window(self, centre: Point, half_width: float, half_height: float) -> Canvas:
-        """The part of the picture around a face point, painting into the same pixels."""
+    def window(
+        self, centre: Point, half_width: float, half_height: float
+    ) -> tuple[Canvas, tuple[slice, slice]]:
+        """The part of the picture around a face point, painting into the same pixels.
+
+        With it comes its place: rows and columns of the whole.
+        """
         near = (np.abs(self.x - centre[0]) < half_width) & (
             np.abs(self.y - centre[1]) < half_height
         )
-        rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-        if not len(rows):
-            rows = columns = np.zeros(1, dtype=np.int64)
-        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return Canvas(
-            self.picture[:, *part], self.u[part], self.v[part], self.x[part], self.y[part],
-            self.pixel,
-        )  # fmt: skip
+        part = _bounds(near)
+        picture = self.picture[:, *part]
+        coordinates = (self.u[part], self.v[part], self.x[part], self.y[part])
+        return Canvas(picture, *coordinates, self.pixel), part
 
     def cover(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
         """Coverage in [0, 1] of a shape, its edge `softness` wide on top of antialiasing."""
@@ -67,9 +68,19 @@ class Canvas:
 
 def blend(picture: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:
     """Move a 3 x H x W picture towards a colour in place, by a mask in [0, 1]."""
-    if colour.ndim == 1:
-        colour = colour[:, None, None]
-    picture += mask * (colour - picture)
+    part = _bounds(mask != 0)
+    colour = colour[:, None, None] if colour.ndim == 1 else colour[:, *part]
+    change = colour - picture[:, *part]
+    change *= mask[part]
+    picture[:, *part] += change
+
+
+def _bounds(where: np.ndarray) -> tuple[slice, slice]:
+    """The smallest rows and columns that hold every true element; empty when there is none."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def noise(rng: np.random.Generator, side: int, across: int, down: int) -> np.ndarray:

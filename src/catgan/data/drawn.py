@@ -39,7 +39,7 @@ def draw_cat(index: int, size: int) -> np.ndarray:
     """
     check_resolution(size)
     rng = np.random.Generator(np.random.Philox(key=[index, DRAWING_VERSION]))
-    factor = 2 if size <= 64 else 1  # whiskers and stripes of a small picture need the detail
+    factor = 2 if size < 64 else 1  # at 32 pixels, eyes and stripes need the detail
     picture = _draw(sample_traits(rng), rng, size * factor)
     picture = picture.reshape(3, size, factor, size, factor).mean(axis=(2, 4))
     pixels = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
@@ -70,7 +70,8 @@ def _draw(traits: Traits, rng: np.random.Generator, side: int) -> np.ndarray:
     _background(canvas, rng)
     fur = coat(canvas, traits, rng)
     body = ellipse(canvas.x, canvas.y, (0, 1.15), rng.uniform(0.6, 0.95), 0.8) + 0.02 * fuzz
-    canvas.paint(0.72 * fur, canvas.cover(body, 0.02))
+    canvas.paint(fur, canvas.cover(body, 0.02))
+    canvas.shade(1 - 0.28 * canvas.cover(body, 0.02))
     _ears(canvas, traits, fur, fuzz, rng)
     head = _head_shape(canvas, traits) + 0.013 * fuzz
     canvas.paint(_INK, 0.35 * canvas.cover(head - 0.02, 0.14))  # shadow on what is behind
@@ -115,20 +116,20 @@ def _ears(
     if traits.fur in ("black", "chocolate", "blue") and traits.pattern != "calico":
         skin *= 0.6
     rounding = rng.uniform(0.06, 0.20)
-    x, y = canvas.x, canvas.y
-    depth = (0.62 + 0.55 * (-0.35 - y)).clip(0.45, 1)  # darker towards the head
     for sign in (-1, 1):
         reach = traits.ear_spread * (1 - 0.18 * sign * traits.yaw) + 0.05
         inner, outer = (sign * 0.12, -0.42), (sign * traits.head_width * 0.94, -0.14)
         tip = (sign * reach, -0.42 - traits.ear_height)
-        ear = triangle(x, y, (inner, outer, tip), rounding) + 0.010 * fuzz
-        canvas.paint(0.93 * fur, canvas.cover(ear))
-        hollow = canvas.cover(ear + 0.085 + 0.02 * fuzz, 0.05)
-        canvas.paint(skin[:, None, None] * depth, 0.9 * hollow)
+        part, box = canvas.window((sign * 0.45, -0.6), 0.45, 0.55)
+        ear = triangle(part.x, part.y, (inner, outer, tip), rounding) + 0.010 * fuzz[box]
+        part.paint(0.93 * fur[:, *box], part.cover(ear))
+        hollow = part.cover(ear + 0.085 + 0.02 * fuzz[box], 0.05)
+        depth = (0.62 + 0.55 * (-0.35 - part.y)).clip(0.45, 1)  # darker towards the head
+        part.paint(skin[:, None, None] * depth, 0.9 * hollow)
         # Long pale hairs grow over the inner edge.
-        from_edge = (x - inner[0]) * sign + 0.30 * (y - inner[1]) - 0.12
-        hairs = canvas.cover(from_edge + 0.06 * fuzz, 0.06) * hollow
-        canvas.paint(0.5 * fur + 0.5, 0.6 * hairs)
+        from_edge = (part.x - inner[0]) * sign + 0.30 * (part.y - inner[1]) - 0.12
+        hairs = part.cover(from_edge + 0.06 * fuzz[box], 0.06) * hollow
+        part.paint(0.5 * fur[:, *box] + 0.5, 0.6 * hairs)
 
 
 def _model_head(canvas: Canvas, traits: Traits, head: np.ndarray) -> None:
@@ -146,7 +147,7 @@ def _eye(canvas: Canvas, traits: Traits, sign: int, iris: np.ndarray) -> None:
     centre = (sign * traits.eye_gap + 0.06 * traits.yaw, -0.07 + 0.04 * traits.pitch)
     width = traits.eye_size * (1 - 0.10 * sign * traits.yaw)
     height = width * traits.eye_open
-    canvas = canvas.window(centre, width + 0.1, width + 0.1)
+    canvas, _ = canvas.window(centre, width + 0.1, width + 0.1)
     x, y = canvas.x - centre[0], canvas.y - centre[1]
     cos, sin = np.cos(sign * traits.eye_slant), np.sin(sign * traits.eye_slant)
     along, across = cos * x - sin * y, cos * y + sin * x  # outer corners up
@@ -176,7 +177,7 @@ def _eye(canvas: Canvas, traits: Traits, sign: int, iris: np.ndarray) -> None:
 
 def _muzzle(canvas: Canvas, traits: Traits) -> None:
     """Puffs, mouth, nose."""
-    canvas = canvas.window((0.11 * traits.yaw, 0.36), 0.6, 0.5)
+    canvas, _ = canvas.window((0.11 * traits.yaw, 0.36), 0.6, 0.5)
     x, y = canvas.x - 0.11 * traits.yaw, canvas.y - 0.07 * traits.pitch
     mirrored, size = np.abs(x), traits.muzzle
     puffs = ellipse(mirrored, y, (0.125 * size, 0.335), 0.17 * size, 0.13 * size)
@@ -209,7 +210,7 @@ def _whiskers(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> None:
     colour = np.full(3, 0.4 if dark else 0.96)
     for sign in (-1, 1):
         root = sign * 0.15 * traits.muzzle + 0.11 * traits.yaw
-        part = canvas.window((root + sign * 0.4, 0.4), 0.45, 0.4)
+        part, _ = canvas.window((root + sign * 0.4, 0.4), 0.45, 0.4)
         x = sign * (part.x - root)
         for row in range(4):
             start = 0.29 + 0.032 * row + 0.07 * traits.pitch
