@@ -6,13 +6,14 @@ decoder, so the formats with a history of holes (EPS and its like) are never rea
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -65,6 +66,11 @@ _UNSUPPORTED = (
     (b"Rar!", "an archive, not an image: unpack it first"),
 )
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+# libtiff, inside Pillow, writes its complaints straight to the process's standard error; they
+# reach us as exceptions all the same. Where the library cannot be reached this way, they stay.
+with suppress(AttributeError, OSError):
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 # Pillow logs some oddities as warnings, which Python prints when nobody has set up logging.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
