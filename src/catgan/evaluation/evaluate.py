@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -314,15 +313,3 @@ def _notes(
     if holdout is None:
         notes.append("There is no holdout, so memorisation was not measured.")
     return tuple(notes)
-
-
-def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write the evaluation as JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(evaluation.to_json(), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise CatganError(
-            f"{path}: cannot be written ({error.strerror}); choose another place"
-        ) from error

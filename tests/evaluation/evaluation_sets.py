@@ -1,0 +1,27 @@
+"""Small image sets for the tests of this directory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from catgan.evaluation.image_sets import ImageSet
+
+
+def photos(count: int, seed: int) -> np.ndarray:
+    """Patches of colour that differ from each other, uint8 count x 8 x 8 x 3."""
+    random = np.random.default_rng(seed)
+    base = random.normal(128, 40, (count, 2, 2, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    return np.rint(base + random.normal(0, 4, base.shape)).clip(0, 255).astype(np.uint8)
+
+
+def as_dataset(name: str, images: np.ndarray, split: str) -> ImageSet:
+    """An image set as `dataset_images` makes it, without the files."""
+    return ImageSet(
+        name,
+        len(images),
+        lambda numbers: images[numbers],
+        lambda number: f"image {number}",
+        dataset="d" * 64,
+        split=split,
+        selection=f"{split} {len(images)}".encode(),
+    )

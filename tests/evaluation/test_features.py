@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_sets import as_dataset, photos  # type: ignore[import-not-found]
+
+from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.features import cached_features, extract_features
+from catgan.evaluation.image_sets import array_images
+
+
+class Counting:
+    """Counts the images that an extractor is given."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.count = 0
+
+        def features_of_batch(images: np.ndarray) -> np.ndarray:
+            self.count += len(images)
+            return extractor.features_of_batch(images)
+
+        self.extractor = replace(extractor, features_of_batch=features_of_batch)
+
+
+def test_order_of_the_images_is_forgotten(plain: Extractor) -> None:
+    images = photos(100, 0)
+    shuffled = np.random.default_rng(1).permutation(100)
+    one = extract_features(array_images("a", images), plain)
+    two = extract_features(array_images("b", images[shuffled]), plain)
+    np.testing.assert_array_equal(one.vectors, two.vectors)
+    np.testing.assert_array_equal(one.numbers, shuffled[two.numbers])
+    np.testing.assert_array_equal(one.vectors, plain.extract(images)[one.numbers])
+    assert one.sha256 == two.sha256
+    images[5, 0, 0, 0] ^= 1
+    assert extract_features(array_images("a", images), plain).sha256 != one.sha256
+
+
+def test_repeats_are_counted(plain: Extractor) -> None:
+    images = photos(20, 0)
+    images[7] = images[3]
+    images[9] = images[3]
+    assert extract_features(array_images("a", images), plain).repeats == 2
+
+
+def test_progress_reaches_the_end(plain: Extractor) -> None:
+    seen: list[tuple[str, int, int]] = []
+    extract_features(
+        array_images("cats", photos(100, 0)), plain, progress=lambda *step: seen.append(step)
+    )
+    assert seen == [("features of cats", 64, 100), ("features of cats", 100, 100)]
+
+
+def test_dataset_features_are_computed_once(plain: Extractor) -> None:
+    counting = Counting(plain)
+    reals = as_dataset("cats", photos(40, 0), "train")
+    first = cached_features(reals, counting.extractor)
+    again = cached_features(reals, counting.extractor)
+    assert counting.count == 40
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    assert first.sha256 == again.sha256
+
+
+def test_another_selection_dataset_or_extractor_is_another_entry(plain: Extractor) -> None:
+    counting = Counting(plain)
+    reals = as_dataset("cats", photos(40, 0), "train")
+    cached_features(reals, counting.extractor)
+    for other in (replace(reals, selection=b"other"), replace(reals, dataset="e" * 64)):
+        before = counting.count
+        cached_features(other, counting.extractor)
+        assert counting.count == before + 40
+    changed = replace(counting.extractor, identity=replace(plain.identity, resize="area"))
+    before = counting.count
+    cached_features(reals, changed)
+    assert counting.count == before + 40
+
+
+@pytest.mark.parametrize("damage", ["empty", "flipped", "cut", "text"])
+def test_a_damaged_entry_is_computed_again(
+    plain: Extractor, empty_cache: Path, damage: str
+) -> None:
+    counting = Counting(plain)
+    reals = as_dataset("cats", photos(40, 0), "train")
+    first = cached_features(reals, counting.extractor)
+    (entry,) = empty_cache.rglob("*.npz")
+    content = bytearray(entry.read_bytes())
+    content[len(content) // 2] ^= 1
+    entry.write_bytes(
+        {"empty": b"", "flipped": content, "cut": content[:300], "text": b"hello"}[damage]
+    )
+    again = cached_features(reals, counting.extractor)
+    assert counting.count == 80
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    plain: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    monkeypatch.setenv("CATGAN_CACHE_DIR", str(blocked))
+    features = cached_features(as_dataset("cats", photos(20, 0), "train"), plain)
+    assert features.vectors.shape == (20, 12)
