@@ -229,6 +229,16 @@ def test_every_truncation_is_refused_or_decoded_and_never_crashes():
         assert all(0 < len(reason) < 80 and reason.isprintable() for reason in reasons)
 
 
+def test_damaged_png_is_noticed_wherever_the_damage_is(pixels):
+    # Pillow alone gives a black picture for some of these.
+    data = encode(Image.fromarray(pixels), "PNG")
+    for position in range(8, len(data)):
+        hurt = bytearray(data)
+        hurt[position] ^= 0x10
+        with pytest.raises(ImageRejected, match="PNG"):
+            decode(bytes(hurt))
+
+
 def test_random_damage_never_crashes():
     rng = np.random.default_rng(2)
     base = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))

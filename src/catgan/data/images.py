@@ -12,6 +12,7 @@ import logging
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -100,6 +101,8 @@ def decode(data: bytes) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(data), formats=[form]) as image:
                 _check_size(image.size)
+                if form == "PNG":
+                    _check_png(data)
                 orientation = _orientation(image)
                 image.load()
                 if form == "TIFF":
@@ -233,6 +236,28 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     except struct.error as error:
         raise ImageRejected("truncated WEBP file") from error
     return width & 0x3FFF, height & 0x3FFF
+
+
+def _check_png(data: bytes) -> None:
+    """Verify the checksums of the chunks that carry the picture (PNG, section 5.3).
+
+    Pillow skips those of the pixel data and makes black of what it cannot inflate.
+    """
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data):
+            break
+        critical = not kind[0] & 0x20  # lower case marks what a reader may ignore
+        if critical and zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(
+            data[end : end + 4]
+        ):
+            raise ImageRejected("damaged PNG file")
+        if kind == b"IEND":
+            return
+        position = end + 4
+    raise ImageRejected("truncated PNG file")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -33,6 +33,7 @@ from catgan.data.dataset import (
     check_resolution,
 )
 from catgan.errors import CatganError
+from catgan.files import flush_directory, write_and_flush
 
 try:
     import fcntl
@@ -161,7 +162,8 @@ class DatasetWriter:
         self._file.seek(0)
         if self._write_header(len(self._images)) != self._header_bytes:
             raise RuntimeError("the header of images.npy has outgrown its room")
-        _sync(self._file)
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self.splits = assign_splits([sha for _, sha, _ in self._images], self.holdout_fraction)
         records = [
             ImageRecord(*image, split)
@@ -181,14 +183,12 @@ class DatasetWriter:
             "refused": [asdict(entry) for entry in self._refused],
             "duplicates": [asdict(entry) for entry in self._duplicates],
         }
-        with (self._temporary / DESCRIPTION).open("wb") as file:
-            file.write(_to_json(about))
-            _sync(file)
+        write_and_flush(self._temporary / DESCRIPTION, _to_json(about))
         Dataset.open(self._temporary).verify()
-        _sync_directory(self._temporary)
+        flush_directory(self._temporary)
         self._check_free()
         self._temporary.rename(self.destination)
-        _sync_directory(self.destination.parent)
+        flush_directory(self.destination.parent)
 
     def _check_free(self) -> None:
         if os.path.lexists(self.destination):
@@ -256,17 +256,3 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open directories
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
