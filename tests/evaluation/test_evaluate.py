@@ -80,7 +80,7 @@ def test_threads_do_not_change_a_score() -> None:
     from catgan.evaluation.extractors import load_extractor
 
     extractor = load_extractor("lite2")
-    first, second = photos(24, 6), photos(24, 7) // 2
+    first, second = photos(16, 6), photos(16, 7) // 2
     before = torch.get_num_threads()
     found = []
     try:

@@ -31,8 +31,8 @@ def test_the_page_shows_every_number_and_image(plain: Extractor) -> None:
     result, generated = scored("<b>good</b>", photos(60, 1), plain)
     page = evaluation_page(result, generated, as_dataset("cats", REALS, "train"))
     assert "<b>good</b>" not in page  # escaped
-    assert f"{result.scores.frechet:.3f}" in page
-    assert f"{result.floor.frechet:.3f}" in page
+    assert f"{result.scores.frechet:.4g}" in page
+    assert f"{result.floor.frechet:.4g}" in page
     assert result.fingerprint.reals_sha256 in page
     assert page.count("data:image/webp;base64,") == 4 * 12
     assert "<svg" in page
@@ -52,7 +52,7 @@ def test_generators_are_ranked_and_tabulated(plain: Extractor) -> None:
     rows = comparison_table([bad, good])
     assert rows[0][:2] == ["generator", "FD-plain"]
     assert [row[0] for row in rows[1:]] == ["good", "bad", "floor: reals, 60 a side"]
-    assert rows[1][1] == f"{good.scores.frechet:.2f}"
+    assert rows[1][1] == f"{good.scores.frechet:.4g}"
     page = comparison_page([bad, good])
     assert page.index(">good<") < page.index(">bad<")
     assert "<svg" in page

@@ -209,9 +209,11 @@ def _silent(stage: str, done: int, total: int) -> None:
 def _measure(generated: np.ndarray, reals: np.ndarray) -> tuple[Scores, np.ndarray]:
     """The scores of feature vectors (M x D) against those of reals (N x D), and their realism."""
     manifold = manifold_scores(reals, generated)
+    # Subsets of the whole of a small set would all be the same one, and show no deviation.
+    subset_size = min(1000, len(generated) // 2, len(reals) // 2)
     scores = Scores(
         frechet_distance(gaussian_of(reals), gaussian_of(generated)),
-        kernel_distance(generated, reals),
+        kernel_distance(generated, reals, subset_size=subset_size),
         manifold.precision,
         manifold.recall,
         manifold.density,

@@ -77,7 +77,9 @@ def dataset_images(dataset: Dataset, split: Split = "train", count: int | None =
 
 def array_images(name: str, images: np.ndarray) -> ImageSet:
     """An array of images, uint8 N x H x W x 3."""
-    return ImageSet(name, len(images), lambda numbers: images[numbers], lambda number: f"{number}")
+    return ImageSet(
+        name, len(images), lambda numbers: images[numbers], lambda number: f"image {number}"
+    )
 
 
 def file_images(path: Path) -> ImageSet:

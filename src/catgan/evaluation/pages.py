@@ -15,7 +15,6 @@ from catgan.evaluation.image_sets import ImageSet
 from catgan.pages import figure_svg, image_uri, render
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ACCENT, _SOFT, _INK = "#b4541a", "#b9b2a6", "#1f1d1a"
@@ -87,7 +86,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     for name, scores in named:
         shares = (scores.precision, scores.recall, scores.density, scores.coverage)
         kernel = f"{1000 * scores.kernel.mean:.3f} ± {1000 * scores.kernel.standard_deviation:.3f}"
-        cells = [f"{scores.frechet:.2f}", kernel, *(f"{share:.3f}" for share in shares)]
+        cells = [f"{scores.frechet:.4g}", kernel, *(f"{share:.3f}" for share in shares)]
         rows.append([name, *cells])
     return rows
 
@@ -120,7 +119,9 @@ def _curve_figure(evaluation: Evaluation) -> Figure:
     axes.set_xlabel("samples N")
     axes.set_ylabel(name)
     axes.legend(frameon=False, fontsize=9)
-    _quiet(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#eee8de", linewidth=0.8)
+    axes.set_axisbelow(True)
     return figure
 
 
@@ -133,7 +134,7 @@ def _comparison_figure(ranked: Sequence[Evaluation]) -> Figure:
     positions = np.arange(len(ranked))[::-1]
     identity = ranked[0].fingerprint.extractor
     columns = (
-        (f"{identity.frechet_name} (lower is better)", lambda s: s.frechet, "{:.1f}"),
+        (f"{identity.frechet_name} (lower is better)", lambda s: s.frechet, "{:.3g}"),
         ("precision (fidelity)", lambda s: s.precision, "{:.2f}"),
         ("recall (diversity)", lambda s: s.recall, "{:.2f}"),
     )
@@ -145,11 +146,5 @@ def _comparison_figure(ranked: Sequence[Evaluation]) -> Figure:
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlim(0, max(*values, value(ranked[0].floor)) * 1.25 or 1.0)
         axes.set_yticks(positions, [evaluation.generated for evaluation in ranked])
-        _quiet(axes)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#eee8de", linewidth=0.8)
-    axes.set_axisbelow(True)
