@@ -86,7 +86,8 @@ def test_threads_do_not_change_a_score() -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            one, two = extractor.extract(first), extractor.extract(second)
+            # 64 features suffice to see rounding, and spare the large eigenvalue problem
+            one, two = extractor.extract(first)[:, :64], extractor.extract(second)[:, :64]
             found.append(frechet_distance(gaussian_of(one), gaussian_of(two)))
     finally:
         torch.set_num_threads(before)
