@@ -30,4 +30,4 @@ def plain() -> Extractor:
         return cells.mean(axis=(2, 4)).reshape(n, 12).astype(np.float32)
 
     identity = ExtractorIdentity("plain", 1, "0" * 64, 12, 8, "clean", "float32")
-    return Extractor(identity, 8, features_of_batch)
+    return Extractor(identity, 8, torch.device("cpu"), features_of_batch)

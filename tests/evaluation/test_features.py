@@ -48,9 +48,9 @@ def test_repeats_are_counted(plain: Extractor) -> None:
 def test_progress_reaches_the_end(plain: Extractor) -> None:
     seen: list[tuple[str, int, int]] = []
     extract_features(
-        array_images("cats", photos(100, 0)), plain, progress=lambda *step: seen.append(step)
+        array_images("cats", photos(150, 0)), plain, progress=lambda *step: seen.append(step)
     )
-    assert seen == [("features of cats", 64, 100), ("features of cats", 100, 100)]
+    assert seen == [("features of cats", 128, 150), ("features of cats", 150, 150)]
 
 
 def test_dataset_features_are_computed_once(plain: Extractor) -> None:

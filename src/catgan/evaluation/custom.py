@@ -20,7 +20,6 @@ from catgan.evaluation.extractor import (
     Extractor,
     Resizer,
     batch_for,
-    exact_arithmetic,
     pick_device,
 )
 from catgan.evaluation.fingerprint import ExtractorIdentity
@@ -47,10 +46,10 @@ def load_torchscript(path: Path, *, resize: Rule, input_size: int | None = None)
     resizer = Resizer(resize, size, device)
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), exact_arithmetic():
+        with torch.inference_mode():
             return module(resizer(images) / 255).float().cpu().numpy()
 
-    return _extractor(path, content, size, resize, batch_for(device), features_of_batch)
+    return _extractor(path, content, size, resize, batch_for(device), device, features_of_batch)
 
 
 def load_onnx(path: Path, *, resize: Rule, input_size: int | None = None) -> Extractor:
@@ -66,7 +65,9 @@ def load_onnx(path: Path, *, resize: Rule, input_size: int | None = None) -> Ext
 
     content = _read(path)
     try:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # batches run side by side instead
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen types of its own, by kind of damage
         raise CatganError(f"{path}: is not an ONNX file that onnxruntime can run") from error
     (first, *others) = session.get_inputs()
@@ -89,7 +90,7 @@ def load_onnx(path: Path, *, resize: Rule, input_size: int | None = None) -> Ext
         pixels = (resizer(images) / 255).numpy()
         return session.run(None, {first.name: pixels})[0]
 
-    return _extractor(path, content, size, resize, batch, features_of_batch)
+    return _extractor(path, content, size, resize, batch, cpu, features_of_batch)
 
 
 def _read(path: Path) -> bytes:
@@ -105,6 +106,7 @@ def _extractor(
     size: int,
     resize: Rule,
     batch: int,
+    device: torch.device,
     features_of_batch: Callable[[np.ndarray], np.ndarray],
 ) -> Extractor:
     """Try the network on a black batch: the feature size, and whether it fits at all."""
@@ -125,4 +127,4 @@ def _extractor(
     sha256 = hashlib.sha256(content).hexdigest()
     # The name keeps its ending, so that no file can pass for a built-in extractor.
     identity = ExtractorIdentity(path.name, 1, sha256, shape[1], size, resize, "float32")
-    return Extractor(identity, batch, features_of_batch)
+    return Extractor(identity, batch, device, features_of_batch)

@@ -15,7 +15,6 @@ from catgan.evaluation.extractor import (
     Extractor,
     Resizer,
     batch_for,
-    exact_arithmetic,
     pick_device,
 )
 from catgan.evaluation.fingerprint import ExtractorIdentity
@@ -78,14 +77,14 @@ def _load_lite2(rule: Rule) -> Extractor:
     resizer = Resizer(rule, variant.resolution, device)
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), exact_arithmetic():
+        with torch.inference_mode():
             pixels = resizer(images).contiguous(memory_format=torch.channels_last)
             return network.pooled(pixels / 255).cpu().numpy()
 
     identity = ExtractorIdentity(
         "lite2", 1, variant.sha256, 1280, variant.resolution, rule, "float32"
     )
-    return Extractor(identity, batch_for(device), features_of_batch)
+    return Extractor(identity, batch_for(device), device, features_of_batch)
 
 
 def _load_raw(rule: Rule) -> Extractor:
@@ -101,7 +100,7 @@ def _load_raw(rule: Rule) -> Extractor:
     resizer = Resizer(rule, _RAW_SIZE, device)
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), exact_arithmetic():
+        with torch.inference_mode():
             x = resizer(images) / 127.5 - 1.0
             means = []
             for kernel in kernels:
@@ -112,7 +111,7 @@ def _load_raw(rule: Rule) -> Extractor:
     identity = ExtractorIdentity(
         "raw-64", 1, sha256, sum(_RAW_CHANNELS), _RAW_SIZE, rule, "float32"
     )
-    return Extractor(identity, batch_for(device), features_of_batch)
+    return Extractor(identity, batch_for(device), device, features_of_batch)
 
 
 def raw_weights() -> list[np.ndarray]:

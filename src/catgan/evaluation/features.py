@@ -23,7 +23,7 @@ from catgan.evaluation.image_sets import ImageSet
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
-_READ = 64  # images read at a time: few enough for any memory, a multiple of the extractors' batch
+_READ = 128  # images read at a time: few enough for any memory, many enough for 32 threads
 _DIGEST_BYTES = 16
 _CACHE_VERSION = 1
 

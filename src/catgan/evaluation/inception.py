@@ -24,7 +24,6 @@ from catgan.evaluation.extractor import (
     Extractor,
     Resizer,
     batch_for,
-    exact_arithmetic,
     pick_device,
 )
 from catgan.evaluation.fingerprint import ExtractorIdentity
@@ -75,7 +74,7 @@ def load_inception(
     resizer = Resizer(resize, _SIZE, device)
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), exact_arithmetic():
+        with torch.inference_mode():
             if resize == "tensorflow":
                 planes = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous()
                 features = module(planes, return_features=True)
@@ -84,7 +83,7 @@ def load_inception(
             return features.reshape(len(images), _FEATURES).float().cpu().numpy()
 
     identity = ExtractorIdentity("inception", 1, sha256, _FEATURES, _SIZE, resize, "float32")
-    return Extractor(identity, batch_for(device), features_of_batch)
+    return Extractor(identity, batch_for(device), device, features_of_batch)
 
 
 def _cache_path() -> Path:
