@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import catgan
+from catgan.cli_evaluation import compare, evaluate
 from catgan.errors import CatganError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import TaskID
+from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
 
 DEFAULT_RECIPE = "lsgan-64"
 
@@ -38,21 +36,12 @@ def main() -> None:
     try:
         app()
     except CatganError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("stopped", 130)
+        fail("stopped", 130)
     except BrokenPipeError:  # `catgan ... | head`
         sys.stderr.close()
         sys.exit(141)
-
-
-def _fail(text: str, code: int) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    line = Text.assemble(("catgan: error: ", "bold red"), " ".join(text.split()))
-    Console(stderr=True).print(line, soft_wrap=True)
-    sys.exit(code)
 
 
 def _show_version(value: bool) -> None:
@@ -91,8 +80,8 @@ def prepare(
     """Turn photos into a dataset: checked, cropped square, resized, split."""
     from catgan.data import prepare as preparing
 
-    console = _console()
-    with _ImageProgress(console, "preparing") as progress:
+    console = make_console()
+    with ProgressBar(console) as progress:
         report = preparing.prepare(
             source,
             destination,
@@ -100,20 +89,20 @@ def prepare(
             holdout_fraction=holdout,
             licence=licence,
             credit=credit,
-            on_progress=progress,
+            on_progress=lambda done, total, *_: progress("preparing", done, total),
         )
     for name, reason in report.refused:
-        _print(console, f"refused    {name}: {reason}")
+        print_line(console, f"refused    {name}: {reason}")
     for name, kept in report.duplicates:
-        _print(console, f"duplicate  {name}: the same file as {kept}")
-    _print(
+        print_line(console, f"duplicate  {name}: the same file as {kept}")
+    print_line(
         console,
         f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
         f"held out), {len(report.refused)} refused, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
-    _print(console, f"dataset  {report.path}")
-    _print(console, f"next     catgan train {report.path}")
+    print_line(console, f"dataset  {report.path}")
+    print_line(console, f"next     catgan train {report.path}")
 
 
 @app.command()
@@ -149,15 +138,15 @@ def train(
     ] = False,
 ) -> None:
     """Train a generator of cats; safe to stop at any moment, and to resume."""
-    _require_training_extra()
+    require_training_extra()
     if resume and (recipe or out):
         raise CatganError("--resume goes on with a run as it is: leave out --recipe and --out")
     from catgan.training import start
     from catgan.training.display import choose_display
     from catgan.training.loop import train as train_run
 
-    console = _console()
-    with _ImageProgress(console, "preparing") as progress:
+    console = make_console()
+    with ProgressBar(console) as progress:
         if resume:
             plan = start.resume_run(resume, source, settings or [], device, progress)
         else:
@@ -166,28 +155,29 @@ def train(
             )
     run = plan.run.path
     for line in (start.first_line(plan), *plan.notes):
-        _print(console, line)
+        print_line(console, line)
     outcome = train_run(
         plan.config,
         plan.dataset,
         plan.run,
         choose_display(console),
         device=plan.device,
+        reals=plan.reals,
         resume=plan.resume,
         minutes=math.inf if minutes is None else minutes,
         tensorboard=tensorboard,
     )
-    _print(
+    print_line(
         console,
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "
         f"{plan.config.training.images:,}",
     )
-    _print(console, f"cats     {plan.run.sheet_path(outcome.images)}")
-    _print(console, f"report   {plan.run.report}")
+    print_line(console, f"cats     {plan.run.sheet_path(outcome.images)}")
+    print_line(console, f"report   {plan.run.report}")
     if outcome.finished:
-        _print(console, f"next     catgan sample {run} --seeds 0-63 -o cats.png")
+        print_line(console, f"next     catgan sample {run} --seeds 0-63 -o cats.png")
     else:
-        _print(console, f"next     catgan train --resume {run}")
+        print_line(console, f"next     catgan train --resume {run}")
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)
 
@@ -213,13 +203,13 @@ def sample(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Draw cats with a trained generator."""
-    _require_training_extra()
+    require_training_extra()
     from catgan.generation.seeds import parse_seeds
     from catgan.generation.sheet import check_suffix, parse_grid, save_image, sheet
     from catgan.training.device import choose_device
     from catgan.training.sampling import load_sampler
 
-    console = _console()
+    console = make_console()
     numbers = parse_seeds(seeds)
     one_file_a_cat = not out.suffix
     columns = parse_grid(grid, len(numbers)) if grid else None
@@ -228,17 +218,21 @@ def sample(
     if not one_file_a_cat:
         check_suffix(out)
     sampler = load_sampler(
-        run, choose_device(device), lambda text: _print(console, text), checkpoint
+        run, choose_device(device), lambda text: print_line(console, text), checkpoint
     )
-    with _ImageProgress(console, "drawing") as progress:
-        images = sampler(numbers, on_progress=lambda done: progress(done, len(numbers)))
+    with ProgressBar(console) as progress:
+        images = sampler(numbers, on_progress=lambda done: progress("drawing", done, len(numbers)))
     if one_file_a_cat:
         for number, image in zip(numbers, images, strict=True):
             save_image(image, out / f"seed{number:06d}.png")
-        _print(console, f"{len(numbers)} cats, one file each  {out}")
+        print_line(console, f"{len(numbers)} cats, one file each  {out}")
     else:
         save_image(sheet(images, columns), out)
-        _print(console, f"{len(numbers)} cats  {out}")
+        print_line(console, f"{len(numbers)} cats  {out}")
+
+
+app.command()(evaluate)
+app.command()(compare)
 
 
 @app.command()
@@ -263,57 +257,4 @@ def recipes(
             f"{config.training.images:,}",
             str(config.training.batch_size),
         )
-    _console().print(table)
-
-
-# -- what the verbs share --------------------------------------------------------------------------
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _require_training_extra() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "safetensors", "psutil", "jinja2") if not find_spec(name)]
-    if missing:
-        raise CatganError(
-            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[train]'"
-        )
-
-
-class _ImageProgress:
-    """A bar over images that appears with the first one; silent where nobody watches."""
-
-    def __init__(self, console: Console, label: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        self.progress = Progress(
-            label,
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.task: TaskID | None = None
-
-    def __enter__(self) -> _ImageProgress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-    def __call__(self, done: int, total: int, kept: int = 0, refused: int = 0) -> None:
-        if self.task is None:
-            self.task = self.progress.add_task("", total=total)
-            self.progress.start()
-        self.progress.update(self.task, completed=done, total=total)
+    make_console().print(table)

@@ -125,6 +125,7 @@ class OutputConfig:
     sheet_images: int = 8_192  # between two sample sheets
     checkpoint_images: int = 16_384  # between two checkpoints
     checkpoints_kept: int = 2  # newest ones; the best is kept besides
+    score_samples: int = 1_000  # drawn at each checkpoint to score it (FD-lite2); 0: no scores
     sheet_seeds: int = 64  # cats on a sheet, always of the seeds 0, 1, 2, ...
 
     def __post_init__(self) -> None:
@@ -132,6 +133,12 @@ class OutputConfig:
         _check("output.sheet_images", self.sheet_images, 1, 10**12)
         _check("output.checkpoint_images", self.checkpoint_images, 1, 10**12)
         _check("output.checkpoints_kept", self.checkpoints_kept, 1, 10_000)
+        _check("output.score_samples", self.score_samples, 0, 1_000_000)
+        if 0 < self.score_samples < 12:
+            raise CatganError(
+                f"output.score_samples = {self.score_samples} is too few to score: "
+                "choose 0 (no scores) or at least 12, better 1000"
+            )
         _check("output.sheet_seeds", self.sheet_seeds, 1, 400)
 
 
@@ -178,6 +185,11 @@ def from_toml(text: str, where: str) -> Config:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise CatganError(f"{where} is not valid TOML: {_one_line(error)}") from None
+    return from_table(table, where)
+
+
+def from_table(table: Mapping[str, Any], where: str) -> Config:
+    """A configuration from nested mappings, as TOML and JSON give them."""
     return _from_table(Config, table, prefix="", where=where)
 
 
@@ -207,7 +219,7 @@ def override(config: Config, assignments: list[str]) -> Config:
         if not isinstance(target, dict) or key not in target or isinstance(target[key], dict):
             raise CatganError(f"--set {assignment!r}: no setting {name!r}{_suggest_setting(name)}")
         target[key] = _parse_value(text)
-    return _from_table(Config, table, prefix="", where="--set")
+    return from_table(table, where="--set")
 
 
 def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:

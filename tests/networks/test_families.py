@@ -58,8 +58,7 @@ tanh -> 3x64x64
 """
 
 LSGAN_DISCRIMINATOR = """
-convolution 4x4 stride 2 padding 1 3->128 -> 128x32x32
-batchnorm2d -> 128x32x32
+convolution 4x4 stride 2 padding 1 3->128 bias -> 128x32x32
 leaky relu 0.2 -> 128x32x32
 convolution 4x4 stride 2 padding 1 128->256 -> 256x16x16
 batchnorm2d -> 256x16x16

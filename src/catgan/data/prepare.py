@@ -138,6 +138,6 @@ def _nothing_left(source: str, size: int, refused: list[tuple[str, str]]) -> str
     kinds = Counter(reason.split(":")[0] for _, reason in refused)
     reasons = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common(3))
     remedy = "give a folder or a zip with JPEG, PNG or WebP photos"
-    if set(kinds) == {"too small"}:
+    if kinds.most_common(1)[0][0] == "too small":
         remedy = f"use a size smaller than {size}" if size > 32 else "use larger photos"
     return f"{source} holds no usable image ({len(refused)} refused: {reasons}): {remedy}."

@@ -46,4 +46,4 @@ def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
     radius = np.sqrt(-2 * np.log((words[..., 0::2] + 1) / 2**32))
     angle = 2 * np.pi * words[..., 1::2] / 2**32
     numbers = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return numbers.reshape(len(seeds), -1)[:, :size].astype(np.float32)
+    return numbers.reshape(len(seeds), 4 * blocks)[:, :size].astype(np.float32)

@@ -46,14 +46,20 @@ class Discriminator(nn.Module):
 
     def __init__(self, resolution: int, channels: int, maximum_channels: int) -> None:
         super().__init__()
-        widths = [3, *stage_channels(resolution, channels, maximum_channels)]
+        widths = stage_channels(resolution, channels, maximum_channels)
         layers: list[nn.Module] = []
+        # No batch normalisation next to the image, as DCGAN says: it would hide the contrast, which
+        # the generator then never learns (every trial with it stayed grey).
+        layers += [Convolution(3, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for fine, coarse in pairwise(widths):
             layers += [Convolution(fine, coarse, 4, 2, 1, bias=False)]
             layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(0.2, inplace=True)]
-        layers += [Convolution(widths[-1], 1, 4, 1, 0)]
-        self.layers = nn.Sequential(*layers)
+        to_score = Convolution(widths[-1], 1, 4, 1, 0)
+        self.layers = nn.Sequential(*layers, to_score)
         self.apply(initialise)
+        # The last layer sums 16,384 numbers: from N(0, 0.02) its scores would begin several times
+        # further apart than the targets 0 and 1 are, and the generator would learn from noise.
+        nn.init.normal_(to_score.weight, 0.0, (16 * widths[-1]) ** -0.5)
 
     def forward(self, images: Tensor) -> Tensor:
         """Judge each image."""

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ from catgan.files import flush_directory, write_and_flush, write_durably
 FORMAT = 1
 PARTS = ("generator", "ema", "discriminator", "optimizer")
 MANIFEST = "manifest.json"
+ADAM_QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
+
 Tensors = dict[str, Tensor]
+Players = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 class UnsoundCheckpointError(Exception):
@@ -37,14 +40,35 @@ class UnsoundCheckpointError(Exception):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What was read: images seen, the tensors of every part, and the run's own state."""
+class Window:
+    """What the log has gathered since its last row: sums of the measures over so many steps."""
 
-    name: str
+    sums: list[float]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read: where, images seen, configuration, log window, tensors of every part."""
+
+    path: Path
     images: int
+    config: dict[str, Any]
+    window: Window
     tensors: dict[str, Tensors]
-    state: dict[str, Any]
-    score: float | None
+
+    def restore(self, modules: dict[str, nn.Module], players: Players) -> None:
+        """Put the tensors into modules (by part) and fresh optimizers (by player)."""
+        try:
+            for part, module in modules.items():
+                module.load_state_dict(self.tensors[part])
+            if self.images:
+                _load_optimizer_tensors(players, self.tensors["optimizer"])
+        except (RuntimeError, KeyError):
+            raise CatganError(
+                f"{self.path} does not fit the networks of its configuration: "
+                "it was changed by hand; resume from another checkpoint or start anew"
+            ) from None
 
 
 class CheckpointStore:
@@ -70,15 +94,16 @@ class CheckpointStore:
     def save(
         self,
         images: int,
+        config: dict[str, Any],
+        window: Window,
         tensors: dict[str, Tensors],
-        state: dict[str, Any],
         *,
         keep: int,
         score: float | None = None,
     ) -> Path:
         """Write a checkpoint, move `latest` (and `best` if `score` is the lowest yet), prune.
 
-        `state` is JSON and comes back unchanged. Raises `CatganError` when anything fails; the
+        Raises `CatganError` when anything fails; the
         earlier checkpoints are then untouched.
         """
         target = self.directory / f"{images:09d}"
@@ -99,8 +124,9 @@ class CheckpointStore:
                 "format": FORMAT,
                 "images": images,
                 "score": score,
+                "config": config,
+                "window": asdict(window),
                 "files": sums,
-                "state": state,
             }
             write_and_flush(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
             flush_directory(partial)
@@ -198,9 +224,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors[part] = safetensors.torch.load(data)
         except (SafetensorError, KeyError, ValueError) as error:
             raise UnsoundCheckpointError(f"{part}.safetensors: {error}") from None
-    return Checkpoint(
-        path.name, manifest["images"], tensors, manifest["state"], manifest.get("score")
-    )
+    window = Window(**manifest["window"])
+    return Checkpoint(path, manifest["images"], manifest["config"], window, tensors)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -209,7 +234,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         known = manifest["format"] == FORMAT
         complete = (
             type(manifest["images"]) is int
-            and isinstance(manifest["state"], dict)
+            and isinstance(manifest["config"], dict)
+            and type(manifest["window"]["steps"]) is int
+            and all(isinstance(total, float) for total in manifest["window"]["sums"])
+            and len(manifest["window"]) == 2
             and isinstance(manifest.get("score"), float | int | None)
             and all(isinstance(manifest["files"][part]["sha256"], str) for part in PARTS)
         )
@@ -231,7 +259,7 @@ def _is_name(name: str) -> bool:
 # -- modules and optimizers as tensors -------------------------------------------------------------
 
 
-def optimizer_tensors(players: dict[str, tuple[nn.Module, torch.optim.Optimizer]]) -> Tensors:
+def optimizer_tensors(players: Players) -> Tensors:
     """Adam's state of every parameter, as `player/parameter/quantity`."""
     return {
         f"{player}/{name}/{quantity}": tensor
@@ -241,23 +269,11 @@ def optimizer_tensors(players: dict[str, tuple[nn.Module, torch.optim.Optimizer]
     }
 
 
-def load_optimizer_tensors(
-    players: dict[str, tuple[nn.Module, torch.optim.Optimizer]], tensors: Tensors
-) -> None:
-    """The inverse of `optimizer_tensors`, into fresh optimizers of the same parameters."""
+def _load_optimizer_tensors(players: Players, tensors: Tensors) -> None:
+    """The inverse of `optimizer_tensors`, into fresh optimizers; KeyError when one is missing."""
     for player, (module, optimizer) in players.items():
         for name, parameter in module.named_parameters():
-            prefix = f"{player}/{name}/"
-            state = {
-                key.removeprefix(prefix): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(prefix)
-            }
-            # The moments lie in memory as their parameter does, as Adam makes them; the step count
-            # stays where Adam keeps it.
-            optimizer.state[parameter] = {
-                quantity: torch.empty_like(parameter).copy_(tensor)
-                if tensor.shape == parameter.shape
-                else tensor
-                for quantity, tensor in state.items()
-            }
+            step, *moments = (tensors[f"{player}/{name}/{key}"] for key in ADAM_QUANTITIES)
+            # The moments lie in memory as their parameter does, which is how Adam makes them.
+            restored = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+            optimizer.state[parameter] = dict(zip(ADAM_QUANTITIES, [step, *restored], strict=True))

@@ -6,22 +6,24 @@ that was killed and resumed goes through the very weights it would have gone thr
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from catgan.config import Config
+from catgan.config import Config, check_resumable, from_table
 from catgan.data.dataset import Dataset
 from catgan.errors import CatganError
+from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import save_image, sheet
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.training.augment import augment
-from catgan.training.checkpoint import load_optimizer_tensors, optimizer_tensors
+from catgan.training.checkpoint import Players, Window, optimizer_tensors
 from catgan.training.device import choose_precision, memory_mib
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
@@ -59,6 +61,7 @@ def train(
     display: Display,
     *,
     device: torch.device,
+    reals: RealsStatistics | None = None,
     resume: bool = False,
     minutes: float = math.inf,
     tensorboard: bool = False,
@@ -66,8 +69,8 @@ def train(
     """Train until `config.training.images`, `minutes` of wall time, or a signal.
 
     `run` is a fresh directory, or with `resume` one that holds checkpoints. The dataset's
-    resolution is the network's. Raises `TrainingDivergedError` on NaN or infinity, and
-    `CatganError` when something cannot be read or written.
+    resolution is the network's. With `reals`, checkpoints are scored against them. Raises
+    `TrainingDivergedError` on NaN or infinity, `CatganError` for what cannot be read or written.
     """
     began = time.monotonic()
     settings, seed = config.training, config.training.seed
@@ -102,26 +105,30 @@ def train(
     discriminator_optimizer = torch.optim.Adam(
         discriminator.parameters(), config.optimizer.discriminator_learning_rate, betas, fused=fused
     )
-    players: dict[str, Any] = {
+    players: Players = {
         "generator": (generator, generator_optimizer),
         "discriminator": (discriminator, discriminator_optimizer),
     }
     modules = {"generator": generator, "ema": average, "discriminator": discriminator}
     sampler = Sampler(average, config.network, device)
 
+    def judge(pictures: Tensor, amounts: torch.Generator) -> Tensor:
+        pictures = augment(pictures, config.augment, amounts, (low, high))
+        with autocast:
+            return discriminator(pictures.contiguous(memory_format=memory_format)).float()
+
     # -- 4. Where it goes on -----------------------------------------------------------------------
     images = 0
     sums = torch.zeros(len(MEASURES), device=device)  # of the measures since the last row
     steps_in_sums = 0
     run.checkpoints.clean()
-    if resume:
+    if resume and run.checkpoints.names():
         checkpoint = run.checkpoints.load("latest", display.note)
-        for part, module in modules.items():
-            module.load_state_dict(checkpoint.tensors[part])
-        load_optimizer_tensors(players, checkpoint.tensors["optimizer"])
-        images = checkpoint.images
-        sums += torch.tensor(checkpoint.state["sums"], device=device)
-        steps_in_sums = checkpoint.state["steps_in_sums"]
+        check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
+        checkpoint.restore(modules, players)
+        images, steps_in_sums = checkpoint.images, checkpoint.window.steps
+        sums += torch.tensor(checkpoint.window.sums, device=device)
+    if resume:
         run.rewind(images)
 
     def draw_sheet() -> None:
@@ -137,24 +144,35 @@ def train(
                 "or with --set training.precision=float32"
             )
 
-    def save_checkpoint() -> None:
+    def score() -> float | None:
+        if reals is None:
+            return None
+        quick = quick_score(sampler, reals, count=output.score_samples)
+        name = quick.fingerprint.extractor.frechet_name
+        run.append_row({"images": images, "score": quick.frechet, "scored_by": name})
+        display.note(f"{name} {quick.frechet:.1f} after {images:,} images")
+        return quick.frechet
+
+    def save_checkpoint(score: float | None) -> None:
         check_finite()  # weights that are lost must not replace weights that are not
         tensors = {part: module.state_dict() for part, module in modules.items()}
         tensors["optimizer"] = optimizer_tensors(players)
-        state = {"sums": sums.tolist(), "steps_in_sums": steps_in_sums}
-        run.checkpoints.save(images, tensors, state, keep=output.checkpoints_kept)
+        window = Window(sums.tolist(), steps_in_sums)
+        keep, asked = output.checkpoints_kept, dataclasses.asdict(config)
+        run.checkpoints.save(images, asked, window, tensors, keep=keep, score=score)
         write_report(run)
 
     def due(interval: int) -> bool:
         return images // interval > (images - batch_size) // interval
 
     # -- 5. The steps ------------------------------------------------------------------------------
-    if not resume:
+    if images == 0:
         draw_sheet()
     display.begin(images, settings.images)
     events = TensorBoard(run.path) if tensorboard else None
     row_began = time.monotonic()
-    with StopSignals() as stop:
+    with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(display.end)
         while (
             images < settings.images
             and stop.received is None
@@ -166,17 +184,12 @@ def train(
             augmentation = torch_generator(seed, Stream.AUGMENT, step)
             z = torch.randn(batch_size, config.network.latent_size, generator=noise).to(device)
 
-            def judge(pictures: Tensor, amounts: torch.Generator = augmentation) -> Tensor:
-                pictures = augment(pictures, config.augment, amounts, (low, high))
-                with autocast:
-                    return discriminator(pictures.contiguous(memory_format=memory_format)).float()
-
             # The discriminator learns to tell real from generated ...
             discriminator.requires_grad_(True)
             with autocast:
                 generated = generator(z).float()
-            on_real = judge(real_images(images))
-            on_generated = judge(generated.detach())
+            on_real = judge(real_images(images), augmentation)
+            on_generated = judge(generated.detach(), augmentation)
             loss_of_discriminator = discriminator_loss(
                 config.loss.discriminator, on_real, on_generated
             )
@@ -186,7 +199,7 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            on_generated_again = judge(generated)
+            on_generated_again = judge(generated, augmentation)
             loss_of_generator = generator_loss(config.loss.generator, on_generated_again)
             generator_optimizer.zero_grad(set_to_none=True)
             loss_of_generator.backward()
@@ -226,13 +239,12 @@ def train(
             if due(output.sheet_images):
                 draw_sheet()
             if due(output.checkpoint_images):
-                save_checkpoint()
+                save_checkpoint(score())
 
         # -- 7. The end ----------------------------------------------------------------------------
         if not run.sheet_path(images).exists():
             draw_sheet()
         if run.checkpoints.pointer("latest") != f"{images:09d}":
-            save_checkpoint()
+            save_checkpoint(score() if images >= settings.images else None)
     write_report(run)
-    display.end()
     return Outcome(images, images >= settings.images, stop.received)

@@ -13,6 +13,7 @@ from catgan.training.display import duration, kimg
 from catgan.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_SHEETS = 10  # on the page; the first and the last are always among them
@@ -22,6 +23,8 @@ def write_report(run: RunDirectory) -> None:
     """Write the report of `run` as it stands, replacing the last one."""
     config, facts, rows, sheets = run.config(), run.facts(), run.rows(), run.sheets()
     chosen = _spread(list(sheets), MOST_SHEETS)
+    scores = [row for row in rows if "score" in row]
+    rows = [row for row in rows if "discriminator_loss" in row]
     images = rows[-1]["images"] if rows else 0
     seconds = sum(
         (row["images"] - before) / row["machine"]["images_per_second"]
@@ -44,6 +47,8 @@ def write_report(run: RunDirectory) -> None:
             ("Most memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
         ],
         losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
+        scores=figure_svg(_score_figure(scores)) if len(scores) > 1 else None,
+        score_samples=config.output.score_samples,
         latest=(kimg(chosen[-1]), file_uri(sheets[chosen[-1]])) if chosen else None,
         sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
         sheet_seeds=config.output.sheet_seeds,
@@ -63,22 +68,36 @@ def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
     figure = Figure(figsize=(9.5, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    seen = [row["images"] / 1000 for row in rows]
-    for axes, title, lines in (
-        (left, "Loss", (("discriminator_loss", "discriminator"), ("generator_loss", "generator"))),
-        (
-            right,
-            "Discriminator is right",
-            (("real_accuracy", "on real images"), ("generated_accuracy", "on generated images")),
-        ),
-    ):
-        for (key, label), colour in zip(lines, ("#1f5f8b", "#b4541a"), strict=True):
-            axes.plot(seen, [row[key] for row in rows], label=label, color=colour, linewidth=1.4)
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlabel("thousand images seen", fontsize=9)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8)
+    _curve(left, rows, "discriminator_loss", "discriminator", "#1f5f8b")
+    _curve(left, rows, "generator_loss", "generator", "#b4541a")
+    _curve(right, rows, "real_accuracy", "on real images", "#1f5f8b")
+    _curve(right, rows, "generated_accuracy", "on generated images", "#b4541a")
+    _finish(left, "Loss")
+    _finish(right, "Discriminator is right")
     right.set_ylim(-0.03, 1.03)
     return figure
+
+
+def _score_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    axes = figure.subplots()
+    _curve(axes, rows, "score", rows[-1]["scored_by"], "#b4541a")
+    axes.set_ylim(bottom=0)
+    _finish(axes, f"{rows[-1]['scored_by']}, lower is better")
+    return figure
+
+
+def _curve(axes: Axes, rows: Sequence[dict[str, Any]], key: str, label: str, colour: str) -> None:
+    seen = [row["images"] / 1000 for row in rows]
+    axes.plot(seen, [row[key] for row in rows], label=label, color=colour, linewidth=1.4)
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("thousand images seen", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)

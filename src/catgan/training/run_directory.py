@@ -14,6 +14,11 @@ from catgan.files import write_durably
 from catgan.training.checkpoint import CheckpointStore
 
 
+def is_run(path: Path) -> bool:
+    """Whether `path` looks like a training run."""
+    return (path / "config.toml").is_file()
+
+
 class RunDirectory:
     """`config.toml`, `run.json`, `log.jsonl`, `samples/`, `checkpoints/`, `report.html`."""
 
@@ -47,7 +52,7 @@ class RunDirectory:
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """An existing run; `CatganError` when `path` is none."""
-        if not (path / "config.toml").is_file():
+        if not is_run(path):
             raise CatganError(
                 f"{path} is not a run (it has no config.toml): name the directory that "
                 "`catgan train` printed"

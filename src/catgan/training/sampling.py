@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catgan.config import NetworkConfig
-from catgan.errors import CatganError
+from catgan.config import NetworkConfig, from_table
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator, pixel_range
 from catgan.training.run_directory import RunDirectory
@@ -28,20 +27,26 @@ class Sampler:
         self.config = config
         self.device = device
 
-    @torch.no_grad()
     def __call__(
         self, seeds: Sequence[int] | np.ndarray, on_progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """One image a seed, the same whatever the other seeds; `on_progress` gets the count."""
+        return self.synthesise(latents(seeds, self.config.latent_size), on_progress)
+
+    @torch.no_grad()
+    def synthesise(
+        self, z: np.ndarray, on_progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """One image for each row of latents `z` (N, latent_size)."""
         training = self.generator.training
         self.generator.eval()
         low, high = pixel_range(self.config)
         side = self.config.resolution
-        images = np.empty((len(seeds), side, side, 3), np.uint8)
-        for start in range(0, len(seeds), PORTION):
-            part = list(seeds[start : start + PORTION])
-            z = latents(part + [0] * (PORTION - len(part)), self.config.latent_size)
-            pixels = self.generator(torch.from_numpy(z).to(self.device))
+        images = np.empty((len(z), side, side, 3), np.uint8)
+        for start in range(0, len(z), PORTION):
+            part = torch.from_numpy(z[start : start + PORTION].astype(np.float32))
+            filled = torch.cat([part, part.new_zeros(PORTION - len(part), part.shape[1])])
+            pixels = self.generator(filled.to(self.device))
             images[start : start + PORTION] = to_uint8(pixels, low, high)[: len(part)]
             if on_progress:
                 on_progress(start + len(part))
@@ -60,15 +65,9 @@ def load_sampler(
 ) -> Sampler:
     """The averaged (EMA) generator of a run; `CatganError` for a damaged or foreign one."""
     directory = RunDirectory.open(run)
-    config = directory.config().network
     loaded = directory.checkpoints.load(checkpoint, note)
+    config = from_table(loaded.config, str(loaded.path)).network
     generator = build_generator(config)
-    try:
-        generator.load_state_dict(loaded.tensors["ema"])
-    except RuntimeError:
-        raise CatganError(
-            f"{run}: checkpoint {loaded.name} does not fit the network in config.toml: "
-            "restore the config.toml it was trained with"
-        ) from None
+    loaded.restore({"ema": generator}, players={})
     generator = generator.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Sampler(generator, config, device)

@@ -14,10 +14,14 @@ from catgan.config import Config, check_resumable, load_recipe, override
 from catgan.data.cache import embedded_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
 from catgan.errors import CatganError
+from catgan.evaluation.extractors import load_extractor
+from catgan.evaluation.image_sets import dataset_images
+from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.training.device import choose_device, choose_precision, describe_machine
 from catgan.training.run_directory import RunDirectory
 
-OnProgress = Callable[[int, int, int, int], None]  # done, total, kept, refused
+OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
+FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Plan:
     dataset: Dataset
     run: RunDirectory
     device: torch.device
+    reals: RealsStatistics | None
     resume: bool
     notes: list[str]
 
@@ -59,7 +64,9 @@ def new_run(
         "machine": describe_machine(device) | {"precision": _precision(config, device)},
     }
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
-    return Plan(config, dataset, run, device, resume=False, notes=_notes(dataset, config))
+    notes = _notes(dataset, config)
+    reals = _reals(dataset, config, on_progress)
+    return Plan(config, dataset, run, device, reals, resume=False, notes=notes)
 
 
 def resume_run(
@@ -98,7 +105,8 @@ def resume_run(
             notes.append(
                 f"{fact}: {was} when the run began, {now} now: goes on, but not bit for bit"
             )
-    return Plan(config, dataset, run, device, resume=True, notes=notes)
+    reals = _reals(dataset, config, on_progress)
+    return Plan(config, dataset, run, device, reals, resume=True, notes=notes)
 
 
 def first_line(plan: Plan) -> str:
@@ -115,8 +123,23 @@ def first_line(plan: Plan) -> str:
 def _dataset(source: Path | None, config: Config, on_progress: OnProgress) -> Dataset:
     size = config.network.resolution
     if source is None:
-        return embedded_dataset(size)
-    return open_or_prepare(source, size, on_progress=on_progress)
+        return embedded_dataset(
+            size, on_progress=lambda done, total, *_: on_progress("drawing cats", done, total)
+        )
+    return open_or_prepare(
+        source, size, on_progress=lambda done, total, *_: on_progress("preparing", done, total)
+    )
+
+
+def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:
+    """What checkpoints are scored against; computed once for a dataset, then cached."""
+    if not config.output.score_samples or len(dataset.indices("train")) < FEWEST_TO_SCORE:
+        return None
+    return reals_statistics(
+        dataset_images(dataset),
+        load_extractor("lite2"),
+        progress=lambda stage, done, total: on_progress("measuring", done, total),
+    )
 
 
 def _precision(config: Config, device: torch.device) -> str:

@@ -1,0 +1,35 @@
+# `make demo` and `make test` set everything up by themselves; nothing but Python 3.11 is needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint clean
+
+demo: .venv/installed
+	rm -rf demo
+	$(BIN)/catgan train --recipe quick-64 --minutes 3 --out demo/run
+	$(BIN)/catgan sample demo/run --seeds 0-63 --grid 8x8 --out demo/cats.png
+	@echo
+	@echo "A generator of cats, trained on cats that the package drew by itself:"
+	@echo "  its cats    demo/cats.png"
+	@echo "  its report  demo/run/report.html"
+	@echo "  with photos of your own: $(BIN)/catgan train PHOTOS"
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,89 @@
+"""What the verbs share: how the command speaks, and how it fails."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catgan.errors import CatganError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+
+def fail(text: str, code: int) -> None:
+    """End the process with one line on stderr."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("catgan: error: ", "bold red"), " ".join(text.split()))
+    Console(stderr=True).print(line, soft_wrap=True)
+    sys.exit(code)
+
+
+def cannot_write(path: Path, error: OSError) -> CatganError:
+    """The error for a place that --out named and that cannot be written."""
+    return CatganError(
+        f"{path}: cannot be written ({error.strerror or error}): choose another place with --out"
+    )
+
+
+def make_console() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console()
+
+
+def print_line(console: Console, line: str) -> None:
+    """Print text as it is: no markup, no wrapping, no colours of its own."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def require_training_extra() -> None:
+    """Say in one line what to install when the train extra is missing."""
+    missing = [name for name in ("torch", "safetensors", "psutil", "jinja2") if not find_spec(name)]
+    if missing:
+        raise CatganError(
+            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[train]'"
+        )
+
+
+class ProgressBar:
+    """A bar for what takes a while, shown only where someone watches."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So much of `what` is done; its bar appears with its first call."""
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=total)
+            self.bar.start()
+        self.bar.update(self.tasks[what], completed=done, total=total)

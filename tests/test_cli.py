@@ -1,0 +1,199 @@
+"""The command as a person meets it: help, first runs, one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catgan.cli import main
+
+TINY = [
+    "network.resolution=32", "network.channels=4", "network.maximum_channels=8",
+    "network.latent_size=8", "training.batch_size=8", "training.images=48",
+    "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
+]  # fmt: skip
+SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+
+
+def catgan(*words, code=0):
+    """Run the command in this process; its stdout, or its stderr when it is to fail."""
+    out, err, ended = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["catgan", *map(str, words)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            ended = end.code or 0
+    assert ended == code, err.getvalue()
+    return out.getvalue() if code == 0 else err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A directory with photos, a dataset made of them, and a run."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("CATGAN_CACHE_DIR", str(home / "cache"))
+        patch.setenv("COLUMNS", "200")
+        patch.setenv("NO_COLOR", "1")
+        make(home)
+        yield home
+
+
+def make(home):
+    (home / "photos").mkdir()
+    for index in range(30):
+        pixels = np.random.default_rng(index).integers(0, 256, (50, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(home / "photos" / f"{index:02d}.png")
+    (home / "photos" / "notes.txt").write_text("not an image")
+    (home / "photos" / "copy.png").write_bytes((home / "photos" / "03.png").read_bytes())
+    text = catgan("prepare", "photos", "cats", "--size", 32)
+    assert "notes.txt" in text
+    assert "copy.png" in text
+    assert "30 images at 32 px" in text
+    assert "1 refused, 1 duplicates" in text
+    text = catgan("train", "cats", "-o", "run", *SETTINGS)
+    assert "finished after 48 images" in text
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['catgan', '--help']\n"
+        "from catgan.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'matplotlib', 'PIL', 'numpy', 'onnxruntime'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for verb in ("prepare", "train", "sample", "evaluate", "compare", "recipes"):
+        assert verb in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["prepare", "train", "sample", "evaluate", "compare", "recipes"])
+def test_every_verb_explains_itself(verb):
+    assert "--help" in catgan(verb, "--help")
+
+
+def test_the_version_is_the_package_s():
+    import catgan as package
+
+    assert catgan("--version").strip() == f"catgan {package.__version__}"
+
+
+def test_recipes_are_listed_and_printed():
+    text = catgan("recipes")
+    for name in ("dcgan-128", "lsgan-64", "quick-64"):
+        assert name in text
+    assert 'generator = "bce"' in catgan("recipes", "lsgan-64")
+
+
+def test_a_run_tells_what_it_does_and_what_comes_next(home):
+    text = catgan("train", "--resume", "run", "--set", "training.images=64")
+    first, *_, last = text.splitlines()
+    assert re.match(r"catgan \S+: lsgan-64, 32 px, on \d+ images of photos; cpu, \d threads", first)
+    assert "img/s" in text
+    assert last.startswith("next     catgan sample run")
+    assert (home / "run" / "report.html").exists()
+
+
+def test_sample_draws_a_sheet_or_a_file_a_cat(home):
+    catgan("sample", "run", "--seeds", "0-5", "--grid", "3x2", "-o", "sheet.png")
+    catgan("sample", "run", "--seeds", "4,1", "-o", "cats/alone")
+    names = sorted(path.name for path in (home / "cats" / "alone").iterdir())
+    assert names == ["seed000001.png", "seed000004.png"]
+    sheet = np.asarray(Image.open(home / "sheet.png"))
+    assert sheet.shape == (66, 100, 3)
+    alone = np.asarray(Image.open(home / "cats" / "alone" / "seed000004.png"))
+    assert np.array_equal(sheet[34:66, 34:66], alone)
+
+
+def test_evaluate_and_compare_from_the_command_line(home):
+    arguments = ("--against", "cats", "--samples", 24, "--extractor", "raw-64")
+    text = catgan("evaluate", "run", *arguments)
+    assert "FD-raw-64" in text
+    assert (home / "run" / "evaluation" / "raw-64" / "evaluation.html").exists()
+    text = catgan("compare", "run", "cats", *arguments, code=2)
+    assert "cannot be compared" in text or "differ" in text
+    record = home / "run" / "evaluation" / "raw-64" / "evaluation.json"
+    (home / "other").mkdir()
+    (home / "other" / "evaluation.json").write_text(
+        record.read_text().replace('"generated": "run"', '"generated": "other"')
+    )
+    text = catgan("compare", "run", "other/evaluation.json", *arguments)
+    assert "floor" in text
+    assert (home / "comparison" / "comparison-raw-64.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("prepare", "nowhere", "new"), "nowhere"),
+        (("prepare", "photos", "cats", "--size", "32"), "cats"),
+        (("prepare", "photos", "new", "--size", "100"), "100"),
+        (("prepare", "photos", "new", "--size", "256"), "smaller"),
+        (("train", "nowhere"), "nowhere"),
+        (("train", "cats"), "32"),
+        (("train", "cats", "--recipe", "lsgan"), "lsgan-64"),
+        (("train", "cats", "--set", "network.resolutoin=32"), "network.resolution"),
+        (("train", "cats", "--set", "network.resolution=33"), "try 32"),
+        (("train", "cats", "-o", "run", *SETTINGS), "--resume"),
+        (("train", "cats", "--device", "gpu"), "cuda"),
+        (("train", "--resume", "photos"), "not a run"),
+        (("train", "--resume", "run", "--recipe", "lsgan-64"), "leave out"),
+        (("train", "--resume", "run", "--set", "training.batch_size=4"), "training.batch_size"),
+        (("sample", "run", "--seeds", "9-1"), "1-9"),
+        (("sample", "run", "-o", "cats.txt"), ".png"),
+        (("sample", "run", "--seeds", "0-3", "--grid", "3x3"), "9"),
+        (("sample", "run", "--seeds", "0-3", "--grid", "2x2", "-o", "d"), "d.png"),
+        (("sample", "run", "--checkpoint", "123"), "000000"),
+        (("evaluate", "run", "--against", "nowhere"), "nowhere"),
+        (("evaluate", "run", "--against", "cats", "--extractor", "inceptoin"), "inception"),
+        (("evaluate", "run", "--against", "cats", "--inception", "no.pt"), "no.pt"),
+        (("recipes", "nothing"), "choose from"),
+    ],
+)
+def test_every_mistake_ends_in_one_line_and_code_2(home, words, expected):
+    text = catgan(*words, code=2)
+    assert text.startswith("catgan: error: ")
+    assert len(text.strip().splitlines()) == 1
+    assert expected in text
+
+
+def test_what_typer_refuses_is_code_2_too(home):
+    for words in (("trian",), ("sample", "run", "--sedes", "1"), ("train", "--minutes", "x")):
+        catgan(*words, code=2)
+
+
+def test_without_the_train_extra_the_remedy_is_named(home):
+    script = (
+        "import importlib.util, sys\n"
+        "real = importlib.util.find_spec\n"
+        "import catgan.terminal as terminal\n"
+        "terminal.find_spec = lambda name: None if name == 'torch' else real(name)\n"
+        "sys.argv = ['catgan', 'train']\n"
+        "from catgan.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=home, check=False
+    )
+    assert done.returncode == 2
+    assert "torch" in done.stderr
+    assert "catgan[train]" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

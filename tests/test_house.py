@@ -1,0 +1,77 @@
+"""The house rules that a machine can check: which room may import which, and what stays light."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "catgan"
+
+# Each room, and the rooms it may import from; the modules beside the rooms are open to all.
+ROOMS = {
+    "data": set(),
+    "networks": set(),
+    "generation": set(),
+    "pages": set(),
+    "evaluation": {"data", "networks", "pages"},
+    "training": {"data", "networks", "generation", "pages", "evaluation"},
+    "recipes": set(),
+}
+COMMANDS = {"cli", "cli_evaluation", "terminal"}  # these import rooms, no room imports these
+
+
+def imports(path: Path) -> set[str]:
+    """The parts of catgan that a module imports, anywhere in it, by their first name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("catgan.")}
+    return found
+
+
+def test_every_room_is_listed():
+    assert {p.name for p in SOURCE.iterdir() if p.is_dir() and p.name != "__pycache__"} == set(
+        ROOMS
+    )
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_what_it_may(room):
+    for path in (SOURCE / room).glob("**/*.py"):
+        foreign = imports(path) & (set(ROOMS) | COMMANDS)
+        assert foreign <= ROOMS[room] | {room}, path
+
+
+@pytest.mark.parametrize("room", ["data", "generation"])
+def test_light_rooms_never_import_torch(room):
+    modules = [
+        "catgan." + str(path.relative_to(SOURCE).with_suffix("")).replace("/", ".")
+        for path in (SOURCE / room).glob("**/*.py")
+        if path.name != "__init__.py"
+    ]
+    script = f"import sys, {', '.join(modules)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_nothing_pickled_is_loaded_or_written():
+    for path in SOURCE.glob("**/*.py"):
+        text = path.read_text()
+        assert "import pickle" not in text, path
+        assert not re.search(r"(?<!safetensors\.)\btorch\.save\b", text), path
+        assert "allow_pickle=True" not in text, path
+        for line in text.splitlines():
+            loads = re.search(r"(?<!safetensors\.)\btorch\.load\(", line)
+            assert not loads or "weights_only=True" in line, path
+
+
+def test_the_loop_is_readable_at_one_sitting():
+    assert len((SOURCE / "training" / "loop.py").read_text().splitlines()) <= 250

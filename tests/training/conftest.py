@@ -1,0 +1,35 @@
+"""A tiny dataset and a tiny recipe: a whole training run in about a second."""
+
+from __future__ import annotations
+
+import pytest
+
+from catgan.config import load_recipe, override
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import write_drawn_cats
+
+TINY = [
+    "network.resolution=32",
+    "network.channels=8",
+    "network.maximum_channels=16",
+    "network.latent_size=8",
+    "training.batch_size=8",
+    "training.images=320",
+    "output.log_images=40",
+    "output.sheet_images=160",
+    "output.checkpoint_images=80",
+    "output.sheet_seeds=4",
+    "output.score_samples=0",
+]
+
+
+@pytest.fixture(scope="session")
+def cats(tmp_path_factory) -> Dataset:
+    path = tmp_path_factory.mktemp("data") / "cats"
+    write_drawn_cats(path, 60, 32)
+    return Dataset.open(path)
+
+
+@pytest.fixture(params=["lsgan-64", "dcgan-128"])
+def tiny_config(request):
+    return override(load_recipe(request.param), TINY)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from catgan.errors import CatganError
+from catgan.training import checkpoint as checkpoint_module
+from catgan.training.checkpoint import (
+    PARTS,
+    CheckpointStore,
+    UnsoundCheckpointError,
+    Window,
+    optimizer_tensors,
+    read_checkpoint,
+)
+
+WINDOW = Window([0.1, 1 / 3], 7)
+
+
+def tensors(value=1.0):
+    return {part: {"weight": torch.full((3, 2), value)} for part in PARTS}
+
+
+def save(store, images, value=1.0, **options):
+    return store.save(images, {"a": {"b": 1}}, WINDOW, tensors(value), **{"keep": 2} | options)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def load(store, which="latest"):
+    notes = []
+    return store.load(which, notes.append), notes
+
+
+def test_what_is_saved_comes_back(store):
+    save(store, 64, 1.25)
+    checkpoint, notes = load(store)
+    assert (checkpoint.images, checkpoint.config, checkpoint.window) == (
+        64,
+        {"a": {"b": 1}},
+        WINDOW,
+    )
+    assert all(
+        torch.equal(checkpoint.tensors[p]["weight"], tensors(1.25)[p]["weight"]) for p in PARTS
+    )
+    assert notes == []
+    assert sorted(p.name for p in store.directory.iterdir()) == ["000000064", "latest"]
+
+
+def test_old_ones_are_pruned_but_never_the_best(store):
+    for images, score in ((10, 5.0), (20, 3.0), (30, 4.0), (40, None), (50, 3.5)):
+        save(store, images, score=score)
+    assert store.names() == ["000000020", "000000040", "000000050"]
+    assert store.pointer("best") == "000000020"
+    assert load(store, "best")[0].images == 20
+    assert load(store, "latest")[0].images == 50
+    assert load(store, "40")[0].images == 40
+
+
+def test_every_damage_is_noticed_and_the_newest_sound_one_taken(store):
+    save(store, 10)
+    for part in (*(f"{p}.safetensors" for p in PARTS), "manifest.json"):
+        path = save(store, 20)
+        data = bytearray((path / part).read_bytes())
+        for damaged in (data[:-1], b"", data[:40] + bytes([data[40] ^ 4]) + data[41:]):
+            (path / part).write_bytes(damaged)
+            if part == "manifest.json" and damaged and len(damaged) == len(data):
+                continue  # a flipped bit in the manifest's white space may mean nothing
+            checkpoint, notes = load(store)
+            assert checkpoint.images == 10
+            assert part.split(".")[0] in notes[0]
+        (path / part).unlink()
+        assert load(store)[0].images == 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"images": "10"},
+        {"images": True},
+        {"config": []},
+        {"window": {"sums": [1.0]}},
+        {"window": {"sums": ["x"], "steps": 1}},
+        {"window": {"sums": [1.0], "steps": 1, "more": 2}},
+        {"files": {}},
+        {"score": "best"},
+    ],
+)
+def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
+    path = save(store, 10)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(UnsoundCheckpointError):
+        read_checkpoint(path)
+    (path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(UnsoundCheckpointError):
+        read_checkpoint(path)
+
+
+def test_pointers_that_name_nothing_fall_back_loudly(store):
+    save(store, 10)
+    for text in ("000000099", "../../etc", "", "000000010/../000000010"):
+        (store.directory / "latest").write_text(text)
+        checkpoint, notes = load(store)
+        assert checkpoint.images == 10
+        assert "names no checkpoint" in notes[0]
+
+
+def test_nothing_sound_is_a_one_line_error(store):
+    with pytest.raises(CatganError, match="no sound checkpoint"):
+        load(store)
+    path = save(store, 10)
+    (path / "ema.safetensors").write_bytes(b"")
+    with pytest.raises(CatganError, match="no sound checkpoint"):
+        load(store)
+    for which in ("30", "bset", "-1", "../10"):
+        with pytest.raises(CatganError, match="no checkpoint"):
+            load(store, which)
+
+
+def test_a_failing_disk_raises_and_leaves_the_last_checkpoint(store, monkeypatch):
+    save(store, 10)
+    real = checkpoint_module.write_and_flush
+    for failing in (*(f"{part}.safetensors" for part in PARTS), "manifest.json"):
+
+        def fail(path, data, failing=failing):
+            if path.name == failing:
+                raise OSError(28, "No space left on device")
+            real(path, data)
+
+        monkeypatch.setattr(checkpoint_module, "write_and_flush", fail)
+        with pytest.raises(CatganError, match="No space left"):
+            save(store, 20)
+        assert store.names() == ["000000010"]
+        assert load(store)[0].images == 10
+        assert not list(store.directory.glob(".partial-*"))
+
+
+def test_a_killed_writer_leaves_nothing_that_counts(store):
+    save(store, 10)
+    leftover = store.directory / ".partial-000000020-1234"
+    leftover.mkdir()
+    (leftover / "manifest.json").write_text("{")
+    assert store.names() == ["000000010"]
+    store.clean()
+    assert not leftover.exists()
+
+
+def test_adam_goes_on_as_if_nothing_had_happened(store):
+    def fresh():
+        torch.manual_seed(0)
+        module = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+        return module, torch.optim.Adam(module.parameters(), 0.1, fused=True)
+
+    def steps(module, optimizer, start, count):
+        for step in range(start, start + count):
+            optimizer.zero_grad()
+            image = torch.linspace(-1, step + 1, 50).view(1, 2, 5, 5)
+            module(image).square().sum().backward()
+            optimizer.step()
+
+    straight = fresh()
+    steps(*straight, 0, 6)
+    first = fresh()
+    steps(*first, 0, 4)
+    saved = {part: first[0].state_dict() for part in PARTS}
+    saved["optimizer"] = optimizer_tensors({"player": first})
+    store.save(4, {}, WINDOW, saved, keep=1)
+    second = fresh()
+    checkpoint, _ = load(store)
+    checkpoint.restore({"generator": second[0]}, {"player": second})
+    steps(*second, 4, 2)
+    for a, b in zip(straight[0].parameters(), second[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(CatganError, match="does not fit"):
+        checkpoint.restore({"generator": nn.Conv2d(2, 4, 3)}, {})
+    with pytest.raises(CatganError, match="does not fit"):
+        checkpoint.restore({}, {"stranger": second})

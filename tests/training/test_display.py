@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from catgan.training.display import BarDisplay, LineDisplay, choose_display, duration, kimg
+
+ROW = {
+    "images": 2_048,
+    "discriminator_loss": 0.5,
+    "generator_loss": 1.25,
+    "real_accuracy": 0.75,
+    "generated_accuracy": 0.5,
+    "machine": {"images_per_second": 32.0, "memory_mib": 1536},
+}
+
+
+def console(terminal):
+    return Console(file=io.StringIO(), force_terminal=terminal, width=120)
+
+
+def show(display):
+    display.begin(0, 10_240)
+    display.step(2_048)
+    display.row(ROW)
+    display.note("[not markup] /a/path")
+    display.end()
+
+
+def test_a_pipe_gets_one_plain_line_a_row_with_the_time_left():
+    out = console(terminal=False)
+    display = choose_display(out)
+    assert isinstance(display, LineDisplay)
+    show(display)
+    lines = out.file.getvalue().splitlines()
+    assert lines == [
+        "2.0 kimg of 10.2 kimg  32.0 img/s  4 min left  D 0.500  G 1.250  "
+        "right on real 75%, generated 50%  1.5 GiB",
+        "[not markup] /a/path",
+    ]
+
+
+def test_a_terminal_gets_a_bar_with_the_same_facts():
+    out = console(terminal=True)
+    display = choose_display(out)
+    assert isinstance(display, BarDisplay)
+    show(display)
+    text = out.file.getvalue()
+    for words in ("2.0 kimg", "32.0 img/s", "D 0.500", "1.5 GiB", "[not markup] /a/path"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (89, "89 s"), (91, "2 min"), (5_340, "89 min"), (36_300, "10 h 05 min")],
+)  # fmt: skip
+def test_durations_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_kimg():
+    assert kimg(12_345) == "12.3 kimg"

@@ -1,0 +1,243 @@
+"""Whole runs: exact resume after every kind of end, logs, failures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from catgan.config import override
+from catgan.training import loop
+from catgan.training.checkpoint import PARTS, read_checkpoint
+from catgan.training.loop import TrainingDivergedError, train
+from catgan.training.run_directory import RunDirectory
+
+FACTS = {"dataset": {"name": "cats"}, "machine": {}}
+CPU = torch.device("cpu")
+
+
+class Silent:
+    """A display that remembers notes and may act at a step."""
+
+    def __init__(self, at=None, act=None):
+        self.notes, self.rows, self.at, self.act, self.ended = [], [], at, act, False
+
+    def begin(self, images, total):
+        self.began = (images, total)
+
+    def step(self, images):
+        if images == self.at:
+            self.act()
+
+    def row(self, row):
+        self.rows.append(row)
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def end(self):
+        self.ended = True
+
+
+def new_run(path, config):
+    return RunDirectory.create(path, config, FACTS)
+
+
+def repeatable_rows(run):
+    return [{k: v for k, v in row.items() if k != "machine"} for row in run.rows()]
+
+
+def assert_same_run(one: RunDirectory, other: RunDirectory):
+    """Weights, averages, optimizers and log rows agree to the bit."""
+    assert one.checkpoints.pointer("latest") == other.checkpoints.pointer("latest")
+    a, b = (read_checkpoint(r.checkpoints.directory / r.checkpoints.pointer("latest"))
+            for r in (one, other))  # fmt: skip
+    assert a.window == b.window
+    for part in PARTS:
+        assert a.tensors[part].keys() == b.tensors[part].keys()
+        assert a.tensors[part], part
+        for name in a.tensors[part]:
+            assert torch.equal(a.tensors[part][name], b.tensors[part][name]), (part, name)
+    assert repeatable_rows(one) == repeatable_rows(other)
+    assert len(repeatable_rows(one)) > 1
+    last = int(one.checkpoints.pointer("latest"))
+    assert one.sheet_path(last).read_bytes() == other.sheet_path(last).read_bytes()
+
+
+@pytest.fixture
+def straight(tmp_path, tiny_config, cats):
+    run = new_run(tmp_path / "straight", tiny_config)
+    outcome = train(tiny_config, cats, run, Silent(), device=CPU)
+    assert outcome.finished
+    assert outcome.images == 320
+    return run
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from catgan.data.dataset import Dataset
+from catgan.training.loop import train
+from catgan.training.run_directory import RunDirectory
+sys.path.insert(0, {tests!r})
+from test_loop import Silent
+run = RunDirectory.open(Path({run!r}))
+act = lambda: os.kill(os.getpid(), signal.{signal})
+data = Dataset.open({data!r})
+outcome = train(run.config(), data, run, Silent({at}, act), device=torch.device("cpu"))
+print(outcome.images, outcome.signal)
+"""
+
+
+def run_child(run, cats, at, signal_name):
+    script = CHILD.format(
+        tests=str(Path(__file__).parent),
+        run=str(run.path),
+        data=str(cats.path),
+        at=at,
+        signal=signal_name,
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_forty_steps_equal_seventeen_kill_nine_and_resume(tmp_path, tiny_config, cats, straight):
+    broken = new_run(tmp_path / "broken", tiny_config)
+    child = run_child(broken, cats, at=17 * 8, signal_name="SIGKILL")
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert broken.checkpoints.names() == ["000000080"]
+    assert broken.rows()[-1]["images"] == 120  # rows beyond the checkpoint, to be written again
+    display = Silent()
+    outcome = train(tiny_config, cats, broken, display, device=CPU, resume=True)
+    assert outcome.finished
+    assert display.began == (80, 320)
+    assert_same_run(straight, broken)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_saves_the_very_step_and_resume_is_exact(
+    tmp_path, tiny_config, cats, straight, name
+):
+    broken = new_run(tmp_path / "broken", tiny_config)
+    child = run_child(broken, cats, at=136, signal_name=name)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.split() == ["136", str(int(getattr(signal, name)))]
+    assert child.stderr == ""
+    assert broken.checkpoints.pointer("latest") == "000000136"
+    train(tiny_config, cats, broken, Silent(), device=CPU, resume=True)
+    assert_same_run(straight, broken)
+
+
+def test_killed_before_the_first_checkpoint_it_begins_again(tmp_path, tiny_config, cats, straight):
+    broken = new_run(tmp_path / "broken", tiny_config)
+    run_child(broken, cats, at=48, signal_name="SIGKILL")
+    assert broken.checkpoints.names() == []
+    assert broken.rows()
+    train(tiny_config, cats, broken, Silent(), device=CPU, resume=True)
+    assert_same_run(straight, broken)
+
+
+def test_a_damaged_last_checkpoint_costs_no_more_than_its_images(
+    tmp_path, tiny_config, cats, straight
+):
+    broken = new_run(tmp_path / "broken", tiny_config)
+    train(tiny_config, cats, broken, Silent(), device=CPU)
+    newest = broken.checkpoints.directory / broken.checkpoints.pointer("latest")
+    data = (newest / "ema.safetensors").read_bytes()
+    (newest / "ema.safetensors").write_bytes(data[:-4] + b"1234")
+    display = Silent()
+    train(tiny_config, cats, broken, display, device=CPU, resume=True)
+    assert display.began == (240, 320)
+    assert "unsound" in display.notes[0]
+    assert_same_run(straight, broken)
+
+
+def test_stopping_by_the_clock_and_a_longer_run(tmp_path, tiny_config, cats, straight):
+    run = new_run(tmp_path / "run", tiny_config)
+    outcome = train(tiny_config, cats, run, Silent(), device=CPU, minutes=0)
+    assert outcome == loop.Outcome(0, finished=False)
+    half = override(tiny_config, ["training.images=160"])
+    assert train(half, cats, run, Silent(), device=CPU, resume=True).images == 160
+    assert train(tiny_config, cats, run, Silent(), device=CPU, resume=True).images == 320
+    assert_same_run(straight, run)
+
+
+def test_a_finished_run_resumed_stays_as_it_is(straight, tiny_config, cats):
+    before = straight.log.read_bytes()
+    outcome = train(tiny_config, cats, straight, Silent(), device=CPU, resume=True)
+    assert outcome.finished
+    assert straight.log.read_bytes() == before
+
+
+def test_the_log_says_what_happened(straight):
+    rows = straight.rows()
+    assert [row["images"] for row in rows] == list(range(40, 321, 40))
+    for row in rows:
+        assert row["machine"]["images_per_second"] > 0
+        assert row["machine"]["memory_mib"] > 50
+        assert 0 <= row["real_accuracy"] <= 1
+        assert math.isfinite(row["discriminator_loss"])
+    assert list(straight.sheets()) == [0, 160, 320]
+    assert straight.report.read_text().count("data:image/webp") == 3
+
+
+def test_not_a_number_stops_the_run_and_keeps_what_was_good(
+    tmp_path, tiny_config, cats, monkeypatch
+):
+    run = new_run(tmp_path / "run", tiny_config)
+    calls = {"count": 0}
+    real = loop.generator_loss
+
+    def poisoned(kind, outputs):
+        calls["count"] += 1
+        return real(kind, outputs) * (math.nan if calls["count"] > 15 else 1.0)
+
+    monkeypatch.setattr(loop, "generator_loss", poisoned)
+    display = Silent()
+    with pytest.raises(TrainingDivergedError, match="diverged before 160 images") as error:
+        train(tiny_config, cats, run, display, device=CPU)
+    assert error.value.exit_code == 3
+    assert "\n" not in str(error.value)
+    assert display.ended
+    assert run.checkpoints.names() == ["000000080"]
+    weights = read_checkpoint(run.checkpoints.directory / "000000080").tensors["ema"]
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    for line in run.log.read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the log"))
+
+
+def test_the_average_is_drawn_and_the_discriminator_sees_all_training_images(
+    tmp_path, tiny_config, cats, monkeypatch
+):
+    shown = []
+    real = loop.batch_indices
+
+    def remember(seed, images, batch, count):
+        indices = real(seed, images, batch, count)
+        shown.extend(indices.tolist())
+        return indices
+
+    monkeypatch.setattr(loop, "batch_indices", remember)
+    config = override(tiny_config, ["training.images=120"])
+    train(config, cats, new_run(tmp_path / "run", config), Silent(), device=CPU)
+    count = len(cats.indices("train"))
+    assert sorted(set(shown[:count])) == list(range(count))
+    assert max(np.bincount(shown)) - min(np.bincount(shown)) <= 1
+
+
+def test_another_seed_is_another_run(tmp_path, tiny_config, cats, straight):
+    config = override(tiny_config, ["training.seed=1"])
+    other = new_run(tmp_path / "other", config)
+    train(config, cats, other, Silent(), device=CPU)
+    assert repeatable_rows(other) != repeatable_rows(straight)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from catgan.config import Config, override
+from catgan.errors import CatganError
+from catgan.training.run_directory import RunDirectory, is_run
+
+FACTS = {"dataset": {"name": "cats"}, "machine": {"threads": 2}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "run", Config(), FACTS)
+
+
+def test_what_is_written_is_read_back(run):
+    opened = RunDirectory.open(run.path)
+    assert opened.config() == Config()
+    assert opened.facts() == FACTS
+    assert is_run(run.path)
+    longer = override(Config(), ["training.images=7"])
+    opened.update_config(longer)
+    assert run.config() == longer
+
+
+def test_a_place_that_is_taken_is_not_touched(run, tmp_path):
+    with pytest.raises(CatganError, match="--resume"):
+        RunDirectory.create(run.path, Config(), FACTS)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CatganError, match="cannot be written"):
+        RunDirectory.create(tmp_path / "file", Config(), FACTS)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_log_survives_a_torn_line_and_rewinds(run):
+    for images in (10, 20, 30):
+        run.append_row({"images": images, "loss": 1 / images})
+        run.sheet_path(images).write_bytes(b"")
+    with run.log.open("a") as file:
+        file.write('{"images": 40, "lo')
+    assert [row["images"] for row in run.rows()] == [10, 20, 30]
+    run.rewind(20)
+    assert [row["images"] for row in run.rows()] == [10, 20]
+    assert run.rows()[0]["loss"] == 0.1
+    assert list(run.sheets()) == [10, 20]
+    assert run.log.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"dataset": 1, "machine": {}}', "[" * 10_000])
+def test_damaged_facts_are_a_one_line_error(run, text):
+    (run.path / "run.json").write_text(text)
+    with pytest.raises(CatganError, match=r"run\.json cannot be read"):
+        run.facts()
+
+
+def test_a_configuration_that_is_not_text_is_a_one_line_error(run):
+    (run.path / "config.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(CatganError, match=r"config\.toml"):
+        run.config()
