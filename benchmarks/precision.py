@@ -1,6 +1,6 @@
 """How fast do the classic recipes train here, in which precision, with which convolutions?
 
-    python benchmarks/precision.py                      # both recipes, about six minutes on 2 cores
+    python benchmarks/precision.py                      # both recipes, six minutes on 2 cores
     python benchmarks/precision.py --recipe lsgan-64
 
 Every line is the real training loop on drawn cats, in a process of its own so that its peak memory
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", action="append", help="repeatable; default: both classic ones")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

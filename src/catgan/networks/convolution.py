@@ -1,10 +1,10 @@
 """Convolutions that stay fast where the weights outweigh the image.
 
 Deep in a DCGAN a layer has millions of weights and a 4 x 4 image. There a processor's convolution
-kernels spend their time rearranging weights: forward and backward of 512 -> 1024 channels at
-8 x 8 took 390 ms a batch of 32 in bfloat16, where the same sums written as one matrix product over
-gathered patches took 51 ms (2-core Xeon with AMX; `benchmarks/convolution.py`). These layers are
-`nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and the same result, which take the
+kernels spend their time rearranging weights: forward and backward of 512 -> 1024 channels on a
+4 x 4 image took 356 ms a batch of 32 in bfloat16, where the same sums written as one matrix product
+over gathered patches took 84 ms (2-core Xeon with AMX, 2026-11-22; `benchmarks/convolution.py`).
+These layers are `nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and result, which take the
 matrix product on a CPU when the coarse image is small, and the library's kernel otherwise.
 """
 
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Side of the coarse image up to which the matrix product wins (measured: it wins by far at 4,
-# clearly at 8, and loses at 16).
+# Side of the coarse image up to which the matrix product wins: it does so by far at 4, somewhat at
+# 8, and loses at 16 (`benchmarks/convolution.py`).
 MATRIX_PRODUCT_SIDE = 8
 
 
