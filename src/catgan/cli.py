@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from catgan.errors import CatganError
 from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
 
 DEFAULT_RECIPE = "lsgan-64"
+MOST_ON_A_SHEET = 4_096
 
 app = typer.Typer(
     name="catgan",
@@ -32,16 +34,38 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; a `CatganError` ends in one line, never in a traceback."""
+    """Run the command; what a user can cause ends in one line, never in a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not know every character of a name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CatganError as error:
         fail(str(error), error.exit_code)
+    except OSError as error:
+        fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        fail(
+            "the machine's memory does not hold this: take a smaller training.batch_size, "
+            "network.channels or network.resolution with --set",
+            2,
+        )
     except KeyboardInterrupt:
         fail("stopped", 130)
     except BrokenPipeError:  # `catgan ... | head`
         sys.stderr.close()
         sys.exit(141)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether torch or Python could not allocate; torch's CPU allocator has no class for it."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _show_version(value: bool) -> None:
@@ -102,7 +126,8 @@ def prepare(
         f"{report.seconds:.1f} s",
     )
     print_line(console, f"dataset  {report.path}")
-    print_line(console, f"next     catgan train {report.path}")
+    recipe = {64: "", 128: " --recipe dcgan-128"}.get(size, f" --set network.resolution={size}")
+    print_line(console, f"next     catgan train {report.path}{recipe}")
 
 
 @app.command()
@@ -207,7 +232,7 @@ def sample(
     from catgan.generation.seeds import parse_seeds
     from catgan.generation.sheet import check_suffix, parse_grid, save_image, sheet
     from catgan.training.device import choose_device
-    from catgan.training.sampling import load_sampler
+    from catgan.training.sampling import PORTION, load_sampler
 
     console = make_console()
     numbers = parse_seeds(seeds)
@@ -220,13 +245,22 @@ def sample(
     sampler = load_sampler(
         run, choose_device(device), lambda text: print_line(console, text), checkpoint
     )
-    with ProgressBar(console) as progress:
-        images = sampler(numbers, on_progress=lambda done: progress("drawing", done, len(numbers)))
     if one_file_a_cat:
-        for number, image in zip(numbers, images, strict=True):
-            save_image(image, out / f"seed{number:06d}.png")
+        with ProgressBar(console) as progress:
+            for start in range(0, len(numbers), PORTION):
+                part = numbers[start : start + PORTION]
+                for number, image in zip(part, sampler(part), strict=True):
+                    save_image(image, out / f"seed{number:06d}.png")
+                progress("drawing", start + len(part), len(numbers))
         print_line(console, f"{len(numbers)} cats, one file each  {out}")
     else:
+        if len(numbers) > MOST_ON_A_SHEET:
+            raise CatganError(
+                f"{len(numbers):,} cats are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
+                "name a directory with -o for a file each"
+            )
+        with ProgressBar(console) as progress:
+            images = sampler(numbers, lambda done: progress("drawing", done, len(numbers)))
         save_image(sheet(images, columns), out)
         print_line(console, f"{len(numbers)} cats  {out}")
 

@@ -70,6 +70,9 @@ def evaluate(
     made, latents = _scored(console, images, samples, checkpoint, device)
     with ProgressBar(console) as progress:
         result = score(made, reals, network, holdout=holdout, latents=latents, progress=progress)
+    print_line(console, result.line())
+    for note in result.notes:
+        print_line(console, f"note     {note}")
     where = out or (images if latents else Path()) / "evaluation" / network.identity.name
     try:
         where.mkdir(parents=True, exist_ok=True)
@@ -78,9 +81,6 @@ def evaluate(
         write_durably(where / "evaluation.html", page.encode())
     except OSError as error:
         raise cannot_write(where, error) from None
-    print_line(console, result.line())
-    for note in result.notes:
-        print_line(console, f"note     {note}")
     print_line(console, f"report   {where / 'evaluation.html'}")
 
 
@@ -113,6 +113,7 @@ def compare(
     """Score several generators alike and rank them, in a table and a page."""
     require_training_extra()
     from rich.table import Table
+    from rich.text import Text
 
     from catgan.evaluation.evaluate import evaluate as score
     from catgan.evaluation.extractors import load_extractor
@@ -136,9 +137,9 @@ def compare(
         head, *rows = comparison_table(results)
         table = Table(*head, box=None, header_style="dim")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # names are no markup
         console.print(table)
-        page = out / f"comparison-{network.identity.name}.html"
+        page = out / f"comparison-{results[0].fingerprint.extractor.name}.html"
         try:
             out.mkdir(parents=True, exist_ok=True)
             write_durably(page, comparison_page(results).encode())

@@ -84,6 +84,8 @@ class ProgressBar:
     def __call__(self, what: str, done: int, total: int) -> None:
         """So much of `what` is done; its bar appears with its first call."""
         if what not in self.tasks:
+            if self.bar.disable:
+                print_line(self.bar.console, f"{what}: {total:,}")
             self.tasks[what] = self.bar.add_task(what, total=total)
             self.bar.start()
         self.bar.update(self.tasks[what], completed=done, total=total)

@@ -113,8 +113,14 @@ def test_pointers_that_name_nothing_fall_back_loudly(store):
         assert "names no checkpoint" in notes[0]
 
 
+def test_newest_is_by_number_not_by_letter(store):
+    for images in (999_999_992, 1_000_000_000, 1_000_000_008):
+        save(store, images, keep=1)
+    assert store.names() == ["1000000008"]
+
+
 def test_nothing_sound_is_a_one_line_error(store):
-    with pytest.raises(CatganError, match="no sound checkpoint"):
+    with pytest.raises(CatganError, match="no checkpoint yet"):
         load(store)
     path = save(store, 10)
     (path / "ema.safetensors").write_bytes(b"")

@@ -15,6 +15,9 @@ import pytest
 import torch
 
 from catgan.config import override
+from catgan.evaluation.extractors import load_extractor
+from catgan.evaluation.image_sets import dataset_images
+from catgan.evaluation.quick import reals_statistics
 from catgan.training import loop
 from catgan.training.checkpoint import PARTS, read_checkpoint
 from catgan.training.loop import TrainingDivergedError, train
@@ -205,7 +208,7 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
 
     monkeypatch.setattr(loop, "generator_loss", poisoned)
     display = Silent()
-    with pytest.raises(TrainingDivergedError, match="diverged before 160 images") as error:
+    with pytest.raises(TrainingDivergedError, match="before 160 images, losses") as error:
         train(tiny_config, cats, run, display, device=CPU)
     assert error.value.exit_code == 3
     assert "\n" not in str(error.value)
@@ -215,6 +218,46 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     for line in run.log.read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the log"))
+
+
+def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, cats, monkeypatch):
+    """The loss of the very step is still finite; only its gradient is not."""
+    run = new_run(tmp_path / "run", tiny_config)
+    calls = {"count": 0}
+    real = loop.generator_loss
+
+    def poisoned(kind, outputs):
+        calls["count"] += 1
+        loss = real(kind, outputs)
+        if calls["count"] == 20:
+            loss.register_hook(lambda gradient: gradient * math.nan)
+        return loss
+
+    monkeypatch.setattr(loop, "generator_loss", poisoned)
+    with pytest.raises(TrainingDivergedError, match="before 160 images, weights of generator"):
+        train(tiny_config, cats, run, Silent(), device=CPU)
+    assert run.checkpoints.names() == ["000000080"]
+
+
+def test_scored_runs_keep_the_best_and_resume_exactly(tmp_path, tiny_config, cats):
+    config = override(tiny_config, ["output.score_samples=16", "training.images=240"])
+    reals = reals_statistics(dataset_images(cats), load_extractor("raw-64"))
+    straight = new_run(tmp_path / "straight", config)
+    train(config, cats, straight, Silent(), device=CPU, reals=reals)
+    broken = new_run(tmp_path / "broken", config)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cats, broken, Silent(136, stop), device=CPU, reals=reals)
+    train(config, cats, broken, Silent(), device=CPU, reals=reals, resume=True)
+    assert_same_run(straight, broken)
+    scores = {row["images"]: row["score"] for row in straight.rows() if "score" in row}
+    assert list(scores) == [80, 160, 240]
+    best = min(scores, key=scores.get)
+    assert straight.checkpoints.pointer("best") == f"{best:09d}"
+    assert straight.rows()[-1]["scored_by"] == "FD-raw-64"
 
 
 def test_the_average_is_drawn_and_the_discriminator_sees_all_training_images(

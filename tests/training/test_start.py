@@ -77,6 +77,12 @@ def test_resume_refuses_what_would_be_another_run(cats, tmp_path):
     write_drawn_cats(tmp_path / "other", 30, 32)
     with pytest.raises(CatganError, match="differs"):
         start.resume_run(plan.run.path, tmp_path / "other", [], "cpu", silent)
+    shutil.copytree(cats.path, tmp_path / "resplit")
+    description = tmp_path / "resplit" / "dataset.json"
+    description.write_text(description.read_text().replace('"holdout"', '"train"'))
+    assert Dataset.open(tmp_path / "resplit").identity == cats.identity
+    with pytest.raises(CatganError, match="split otherwise"):
+        start.resume_run(plan.run.path, tmp_path / "resplit", [], "cpu", silent)
 
 
 def test_data_that_moved_can_be_named(cats, tmp_path):

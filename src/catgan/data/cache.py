@@ -48,7 +48,7 @@ def open_or_prepare(
             raise CatganError(
                 f"{path} holds {dataset.resolution} x {dataset.resolution} images, not {size} x "
                 f"{size}: prepare the photos again with --size {size}, or train at "
-                f"{dataset.resolution}."
+                f"{dataset.resolution} with --set network.resolution={dataset.resolution}"
             )
         return dataset
     key = _key("photos", content_key(path), size, PREPARATION_VERSION)

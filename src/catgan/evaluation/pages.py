@@ -145,6 +145,8 @@ def _comparison_figure(ranked: Sequence[Evaluation]) -> Figure:
         axes.axvline(value(ranked[0].floor), color=_INK, linewidth=1.0, linestyle=":")
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlim(0, max(*values, value(ranked[0].floor)) * 1.25 or 1.0)
-        axes.set_yticks(positions, [evaluation.generated for evaluation in ranked])
+        axes.set_yticks(
+            positions, [evaluation.generated.replace("$", r"\$") for evaluation in ranked]
+        )
         axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -24,7 +24,7 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("too large")
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes(), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise CatganError(
             f"{path}: is not a readable evaluation; write one with `catgan evaluate`"
@@ -35,8 +35,12 @@ def read_evaluation(path: Path) -> Evaluation:
         raise CatganError(f"{path}: is of another format version; run `catgan evaluate` again")
     try:
         return _value(Evaluation, document)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CatganError(f"{path}: is damaged ({error}); run `catgan evaluate` again") from error
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no score")
 
 
 def _value(kind: Any, value: Any) -> Any:

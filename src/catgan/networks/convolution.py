@@ -4,8 +4,8 @@ Deep in a DCGAN a layer has millions of weights and a 4 x 4 image. There a proce
 kernels spend their time rearranging weights: forward and backward of 512 -> 1024 channels on a
 4 x 4 image took 356 ms a batch of 32 in bfloat16, where the same sums written as one matrix product
 over gathered patches took 84 ms (2-core Xeon with AMX, 2026-11-22; `benchmarks/convolution.py`).
-These layers are `nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and result, which take the
-matrix product on a CPU when the coarse image is small, and the library's kernel otherwise.
+These layers are `nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and result, which take
+the matrix product on a CPU when the coarse image is small, and the library's kernel otherwise.
 """
 
 from __future__ import annotations

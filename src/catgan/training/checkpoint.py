@@ -81,7 +81,8 @@ class CheckpointStore:
         """Checkpoints by name, oldest first; hidden leftovers are none."""
         if not self.directory.is_dir():
             return []
-        return sorted(p.name for p in self.directory.iterdir() if _is_name(p.name) and p.is_dir())
+        found = [p.name for p in self.directory.iterdir() if _is_name(p.name) and p.is_dir()]
+        return sorted(found, key=int)
 
     def pointer(self, which: str) -> str | None:
         """The name that `latest` or `best` holds, if it names a checkpoint that exists."""
@@ -133,9 +134,10 @@ class CheckpointStore:
             self._discard(target)  # there only if it was found unsound, or is being written again
             partial.rename(target)
             flush_directory(self.directory)
-            write_durably(self.directory / "latest", target.name.encode())
+            # `best` first: a resumed run goes on from `latest` and scores nothing twice.
             if score is not None and score < self._best_score():
                 write_durably(self.directory / "best", target.name.encode())
+            write_durably(self.directory / "latest", target.name.encode())
             self._prune(keep)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -151,6 +153,11 @@ class CheckpointStore:
         An unsound `latest` or `best` is reported through `note` and the newest sound one taken.
         Raises `CatganError` when there is none.
         """
+        if not self.names():
+            raise CatganError(
+                f"{self.directory}: no checkpoint yet: let the run reach its first one, "
+                "or go on with catgan train --resume"
+            )
         if which in ("latest", "best"):
             newest_first = self.names()[::-1]
             pointed = self.pointer(which)

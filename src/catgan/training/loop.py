@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -135,12 +136,11 @@ def train(
         cats = sampler(range(output.sheet_seeds))
         save_image(sheet(cats), run.sheet_path(images))
 
-    def check_finite() -> None:
-        if not torch.isfinite(sums).all():
-            seen = ", ".join(f"{n} {v:.3g}" for n, v in zip(MEASURES, sums.tolist(), strict=True))
+    def check_finite(tensors: Iterable[Tensor], what: str) -> None:
+        if not all(torch.isfinite(tensor).all() for tensor in tensors):
             raise TrainingDivergedError(
-                f"{run.path}: training diverged before {images} images ({seen}); the last "
-                "checkpoint is from before: start anew with lower optimizer.*_learning_rate, "
+                f"{run.path}: training diverged before {images} images, {what} are not finite; "
+                "what was saved before stays: start anew with lower optimizer.*_learning_rate, "
                 "or with --set training.precision=float32"
             )
 
@@ -154,9 +154,10 @@ def train(
         return quick.frechet
 
     def save_checkpoint(score: float | None) -> None:
-        check_finite()  # weights that are lost must not replace weights that are not
         tensors = {part: module.state_dict() for part, module in modules.items()}
         tensors["optimizer"] = optimizer_tensors(players)
+        for part, state in tensors.items():  # what is lost must not replace what is not
+            check_finite(state.values(), f"weights of {part}")
         window = Window(sums.tolist(), steps_in_sums)
         keep, asked = output.checkpoints_kept, dataclasses.asdict(config)
         run.checkpoints.save(images, asked, window, tensors, keep=keep, score=score)
@@ -168,9 +169,9 @@ def train(
     # -- 5. The steps ------------------------------------------------------------------------------
     if images == 0:
         draw_sheet()
+    events = TensorBoard(run.path, images) if tensorboard else None
+    steps_timed, seconds = 0, 0.0  # since the last row
     display.begin(images, settings.images)
-    events = TensorBoard(run.path) if tensorboard else None
-    row_began = time.monotonic()
     with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
         at_the_end.callback(display.end)
         while (
@@ -178,7 +179,7 @@ def train(
             and stop.received is None
             and time.monotonic() - began < 60 * minutes
         ):
-            step = images // batch_size
+            step, step_began = images // batch_size, time.monotonic()
             torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # dropout draws from it
             noise = torch_generator(seed, Stream.NOISE, step)
             augmentation = torch_generator(seed, Stream.AUGMENT, step)
@@ -217,15 +218,15 @@ def train(
                 sums += torch.stack(
                     [loss_of_discriminator, loss_of_generator, right_on_real, right_on_generated]
                 )
-            steps_in_sums += 1
+            steps_in_sums, steps_timed = steps_in_sums + 1, steps_timed + 1
+            seconds += time.monotonic() - step_began  # without sheets, scores and checkpoints
             display.step(images)
             if due(output.log_images):
-                check_finite()
-                seconds = time.monotonic() - row_began
+                check_finite([sums], "losses")
                 means = [total / steps_in_sums for total in sums.tolist()]
                 row = {"images": images, **dict(zip(MEASURES, means, strict=True))}
                 row["machine"] = {  # what a repetition of the run need not repeat
-                    "images_per_second": round(steps_in_sums * batch_size / seconds, 2),
+                    "images_per_second": round(steps_timed * batch_size / seconds, 2),
                     "memory_mib": memory_mib(device),
                     "unix_time": round(time.time(), 1),
                 }
@@ -234,8 +235,7 @@ def train(
                 if events:
                     events.row(row)
                 sums.zero_()
-                steps_in_sums = 0
-                row_began = time.monotonic()
+                steps_in_sums, steps_timed, seconds = 0, 0, 0.0
             if due(output.sheet_images):
                 draw_sheet()
             if due(output.checkpoint_images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from catgan.training.device import choose_device, choose_precision, describe_mac
 from catgan.training.run_directory import RunDirectory
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
+MOST_NAMED = 10  # files left out that are named at the start of a run
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
@@ -60,12 +62,13 @@ def new_run(
             "licence": dataset.licence,
             "credit": dataset.credit,
             "identity": dataset.identity,
+            "split": _split_identity(dataset),
         },
         "machine": describe_machine(device) | {"precision": _precision(config, device)},
     }
+    reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes = _notes(dataset, config)
-    reals = _reals(dataset, config, on_progress)
     return Plan(config, dataset, run, device, reals, resume=False, notes=notes)
 
 
@@ -86,11 +89,13 @@ def resume_run(
                 f"catgan train NEW_PLACE --resume {path}"
             )
     dataset = _dataset(source, config, on_progress)
-    if dataset.identity != facts["dataset"].get("identity"):
+    if dataset.identity != facts["dataset"].get("identity") or _split_identity(dataset) != facts[
+        "dataset"
+    ].get("split"):
         raise CatganError(
             f"{path} was trained on {facts['dataset'].get('name')!r} "
             f"({facts['dataset'].get('images')} images); {dataset.name!r} ({len(dataset)} images) "
-            "differs from it: give the same data, or start a new run"
+            "differs from it, or is split otherwise: give the same data, or start a new run"
         )
     run.update_config(config)
     notes = _notes(dataset, config)
@@ -147,13 +152,26 @@ def _precision(config: Config, device: torch.device) -> str:
 
 
 def _notes(dataset: Dataset, config: Config) -> list[str]:
+    notes = []
+    left_out = [f"{refused.name}: {refused.reason}" for refused in dataset.refused]
+    left_out += [f"{double.name}: the same file as {double.kept}" for double in dataset.duplicates]
+    if left_out:
+        notes = [f"{len(left_out)} files of {dataset.name} were left out:"]
+        notes += [f"  {line}" for line in left_out[:MOST_NAMED]]
+    if len(left_out) > MOST_NAMED:
+        notes.append(f"  and {len(left_out) - MOST_NAMED} more: {dataset.path / 'dataset.json'}")
     count = len(dataset.indices("train"))
     if count < config.training.batch_size:
-        return [
+        notes.append(
             f"only {count} images to train on, fewer than a batch of {config.training.batch_size}: "
             "they will be learnt by heart; some hundreds are the least that make sense"
-        ]
-    return []
+        )
+    return notes
+
+
+def _split_identity(dataset: Dataset) -> str:
+    """A sum over which images are trained on."""
+    return hashlib.sha256(dataset.indices("train").tobytes()).hexdigest()
 
 
 def _free_name(dataset: str, recipe: str) -> Path:

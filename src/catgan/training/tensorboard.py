@@ -10,16 +10,16 @@ from catgan.errors import CatganError
 
 
 class TensorBoard:
-    """Writes scalars, by images seen, into `tensorboard/` of a run."""
+    """Writes scalars, by images seen, into `tensorboard/` of a run that goes on after `images`."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, images: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise CatganError(
                 "--tensorboard needs the tensorboard package: pip install 'catgan[tensorboard]'"
             ) from None
-        self.writer = SummaryWriter(str(run / "tensorboard"))
+        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=images + 1)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Write one row of the log."""
