@@ -184,8 +184,11 @@ def test_callback_that_raises_leaves_nothing(photos, tmp_path):
 
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
 from catgan.data.prepare import prepare
+
+# A shell that starts the tests in the background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def slowly(done, total, kept, refused):
     print(done, flush=True)
