@@ -102,3 +102,18 @@ def test_another_machine_is_said_to_be_another(cats, tmp_path, monkeypatch):
     assert len(notes) == 1
     assert "77 now" in notes[0]
     assert "not bit for bit" in notes[0]
+
+
+def test_what_checkpoints_are_scored_against_is_measured_once(tmp_path):
+    write_drawn_cats(tmp_path / "cats", 130, 32)
+    settings = [*SMALL, "output.score_samples=12"]
+    calls = []
+    arguments = ("lsgan-64", settings, None, "cpu", lambda *call: calls.append(call))
+    plan = start.new_run(tmp_path / "cats", *arguments)
+    assert plan.reals.reals.count == len(plan.dataset.indices("train"))
+    assert plan.reals.extractor.identity.name == "lite2"
+    assert any(call[0] == "measuring" for call in calls)
+    before = len(calls)
+    again = start.new_run(tmp_path / "cats", *arguments)
+    assert len(calls) - before <= 1
+    assert np.array_equal(again.reals.vectors, plan.reals.vectors)

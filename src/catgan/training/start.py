@@ -23,6 +23,7 @@ from catgan.training.run_directory import RunDirectory
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
 MOST_NAMED = 10  # files left out that are named at the start of a run
+MOST_REALS = 2_000  # training images that checkpoints are scored against: a minute, once
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
@@ -138,10 +139,11 @@ def _dataset(source: Path | None, config: Config, on_progress: OnProgress) -> Da
 
 def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:
     """What checkpoints are scored against; computed once for a dataset, then cached."""
-    if not config.output.score_samples or len(dataset.indices("train")) < FEWEST_TO_SCORE:
+    count = len(dataset.indices("train"))
+    if not config.output.score_samples or count < FEWEST_TO_SCORE:
         return None
     return reals_statistics(
-        dataset_images(dataset),
+        dataset_images(dataset, count=min(count, MOST_REALS)),
         load_extractor("lite2"),
         progress=lambda stage, done, total: on_progress("measuring", done, total),
     )
