@@ -1,7 +1,7 @@
 """Dropout (Srivastava et al., JMLR 2014) that does not wait for the random numbers.
 
-On a CPU, torch draws a mask one element at a time, which took more than half of dcgan-128's
-discriminator. Here each random 64-bit number decides eight elements.
+On a CPU, torch draws a mask one element at a time, which took most of the forward
+pass of dcgan-128's discriminator. Here each random 64-bit number decides eight elements.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def train(
     # -- 1. The machine ----------------------------------------------------------------------------
     torch.set_flush_denormal(True)  # denormal numbers can slow a processor tenfold
     precision = choose_precision(settings.precision, device)
-    memory_format = torch.channels_last  # never slower for these networks, and fast in bfloat16
+    memory_format = torch.channels_last  # what networks/convolution.py gathers from
     autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
     # -- 2. The data -------------------------------------------------------------------------------
