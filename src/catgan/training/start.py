@@ -23,7 +23,7 @@ from catgan.training.run_directory import RunDirectory
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
 MOST_NAMED = 10  # files left out that are named at the start of a run
-MOST_REALS = 2_000  # training images that checkpoints are scored against; more would delay the start
+MOST_REALS = 2_000  # training images that checkpoints are scored against
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
