@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 from catgan.errors import CatganError
 
 RESOLUTIONS = (32, 64, 128, 256)
+FEATURE_RESOLUTIONS = (128, 256)  # those whose every halving, down to 4, is even
 
 # What `catgan train --resume` may change: how long and how often, never what is being trained.
 RESUMABLE_SECTIONS = ("output",)
@@ -31,12 +32,13 @@ RESUMABLE_KEYS = ("training.images",)
 class NetworkConfig:
     """Shape of the generator and the discriminator."""
 
-    family: Literal["dcgan", "lsgan"] = "lsgan"
+    family: Literal["dcgan", "lsgan", "projected"] = "lsgan"
     resolution: int = 64  # side of the square images in pixels
     latent_size: int = 100  # length of the noise vector z
     channels: int = 128  # of the finest feature maps; doubles with every halving of the side ...
     maximum_channels: int = 1024  # ... up to this many
     dropout: float = 0.0  # after each discriminator stage (dcgan only)
+    feature_resolution: int = 128  # side at which the frozen network looks (projected only)
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:
@@ -49,10 +51,15 @@ class NetworkConfig:
         _check("network.channels", self.channels, 1, 4096)
         _check("network.maximum_channels", self.maximum_channels, self.channels, 8192)
         _check("network.dropout", self.dropout, 0.0, 0.9)
-        if self.family == "lsgan" and self.dropout:
+        if self.family != "dcgan" and self.dropout:
             raise CatganError(
-                "network.dropout has no effect on the lsgan family, which has no dropout: "
+                f"network.dropout has no effect on the {self.family} family, which has no dropout: "
                 "set it to 0 or use network.family=dcgan"
+            )
+        if self.feature_resolution not in FEATURE_RESOLUTIONS:
+            raise CatganError(
+                f"network.feature_resolution = {self.feature_resolution} is impossible: "
+                f"it must be one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
             )
 
 
@@ -60,8 +67,21 @@ class NetworkConfig:
 class LossConfig:
     """Objective of each player, on the discriminator's raw output (see training/losses.py)."""
 
-    discriminator: Literal["bce", "mse", "hinge"] = "mse"
-    generator: Literal["bce", "mse", "hinge"] = "bce"
+    discriminator: Literal["bce", "mse", "hinge", "relativistic"] = "mse"
+    generator: Literal["bce", "mse", "hinge", "relativistic"] = "bce"
+    penalty: float = 0.0  # of the discriminator's gradient at what it sees (R1 and R2); 0: none
+    penalty_final: float = 0.0  # what it falls to, geometrically, ...
+    penalty_images: int = 1  # ... by this many images
+
+    def __post_init__(self) -> None:
+        if "relativistic" in (self.discriminator, self.generator):
+            if self.discriminator != self.generator:
+                raise CatganError(
+                    "loss.discriminator and loss.generator must both be relativistic, or neither"
+                )
+        _check("loss.penalty", self.penalty, 0.0, 1e6)
+        _check("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
+        _check("loss.penalty_images", self.penalty_images, 1, 10**12)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
 from catgan.training import loop
 from catgan.training.checkpoint import PARTS, read_checkpoint
-from catgan.training.loop import TrainingDivergedError, train
+from catgan.training.loop import TrainingFailedError, train
 from catgan.training.run_directory import RunDirectory
 
 FACTS = {"dataset": {"name": "cats"}, "machine": {}}
@@ -208,7 +208,7 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
 
     monkeypatch.setattr(loop, "generator_loss", poisoned)
     display = Silent()
-    with pytest.raises(TrainingDivergedError, match="before 160 images, losses") as error:
+    with pytest.raises(TrainingFailedError, match="before 160 images, losses") as error:
         train(tiny_config, cats, run, display, device=CPU)
     assert error.value.exit_code == 3
     assert "\n" not in str(error.value)
@@ -234,7 +234,7 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
         return loss
 
     monkeypatch.setattr(loop, "generator_loss", poisoned)
-    with pytest.raises(TrainingDivergedError, match="before 160 images, weights of generator"):
+    with pytest.raises(TrainingFailedError, match="before 160 images, weights of generator"):
         train(tiny_config, cats, run, Silent(), device=CPU)
     assert run.checkpoints.names() == ["000000080"]
 

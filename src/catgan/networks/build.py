@@ -1,23 +1,35 @@
-"""From a configuration to a pair of networks: the one place that knows every family."""
+"""From a configuration to a pair of networks: the one place that knows every family.
+
+A discriminator has two halves: `features(images)` is what it looks at, which no training changes,
+and calling it on these features gives its judgement. One look at a batch so serves both players.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from catgan.config import NetworkConfig
-from catgan.networks import dcgan, lsgan
+from catgan.networks import dcgan, lsgan, projected
+
+FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 
 
 def build_generator(config: NetworkConfig) -> nn.Module:
     """A freshly initialised generator: (B, latent_size) -> (B, 3, resolution, resolution)."""
-    family = {"dcgan": dcgan, "lsgan": lsgan}[config.family]
-    return family.Generator(
+    return FAMILIES[config.family].Generator(
         config.resolution, config.latent_size, config.channels, config.maximum_channels
     )
 
 
-def build_discriminator(config: NetworkConfig) -> nn.Module:
-    """A freshly initialised discriminator: (B, 3, resolution, resolution) -> (B, 1, 1, 1)."""
+def build_discriminator(config: NetworkConfig, reals: Tensor, precision: torch.dtype) -> nn.Module:
+    """A freshly initialised discriminator: features of B images -> (B, judgements of each).
+
+    `reals` (some hundreds of images in the family's pixel range) and `precision` serve the frozen
+    part of a projected one: its statistics are taken from them, and its weights kept in it.
+    """
+    if config.family == "projected":
+        return projected.Discriminator(config.feature_resolution, reals, precision)
     if config.family == "dcgan":
         return dcgan.Discriminator(
             config.resolution, config.channels, config.maximum_channels, config.dropout
@@ -27,4 +39,4 @@ def build_discriminator(config: NetworkConfig) -> nn.Module:
 
 def pixel_range(config: NetworkConfig) -> tuple[float, float]:
     """The values that black and white have for this family."""
-    return {"dcgan": dcgan, "lsgan": lsgan}[config.family].PIXEL_RANGE
+    return FAMILIES[config.family].PIXEL_RANGE

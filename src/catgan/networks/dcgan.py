@@ -6,6 +6,7 @@ Generator: noise -> transposed convolutions, batch normalisation, LeakyReLU -> s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, 3, resolution, resolution) images in [0, 1] -> (B, 1, 1, 1) logits, high for real."""
+    """(B, 3, resolution, resolution) images in [0, 1] -> (B, 1) logits, high for real."""
 
     def __init__(
         self, resolution: int, channels: int, maximum_channels: int, dropout: float
@@ -58,6 +59,10 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What it judges: the images themselves."""
+        return [images]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Judge each image."""
-        return self.layers(images)
+        return self.layers(features[0]).flatten(1)

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catgan.errors import CatganError
+from catgan.networks.frozen import SameConv2d, freeze
 
-_FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # absent without oneDNN
 _NORM_EPSILON = 1e-3  # of TensorFlow's batch normalisation, with which the weights were trained
 
 
@@ -92,52 +91,6 @@ _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
 _CLASSES = 1000
 _LAST_OF_STRIDE = (1, 2, 4, 6)  # the stages whose outputs end strides 4, 8, 16 and 32
-
-
-class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's "SAME": output size = ceil(input size / stride).
-
-    An odd amount of padding puts the extra row below and the extra column to the right. The amount
-    follows the size of each input, so that any input size is treated as TensorFlow would.
-    `relu6` clips the output to [0, 6]. On a CPU without gradients the clipping is done inside the
-    convolution (oneDNN's post-operation, which torch's own compiler calls in the same way): the
-    separate pass over memory costs nearly half as much as the convolutions themselves.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        *,
-        relu6: bool = False,
-    ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, groups=groups)
-        self.relu6 = relu6
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N x C x H x W to N x C' x ceil(H / stride) x ceil(W / stride)."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        rows = _same_padding(x.shape[-2], kernel, stride)
-        columns = _same_padding(x.shape[-1], kernel, stride)
-        if rows % 2 or columns % 2:
-            x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-            rows = columns = 0
-        padding = (rows // 2, columns // 2)
-        if (
-            self.relu6
-            and _FUSED is not None
-            and x.device.type == "cpu"
-            and not torch.is_grad_enabled()
-        ):
-            clip = ("hardtanh", [0.0, 6.0], "")
-            return _FUSED(
-                x, self.weight, self.bias, padding, self.stride, (1, 1), self.groups, *clip
-            )
-        y = F.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
-        return F.relu6(y, inplace=True) if self.relu6 else y
 
 
 class InvertedResidual(nn.Module):
@@ -233,7 +186,8 @@ def load(variant: Variant, path: Path | None = None) -> EfficientNetLite:
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     network = EfficientNetLite(variant)
     _fill(network, state)
-    return network.eval().requires_grad_(False)
+    freeze(network)
+    return network
 
 
 def _packaged_weights(variant: Variant) -> Path:
@@ -268,10 +222,6 @@ def _fill(network: EfficientNetLite, state: dict[str, Tensor]) -> None:
         fold(block.project, f"{prefix}._project_conv", f"{prefix}._bn2")
     fold(network.head, "_conv_head", "_bn1")
     network.classifier.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
-
-
-def _same_padding(size: int, kernel: int, stride: int) -> int:
-    return max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
 
 
 def _scaled_width(channels: int, width: float) -> int:

@@ -7,6 +7,7 @@ normalisation, ReLU -> tanh, pixels in [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, 3, resolution, resolution) images in [-1, 1] -> (B, 1, 1, 1) scores, high for real."""
+    """(B, 3, resolution, resolution) images in [-1, 1] -> (B, 1) scores, high for real."""
 
     def __init__(self, resolution: int, channels: int, maximum_channels: int) -> None:
         super().__init__()
@@ -61,6 +62,10 @@ class Discriminator(nn.Module):
         # further apart than the targets 0 and 1 are, and the generator would learn from noise.
         nn.init.normal_(to_score.weight, 0.0, (16 * widths[-1]) ** -0.5)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What it judges: the images themselves."""
+        return [images]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Judge each image."""
-        return self.layers(images)
+        return self.layers(features[0]).flatten(1)

@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,31 +18,30 @@ from torch import Tensor
 
 from catgan.config import Config, check_resumable, from_table
 from catgan.data.dataset import Dataset
-from catgan.errors import CatganError
 from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import save_image, sheet
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.training.augment import augment
-from catgan.training.checkpoint import Players, Window, optimizer_tensors
-from catgan.training.device import choose_precision, memory_mib
+from catgan.training.checkpoint import Players, optimizer_tensors
+from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
-from catgan.training.losses import decision_threshold, discriminator_loss, generator_loss
+from catgan.training.guard import Guard, accuracies, diversity
+from catgan.training.losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    penalty_strength,
+)
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
 from catgan.training.signals import StopSignals
 from catgan.training.streams import Stream, batch_indices, stream_seed, torch_generator
+from catgan.training.tally import Tally
 from catgan.training.tensorboard import TensorBoard
 
-# What is averaged between two rows of the log, in this order.
-MEASURES = ("discriminator_loss", "generator_loss", "real_accuracy", "generated_accuracy")
-
-
-class TrainingDivergedError(CatganError):
-    """The losses are no longer finite. The last checkpoint is from before."""
-
-    exit_code = 3
+REALS_FOR_STATISTICS = 256  # images that a projected discriminator is standardised on
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def train(
 
     `run` is a fresh directory, or with `resume` one that holds checkpoints. The dataset's
     resolution is the network's. With `reals`, checkpoints are scored against them. Raises
-    `TrainingDivergedError` on NaN or infinity, `CatganError` for what cannot be read or written.
+    `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read or
+    written.
     """
     began = time.monotonic()
     settings, seed = config.training, config.training.seed
@@ -87,8 +86,8 @@ def train(
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(images_seen: int) -> Tensor:
-        chosen = batch_indices(seed, images_seen, batch_size, len(training_images))
+    def real_images(images_seen: int, count: int) -> Tensor:
+        chosen = batch_indices(seed, images_seen, count, len(training_images))
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255)
@@ -96,7 +95,9 @@ def train(
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
     generator = build_generator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    discriminator = build_discriminator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
+    sample = real_images(0, REALS_FOR_STATISTICS)
+    discriminator = build_discriminator(config.network, sample, precision)
+    discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False)
     betas = (config.optimizer.beta1, config.optimizer.beta2)
     fused = device.type in ("cpu", "cuda")
@@ -113,36 +114,32 @@ def train(
     modules = {"generator": generator, "ema": average, "discriminator": discriminator}
     sampler = Sampler(average, config.network, device)
 
-    def judge(pictures: Tensor, amounts: torch.Generator) -> Tensor:
+    def look(pictures: Tensor, amounts: torch.Generator) -> list[Tensor]:
         pictures = augment(pictures, config.augment, amounts, (low, high))
         with autocast:
-            return discriminator(pictures.contiguous(memory_format=memory_format)).float()
+            return discriminator.features(pictures.contiguous(memory_format=memory_format))  # type: ignore[no-any-return, operator]
+
+    def judge(features: list[Tensor]) -> Tensor:
+        with autocast:
+            return discriminator(features).float()
 
     # -- 4. Where it goes on -----------------------------------------------------------------------
     images = 0
-    sums = torch.zeros(len(MEASURES), device=device)  # of the measures since the last row
-    steps_in_sums = 0
+    tally = Tally(device, batch_size)
     run.checkpoints.clean()
     if resume and run.checkpoints.names():
         checkpoint = run.checkpoints.load("latest", display.note)
         check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
         checkpoint.restore(modules, players)
-        images, steps_in_sums = checkpoint.images, checkpoint.window.steps
-        sums += torch.tensor(checkpoint.window.sums, device=device)
+        images = checkpoint.images
+        tally.restore(checkpoint.window)
     if resume:
         run.rewind(images)
+    guard = Guard(run)
 
     def draw_sheet() -> None:
         cats = sampler(range(output.sheet_seeds))
         save_image(sheet(cats), run.sheet_path(images))
-
-    def check_finite(tensors: Iterable[Tensor], what: str) -> None:
-        if not all(torch.isfinite(tensor).all() for tensor in tensors):
-            raise TrainingDivergedError(
-                f"{run.path}: training diverged before {images} images, {what} are not finite; "
-                "what was saved before stays: start anew with lower optimizer.*_learning_rate, "
-                "or with --set training.precision=float32"
-            )
 
     def score() -> float | None:
         if reals is None:
@@ -157,10 +154,9 @@ def train(
         tensors = {part: module.state_dict() for part, module in modules.items()}
         tensors["optimizer"] = optimizer_tensors(players)
         for part, state in tensors.items():  # what is lost must not replace what is not
-            check_finite(state.values(), f"weights of {part}")
-        window = Window(sums.tolist(), steps_in_sums)
+            guard.check_finite(state.values(), f"weights of {part}", images)
         keep, asked = output.checkpoints_kept, dataclasses.asdict(config)
-        run.checkpoints.save(images, asked, window, tensors, keep=keep, score=score)
+        run.checkpoints.save(images, asked, tally.window(), tensors, keep=keep, score=score)
         write_report(run)
 
     def due(interval: int) -> bool:
@@ -170,7 +166,6 @@ def train(
     if images == 0:
         draw_sheet()
     events = TensorBoard(run.path, images) if tensorboard else None
-    steps_timed, seconds = 0, 0.0  # since the last row
     display.begin(images, settings.images)
     with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
         at_the_end.callback(display.end)
@@ -185,23 +180,35 @@ def train(
             augmentation = torch_generator(seed, Stream.AUGMENT, step)
             z = torch.randn(batch_size, config.network.latent_size, generator=noise).to(device)
 
-            # The discriminator learns to tell real from generated ...
-            discriminator.requires_grad_(True)
             with autocast:
                 generated = generator(z).float()
-            on_real = judge(real_images(images), augmentation)
-            on_generated = judge(generated.detach(), augmentation)
+            real = real_images(images, batch_size)
+            seen_real, seen_generated = look(real, augmentation), look(generated, augmentation)
+
+            # The discriminator learns to tell real from generated ...
+            discriminator.requires_grad_(True)
+            detached = [features.detach() for features in seen_generated]
+            strength = penalty_strength(config.loss, images)
+            for features in seen_real + detached:
+                features.requires_grad_(strength > 0)
+            on_real, on_generated = judge(seen_real), judge(detached)
             loss_of_discriminator = discriminator_loss(
                 config.loss.discriminator, on_real, on_generated
             )
+            penalised = loss_of_discriminator
+            if strength:
+                penalty = gradient_penalty(on_real, seen_real)
+                penalty = penalty + gradient_penalty(on_generated, detached)
+                penalised = penalised + strength / 2 * penalty
             discriminator_optimizer.zero_grad(set_to_none=True)
-            loss_of_discriminator.backward()
+            penalised.backward()
             discriminator_optimizer.step()
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            on_generated_again = judge(generated, augmentation)
-            loss_of_generator = generator_loss(config.loss.generator, on_generated_again)
+            loss_of_generator = generator_loss(
+                config.loss.generator, on_real, judge(seen_generated)
+            )
             generator_optimizer.zero_grad(set_to_none=True)
             loss_of_generator.backward()
             generator_optimizer.step()
@@ -211,31 +218,18 @@ def train(
             update_ema(average, generator, decay)
 
             # -- 6. What is kept of it -------------------------------------------------------------
-            threshold = decision_threshold(config.loss.discriminator)
-            with torch.no_grad():
-                right_on_real = (on_real > threshold).float().mean()
-                right_on_generated = (on_generated <= threshold).float().mean()
-                sums += torch.stack(
-                    [loss_of_discriminator, loss_of_generator, right_on_real, right_on_generated]
-                )
-            steps_in_sums, steps_timed = steps_in_sums + 1, steps_timed + 1
-            seconds += time.monotonic() - step_began  # without sheets, scores and checkpoints
+            measures = [loss_of_discriminator, loss_of_generator]
+            measures += accuracies(config.loss.discriminator, on_real, on_generated)
+            measures += [diversity(generated) / diversity(real)]
+            tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
             display.step(images)
             if due(output.log_images):
-                check_finite([sums], "losses")
-                means = [total / steps_in_sums for total in sums.tolist()]
-                row = {"images": images, **dict(zip(MEASURES, means, strict=True))}
-                row["machine"] = {  # what a repetition of the run need not repeat
-                    "images_per_second": round(steps_timed * batch_size / seconds, 2),
-                    "memory_mib": memory_mib(device),
-                    "unix_time": round(time.time(), 1),
-                }
+                row = tally.row(images)
+                guard.watch(row)
                 run.append_row(row)
                 display.row(row)
                 if events:
                     events.row(row)
-                sums.zero_()
-                steps_in_sums, steps_timed, seconds = 0, 0, 0.0
             if due(output.sheet_images):
                 draw_sheet()
             if due(output.checkpoint_images):

@@ -1,37 +1,67 @@
-"""Adversarial objectives, as scalars of the discriminator's raw outputs (any shape, float32).
+"""Adversarial objectives, as scalars of the discriminator's raw outputs (B, K), float32.
+
+K judgements of an image are summed, the images averaged.
 
 - bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets",
   NeurIPS 2014).
 - mse: least squares with targets 1 and 0 (Mao et al., "Least Squares GANs", ICCV 2017).
 - hinge: (Lim and Ye, "Geometric GAN", 2017).
+- relativistic: each real image against a generated one, by the logistic loss of the difference
+  (Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019). A generator that draws one
+  image only loses this game, as it need not do the others (Huang et al., "The GAN is dead; long
+  live the GAN!", NeurIPS 2024).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from catgan.config import LossConfig
+
 
 def discriminator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
-    """What the discriminator lowers: the mean over real plus the mean over generated outputs."""
-    real, generated = real.float(), generated.float()
+    """What the discriminator lowers."""
     if kind == "bce":  # softplus(-x) = -log sigmoid(x), without overflow
-        return F.softplus(-real).mean() + F.softplus(generated).mean()
+        return _mean(F.softplus(-real)) + _mean(F.softplus(generated))
     if kind == "mse":
-        return (real - 1).square().mean() + generated.square().mean()
-    return F.relu(1 - real).mean() + F.relu(1 + generated).mean()  # hinge
+        return _mean((real - 1).square()) + _mean(generated.square())
+    if kind == "hinge":
+        return _mean(F.relu(1 - real)) + _mean(F.relu(1 + generated))
+    return _mean(F.softplus(generated - real))  # relativistic
 
 
-def generator_loss(kind: str, generated: Tensor) -> Tensor:
-    """What the generator lowers."""
-    generated = generated.float()
+def generator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
+    """What the generator lowers; only the relativistic loss looks at `real`."""
     if kind == "bce":
-        return F.softplus(-generated).mean()
+        return _mean(F.softplus(-generated))
     if kind == "mse":
-        return (generated - 1).square().mean()
-    return -generated.mean()  # hinge
+        return _mean((generated - 1).square())
+    if kind == "hinge":
+        return -_mean(generated)
+    return _mean(F.softplus(real.detach() - generated))  # relativistic
 
 
-def decision_threshold(kind: str) -> float:
-    """The output above which the discriminator calls an image real."""
-    return 0.5 if kind == "mse" else 0.0
+def gradient_penalty(outputs: Tensor, features: Sequence[Tensor]) -> Tensor:
+    """Mean over images of the squared gradient of their judgements with respect to `features`.
+
+    R1 on real images, R2 on generated ones (Mescheder et al., "Which Training Methods for GANs do
+    actually Converge?", ICML 2018), taken at what the discriminator sees: the images, or projected
+    features, where it needs no pass through the frozen network. `features` must require gradients.
+    """
+    gradients = torch.autograd.grad(outputs.sum(), features, create_graph=True)
+    return sum((_mean(gradient.float().square()) for gradient in gradients), outputs.new_zeros(()))
+
+
+def penalty_strength(config: LossConfig, images: int) -> float:
+    """The factor of the gradient penalties after `images` images: falls geometrically."""
+    done = min(images / config.penalty_images, 1.0)
+    return config.penalty * (config.penalty_final / config.penalty) ** done if config.penalty else 0
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Sum over everything of an image, mean over the images."""
+    return values.flatten(1).sum(1).mean()

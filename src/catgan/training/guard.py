@@ -1,0 +1,87 @@
+"""Stops a run that goes wrong, before it overwrites what was good; says what was seen and why."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from catgan.errors import CatganError
+from catgan.training.run_directory import RunDirectory
+from catgan.training.tally import MEASURES
+
+COARSE_SIDE = 8  # side of the images whose differences count as diversity
+SETTLED = 10_000  # images; before that, networks may still be finding their feet
+ROWS_WATCHED = 8  # rows of the log that must agree before a run is stopped
+LEAST_DIVERSITY = 0.15  # of the real images'; healthy runs stay above a half (docs/projected.md)
+CERTAIN = 0.999  # accuracy on real and generated from which a discriminator teaches no more
+
+
+class TrainingFailedError(CatganError):
+    """Diverged or collapsed. The last checkpoint is from before that was certain."""
+
+    exit_code = 3
+
+
+class Guard:
+    """Watches the rows of a run's log and the tensors of its checkpoints."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        rows = [row for row in run.rows() if set(MEASURES) <= set(row)]
+        self.recent = deque(rows, maxlen=ROWS_WATCHED)
+
+    def check_finite(self, tensors: Iterable[Tensor], what: str, images: int) -> None:
+        """Raise `TrainingFailedError` when a number is NaN or infinite."""
+        if not all(torch.isfinite(tensor).all() for tensor in tensors):
+            raise TrainingFailedError(
+                f"{self.run.path}: training diverged before {images} images, {what} are not "
+                "finite; what was saved before stays: start anew with lower "
+                "optimizer.*_learning_rate, or with --set training.precision=float32"
+            )
+
+    def watch(self, row: Mapping[str, Any]) -> None:
+        """Take in the next row; raise `TrainingFailedError` when it tells of a failure."""
+        images = row["images"]
+        if not all(math.isfinite(row[measure]) for measure in MEASURES):
+            self.check_finite([torch.tensor(math.nan)], "losses", images)
+        self.recent.append(row)
+        if images < SETTLED or len(self.recent) < ROWS_WATCHED:
+            return
+        if max(row["diversity"] for row in self.recent) < LEAST_DIVERSITY:
+            raise TrainingFailedError(
+                f"{self.run.path}: training collapsed: for {ROWS_WATCHED} rows up to {images} "
+                f"images, generated images differed less than {LEAST_DIVERSITY:.0%} as much as "
+                "real ones; earlier checkpoints stay (--checkpoint best): start anew with lower "
+                "optimizer.discriminator_learning_rate, or more loss.penalty"
+            )
+        certain = (row[m] for row in self.recent for m in ("real_accuracy", "generated_accuracy"))
+        if min(certain) > CERTAIN:
+            raise TrainingFailedError(
+                f"{self.run.path}: training collapsed: for {ROWS_WATCHED} rows up to {images} "
+                "images, the discriminator was never wrong, so the generator learns nothing; "
+                "earlier checkpoints stay (--checkpoint best): start anew with higher "
+                "optimizer.generator_learning_rate, or more loss.penalty"
+            )
+
+
+def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:
+    """The fractions of real and of generated judgements (B, K) that are right.
+
+    A relativistic discriminator has no level of its own above which an image is real: halfway
+    between the two means is taken.
+    """
+    threshold = torch.full_like(real[0], 0.5 if kind == "mse" else 0.0)
+    if kind == "relativistic":
+        threshold = (real.mean(0) + generated.mean(0)) / 2
+    return [(real > threshold).float().mean(), (generated <= threshold).float().mean()]
+
+
+def diversity(images: Tensor) -> Tensor:
+    """How much the images of a batch (B, 3, H, W) differ: a pixel's deviation, seen from afar."""
+    return F.adaptive_avg_pool2d(images, COARSE_SIDE).std(0).mean()
