@@ -1,0 +1,252 @@
+"""How fast does projected-128 train here, and where does the time go?
+
+    python benchmarks/train_throughput.py            # about five minutes on 2 cores
+
+Three things in one process, taking turns, so that they meet the same machine:
+
+- catgan: a step as `training/loop.py` takes it: one look at the generated images serves both
+  players, in `auto` precision, channels-last;
+- textbook: the same networks, losses and penalties as one writes them from the papers: the
+  generated images are made and looked at once for each player, float32, torch's own layers in its
+  default memory layout;
+- roofline: matrix products of 2048 x 2048, what the processor can do at best.
+
+A second line of catgan is the real training loop, with its log and everything, in the same minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from catgan.config import Config, load_recipe, override
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import write_drawn_cats
+from catgan.networks import convolution, frozen
+from catgan.networks.build import build_discriminator, build_generator
+from catgan.training.augment import augment
+from catgan.training.device import choose_precision, describe_machine
+from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
+from catgan.training.loop import train
+from catgan.training.run_directory import RunDirectory
+
+CPU = torch.device("cpu")
+RANGE = (-1.0, 1.0)
+
+
+class Phases:
+    """Wall time between marks, summed by phase for each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def begin(self) -> None:
+        """Start the clock of a step."""
+        self.steps.append({})
+        self.last = time.perf_counter()
+
+    def mark(self, phase: str) -> None:
+        """The time since the last mark was `phase`'s."""
+        now = time.perf_counter()
+        self.steps[-1][phase] = self.steps[-1].get(phase, 0.0) + now - self.last
+        self.last = now
+
+    def median(self, phase: str) -> float:
+        """Seconds of a step."""
+        return statistics.median(step[phase] for step in self.steps)
+
+
+class Trainer:
+    """The players of one way to train, and a step."""
+
+    def __init__(self, config: Config, reals: Tensor, *, textbook: bool) -> None:
+        self.config, self.textbook, self.reals = config, textbook, reals
+        self.precision = torch.float32 if textbook else choose_precision("auto", CPU)
+        self.memory = torch.contiguous_format if textbook else torch.channels_last
+        self.autocast = torch.autocast("cpu", self.precision, enabled=not textbook)
+        torch.manual_seed(0)
+        network, optimizer = config.network, config.optimizer
+        self.generator = build_generator(network).to(memory_format=self.memory)
+        discriminator = build_discriminator(network, reals, self.precision)
+        self.discriminator = discriminator.to(memory_format=self.memory)
+        betas = (optimizer.beta1, optimizer.beta2)
+        self.generator_optimizer, self.discriminator_optimizer = (
+            torch.optim.Adam(player.parameters(), rate, betas, fused=not textbook)
+            for player, rate in (
+                (self.generator, optimizer.generator_learning_rate),
+                (self.discriminator, optimizer.discriminator_learning_rate),
+            )
+        )
+        self.amounts = torch.Generator().manual_seed(0)
+
+    def generate(self) -> Tensor:
+        """A batch of images."""
+        z = torch.randn(self.config.training.batch_size, self.config.network.latent_size)
+        with self.autocast:
+            return self.generator(z).float()
+
+    def look(self, images: Tensor) -> list[Tensor]:
+        """Features of augmented images."""
+        images = augment(images, self.config.augment, self.amounts, RANGE)
+        return self.discriminator.features(images.contiguous(memory_format=self.memory))
+
+    def judge(self, features: list[Tensor]) -> Tensor:
+        """Outputs of the heads."""
+        with self.autocast:
+            return self.discriminator(features).float()
+
+    def step(self, phases: Phases) -> None:
+        """One update of each player; for the textbook, everything of its own for each."""
+        kind, size = self.config.loss.discriminator, self.config.training.batch_size
+        phases.begin()
+        chosen = torch.randint(len(self.reals), (size,))
+        real = self.reals[chosen].contiguous(memory_format=self.memory)
+        phases.mark("real images")
+        if self.textbook:
+            with torch.no_grad():
+                generated = self.generate()
+        else:
+            generated = self.generate()
+        phases.mark("generator, forward")
+        seen_real = self.look(real)
+        phases.mark("look at the real ones")
+        seen_generated = self.look(generated)
+        phases.mark("look at the generated ones")
+        self.discriminator.requires_grad_(True)
+        detached = [features.detach() for features in seen_generated]
+        for features in seen_real + detached:
+            features.requires_grad_(True)
+        on_real, on_generated = self.judge(seen_real), self.judge(detached)
+        loss = discriminator_loss(kind, on_real, on_generated)
+        phases.mark("heads, forward")
+        penalty = gradient_penalty(on_real, seen_real) + gradient_penalty(on_generated, detached)
+        loss = loss + self.config.loss.penalty / 2 * penalty
+        self.discriminator_optimizer.zero_grad()
+        loss.backward()
+        phases.mark("heads, penalties and backward")
+        self.discriminator_optimizer.step()
+        phases.mark("Adam")
+        self.discriminator.requires_grad_(False)
+        if self.textbook:
+            generated = self.generate()
+            phases.mark("generator, forward")
+            seen_generated = self.look(generated)
+            phases.mark("look at the generated ones")
+            on_real = self.judge(seen_real)
+        seen = [features.detach().requires_grad_() for features in seen_generated]
+        loss = generator_loss(kind, on_real, self.judge(seen))
+        gradients = torch.autograd.grad(loss, seen)
+        phases.mark("heads, for the generator")
+        (gradient,) = torch.autograd.grad(seen_generated, generated, gradients)
+        phases.mark("look, backward")
+        self.generator_optimizer.zero_grad()
+        generated.backward(gradient)
+        phases.mark("generator, backward")
+        self.generator_optimizer.step()
+        phases.mark("Adam")
+
+
+def as_textbook(step: Callable[[], None]) -> None:
+    """Take `step` with torch's own kernels in place of ours."""
+    fused, side = frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE
+    frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE = None, 0
+    try:
+        step()
+    finally:
+        frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE = fused, side
+
+
+def gemm(precision: torch.dtype) -> float:
+    """GFLOP/s of a 2048 x 2048 product."""
+    a, b = torch.randn(2, 2048, 2048).to(precision)
+    began = time.perf_counter()
+    a @ b
+    return 2 * 2048**3 / (time.perf_counter() - began) / 1e9
+
+
+class Silent:
+    """A display for the real loop."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: None
+
+
+def loop_rates(config: Config, data: Path, steps: int) -> list[float]:
+    """img/s of each step of the real loop."""
+    batch = config.training.batch_size
+    settings = [f"training.images={steps * batch}", f"output.log_images={batch}"]
+    settings += ["output.sheet_seeds=1", "output.score_samples=0"]
+    config = override(config, settings)
+    with tempfile.TemporaryDirectory() as directory:
+        run = RunDirectory.create(Path(directory), config, {"dataset": {}, "machine": {}})
+        train(config, Dataset.open(data), run, Silent(), device=CPU)
+        return [row["machine"]["images_per_second"] for row in run.rows()][2:]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="projected-128")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4, help="of catgan in each round")
+    arguments = parser.parse_args()
+    torch.set_flush_denormal(True)
+    config = load_recipe(arguments.recipe)
+    size = config.training.batch_size
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory) / "cats"
+        write_drawn_cats(data, 256, config.network.resolution)
+        pixels = torch.from_numpy(Dataset.open(data).images[:]).permute(0, 3, 1, 2)
+        reals = pixels.float() / 127.5 - 1
+        ours = Trainer(config, reals, textbook=False)
+        plain = Trainer(config, copy.deepcopy(reals).contiguous(), textbook=True)
+        warm = Phases()
+        ours.step(warm)
+        as_textbook(lambda: plain.step(warm))
+        phases, textbook, rates = Phases(), Phases(), []
+        totals: dict[str, list[float]] = {"catgan": [], "textbook": []}
+        roofline: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+        for _ in range(arguments.rounds):
+            for _ in range(arguments.steps):
+                began = time.perf_counter()
+                ours.step(phases)
+                totals["catgan"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            as_textbook(lambda: plain.step(textbook))
+            totals["textbook"].append(time.perf_counter() - began)
+            for precision, found in roofline.items():
+                found.append(gemm(precision))
+            rates += loop_rates(config, data, arguments.steps + 2)
+
+    machine = describe_machine(CPU)
+    print(
+        f"{arguments.recipe}: batch {size}, {machine['processor']}, {machine['threads']} threads, "
+        f"torch {machine['torch']}, {str(ours.precision).removeprefix('torch.')}"
+    )
+    medians = {name: statistics.median(seconds) for name, seconds in totals.items()}
+    print("\n                                     img/s")
+    print(f"  textbook                        {size / medians['textbook']:8.1f}")
+    print(
+        f"  catgan                          {size / medians['catgan']:8.1f}   "
+        f"{medians['textbook'] / medians['catgan']:.2f}x"
+    )
+    print(f"  catgan, the real training loop  {statistics.median(rates):8.1f}")
+    for precision, found in roofline.items():
+        name = str(precision).removeprefix("torch.")
+        print(f"  roofline: {name:8s} products {statistics.median(found):8.0f} GFLOP/s")
+    print("\nmilliseconds an image               catgan  textbook")
+    for phase in phases.steps[0]:
+        cells = [1000 * times.median(phase) / size for times in (phases, textbook)]
+        print(f"  {phase:32s}{cells[0]:8.2f}  {cells[1]:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
