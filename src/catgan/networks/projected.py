@@ -45,11 +45,16 @@ class Generator(nn.Module):
         self.to_finest = Convolution(widths[-1], 4 * FINEST_CHANNELS, 3, 1, 1)
         self.to_rgb = Convolution(FINEST_CHANNELS, 3, 3, 1, 1)
         self.apply(_initialise)
-        for gain in (m for m in self.modules() if isinstance(m, _Gain)):
-            nn.init.normal_(gain.linear.weight, std=GAIN_DEVIATION * latent_size**-0.5)
-        for block in self.blocks:  # so that the sum of branch and skip varies as each map did
-            block.second.weight.data *= 0.5**0.5
-            block.skip.weight.data *= 0.5**0.5
+        for module in self.modules():
+            if isinstance(module, _Gain):
+                nn.init.normal_(module.linear.weight, std=GAIN_DEVIATION * latent_size**-0.5)
+            elif isinstance(module, _UpBlock):  # the sum of branch and skip varies as each map did
+                module.second.weight.data *= 0.5**0.5
+                module.skip.weight.data *= 0.5**0.5
+                if module.shuffle:
+                    _start_without_grid(module.first)
+        _start_without_grid(self.to_finest)
+        self.to_rgb.weight.data *= 0.1  # in the middle of tanh's range
 
     def forward(self, z: Tensor) -> Tensor:
         """Draw one image for each row of `z`."""
@@ -155,6 +160,15 @@ def pixel_shuffle(x: Tensor) -> Tensor:
     x = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
     x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
     return x.permute(0, 3, 1, 2)
+
+
+def _start_without_grid(convolution: nn.Conv2d) -> None:
+    """Make the four places of each pixel shuffle start alike, so that no grid is to be unlearnt.
+
+    (Aitken et al., "Checkerboard artifact free sub-pixel convolution", 2017.)
+    """
+    weight = convolution.weight.data
+    weight.copy_(weight[: len(weight) // 4].repeat(4, 1, 1, 1))
 
 
 def _activate(x: Tensor) -> Tensor:
