@@ -74,11 +74,10 @@ class LossConfig:
     penalty_images: int = 1  # ... by this many images
 
     def __post_init__(self) -> None:
-        if "relativistic" in (self.discriminator, self.generator):
-            if self.discriminator != self.generator:
-                raise CatganError(
-                    "loss.discriminator and loss.generator must both be relativistic, or neither"
-                )
+        if (self.discriminator == "relativistic") != (self.generator == "relativistic"):
+            raise CatganError(
+                "loss.discriminator and loss.generator must both be relativistic, or neither"
+            )
         _check("loss.penalty", self.penalty, 0.0, 1e6)
         _check("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
         _check("loss.penalty_images", self.penalty_images, 1, 10**12)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # absent without oneDNN
+_FUSED: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # absent without oneDNN
 _CLIP = ("hardtanh", [0.0, 6.0], "")
 
 
@@ -79,7 +79,6 @@ class _Convolution(torch.autograd.Function):
         padded, kernel, padding = _padded(x, weight, stride)
         strides = (stride, stride)
         if relu6:
-            assert _FUSED is not None
             y = _FUSED(padded, kernel, bias, padding, strides, (1, 1), groups, *_CLIP)
         else:
             y = F.conv2d(padded, kernel, bias, strides, padding, 1, groups)
@@ -111,9 +110,7 @@ class _Convolution(torch.autograd.Function):
         return gradient, None, None, None, None, None
 
 
-def _padded(
-    x: Tensor, weight: Tensor, stride: int
-) -> tuple[Tensor, Tensor, tuple[int, int]]:
+def _padded(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Input, kernel and even padding that together pad as "SAME"."""
     kernel = weight.shape[-1]
     rows, columns = (_same_padding(size, kernel, stride) for size in x.shape[-2:])

@@ -91,5 +91,5 @@ def _standardise(convolution: nn.Module, inputs: Tensor) -> None:
     """Give the outputs of `convolution` on `inputs` mean 0 and deviation 1 in every channel."""
     outputs = convolution(inputs)
     deviation, mean = torch.std_mean(outputs.double(), dim=(0, 2, 3))
-    convolution.weight /= deviation.float()[:, None, None, None]
-    convolution.bias.copy_(-(mean / deviation).float())
+    convolution.get_buffer("weight").div_(deviation.float()[:, None, None, None])
+    convolution.get_buffer("bias").copy_(-(mean / deviation).float())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Guard:
                 "optimizer.*_learning_rate, or with --set training.precision=float32"
             )
 
-    def watch(self, row: Mapping[str, Any]) -> None:
+    def watch(self, row: dict[str, Any]) -> None:
         """Take in the next row; raise `TrainingFailedError` when it tells of a failure."""
         images = row["images"]
         if not all(math.isfinite(row[measure]) for measure in MEASURES):

@@ -117,7 +117,7 @@ def train(
     def look(pictures: Tensor, amounts: torch.Generator) -> list[Tensor]:
         pictures = augment(pictures, config.augment, amounts, (low, high))
         with autocast:
-            return discriminator.features(pictures.contiguous(memory_format=memory_format))  # type: ignore[no-any-return, operator]
+            return discriminator.features(pictures.contiguous(memory_format=memory_format))
 
     def judge(features: list[Tensor]) -> Tensor:
         with autocast:
