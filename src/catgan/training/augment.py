@@ -8,6 +8,8 @@ images' device. Images are (B, 3, H, W) float, with black and white at `pixel_ra
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,7 +53,8 @@ def augment(
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image with probability one half."""
     mirrored = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(_per_image(mirrored, images), images.flip(3), images)
+    still = [0] * len(images)
+    return _Move.apply(images, mirrored.tolist(), still, still, 0.0)
 
 
 def crop(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
@@ -63,20 +66,21 @@ def crop(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
 
 def translate(images: Tensor, fraction: float, fill: float, generator: torch.Generator) -> Tensor:
     """DiffAugment's translation: shift by up to `fraction` of the side, the border filled."""
-    side = images.shape[-1]
-    reach = max(1, round(fraction * side))
-    return _window(F.pad(images, [reach] * 4, value=fill), side, reach, generator)
+    reach = max(1, round(fraction * images.shape[-1]))
+    down, right = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator).tolist()
+    return _Move.apply(images, [False] * len(images), down, right, fill)
 
 
 def cutout(images: Tensor, fraction: float, fill: float, generator: torch.Generator) -> Tensor:
     """DiffAugment's cutout: a square of `fraction` of the side, centred anywhere, filled."""
-    batch, _, height, width = images.shape
-    half = fraction * height / 2
-    centre = torch.rand(2, batch, generator=generator) * torch.tensor([[height], [width]])
-    rows = (torch.arange(height) + 0.5 - centre[0][:, None]).abs() < half
-    columns = (torch.arange(width) + 0.5 - centre[1][:, None]).abs() < half
-    covered = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device)
-    return images.masked_fill(covered, fill)
+    side = images.shape[-1]
+    half = fraction * side / 2
+    centre = side * torch.rand(2, len(images), generator=generator)
+    # A pixel is covered when its middle lies within half a square's side of the centre.
+    first = (centre - half + 0.5).floor().clamp(0, side).long().tolist()
+    last = (centre + half - 0.5).ceil().clamp(0, side).long().tolist()
+    squares = list(zip(first[0], last[0], first[1], last[1], strict=True))
+    return _Fill.apply(images, squares, fill)
 
 
 def sharpness(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -102,12 +106,19 @@ def colour(
     `contrast`, `saturation`, `offset` and `scale` are one number an image (B, 1, 1, 1); brightness
     is `scale` about black, then plus `offset`.
     """
-    images = (images - black) * scale + black + offset
-    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    grey = (images * luma).sum(1, keepdim=True)
-    images = grey + (images - grey) * saturation
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return mean + (images - mean) * contrast
+    batch, channels, height, width = images.shape
+    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype)
+    # All three are linear in a pixel's colour: one matrix and one shift an image, and one pass.
+    saturation, contrast = saturation.view(-1, 1, 1), contrast.view(-1, 1, 1)
+    scale = torch.as_tensor(scale, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+    saturate = saturation * torch.eye(3, device=images.device, dtype=images.dtype)
+    saturate = saturate + (1 - saturation) * luma[:, None]  # rows: from, columns: to
+    shift = black * (1 - scale) + torch.as_tensor(offset, device=images.device).view(-1, 1, 1)
+    pixels = images.permute(0, 2, 3, 1).reshape(batch, -1, channels)
+    mean = (scale * pixels.mean(1, keepdim=True) @ saturate).mean(2, keepdim=True) + shift
+    shift = contrast * shift + (1 - contrast) * mean
+    pixels = torch.baddbmm(shift.expand(batch, 1, 3), pixels, contrast * scale * saturate)
+    return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _uniform(images: Tensor, generator: torch.Generator, count: int) -> Tensor:
@@ -130,3 +141,62 @@ def _window(padded: Tensor, side: int, reach: int, generator: torch.Generator) -
     which = torch.arange(batch, device=padded.device)[:, None, None]
     windows = padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
     return windows.permute(0, 3, 1, 2)
+
+
+class _Move(torch.autograd.Function):
+    """Mirror some images, then shift each `down` and `right`, and fill what comes in.
+
+    An image at a time: one copy of the batch, where indexing takes many times as long.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        mirrored: list[bool],
+        down: list[int],
+        right: list[int],
+        fill: float,
+    ) -> Tensor:
+        ctx.amounts = mirrored, down, right
+        moved = torch.full_like(images, fill)
+        for index, amounts in enumerate(zip(mirrored, down, right, strict=True)):
+            source, target = _overlap(images.shape[-2], *amounts[1:])
+            image = images[index].flip(2) if amounts[0] else images[index]
+            moved[index][target] = image[source]
+        return moved
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        back = torch.zeros_like(gradients[0])
+        for index, (mirrored, down, right) in enumerate(zip(*ctx.amounts, strict=True)):
+            source, target = _overlap(back.shape[-2], down, right)
+            back[index][source] = gradients[0][index][target]
+            if mirrored:
+                back[index] = back[index].flip(2)
+        return back, None, None, None, None
+
+
+class _Fill(torch.autograd.Function):
+    """Fill a square of each image: (first row, last row + 1, first column, last column + 1)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Tensor, squares: list[tuple[int, int, int, int]], fill: float
+    ) -> Tensor:
+        ctx.squares = squares
+        filled = images.clone()
+        for image, (top, bottom, left, right) in zip(filled, squares, strict=True):
+            image[:, top:bottom, left:right] = fill
+        return filled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Fill.apply(gradients[0], ctx.squares, 0.0), None, None
+
+
+def _overlap(side: int, down: int, right: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the part of an image that stays in view lies before and after a shift."""
+    source = [slice(max(-shift, 0), side - max(shift, 0)) for shift in (down, right)]
+    target = [slice(max(shift, 0), side - max(-shift, 0)) for shift in (down, right)]
+    return (slice(None), *source), (slice(None), *target)
