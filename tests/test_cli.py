@@ -141,22 +141,6 @@ def test_sample_draws_a_sheet_or_a_file_a_cat(home):
     assert np.array_equal(sheet[34:66, 34:66], alone)
 
 
-def test_evaluate_and_compare_from_the_command_line(home):
-    arguments = ("--against", "cats", "--samples", 24, "--extractor", "raw-64")
-    text = catgan("evaluate", "run", *arguments)
-    assert "FD-raw-64" in text
-    assert (home / "run" / "evaluation" / "raw-64" / "evaluation.html").exists()
-    assert "cannot be compared" in catgan("compare", "run", "cats", *arguments, code=2)
-    record = home / "run" / "evaluation" / "raw-64" / "evaluation.json"
-    (home / "other").mkdir()
-    (home / "other" / "evaluation.json").write_text(
-        record.read_text().replace('"generated": "run"', '"generated": "other"')
-    )
-    text = catgan("compare", "run", "other/evaluation.json", *arguments)
-    assert "floor" in text
-    assert (home / "comparison" / "comparison-raw-64.html").exists()
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

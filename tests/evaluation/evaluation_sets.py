@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
+from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.features import Progress
 from catgan.evaluation.image_sets import ImageSet
+from catgan.evaluation.reference import measure_reference
+
+
+def evaluated(
+    generated: ImageSet,
+    reals: ImageSet,
+    extractor: Extractor,
+    holdout: ImageSet | None = None,
+    latents: Latents | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Both halves of an evaluation in one call."""
+    reference = measure_reference(reals, extractor, holdout=holdout, progress=progress)
+    return evaluate(generated, reference, latents=latents, progress=progress)
 
 
 def photos(count: int, seed: int) -> np.ndarray:

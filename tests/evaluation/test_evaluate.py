@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_sets import as_dataset, photos  # type: ignore[import-not-found]
+from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import-not-found]
 
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
 from catgan.evaluation.extractor import Extractor
 from catgan.evaluation.frechet import frechet_distance, gaussian_of
-from catgan.evaluation.image_sets import ImageSet, array_images, generated_images
+from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images, generated_images
 from catgan.evaluation.quick import quick_score, reals_statistics
 from catgan.evaluation.read import read_evaluation
+from catgan.evaluation.reference import measure_reference
 
 TRAIN, HOLDOUT = photos(360, 0), photos(60, 1)
 
@@ -36,7 +37,12 @@ def honest(seeds: np.ndarray) -> np.ndarray:
 def evaluation(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CATGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return evaluate(generated_images("honest", honest, 200), reals(), plain, holdout=holdout())
+        return evaluated(
+            generated_images("honest", honest, 200, checkpoint=Checkpoint(16384, ("latest",))),
+            reals(),
+            plain,
+            holdout=holdout(),
+        )
 
 
 def test_scores_are_those_of_the_metrics(evaluation: Evaluation, plain: Extractor) -> None:
@@ -66,8 +72,8 @@ def test_order_of_the_images_does_not_change_a_score(plain: Extractor) -> None:
     made = photos(150, 5)
     shuffled = np.random.default_rng(0).permutation(150)
     turned = array_images("reals", TRAIN[::-1])
-    one = evaluate(array_images("a", made), array_images("reals", TRAIN), plain)
-    two = evaluate(array_images("a", made[shuffled]), turned, plain)
+    one = evaluated(array_images("a", made), array_images("reals", TRAIN), plain)
+    two = evaluated(array_images("a", made[shuffled]), turned, plain)
     assert one.scores == two.scores
     assert one.floor == two.floor
     assert one.curve == two.curve
@@ -95,7 +101,7 @@ def test_threads_do_not_change_a_score() -> None:
 
 
 def test_real_against_itself_is_zero(plain: Extractor) -> None:
-    result = evaluate(array_images("same", TRAIN), reals(), plain)
+    result = evaluated(array_images("same", TRAIN), reals(), plain)
     assert result.scores.frechet == pytest.approx(0.0, abs=1e-9)
     assert result.scores.precision == result.scores.recall == result.scores.coverage == 1.0
     assert result.copies == 360
@@ -103,7 +109,7 @@ def test_real_against_itself_is_zero(plain: Extractor) -> None:
 
 
 def test_a_copier_is_seen(plain: Extractor) -> None:
-    result = evaluate(array_images("copier", TRAIN[:120]), reals(), plain, holdout=holdout())
+    result = evaluated(array_images("copier", TRAIN[:120]), reals(), plain, holdout=holdout())
     assert result.memorisation is not None
     assert result.memorisation.close_share == 1.0
     assert result.copies == 120
@@ -125,12 +131,36 @@ def test_pairs_and_ranks_name_the_right_images(evaluation: Evaluation, plain: Ex
 def test_line_and_json_carry_the_circumstances(evaluation: Evaluation, tmp_path: Path) -> None:
     line = evaluation.line()
     assert "\n" not in line
+    assert line.startswith("honest at 16,384 images (latest): ")
     for part in ("FD-plain", "floor", "180", "200 samples", "360 train reals of cats"):
         assert part in line
     path = tmp_path / "evaluation.json"
     path.write_text(evaluation.to_json(), encoding="utf-8")
     assert read_evaluation(path) == evaluation
-    assert json.loads(path.read_text())["fingerprint"]["extractor"]["resize"] == "clean"
+    document = json.loads(path.read_text())
+    assert document["fingerprint"]["extractor"]["resize"] == "clean"
+    assert document["checkpoint"] == {"images": 16384, "pointers": ["latest"]}
+
+
+def test_what_was_scored_is_named_by_its_checkpoint(evaluation: Evaluation) -> None:
+    assert replace(evaluation, checkpoint=None).title == "honest"
+    assert replace(evaluation, checkpoint=Checkpoint(1024, ())).title == "honest at 1,024 images"
+    both = Checkpoint(1024, ("latest", "best"))
+    assert replace(evaluation, checkpoint=both).title == "honest at 1,024 images (latest, best)"
+
+
+def test_one_reference_serves_many_generators(plain: Extractor) -> None:
+    reference = measure_reference(reals(), plain, holdout=holdout())
+    for seed in (1, 2):
+        made = array_images("made", photos(60, seed))
+        assert evaluate(made, reference) == evaluated(made, reals(), plain, holdout=holdout())
+
+
+def test_images_of_another_size_than_the_reals_are_remarked_on(plain: Extractor) -> None:
+    large = photos(30, 3).repeat(2, axis=1)
+    result = evaluated(array_images("large", large), reals(), plain)
+    assert any("8 x 16 pixels, cats of 8 x 8" in note for note in result.notes)
+    assert not any("pixels" in note for note in evaluated(reals(), reals(), plain).notes)
 
 
 def test_damaged_json_is_refused_in_one_line(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -140,6 +170,7 @@ def test_damaged_json_is_refused_in_one_line(evaluation: Evaluation, tmp_path: P
     cases.append(json.dumps({**document, "format_version": 99}))
     cases.append(json.dumps({**document, "scores": {**document["scores"], "frechet": "low"}}))
     cases.append(json.dumps({**document, "best": 3}))
+    cases.append(json.dumps({**document, "checkpoint": {"images": "many", "pointers": []}}))
     for text in cases:
         path.write_text(text, encoding="utf-8")
         with pytest.raises(CatganError) as caught:
@@ -149,10 +180,28 @@ def test_damaged_json_is_refused_in_one_line(evaluation: Evaluation, tmp_path: P
         read_evaluation(tmp_path / "none.json")
 
 
+def test_an_infinite_score_is_refused(evaluation: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    document = json.loads(evaluation.to_json())
+    path.write_text(json.dumps({**document, "extrapolated": "@"}).replace('"@"', "1e999"))
+    with pytest.raises(CatganError, match="not finite"):
+        read_evaluation(path)
+
+
+def test_names_of_a_foreign_file_cannot_write_to_the_terminal(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text(replace(evaluation, generated="\x1b[31mred\r").to_json())
+    assert read_evaluation(path).generated == "red\N{REPLACEMENT CHARACTER}"
+
+
 def test_few_images_are_refused_or_said(plain: Extractor) -> None:
     with pytest.raises(CatganError, match="5 images are too few"):
-        evaluate(array_images("few", TRAIN[:5]), reals(), plain)
-    result = evaluate(array_images("few", photos(12, 9)), reals(), plain)
+        evaluated(array_images("few", TRAIN[:5]), reals(), plain)
+    with pytest.raises(CatganError, match="5 images are too few"):
+        measure_reference(array_images("few", TRAIN[:5]), plain)
+    result = evaluated(array_images("few", photos(12, 9)), reals(), plain)
     assert any("too few for the covariance" in note for note in result.notes)
     assert any("no holdout" in note for note in result.notes)
 
@@ -162,7 +211,7 @@ def test_path_length_where_the_latents_are_given(plain: Extractor) -> None:
         grey = np.clip(128 + 60 * latents[:, :1], 0, 255)
         return np.tile(grey[:, None, None, :], (1, 8, 8, 3)).astype(np.uint8)
 
-    result = evaluate(
+    result = evaluated(
         array_images("a", photos(40, 3)), reals(), plain, latents=Latents(synthesise, 4)
     )
     assert result.path_length is not None
@@ -171,7 +220,7 @@ def test_path_length_where_the_latents_are_given(plain: Extractor) -> None:
 
 def test_progress_ends_every_stage(plain: Extractor) -> None:
     seen: dict[str, tuple[int, int]] = {}
-    evaluate(
+    evaluated(
         array_images("made", photos(40, 3)),
         reals(),
         plain,
@@ -179,7 +228,8 @@ def test_progress_ends_every_stage(plain: Extractor) -> None:
     )
     assert seen["features of made"] == (40, 40)
     assert seen["features of cats"] == (360, 360)
-    assert seen["statistics"] == (4, 4)
+    assert seen["statistics of cats, steps"] == (2, 2)
+    assert seen["statistics of made, steps"] == (3, 3)
 
 
 def test_quick_score_falls_as_a_generator_gets_better(plain: Extractor) -> None:

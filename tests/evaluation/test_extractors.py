@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from evaluation_sets import evaluated, photos  # type: ignore[import-not-found]  # noqa: E402
+from onnx_file import Network, onnx_bytes  # type: ignore[import-not-found]  # noqa: E402
+
 from catgan.errors import CatganError  # noqa: E402
-from catgan.evaluation.extractor import Extractor  # noqa: E402
-from catgan.evaluation.extractors import load_extractor, raw_weights  # noqa: E402
+from catgan.evaluation.extractor import Extractor, Resizer  # noqa: E402
+from catgan.evaluation.extractors import (  # noqa: E402
+    extractor_name,
+    load_extractor,
+    raw_weights,
+)
+from catgan.evaluation.image_sets import array_images  # noqa: E402
 
 RAW_SHA256 = "5d06c53bdaafd66ca7d3738aa1bbaf8767316bb23de77b42bdd5d8a0f7db0132"
 
@@ -116,6 +125,86 @@ def test_a_users_torchscript(tmp_path: Path, images: np.ndarray) -> None:
     assert identity.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert identity.frechet_name == "FD-inception.pt"  # no file can pass for the real one
     assert (identity.input_size, identity.feature_size) == (96, 12)
+
+
+def saved(kind: str, directory: Path, network: Network) -> str:
+    """The path of `network`, written as a user would hand it over."""
+    path = directory / f"network{kind}"
+    if kind == ".onnx":
+        path.write_bytes(onnx_bytes(network))
+    else:
+        torch.jit.script(network).save(str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", [".pt", ".onnx"])
+def test_a_users_network_sees_what_torch_sees(
+    tmp_path: Path, images: np.ndarray, kind: str
+) -> None:
+    network = Network().eval()
+    extractor = load_extractor(saved(kind, tmp_path, network), input_size=80)
+    with torch.no_grad():
+        pixels = Resizer("clean", 80, torch.device("cpu"))(images) / 255
+        expected = network(pixels).numpy()
+    found = extractor.extract(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(extractor.extract(images[::-1])[::-1], found)
+    identity = extractor.identity
+    assert (identity.name, identity.feature_size) == (f"network{kind}", 8)
+    assert (identity.input_size, identity.resize) == (80, "clean-2")
+    assert identity.name == extractor_name(str(tmp_path / f"network{kind}"))
+
+
+def test_both_formats_of_a_network_give_the_same_scores(tmp_path: Path) -> None:
+    made, reals = array_images("made", photos(60, 1)), array_images("reals", photos(60, 2))
+    network = Network().eval()
+    one, two = (
+        evaluated(made, reals, load_extractor(saved(kind, tmp_path, network), input_size=16))
+        for kind in (".pt", ".onnx")
+    )
+    assert one.scores.frechet == pytest.approx(two.scores.frechet, rel=1e-4)
+    assert one.scores.kernel.mean == pytest.approx(two.scores.kernel.mean, abs=1e-5)
+    assert one.fingerprint.extractor.frechet_name == "FD-network.pt"
+    assert one.fingerprint.extractor.weights_sha256 != two.fingerprint.extractor.weights_sha256
+
+
+def test_an_onnx_file_states_its_own_sizes(tmp_path: Path, images: np.ndarray) -> None:
+    free, fixed = tmp_path / "free.onnx", tmp_path / "fixed.onnx"
+    free.write_bytes(onnx_bytes(Network()))
+    fixed.write_bytes(onnx_bytes(Network(), (2, 48, 48)))
+    assert load_extractor(str(free)).identity.input_size == 224
+    extractor = load_extractor(str(fixed))
+    assert (extractor.batch, extractor.identity.input_size) == (2, 48)
+    expected = load_extractor(str(free), input_size=48).extract(images)
+    np.testing.assert_allclose(extractor.extract(images), expected, rtol=1e-5)
+    with pytest.raises(CatganError, match="takes 48 x 48 images, not 64"):
+        load_extractor(str(fixed), input_size=64)
+
+
+def test_onnx_files_of_another_interface_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.onnx"
+    good = onnx_bytes(Network(), (2, 48, 40))
+    for content, reason in (
+        (good, "cannot take float32 2 x 3 x 48 x 48"),
+        (onnx_bytes(Network()).replace(b"images", b"jmages", 1), "not an ONNX file"),
+        (good[: len(good) // 2], "not an ONNX file"),
+        (b"", "not an ONNX file"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(CatganError, match=reason) as caught:
+            load_extractor(str(path))
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # onnxruntime logs past Python
+
+
+def test_torchs_deprecation_does_not_reach_the_user(tmp_path: Path) -> None:
+    path = saved(".pt", tmp_path, Network())
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        load_extractor(path, input_size=16)
+    assert [str(warning.message) for warning in seen] == []
 
 
 class Flat(torch.nn.Module):

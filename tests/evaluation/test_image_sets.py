@@ -9,7 +9,12 @@ from evaluation_sets import photos  # type: ignore[import-not-found]
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.evaluation.image_sets import dataset_images, file_images, generated_images
+from catgan.evaluation.image_sets import (
+    Checkpoint,
+    dataset_images,
+    file_images,
+    generated_images,
+)
 
 
 def test_generated_images_are_asked_for_by_seed() -> None:
@@ -19,11 +24,12 @@ def test_generated_images_are_asked_for_by_seed() -> None:
         asked.append(seeds)
         return np.zeros((len(seeds), 4, 4, 3), dtype=np.uint8)
 
-    images = generated_images("cats", sample, 10, first_seed=100)
+    images = generated_images("cats", sample, 10, checkpoint=Checkpoint(64, ("best",)))
     assert images.read(np.array([0, 3])).shape == (2, 4, 4, 3)
-    np.testing.assert_array_equal(asked[0], [100, 103])
+    np.testing.assert_array_equal(asked[0], [0, 3])
     assert asked[0].dtype == np.int64
-    assert images.captions(3) == "seed 103"
+    assert images.captions(3) == "seed 3"
+    assert images.title == "cats at 64 images (best)"
 
 
 def test_dataset_images_are_those_of_the_split() -> None:

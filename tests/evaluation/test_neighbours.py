@@ -3,7 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from catgan.evaluation.neighbours import closest_pairs, memorisation, nearest
+from catgan.evaluation.manifold import neighbour_radii
+from catgan.evaluation.neighbours import Memorisation, closest_pairs, memorisation, nearest
+
+
+def report_of(samples: np.ndarray, train: np.ndarray, holdout: np.ndarray) -> Memorisation:
+    return memorisation(
+        samples,
+        train,
+        holdout,
+        to_train=nearest(samples, train)[1],
+        within_train=neighbour_radii(train, (1,))[0],
+    )
 
 
 def test_nearest_equals_brute_force() -> None:
@@ -23,7 +34,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_an_honest_generator_shows_no_gap(data: tuple[np.ndarray, ...]) -> None:
     train, holdout, samples = data
-    report = memorisation(samples, train, holdout)
+    report = report_of(samples, train, holdout)
     assert (report.pieces, report.piece_size) == (9, 100)
     assert abs(report.gap) < 0.06
     assert report.gap_in_spreads is not None
@@ -36,13 +47,13 @@ def test_a_copier_is_caught_in_proportion(data: tuple[np.ndarray, ...]) -> None:
     gaps, shares = [], []
     for copies in (0, 100, 200, 300):
         samples = np.concatenate([train[:copies] + 1e-3, honest[copies:]])
-        report = memorisation(samples, train, holdout)
+        report = report_of(samples, train, holdout)
         gaps.append(report.gap)
         shares.append(report.close_share)
     assert gaps == sorted(gaps)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    pure = memorisation(train[:50], train[:50], holdout)
+    pure = report_of(train[:50], train[:50], holdout)
     assert pure.gap == 1.0
     assert pure.gap_in_spreads is None
 
@@ -52,7 +63,7 @@ def test_closest_pairs_come_in_order_with_exact_distances() -> None:
     samples = train[[7, 3, 9]].copy()
     samples[0, 0] += 0.5
     samples[2, 1] += 0.25
-    pairs = closest_pairs(samples, train, 3)
+    pairs = closest_pairs(samples, train, nearest(samples, train), 3)
     np.testing.assert_array_equal(pairs.samples, [1, 2, 0])
     np.testing.assert_array_equal(pairs.trained, [3, 9, 7])
     np.testing.assert_array_equal(pairs.distances, [0.0, 0.25, 0.5])
@@ -61,4 +72,4 @@ def test_closest_pairs_come_in_order_with_exact_distances() -> None:
 def test_empty_sets_are_refused() -> None:
     points = np.zeros((5, 2))
     with pytest.raises(ValueError, match="unseen"):
-        memorisation(points, points, points[:0])
+        report_of(points, points, points[:0])

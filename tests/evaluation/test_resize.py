@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catgan.evaluation.resize import RULES, resize_matrix
+from catgan.evaluation.resize import RULES, fingerprint_name, resize_matrix
 
 torch = pytest.importorskip("torch")
 
@@ -25,11 +25,24 @@ def pillow(image: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray
 
 
 @pytest.mark.parametrize("size", [260, 299, 64, 41, 17, 40])
-def test_clean_equals_pillows_float_bicubic(images: np.ndarray, size: int) -> None:
+def test_clean_equals_pillows_float_bicubic_clipped(images: np.ndarray, size: int) -> None:
     resized = Resizer("clean", size, torch.device("cpu"))(images).numpy()
     for image, found in zip(images, resized, strict=True):
-        expected = pillow(image, size, Image.Resampling.BICUBIC)
+        expected = pillow(image, size, Image.Resampling.BICUBIC).clip(0, 255)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * 255)
+
+
+def test_clean_clips_its_overshoot_and_rounds_nothing() -> None:
+    """The rule of clean-fid: float, both axes, then 0..255; the fingerprint's version pins it."""
+    edge = np.zeros((1, 16, 16, 3), np.uint8)
+    edge[:, :, 8:] = 255
+    resized = Resizer("clean", 40, torch.device("cpu"))(edge).numpy()
+    assert pillow(edge[0], 40, Image.Resampling.BICUBIC).max() > 260
+    assert resized.min() == 0
+    assert resized.max() == 255
+    assert np.abs(resized - np.rint(resized)).max() > 0.2
+    assert fingerprint_name("clean") == "clean-2"
+    assert [fingerprint_name(rule) for rule in RULES if rule != "clean"] == list(RULES[1:])
 
 
 @pytest.mark.parametrize("size", [80, 23])

@@ -8,22 +8,18 @@ you would also run.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from catgan.data.sources import label
 from catgan.errors import CatganError
-from catgan.evaluation.extractor import (
-    Extractor,
-    Resizer,
-    batch_for,
-    pick_device,
-)
+from catgan.evaluation.extractor import Extractor, Resizer, batch_for, pick_device
 from catgan.evaluation.fingerprint import ExtractorIdentity
-from catgan.evaluation.resize import Rule
+from catgan.evaluation.resize import Rule, fingerprint_name
+from catgan.evaluation.torchscript import load_module
 
 _DEFAULT_SIZE = 224
 
@@ -37,7 +33,7 @@ def load_torchscript(path: Path, *, resize: Rule, input_size: int | None = None)
     content = _read(path)
     device = pick_device()
     try:
-        module = torch.jit.load(io.BytesIO(content), map_location=device).eval()
+        module = load_module(content, device)
     except RuntimeError as error:
         raise CatganError(
             f"{path}: is not a TorchScript file; save the network with torch.jit.save"
@@ -67,15 +63,17 @@ def load_onnx(path: Path, *, resize: Rule, input_size: int | None = None) -> Ext
     try:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # batches run side by side instead
+        options.log_severity_level = 4  # what it would say on stderr is said below, in one line
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen types of its own, by kind of damage
         raise CatganError(f"{path}: is not an ONNX file that onnxruntime can run") from error
-    (first, *others) = session.get_inputs()
-    shape = first.shape
-    if others or first.type != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
+    inputs = [(each.name, each.type, each.shape) for each in session.get_inputs()]
+    if [(kind, len(shape), shape[1:2]) for _, kind, shape in inputs] != [("tensor(float)", 4, [3])]:
         raise CatganError(
             f"{path}: must take one input, float32 N x 3 x H x W; export the network so"
         )
+    ((name, _, shape),) = inputs
+    output = session.get_outputs()[0].name
     stated = shape[2] if isinstance(shape[2], int) else None
     if input_size is not None and stated is not None and input_size != stated:
         raise CatganError(
@@ -88,7 +86,7 @@ def load_onnx(path: Path, *, resize: Rule, input_size: int | None = None) -> Ext
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
         pixels = (resizer(images) / 255).numpy()
-        return session.run(None, {first.name: pixels})[0]
+        return session.run([output], {name: pixels})[0]
 
     return _extractor(path, content, size, resize, batch, cpu, features_of_batch)
 
@@ -126,5 +124,7 @@ def _extractor(
         )
     sha256 = hashlib.sha256(content).hexdigest()
     # The name keeps its ending, so that no file can pass for a built-in extractor.
-    identity = ExtractorIdentity(path.name, 1, sha256, shape[1], size, resize, "float32")
+    identity = ExtractorIdentity(
+        label(path.name), 1, sha256, shape[1], size, fingerprint_name(resize), "float32"
+    )
     return Extractor(identity, batch, device, features_of_batch)

@@ -9,33 +9,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from catgan import __version__
-from catgan.errors import CatganError
 from catgan.evaluation.extractor import Extractor
-from catgan.evaluation.features import Features, Progress, cached_features, extract_features
+from catgan.evaluation.features import Features, Progress, extract_features
 from catgan.evaluation.fingerprint import Fingerprint
 from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
-from catgan.evaluation.image_sets import ImageSet
-from catgan.evaluation.kernel import KernelDistance, kernel_distance
-from catgan.evaluation.manifold import manifold_scores
-from catgan.evaluation.neighbours import Memorisation, closest_pairs, memorisation
+from catgan.evaluation.image_sets import Checkpoint, ImageSet
+from catgan.evaluation.neighbours import Memorisation, closest_pairs, memorisation, nearest
 from catgan.evaluation.path_length import PathLength, path_length
+from catgan.evaluation.reference import Reference, require_enough
+from catgan.evaluation.scores import Scores, score_features
 
 FORMAT = "catgan-evaluation"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _SHOWN = 12  # best, worst and closest images that are named in a result
-_MINIMUM = 12  # images a side: halves of it still have the five neighbours that density needs
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The numbers of one set of images against another; see docs/evaluation.md for each."""
-
-    frechet: float
-    kernel: KernelDistance
-    precision: float
-    recall: float
-    density: float
-    coverage: float
 
 
 @dataclass(frozen=True)
@@ -70,15 +56,17 @@ class Pair:
 class Evaluation:
     """All that was found out about `generated` against `reals` (both names).
 
-    `floor`: two random halves of the reals against each other, `floor_count` images each: what a
-    perfect generator would score at that count. `curve`: the Frechet distance over the number of
-    generated images, `extrapolated` where its line in 1/N meets N = infinity (Chong and Forsyth,
-    CVPR 2020). `repeats`: generated images that are pixel for pixel equal to an earlier one;
-    `copies`: to a real one. `memorisation` is None without a holdout, `path_length` without access
-    to the latents. `notes`: what a reader must know, in sentences.
+    `checkpoint`: which state of a run was scored, None for images that are no run's. `floor`: two
+    random halves of the reals against each other, `floor_count` images each: what a perfect
+    generator would score at that count. `curve`: the Frechet distance over the number of generated
+    images, `extrapolated` where its line in 1/N meets N = infinity (Chong and Forsyth, CVPR 2020).
+    `repeats`: generated images that are pixel for pixel equal to an earlier one; `copies`: to a
+    real one. `memorisation` is None without a holdout, `path_length` without access to the latents.
+    `notes`: what a reader must know, in sentences.
     """
 
     generated: str
+    checkpoint: Checkpoint | None
     reals: str
     fingerprint: Fingerprint
     scores: Scores
@@ -96,11 +84,18 @@ class Evaluation:
     notes: tuple[str, ...]
     catgan: str = __version__
 
+    @property
+    def title(self) -> str:
+        """What was scored: the name and, of a run, the images that it had seen."""
+        if self.checkpoint is None:
+            return self.generated
+        return f"{self.generated} at {self.checkpoint}"
+
     def line(self) -> str:
         """The evaluation in one line for the terminal."""
         identity, scores = self.fingerprint.extractor, self.scores
         return (
-            f"{self.generated}: {identity.frechet_name} {scores.frechet:.4g} "
+            f"{self.title}: {identity.frechet_name} {scores.frechet:.4g} "
             f"(floor {self.floor.frechet:.4g} at {self.floor_count:,}), "
             f"{identity.kernel_name} {scores.kernel.mean:.3g} "
             f"± {scores.kernel.standard_deviation:.1g}, "
@@ -126,57 +121,51 @@ class Latents:
 
 def evaluate(
     generated: ImageSet,
-    reals: ImageSet,
-    extractor: Extractor,
+    reference: Reference,
     *,
-    holdout: ImageSet | None = None,
     latents: Latents | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score `generated` against `reals`; `holdout` are images that the generator never saw.
+    """Score `generated` against the reals of `reference`.
 
-    Features of dataset images are cached. `seed` decides the halves of the floor, the samples of
-    the curve and the pieces of the memorisation report. `progress(stage, done, total)` is called
-    throughout.
+    `seed` decides the samples of the curve, the pieces of the memorisation report and the latents
+    of the path length. `progress(stage, done, total)` is called throughout.
 
     Raises:
-        CatganError: fewer than 12 images on a side, or images that cannot be read.
+        CatganError: fewer than 12 images, or images that cannot be read.
     """
-    for images in (generated, reals):
-        if images.count < _MINIMUM:
-            raise CatganError(
-                f"{images.name}: {images.count} images are too few to score; "
-                f"give at least {_MINIMUM}, better 5,000"
-            )
+    require_enough(generated)
     report = progress or _silent
-    real = cached_features(reals, extractor, progress=progress)
-    unseen = cached_features(holdout, extractor, progress=progress) if holdout else None
+    reals, real, extractor = reference.images, reference.features, reference.extractor
     made = extract_features(generated, extractor, progress=progress)
 
-    stages = ("distances", "floor", "curve", "neighbours")
-    steps = iter(range(len(stages)))
-
-    def step() -> None:
-        done = next(steps)
-        report(f"statistics: {stages[done]}", done, len(stages))
-
-    step()
-    scores, realism = _measure(made.vectors, real.vectors)
-    step()
-    random = np.random.Generator(np.random.Philox(seed))
-    floor, floor_count = _floor(real.vectors, random)
-    step()
-    curve = _curve(made.vectors, gaussian_of(real.vectors), scores.frechet, random)
-    step()
-    memory = memorisation(made.vectors, real.vectors, unseen.vectors, seed=seed) if unseen else None
-    ranked = _ranked(generated, made, realism)
-    closest = _closest(generated, reals, made, real)
-    report("statistics", len(stages), len(stages))
+    stage = f"statistics of {generated.name}, steps"
+    report(stage, 0, 3)
+    scores, realism = score_features(
+        made.vectors, real.vectors, gaussian=reference.gaussian, radii=reference.radii[1:]
+    )
+    report(stage, 1, 3)
+    curve = _curve(made.vectors, reference.gaussian, scores.frechet, seed)
+    report(stage, 2, 3)
+    found = nearest(made.vectors, real.vectors)
+    memory = None
+    if reference.unseen is not None:
+        memory = memorisation(
+            made.vectors,
+            real.vectors,
+            reference.unseen.vectors,
+            to_train=found[1],
+            within_train=reference.radii[0],
+            seed=seed,
+        )
+    report(stage, 3, 3)
     length = _path_length(latents, extractor, seed, report) if latents else None
 
+    order = np.argsort(-realism, kind="stable")
     return Evaluation(
         generated=generated.name,
+        checkpoint=generated.checkpoint,
         reals=reals.name,
         fingerprint=Fingerprint(
             extractor=extractor.identity,
@@ -187,18 +176,18 @@ def evaluate(
             reals_sha256=real.sha256,
         ),
         scores=scores,
-        floor=floor,
-        floor_count=floor_count,
+        floor=reference.floor,
+        floor_count=reference.floor_count,
         curve=curve,
         extrapolated=_extrapolated(curve),
         repeats=made.repeats,
         copies=_copies(made, real),
         memorisation=memory,
         path_length=length,
-        best=ranked[:_SHOWN],
-        worst=ranked[: -_SHOWN - 1 : -1],
-        closest=closest,
-        notes=_notes(extractor, generated, reals, holdout),
+        best=_ranked(generated, made, realism, order[:_SHOWN]),
+        worst=_ranked(generated, made, realism, order[: -_SHOWN - 1 : -1]),
+        closest=_closest(generated, reals, made, real, found),
+        notes=_notes(generated, reference),
     )
 
 
@@ -206,34 +195,9 @@ def _silent(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
-def _measure(generated: np.ndarray, reals: np.ndarray) -> tuple[Scores, np.ndarray]:
-    """The scores of feature vectors (M x D) against those of reals (N x D), and their realism."""
-    manifold = manifold_scores(reals, generated)
-    # Subsets of the whole of a small set would all be the same one, and show no deviation.
-    subset_size = min(1000, len(generated) // 2, len(reals) // 2)
-    scores = Scores(
-        frechet_distance(gaussian_of(reals), gaussian_of(generated)),
-        kernel_distance(generated, reals, subset_size=subset_size),
-        manifold.precision,
-        manifold.recall,
-        manifold.density,
-        manifold.coverage,
-    )
-    return scores, manifold.realism
-
-
-def _floor(real: np.ndarray, random: np.random.Generator) -> tuple[Scores, int]:
-    order = random.permutation(len(real))
-    half = len(real) // 2
-    scores, _ = _measure(real[order[:half]], real[order[half : 2 * half]])
-    return scores, half
-
-
-def _curve(
-    made: np.ndarray, reals: Gaussian, whole: float, random: np.random.Generator
-) -> tuple[CurvePoint, ...]:
+def _curve(made: np.ndarray, reals: Gaussian, whole: float, seed: int) -> tuple[CurvePoint, ...]:
     """Eighth, quarter, half and all of the generated images, each a part of the next."""
-    order = random.permutation(len(made))
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(made))
     counts = sorted({max(2, len(made) // share) for share in (8, 4, 2)} - {len(made)})
     points = [
         CurvePoint(count, frechet_distance(reals, gaussian_of(made[order[:count]])))
@@ -248,20 +212,27 @@ def _extrapolated(curve: tuple[CurvePoint, ...]) -> float:
     return float(np.polynomial.Polynomial.fit(inverse, values, 1)(0.0))
 
 
-def _ranked(images: ImageSet, made: Features, realism: np.ndarray) -> tuple[RankedImage, ...]:
-    """All generated images, the most realistic first."""
+def _ranked(
+    images: ImageSet, made: Features, realism: np.ndarray, rows: np.ndarray
+) -> tuple[RankedImage, ...]:
     return tuple(
         RankedImage(
             int(made.numbers[row]),
             images.captions(int(made.numbers[row])),
             float(realism[row]) if np.isfinite(realism[row]) else None,
         )
-        for row in np.argsort(-realism, kind="stable")
+        for row in rows
     )
 
 
-def _closest(images: ImageSet, reals: ImageSet, made: Features, real: Features) -> tuple[Pair, ...]:
-    pairs = closest_pairs(made.vectors, real.vectors, _SHOWN)
+def _closest(
+    images: ImageSet,
+    reals: ImageSet,
+    made: Features,
+    real: Features,
+    found: tuple[np.ndarray, np.ndarray],
+) -> tuple[Pair, ...]:
+    pairs = closest_pairs(made.vectors, real.vectors, found, _SHOWN)
     return tuple(
         Pair(
             int(made.numbers[row]),
@@ -290,10 +261,8 @@ def _path_length(latents: Latents, extractor: Extractor, seed: int, report: Prog
     )
 
 
-def _notes(
-    extractor: Extractor, generated: ImageSet, reals: ImageSet, holdout: ImageSet | None
-) -> tuple[str, ...]:
-    identity = extractor.identity
+def _notes(generated: ImageSet, reference: Reference) -> tuple[str, ...]:
+    identity, reals = reference.extractor.identity, reference.images
     notes = []
     if identity.name == "lite2":
         notes.append(
@@ -301,9 +270,16 @@ def _notes(
             "discriminator of a projected recipe is its cousin (EfficientNet-Lite0, trained on the "
             "same ImageNet) and is flattered by it; read raw-64 or inception beside it."
         )
-    if identity.name == "inception" and identity.resize != "clean":
+    if identity.name == "inception" and not identity.resize.startswith("clean"):
         notes.append(
             f"Images were resized by the legacy rule {identity.resize}, not the clean one."
+        )
+    sides = [images.read(np.zeros(1, dtype=np.int64)).shape[1:3] for images in (generated, reals)]
+    if sides[0] != sides[1]:
+        shown = [f"{width} x {height}" for height, width in sides]
+        notes.append(
+            f"{generated.name} has images of {shown[0]} pixels, {reals.name} of {shown[1]}: what "
+            "is lost or gained in size is a part of the score."
         )
     for images in (generated, reals):
         if images.count <= identity.feature_size:
@@ -312,6 +288,6 @@ def _notes(
                 f"{identity.feature_size:,} features, so {identity.frechet_name} is biased far "
                 f"upwards; {identity.kernel_name} is not."
             )
-    if holdout is None:
+    if reference.unseen is None:
         notes.append("There is no holdout, so memorisation was not measured.")
     return tuple(notes)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from catgan.errors import CatganError
 from catgan.evaluation.fingerprint import ExtractorIdentity
-from catgan.evaluation.resize import Rule, resize_matrix
+from catgan.evaluation.resize import Rule, clip_after, resize_matrix
 
 _CPU_BATCH = 4  # for each thread: few enough that the activations stay near the processor
 _GPU_BATCH = 64
@@ -85,7 +85,7 @@ class Resizer:
             planes = planes @ self._matrix(images.shape[2]).T
         if images.shape[1] != self.size:
             planes = self._matrix(images.shape[1]) @ planes
-        return planes
+        return planes.clamp_(0, 255) if clip_after(self.rule) else planes
 
     def _matrix(self, source: int) -> Tensor:
         if source not in self._matrices:

@@ -9,17 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from catgan.data.sources import label
 from catgan.errors import CatganError
 from catgan.evaluation.custom import load_onnx, load_torchscript
-from catgan.evaluation.extractor import (
-    Extractor,
-    Resizer,
-    batch_for,
-    pick_device,
-)
+from catgan.evaluation.extractor import Extractor, Resizer, batch_for, pick_device
 from catgan.evaluation.fingerprint import ExtractorIdentity
 from catgan.evaluation.inception import cached_inception, load_inception
-from catgan.evaluation.resize import RULES, Rule
+from catgan.evaluation.resize import RULES, Rule, fingerprint_name
 from catgan.networks import efficientnet_lite
 
 _RAW_SIZE = 64
@@ -30,7 +26,7 @@ _RAW_KEY = 0x636174  # "cat": the Philox key of the raw-64 weights, for good
 def load_extractor(
     name: str | None = None,
     *,
-    resize: Rule | None = None,
+    resize: str | None = None,
     inception_path: Path | None = None,
     input_size: int | None = None,
 ) -> Extractor:
@@ -45,27 +41,40 @@ def load_extractor(
         CatganError: unknown name or rule, an option that the extractor does not have, or weights
             that are missing or not the expected ones.
     """
-    if resize is not None and resize not in RULES:
-        raise CatganError(f"resize rule {resize!r} is unknown; choose one of {', '.join(RULES)}")
+    rule = _rule(resize)
     if name is None:
         name = "inception" if inception_path or cached_inception() else "lite2"
     if inception_path is not None and name != "inception":
         raise CatganError(f"{inception_path}: is for the extractor inception, not for {name}")
     if name.endswith(".pt"):
-        return load_torchscript(Path(name), resize=resize or "clean", input_size=input_size)
+        return load_torchscript(Path(name), resize=rule or "clean", input_size=input_size)
     if name.endswith(".onnx"):
-        return load_onnx(Path(name), resize=resize or "clean", input_size=input_size)
+        return load_onnx(Path(name), resize=rule or "clean", input_size=input_size)
     if input_size is not None:
         raise CatganError(f"{name} has its own input size; an input size is for extractor files")
     if name == "inception":
-        return load_inception(inception_path, resize=resize or "clean")
+        return load_inception(inception_path, resize=rule or "clean")
     if name == "lite2":
-        return _load_lite2(resize or "clean")
+        return _load_lite2(rule or "clean")
     if name == "raw-64":
-        return _load_raw(resize or "area")
+        return _load_raw(rule or "area")
     raise CatganError(
         f"extractor {name!r} is unknown; choose inception, lite2, raw-64, or a .pt or .onnx file"
     )
+
+
+def extractor_name(name: str) -> str:
+    """The name in the identity of what `load_extractor` makes of `name`, without loading it."""
+    return label(Path(name).name) if name.endswith((".pt", ".onnx")) else name
+
+
+def _rule(name: str | None) -> Rule | None:
+    for rule in RULES:
+        if name == rule:
+            return rule
+    if name is None:
+        return None
+    raise CatganError(f"resize rule {name!r} is unknown; choose one of {', '.join(RULES)}")
 
 
 def _load_lite2(rule: Rule) -> Extractor:
@@ -82,7 +91,7 @@ def _load_lite2(rule: Rule) -> Extractor:
             return network.pooled(pixels / 255).cpu().numpy()
 
     identity = ExtractorIdentity(
-        "lite2", 1, variant.sha256, 1280, variant.resolution, rule, "float32"
+        "lite2", 1, variant.sha256, 1280, variant.resolution, fingerprint_name(rule), "float32"
     )
     return Extractor(identity, batch_for(device), device, features_of_batch)
 
@@ -109,7 +118,7 @@ def _load_raw(rule: Rule) -> Extractor:
             return torch.cat(means, dim=1).cpu().numpy()
 
     identity = ExtractorIdentity(
-        "raw-64", 1, sha256, sum(_RAW_CHANNELS), _RAW_SIZE, rule, "float32"
+        "raw-64", 1, sha256, sum(_RAW_CHANNELS), _RAW_SIZE, fingerprint_name(rule), "float32"
     )
     return Extractor(identity, batch_for(device), device, features_of_batch)
 

@@ -42,7 +42,7 @@ class Features:
 
     @property
     def sha256(self) -> str:
-        """Identity of the set of images, whatever their order."""
+        """Identity of the set of images, whatever their order; that of `pixel_identity`."""
         return hashlib.sha256(self.digests.tobytes()).hexdigest()
 
     @property
@@ -64,9 +64,19 @@ def extract_features(
         digests[numbers] = [_digest(image) for image in batch]
         if progress is not None:
             progress(f"features of {images.name}", int(numbers[-1]) + 1, images.count)
-    words = digests.view(">u8")
-    order = np.lexsort((words[:, 1], words[:, 0]))
+    order = _order(digests)
     return Features(vectors[order], order, digests[order])
+
+
+def pixel_identity(images: ImageSet, *, progress: Progress | None = None) -> str:
+    """The `sha256` that the features of `images` would have, from their pixels alone."""
+    digests = np.empty((images.count, _DIGEST_BYTES), dtype=np.uint8)
+    for start in range(0, images.count, _READ):
+        numbers = np.arange(start, min(start + _READ, images.count))
+        digests[numbers] = [_digest(image) for image in images.read(numbers)]
+        if progress is not None:
+            progress(f"pixels of {images.name}", int(numbers[-1]) + 1, images.count)
+    return hashlib.sha256(digests[_order(digests)].tobytes()).hexdigest()
 
 
 def cached_features(
@@ -86,6 +96,12 @@ def cached_features(
     features = extract_features(images, extractor, progress=progress)
     _write(path, features)
     return features
+
+
+def _order(digests: np.ndarray) -> np.ndarray:
+    """The row numbers that sort `digests` as big-endian numbers."""
+    words = digests.view(">u8")
+    return np.lexsort((words[:, 1], words[:, 0]))
 
 
 def _digest(image: np.ndarray) -> np.ndarray:

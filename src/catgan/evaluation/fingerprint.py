@@ -12,8 +12,8 @@ from catgan.errors import CatganError
 class ExtractorIdentity:
     """Everything about an extractor that moves a score.
 
-    `resize` is the rule's name; `precision` is that of the network's arithmetic, the features are
-    float32 in any case; `input_size` is the side in pixels that images are resized to.
+    `resize` is the rule's name and version; `precision` is that of the network's arithmetic, the
+    features are float32 in any case; `input_size` is the side in pixels that images are resized to.
     """
 
     name: str
@@ -61,23 +61,40 @@ def require_comparable(fingerprints: Mapping[str, Fingerprint]) -> None:
     named = list(fingerprints.items())
     for name, fingerprint in named[1:]:
         first_name, first = named[0]
-        parts = _parts(first)
-        for part, value in _parts(fingerprint).items():
-            if value != parts[part]:
+        wanted = parts(first)
+        for part, value in parts(fingerprint).items():
+            if value != wanted[part]:
                 raise CatganError(
                     f"{first_name} and {name} cannot be compared: their {part} differs "
-                    f"({_short(parts[part])} and {_short(value)}); score both in the same way"
+                    f"({_short(wanted[part])} and {_short(value)}); score both in the same way"
                 )
 
 
-def _parts(fingerprint: Fingerprint) -> dict[str, object]:
-    """The parts under the names that a person knows them by, the most telling ones first."""
-    extractor = {
-        f"extractor's {key.replace('_', ' ')}": value
-        for key, value in asdict(fingerprint.extractor).items()
-    }
+def require_asked(name: str, fingerprint: Fingerprint, asked: Mapping[str, object]) -> None:
+    """Pass if the score `name` has those of its `parts` that are `asked` for.
+
+    Raises:
+        CatganError: it has not; the message names the first part that differs.
+    """
+    for part, value in parts(fingerprint).items():
+        if part in asked and value != asked[part]:
+            raise CatganError(
+                f"{name} cannot be compared: its {part} is {_short(value)}, not "
+                f"{_short(asked[part])} as asked; change what is asked, or score it again"
+            )
+
+
+def extractor_parts(extractor: ExtractorIdentity) -> dict[str, object]:
+    """The parts of an extractor under the names that a person knows them by."""
     return {
-        **extractor,
+        f"extractor's {key.replace('_', ' ')}": value for key, value in asdict(extractor).items()
+    }
+
+
+def parts(fingerprint: Fingerprint) -> dict[str, object]:
+    """All parts under the names that a person knows them by, the most telling ones first."""
+    return {
+        **extractor_parts(fingerprint.extractor),
         "dataset": fingerprint.dataset,
         "split": fingerprint.split,
         "number of reals": fingerprint.reals_count,
@@ -87,5 +104,7 @@ def _parts(fingerprint: Fingerprint) -> dict[str, object]:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "none"
     text = f"{value:,}" if isinstance(value, int) else str(value)
     return f"{text[:12]}…" if len(text) > 40 else text

@@ -19,12 +19,28 @@ from catgan.errors import CatganError
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """Which state of a run its images come from: after so many `images` were seen in training.
+
+    `pointers`: what the run called that state when it was scored: latest, best, both or neither.
+    """
+
+    images: int
+    pointers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        named = f" ({', '.join(self.pointers)})" if self.pointers else ""
+        return f"{self.images:,} images{named}"
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """`count` images, numbered from 0; `read` maps numbers (n, int64) to uint8 n x H x W x 3.
 
     `captions` maps a number to what a person knows the image by: a seed, a file name. `dataset`
     is the identity of the dataset that the images are a part of, `split` which part; `selection`
     tells one part of a dataset from another in the cache, and is None for what is never cached.
+    `checkpoint` is set where the images are a run's.
     """
 
     name: str
@@ -34,20 +50,26 @@ class ImageSet:
     dataset: str | None = None
     split: str = "all"
     selection: bytes | None = None
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def title(self) -> str:
+        """The name and, of a run, the images that it had seen."""
+        return self.name if self.checkpoint is None else f"{self.name} at {self.checkpoint}"
 
 
 def generated_images(
-    name: str, sample: Callable[[np.ndarray], np.ndarray], count: int, *, first_seed: int = 0
+    name: str,
+    sample: Callable[[np.ndarray], np.ndarray],
+    count: int,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> ImageSet:
-    """What a generator makes of the seeds from `first_seed` on.
+    """What a generator makes of the seeds from 0 to `count` - 1.
 
     `sample` maps seeds (n, int64) to uint8 n x H x W x 3, the same image for the same seed.
     """
-
-    def read(numbers: np.ndarray) -> np.ndarray:
-        return sample(np.asarray(numbers, dtype=np.int64) + first_seed)
-
-    return ImageSet(name, count, read, lambda number: f"seed {number + first_seed}")
+    return ImageSet(name, count, sample, lambda number: f"seed {number}", checkpoint=checkpoint)
 
 
 def dataset_images(dataset: Dataset, split: Split = "train", count: int | None = None) -> ImageSet:
@@ -115,4 +137,4 @@ def file_images(path: Path) -> ImageSet:
                 images.append(image)
         return np.stack(images)
 
-    return ImageSet(path.name, len(names), read, lambda number: names[number])
+    return ImageSet(label(path.resolve().name), len(names), read, lambda number: names[number])

@@ -8,7 +8,6 @@ is loaded before its sha256 is found to be the published one.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import tempfile
 import urllib.request
@@ -20,14 +19,10 @@ import torch
 
 from catgan.data.cache import cache_directory
 from catgan.errors import CatganError
-from catgan.evaluation.extractor import (
-    Extractor,
-    Resizer,
-    batch_for,
-    pick_device,
-)
+from catgan.evaluation.extractor import Extractor, Resizer, batch_for, pick_device
 from catgan.evaluation.fingerprint import ExtractorIdentity
-from catgan.evaluation.resize import Rule
+from catgan.evaluation.resize import Rule, fingerprint_name
+from catgan.evaluation.torchscript import load_module
 
 INCEPTION_URL = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
@@ -70,7 +65,7 @@ def load_inception(
             f"fetch {INCEPTION_URL} again"
         )
     device = pick_device()
-    module = torch.jit.load(io.BytesIO(content), map_location=device).eval()
+    module = load_module(content, device)
     resizer = Resizer(resize, _SIZE, device)
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
@@ -82,7 +77,9 @@ def load_inception(
                 features = module.layers((resizer(images) - 128) / 128)
             return features.reshape(len(images), _FEATURES).float().cpu().numpy()
 
-    identity = ExtractorIdentity("inception", 1, sha256, _FEATURES, _SIZE, resize, "float32")
+    identity = ExtractorIdentity(
+        "inception", 1, sha256, _FEATURES, _SIZE, fingerprint_name(resize), "float32"
+    )
     return Extractor(identity, batch_for(device), device, features_of_batch)
 
 

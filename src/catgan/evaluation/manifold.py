@@ -92,21 +92,25 @@ def manifold_scores(
     *,
     k_precision: int = 3,
     k_coverage: int = 5,
+    real_radii: np.ndarray | None = None,
 ) -> ManifoldScores:
     """Where `generated` (M x D) lies among `reals` (N x D): the five numbers of `ManifoldScores`.
 
-    `k_precision` = 3 and `k_coverage` = 5 are the papers' values. Realism uses the `k_precision`
-    balls and, as its paper says, only the smaller half of them: radius over distance, largest over
-    those reals; infinite for a sample that is one of them.
+    `k_precision` = 3 and `k_coverage` = 5 are the papers' values. `real_radii` (2 x N) are what
+    `neighbour_radii` gives for the reals and these two, where they are known already. Realism uses
+    the `k_precision` balls and, as its paper says, only the smaller half of them: radius over
+    distance, largest over those reals; infinite for a sample that is one of them.
 
     Raises:
         ValueError: too few samples on a side for the k, or the feature sizes differ.
     """
     if reals.shape[1] != generated.shape[1]:
         raise ValueError(f"feature sizes differ: {reals.shape[1]} and {generated.shape[1]}")
-    real_radii, real_radii_coverage = neighbour_radii(reals, (k_precision, k_coverage))
+    if real_radii is None:
+        real_radii = neighbour_radii(reals, (k_precision, k_coverage))
+    radii, radii_coverage = real_radii
     (generated_radii,) = neighbour_radii(generated, (k_precision,))
-    trusted = real_radii <= np.median(real_radii)
+    trusted = radii <= np.median(radii)
 
     real_recalled = np.zeros(len(reals), dtype=bool)
     real_covered = np.zeros(len(reals), dtype=bool)
@@ -114,15 +118,15 @@ def manifold_scores(
     balls = np.zeros(len(generated), dtype=np.int64)
     realism = np.zeros(len(generated))
     for rows, columns, distances in distance_tiles(reals, generated):
-        inside[columns] |= (distances <= real_radii[rows, None]).any(axis=0)
+        inside[columns] |= (distances <= radii[rows, None]).any(axis=0)
         real_recalled[rows] |= (distances <= generated_radii[columns]).any(axis=1)
-        within = distances <= real_radii_coverage[rows, None]
+        within = distances <= radii_coverage[rows, None]
         balls[columns] += within.sum(axis=0)
         real_covered[rows] |= within.any(axis=1)
         some = trusted[rows]
         if some.any():
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = real_radii[rows][some, None] / distances[some]
+                ratios = radii[rows][some, None] / distances[some]
             # 0 / 0: the sample is a real whose own neighbours are copies of it.
             ratios[np.isnan(ratios)] = np.inf
             np.maximum(realism[columns], ratios.max(axis=0), out=realism[columns])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catgan.evaluation.manifold import distance_tiles, neighbour_radii
+from catgan.evaluation.manifold import distance_tiles
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,23 @@ def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np
 
 
 def memorisation(
-    samples: np.ndarray, train: np.ndarray, holdout: np.ndarray, *, seed: int = 0
+    samples: np.ndarray,
+    train: np.ndarray,
+    holdout: np.ndarray,
+    *,
+    to_train: np.ndarray,
+    within_train: np.ndarray,
+    seed: int = 0,
 ) -> Memorisation:
     """The memorisation report of `samples` (M x D) against `train` (N x D) and `holdout` (H x D).
 
-    Which training images fall into which piece is drawn from `seed`. The piece size is that of the
-    smaller set.
+    `to_train` (M): distances from the samples to the nearest training image, as `nearest` gives
+    them; `within_train` (N): those from each training image to its nearest other one, as
+    `neighbour_radii` gives them for k = 1. Which training images fall into which piece is drawn
+    from `seed`. The piece size is that of the smaller set.
 
     Raises:
-        ValueError: a set is empty, or there are fewer than three training images.
+        ValueError: a set is empty.
     """
     size = min(len(train), len(holdout))
     if not size or not len(samples):
@@ -87,8 +95,6 @@ def memorisation(
         ]
     )
     _, to_holdout = nearest(samples, holdout[:size])
-    _, to_train = nearest(samples, train)
-    (own_distance,) = neighbour_radii(train, (1,))
     train_distance, spread = float(by_piece.mean()), float(by_piece.std())
     holdout_distance = float(to_holdout.mean())
     difference = holdout_distance - train_distance
@@ -100,13 +106,18 @@ def memorisation(
         gap_in_spreads=difference / spread if pieces > 1 and spread > 0 else None,
         pieces=pieces,
         piece_size=size,
-        close_share=float((to_train < np.quantile(own_distance, 0.01)).mean()),
+        close_share=float((to_train < np.quantile(within_train, 0.01)).mean()),
     )
 
 
-def closest_pairs(samples: np.ndarray, train: np.ndarray, count: int) -> ClosestPairs:
-    """The `count` samples (rows of M x D) nearest to any training image (rows of N x D)."""
-    index, distance = nearest(samples, train)
+def closest_pairs(
+    samples: np.ndarray, train: np.ndarray, found: tuple[np.ndarray, np.ndarray], count: int
+) -> ClosestPairs:
+    """The `count` samples (rows of M x D) nearest to any training image (rows of N x D).
+
+    `found` is what `nearest(samples, train)` gave.
+    """
+    index, distance = found
     order = np.argsort(distance, kind="stable")[:count]
     difference = samples[order].astype(np.float64) - train[index[order]].astype(np.float64)
     exact = np.sqrt((difference * difference).sum(axis=1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.fingerprint import require_comparable
 from catgan.evaluation.image_sets import ImageSet
+from catgan.evaluation.scores import Scores
 from catgan.pages import figure_svg, image_uri, render
 
 if TYPE_CHECKING:
@@ -48,11 +50,12 @@ def comparison_page(evaluations: Sequence[Evaluation]) -> str:
         title="Generators compared",
         version=__version__,
         evaluations=ranked,
+        notes=all_notes(ranked),
         fingerprint=ranked[0].fingerprint,
         identity=ranked[0].fingerprint.extractor,
         floor=ranked[0].floor,
         floor_count=ranked[0].floor_count,
-        figure=figure_svg(_comparison_figure(ranked)),
+        panels=_panels(ranked),
     )
 
 
@@ -64,11 +67,16 @@ def rank(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """
     if not evaluations:
         raise CatganError("there is nothing to compare; name at least one generator")
-    by_name = {evaluation.generated: evaluation.fingerprint for evaluation in evaluations}
-    if len(by_name) < len(evaluations):
+    by_title = {evaluation.title: evaluation.fingerprint for evaluation in evaluations}
+    if len(by_title) < len(evaluations):
         raise CatganError("two generators have the same name; rename one of them")
-    require_comparable(by_name)
+    require_comparable(by_title)
     return sorted(evaluations, key=lambda evaluation: evaluation.scores.frechet)
+
+
+def all_notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The notes of all evaluations, each once."""
+    return list(dict.fromkeys(note for each in evaluations for note in each.notes))
 
 
 def comparison_table(evaluations: Sequence[Evaluation]) -> list[list[str]]:
@@ -81,7 +89,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     identity = ranked[0].fingerprint.extractor
     head = [identity.frechet_name, f"{identity.kernel_name} x 1000", "precision", "recall"]
     rows = [["generator", *head, "density", "coverage"]]
-    named = [(evaluation.generated, evaluation.scores) for evaluation in ranked]
+    named = [(evaluation.title, evaluation.scores) for evaluation in ranked]
     named.append((f"floor: reals, {ranked[0].floor_count:,} a side", ranked[0].floor))
     for name, scores in named:
         shares = (scores.precision, scores.recall, scores.density, scores.coverage)
@@ -98,55 +106,80 @@ def _pictures(images: ImageSet, numbers: Sequence[int]) -> list[str]:
 def _curve_figure(evaluation: Evaluation) -> Figure:
     """The Frechet distance over the number of samples, with its line in 1/N and the floor."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
-    figure = Figure(figsize=(7.2, 3.0))
+    figure = Figure(figsize=(4.6, 2.8))
     axes = figure.subplots()
     counts = np.array([point.count for point in evaluation.curve])
     values = [point.frechet for point in evaluation.curve]
-    name = evaluation.fingerprint.extractor.frechet_name
-    smooth = np.geomspace(counts[0], counts[-1] * 4, 200)
+    # An extractor file may have dollar signs in its name, which would begin a formula.
+    name = evaluation.fingerprint.extractor.frechet_name.replace("$", r"\$")
+    smooth = np.geomspace(counts[0], max(counts[-1] * 4, evaluation.floor_count), 200)
     line = np.polynomial.Polynomial.fit(1.0 / counts, values, 1)
-    axes.plot(smooth, line(1.0 / smooth), color=_SOFT, linewidth=1.2, label="line in 1/N")
+    axes.plot(smooth, line(1.0 / smooth), color=_SOFT, linewidth=1.2, label="its line in 1/N")
     axes.plot(counts, values, "o", color=_ACCENT, markersize=6, label=f"{name} of N samples")
     axes.plot(
         [evaluation.floor_count], [evaluation.floor.frechet], "D", color=_INK, markersize=5,
         label="floor: reals against reals",
     )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.minorticks_off()
+    ticks = sorted({*counts.tolist(), evaluation.floor_count})
+    shown = [tick for tick, after in zip(ticks, [*ticks[1:], np.inf], strict=True)
+             if after > 1.3 * tick]  # fmt: skip
+    axes.set_xticks(shown, [f"{count:,}" for count in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
     axes.set_xlabel("samples N")
-    axes.set_ylabel(name)
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0.9),
+        ncols=2, frameon=False, fontsize=9, columnspacing=1.2, handletextpad=0.4,
+    )  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eee8de", linewidth=0.8)
     axes.set_axisbelow(True)
     return figure
 
 
-def _comparison_figure(ranked: Sequence[Evaluation]) -> Figure:
-    """Distance beside fidelity (precision) and diversity (recall), one bar a generator."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class _Bar:
+    evaluation: Evaluation
+    part: float  # of the panel's width, in percent
+    text: str
 
-    figure = Figure(figsize=(9.0, 1.0 + 0.42 * len(ranked)))
-    panels = figure.subplots(1, 3, sharey=True)
-    positions = np.arange(len(ranked))[::-1]
+
+@dataclass(frozen=True)
+class _Panel:
+    """One number of all generators, as bars, and where the floor lies."""
+
+    title: str
+    reads: str
+    bars: tuple[_Bar, ...]
+    floor_part: float
+
+
+def _panels(ranked: Sequence[Evaluation]) -> list[_Panel]:
+    """Distances beside fidelity (precision) and diversity (recall), one bar a generator."""
     identity = ranked[0].fingerprint.extractor
-    columns = (
-        (f"{identity.frechet_name} (lower is better)", lambda s: s.frechet, "{:.3g}"),
-        ("precision (fidelity)", lambda s: s.precision, "{:.2f}"),
-        ("recall (diversity)", lambda s: s.recall, "{:.2f}"),
+    columns: tuple[tuple[str, str, Callable[[Scores], float], str, float], ...] = (
+        (identity.frechet_name, "lower is better", lambda s: s.frechet, "{:.4g}", 0.0),
+        (
+            f"{identity.kernel_name} × 1000",
+            "lower is better",
+            lambda s: 1000 * s.kernel.mean,
+            "{:.2f}",
+            0.0,
+        ),
+        ("Precision", "fidelity: higher is better", lambda s: s.precision, "{:.3f}", 1.0),
+        ("Recall", "diversity: higher is better", lambda s: s.recall, "{:.3f}", 1.0),
     )
-    for axes, (title, value, form) in zip(panels, columns, strict=True):
+    panels = []
+    for title, reads, value, form, least in columns:
         values = [value(evaluation.scores) for evaluation in ranked]
-        bars = axes.barh(positions, values, height=0.6, color=_ACCENT)
-        axes.bar_label(bars, [form.format(number) for number in values], padding=3, fontsize=9)
-        axes.axvline(value(ranked[0].floor), color=_INK, linewidth=1.0, linestyle=":")
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlim(0, max(*values, value(ranked[0].floor)) * 1.25 or 1.0)
-        axes.set_yticks(
-            positions, [evaluation.generated.replace("$", r"\$") for evaluation in ranked]
+        floor = value(ranked[0].floor)
+        width = max(*values, floor, least) or 1.0
+        bars = tuple(
+            _Bar(evaluation, max(0.0, 100 * number / width), form.format(number))
+            for evaluation, number in zip(ranked, values, strict=True)
         )
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
+        panels.append(_Panel(title, reads, bars, max(0.0, 100 * floor / width)))
+    return panels

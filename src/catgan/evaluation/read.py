@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
+from catgan.data.sources import label
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import FORMAT, FORMAT_VERSION, Evaluation
 
@@ -34,9 +36,13 @@ def read_evaluation(path: Path) -> Evaluation:
     if document.pop("format_version", None) != FORMAT_VERSION:
         raise CatganError(f"{path}: is of another format version; run `catgan evaluate` again")
     try:
-        return _value(Evaluation, document)
+        evaluation = _value(Evaluation, document)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CatganError(f"{path}: is damaged ({error}); run `catgan evaluate` again") from error
+    # Names go to the terminal, whoever wrote the file.
+    return dataclasses.replace(
+        evaluation, generated=label(evaluation.generated), reals=label(evaluation.reals)
+    )
 
 
 def _refuse(name: str) -> None:
@@ -61,6 +67,8 @@ def _value(kind: Any, value: Any) -> Any:
             raise TypeError("no list")
         return tuple(_value(typing.get_args(kind)[0], entry) for entry in value)
     if kind is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise ValueError("a score is not finite")
         return float(value)
     if type(value) is not kind:
         raise TypeError(f"no {kind.__name__}")

@@ -13,14 +13,18 @@ from typing import Literal, get_args
 import numpy as np
 
 Rule = Literal["clean", "pytorch", "tensorflow", "area"]
-RULES: tuple[str, ...] = get_args(Rule)
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+# What a fingerprint calls a rule: another name whenever the rule gives other pixels than before.
+# `clean` without a number did not clip.
+_FINGERPRINTS = {"clean": "clean-2"}
 
 
 def resize_matrix(rule: Rule, source: int, target: int) -> np.ndarray:
     """The `target` x `source` float64 matrix that resizes one axis; each row sums to 1.
 
     `clean`: Pillow's bicubic on floats (Keys' kernel with a = -0.5), widened when shrinking so that
-    nothing aliases, never rounded to 8 bits and not clipped.
+    nothing aliases, never rounded to 8 bits. It overshoots at edges: see `clip_after`.
     `pytorch`: bilinear between pixel centres without antialiasing, torch's `interpolate`.
     `tensorflow`: bilinear between top left corners without antialiasing, TensorFlow 1's default.
     `area`: mean over the exact area of each target pixel.
@@ -34,6 +38,19 @@ def resize_matrix(rule: Rule, source: int, target: int) -> np.ndarray:
     if rule == "pytorch":
         positions = np.maximum((np.arange(target) + 0.5) * scale - 0.5, 0.0)
     return _bilinear(positions, source)
+
+
+def clip_after(rule: Rule) -> bool:
+    """Whether pixels are clipped to 0..255 after both axes, as clean-fid does; never rounded.
+
+    Only `clean` has negative weights; what the others give is within the range of the pixels.
+    """
+    return rule == "clean"
+
+
+def fingerprint_name(rule: Rule) -> str:
+    """The name of `rule` and its version, for fingerprints."""
+    return _FINGERPRINTS.get(rule, rule)
 
 
 def _bicubic(source: int, target: int) -> np.ndarray:

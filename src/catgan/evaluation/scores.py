@@ -1,0 +1,48 @@
+"""The numbers of one set of feature vectors against another, all in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
+from catgan.evaluation.kernel import KernelDistance, kernel_distance
+from catgan.evaluation.manifold import manifold_scores
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The numbers of one set of images against another; see docs/evaluation.md for each."""
+
+    frechet: float
+    kernel: KernelDistance
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def score_features(
+    generated: np.ndarray,
+    reals: np.ndarray,
+    *,
+    gaussian: Gaussian | None = None,
+    radii: np.ndarray | None = None,
+) -> tuple[Scores, np.ndarray]:
+    """The scores of `generated` (M x D) against `reals` (N x D), and each sample's realism (M).
+
+    `gaussian` and `radii` (2 x N, k = 3 and 5) are those of the reals, where they are known.
+    """
+    manifold = manifold_scores(reals, generated, real_radii=radii)
+    # Subsets of the whole of a small set would all be the same one, and show no deviation.
+    subset_size = min(1000, len(generated) // 2, len(reals) // 2)
+    scores = Scores(
+        frechet_distance(gaussian or gaussian_of(reals), gaussian_of(generated)),
+        kernel_distance(generated, reals, subset_size=subset_size),
+        manifold.precision,
+        manifold.recall,
+        manifold.density,
+        manifold.coverage,
+    )
+    return scores, manifold.realism
