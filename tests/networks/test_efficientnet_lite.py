@@ -11,12 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from catgan.errors import CatganError  # noqa: E402
-from catgan.networks import efficientnet_lite  # noqa: E402
+from catgan.networks import efficientnet_lite, frozen  # noqa: E402
 from catgan.networks.efficientnet_lite import (  # noqa: E402
     LITE0,
     LITE1,
     LITE2,
-    SameConv2d,
     Variant,
     load,
 )
@@ -68,46 +67,35 @@ def test_lite0_channels() -> None:
     assert network_of(LITE0).feature_channels == (24, 40, 112, 320)
 
 
-def test_the_fused_path_computes_the_same() -> None:
-    network = network_of(LITE2)
-    images = torch.rand(2, 3, 70, 70)
-    with_gradients = network.pooled(images.requires_grad_())
-    with torch.no_grad():
-        fused = network.pooled(images)
-    np.testing.assert_allclose(fused.numpy(), with_gradients.detach().numpy(), atol=1e-5)
+@pytest.mark.parametrize("size", [64, 70])
+def test_features_and_their_gradients_are_the_same_without_onednn(size, monkeypatch) -> None:
+    network = network_of(LITE0)
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, size, size, requires_grad=True)
+
+    def look() -> list[torch.Tensor]:
+        maps = network.features(images)
+        gradient = torch.autograd.grad(sum(x.sin().sum() for x in maps), images)[0]
+        return [*(x.detach() for x in maps), gradient]
+
+    ours = look()
+    monkeypatch.setattr(frozen, "_FUSED", None)
+    *theirs, gradient = look()
+    for one, other in zip(ours, theirs, strict=False):
+        assert (one - other).abs().max() < 1e-5 * other.abs().max()
+    # Here and there a last bit decides on which side of a clip a value lies.
+    assert (ours[-1] - gradient).norm() < 0.01 * gradient.norm()
 
 
 def test_frozen_yet_differentiable_to_the_image() -> None:
     network = network_of(LITE2)
     assert not network.training
-    assert not any(p.requires_grad for p in network.parameters())
+    assert not list(network.parameters())
+    assert not network.state_dict()
     images = torch.rand(1, 3, 64, 64, requires_grad=True)
     network.features(images)[-1].sum().backward()
     assert images.grad is not None
     assert float(images.grad.abs().sum()) > 0
-
-
-@pytest.mark.parametrize("size", [5, 8, 9, 12])
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (5, 2)])
-def test_same_padding_equals_the_definition(size: int, kernel: int, stride: int) -> None:
-    torch.manual_seed(0)
-    convolution = SameConv2d(1, 1, kernel, stride)
-    image = torch.rand(1, 1, size, size)
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + kernel - size, 0)
-    padded = np.zeros((size + total, size + total))
-    padded[total // 2 : total // 2 + size, total // 2 : total // 2 + size] = image[0, 0].numpy()
-    weight = convolution.weight[0, 0].detach().numpy()
-    expected = [
-        [
-            (padded[i * stride :, j * stride :][:kernel, :kernel] * weight).sum()
-            for j in range(outputs)
-        ]
-        for i in range(outputs)
-    ]
-    with torch.no_grad():
-        result = convolution(image)[0, 0] - convolution.bias[0]
-    np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
 
 
 def test_a_tampered_file_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from catgan.networks.dropout import Dropout
 from catgan.networks.shapes import stage_channels
 
 
-def layer_table(network: nn.Module, example: torch.Tensor) -> list[str]:
+def layer_table(network: nn.Module, example: torch.Tensor | list[torch.Tensor]) -> list[str]:
     """A line a layer: what it is, and the shape it puts out."""
     lines = []
 
@@ -124,19 +124,24 @@ def test_every_layer_is_as_described(recipe, generator, discriminator):
     z = torch.randn(2, config.latent_size)
     images = torch.rand(2, 3, config.resolution, config.resolution)
     assert layer_table(build_generator(config), z) == generator.split("\n")[1:-1]
-    assert layer_table(build_discriminator(config), images) == discriminator.split("\n")[1:-1]
+    network = build_discriminator(config, images, torch.float32)
+    assert layer_table(network, [images]) == discriminator.split("\n")[1:-1]
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 @pytest.mark.parametrize("family", ["dcgan", "lsgan"])
-def test_both_families_work_at_every_resolution_and_keep_their_range(family, resolution):
+def test_the_classic_families_work_at_every_resolution_and_keep_their_range(family, resolution):
     torch.manual_seed(0)
     config = NetworkConfig(family, resolution, latent_size=8, channels=4, maximum_channels=16)
     images = build_generator(config)(100 * torch.randn(2, 8))
     low, high = pixel_range(config)
     assert images.shape == (2, 3, resolution, resolution)
     assert low <= images.min() < (low + high) / 2 < images.max() <= high
-    assert build_discriminator(config)(images).shape == (2, 1, 1, 1)
+    discriminator = build_discriminator(config, images, torch.float32)
+    seen = discriminator.features(images)
+    assert len(seen) == 1
+    assert seen[0] is images
+    assert discriminator(seen).shape == (2, 1)
 
 
 def test_stages_double_up_to_the_most():
