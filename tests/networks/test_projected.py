@@ -1,0 +1,265 @@
+"""The projected family: what an image depends on, what is judged, and second derivatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from catgan.config import NetworkConfig
+from catgan.networks import projected
+from catgan.networks.build import build_discriminator, build_generator, pixel_range
+from catgan.training.losses import gradient_penalty
+
+LATENT_SIZE = 24
+
+
+def generator_of(resolution=64, channels=16, maximum_channels=64, seed=0):
+    torch.manual_seed(seed)
+    config = NetworkConfig(
+        "projected",
+        resolution,
+        latent_size=LATENT_SIZE,
+        channels=channels,
+        maximum_channels=maximum_channels,
+    )
+    return build_generator(config).to(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return generator_of()
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    torch.manual_seed(0)
+    config = NetworkConfig("projected", 64, feature_resolution=128)
+    return build_discriminator(config, torch.rand(6, 3, 64, 64) * 2 - 1, torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(1)
+
+
+# -- the generator ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256])
+def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolution):
+    images = generator_of(resolution)(torch.randn(4, LATENT_SIZE))
+    assert pixel_range(NetworkConfig("projected", resolution)) == (-1, 1)
+    assert images.shape == (4, 3, resolution, resolution)
+    assert torch.isfinite(images).all()
+    assert (images.abs() <= 1).float().mean() > 0.7
+    assert images.std() > 0.02
+
+
+@torch.no_grad()
+def test_an_image_depends_on_its_own_z_alone(generator):
+    z = torch.randn(6, LATENT_SIZE)
+    images = generator(z)
+    changed = z.clone()
+    changed[2] = torch.randn(LATENT_SIZE)
+    others = generator(changed)
+    assert torch.equal(images[[0, 1, 3, 4, 5]], others[[0, 1, 3, 4, 5]])
+    assert (images[2] - others[2]).abs().mean() > 0.01
+    order = [3, 1, 5, 0, 2, 4]
+    assert torch.equal(generator(z[order]), images[order])
+    for batch in (z[:1], z[:4]):
+        torch.testing.assert_close(generator(batch), images[: len(batch)], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_and_evaluation_draw_the_same_image(generator):
+    z = torch.randn(2, LATENT_SIZE)
+    assert torch.equal(generator.train()(z), generator.eval()(z))
+
+
+@torch.no_grad()
+def test_only_the_direction_of_z_counts(generator):
+    z = torch.randn(3, LATENT_SIZE)
+    for factor in (0.1, 7.0, 1e4):
+        torch.testing.assert_close(generator(factor * z), generator(z), rtol=0, atol=1e-4)
+    assert (generator(-z) - generator(z)).abs().mean() > 0.01
+    assert torch.isfinite(generator(torch.zeros(1, LATENT_SIZE))).all()
+
+
+@torch.no_grad()
+def test_every_gain_depends_on_z_and_on_nothing_else(generator):
+    gains = [module for module in generator.modules() if isinstance(module, projected._Gain)]
+    assert len(gains) >= 2 * len(generator.blocks)
+    z = torch.randn(64, LATENT_SIZE)
+    z /= z.square().mean(1, keepdim=True).sqrt()
+    for gain in gains:
+        found = {}
+
+        def remember(_, inputs, output, found=found):
+            found["x"], found["y"] = inputs[0], output
+
+        with gain.register_forward_hook(remember):
+            generator(z[:2])
+        x = torch.ones_like(found["x"][:1]).expand(len(z), -1, -1, -1)
+        factors = gain(x, z)
+        assert torch.equal(factors, factors[:, :, :1, :1].expand_as(factors))
+        deviation = factors[:, :, 0, 0].std(0)
+        assert deviation.min() > 0.05
+        assert deviation.max() < 2
+        assert factors.mean().item() == pytest.approx(1, abs=0.2)
+
+
+@torch.no_grad()
+def test_maps_neither_fade_nor_grow_at_the_start():
+    generator = generator_of(256, 16, 256)
+    deviations = {}
+    for name, module in generator.named_modules():
+
+        def remember(_, __, output, name=name):
+            if output.dim() == 4:
+                deviations[name] = output.std().item()
+
+        module.register_forward_hook(remember)
+    images = generator(torch.randn(16, LATENT_SIZE))
+    assert len(deviations) > 10
+    del deviations[""]  # the images, which are to begin in the middle of their range
+    for name, deviation in deviations.items():
+        assert 0.05 < deviation < 4, (name, deviations)
+    assert images.std(0).mean() > 0.02  # they differ from one another
+
+
+@torch.no_grad()
+def test_no_pixel_shuffle_begins_with_a_grid(generator, monkeypatch):
+    shuffled = []
+    real = projected.pixel_shuffle
+
+    def remember(x):
+        shuffled.append(x)
+        return real(x)
+
+    monkeypatch.setattr(projected, "pixel_shuffle", remember)
+    generator(torch.randn(2, LATENT_SIZE))
+    assert shuffled
+    for x in shuffled:
+        first, *others = x.chunk(4, 1)
+        for other in others:
+            torch.testing.assert_close(first, other, rtol=1e-4, atol=1e-5)
+
+
+def test_every_weight_of_the_generator_is_reached(generator):
+    z = torch.randn(4, LATENT_SIZE)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = generator(z)
+    images.float().square().sum().backward()
+    for name, parameter in generator.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_pixel_shuffle_is_torch_s_but_for_the_order_of_channels():
+    batch, channels, height, width = 2, 5, 3, 4
+    x = torch.randn(batch, 4 * channels, height, width)
+    ours = projected.pixel_shuffle(x)
+    assert ours.shape == (batch, channels, 2 * height, 2 * width)
+    order = torch.arange(4 * channels).view(4, channels).T.flatten()  # theirs: (C, row, column)
+    assert torch.equal(ours, F.pixel_shuffle(x[:, order], 2))
+    assert torch.equal(ours.flatten().sort().values, x.flatten().sort().values)
+    for row in range(2):
+        for column in range(2):
+            first = (2 * row + column) * channels
+            assert torch.equal(ours[:, :, row::2, column::2], x[:, first : first + channels])
+
+
+# -- the discriminator -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_four_judgements_of_each_image_alone(discriminator):
+    images = torch.rand(4, 3, 64, 64) * 2 - 1
+    judgements = discriminator(discriminator.features(images))
+    assert judgements.shape == (4, 4)
+    assert judgements.std() > 1e-3
+    changed = images.clone()
+    changed[1] = -changed[1]
+    others = discriminator(discriminator.features(changed))
+    torch.testing.assert_close(judgements[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
+    assert ((judgements[1] - others[1]).abs() > 1e-3).all()
+
+
+@torch.no_grad()
+def test_each_judgement_is_of_one_map_and_of_all_of_it(discriminator):
+    maps = [torch.randn_like(x) for x in discriminator.features(torch.rand(1, 3, 64, 64))]
+    judgements = discriminator(maps)
+    for level, x in enumerate(maps):
+        for place in ((0, 0), (-1, -1), (x.shape[2] // 2, 1)):
+            poked = [y.clone() for y in maps]
+            poked[level][0, :, *place] += 3
+            changed = (discriminator(poked) != judgements)[0].tolist()
+            assert changed == [index == level for index in range(4)]
+
+
+def test_only_the_heads_are_trained(discriminator):
+    names = [name for name, _ in discriminator.named_parameters()]
+    assert names
+    assert all(name.startswith("heads.") for name in names)
+    saved = discriminator.state_dict()
+    assert not any(name.startswith("projection.network") for name in saved)
+
+
+@pytest.mark.parametrize("side", [128, 256])
+def test_heads_fit_the_maps_of_either_feature_resolution(side):
+    config = NetworkConfig("projected", 64, feature_resolution=side)
+    network = build_discriminator(config, torch.rand(2, 3, 64, 64), torch.bfloat16)
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        judgements = network(network.features(images))
+    judgements.float().sum().backward()
+    assert judgements.shape == (2, 4)
+    assert torch.isfinite(images.grad).all()
+    assert images.grad.abs().sum() > 0
+
+
+def test_the_penalty_is_the_squared_slope_by_finite_differences(discriminator):
+    head = discriminator.heads[-1].double()
+    x = torch.randn(2, 256, 4, 4, dtype=torch.double, requires_grad=True)
+    penalty = gradient_penalty(head(x), [x]).item()
+    step, squares = 1e-6, 0.0
+    with torch.no_grad():
+        for image in x:
+            for directions in torch.eye(image.numel(), dtype=torch.double).split(512):
+                pokes = step * directions.view(-1, *image.shape)
+                slopes = (head(image + pokes) - head(image - pokes)) / (2 * step)
+                squares += slopes.square().sum().item()
+    assert penalty == pytest.approx(squares / 2, rel=1e-5)
+    head.float()
+
+
+def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator):
+    heads = discriminator.heads.double()
+    sides = [(64, 32), (64, 16), (128, 8), (256, 4)]
+    maps = [
+        torch.randn(2, channels, side, side, dtype=torch.double, requires_grad=True)
+        for channels, side in sides
+    ]
+
+    def penalty():  # in float64, without a graph of its own
+        gradients = torch.autograd.grad(discriminator(maps).sum(), maps)
+        return sum(gradient.square().sum().item() for gradient in gradients) / 2
+
+    weights = [parameter for parameter in heads.parameters() if parameter.dim() > 1]
+    value = gradient_penalty(discriminator(maps), maps)
+    assert value.item() == pytest.approx(penalty(), rel=1e-5)
+    gradients = torch.autograd.grad(value, weights)
+    step = 1e-8  # so short that hardly any unit crosses its kink
+    for weight, gradient in zip(weights, gradients, strict=True):
+        direction = torch.randn_like(weight)
+        start = weight.detach().clone()
+        weight.data = start + step * direction
+        above = penalty()
+        weight.data = start - step * direction
+        below = penalty()
+        weight.data = start
+        slope = (above - below) / (2 * step)
+        tolerance = 0.01 * gradient.norm().item()  # of a slope that is about as large
+        assert (gradient * direction).sum().item() == pytest.approx(slope, abs=tolerance)
+    heads.float()
