@@ -21,18 +21,26 @@ from torch import Tensor, nn
 MATRIX_PRODUCT_SIDE = 8
 
 
+def convolve(
+    image: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
+) -> Tensor:
+    """`F.conv2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
+    kernel = weight.shape[-1]
+    side = (image.shape[-1] + 2 * padding - kernel) // stride + 1
+    if image.device.type != "cpu" or side > MATRIX_PRODUCT_SIDE:
+        return F.conv2d(image, weight, bias, stride, padding)
+    patches = _Gather.apply(_autocast(image), kernel, stride, padding)
+    matrix = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+    return F.linear(patches, matrix, bias).permute(0, 3, 1, 2)
+
+
 class Convolution(nn.Conv2d):
     """`nn.Conv2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name nn.Conv2d gives it
         """Convolve `input`."""
-        kernel, stride, padding = _square(self)
-        side = (input.shape[-1] + 2 * padding - kernel) // stride + 1
-        if input.device.type != "cpu" or side > MATRIX_PRODUCT_SIDE:
-            return super().forward(input)
-        patches = _Gather.apply(_autocast(input), kernel, stride, padding)
-        weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
-        return F.linear(patches, weight, self.bias).permute(0, 3, 1, 2)
+        _, stride, padding = _square(self)
+        return convolve(input, self.weight, self.bias, stride, padding)
 
 
 class TransposedConvolution(nn.ConvTranspose2d):

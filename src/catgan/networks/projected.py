@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catgan.networks.convolution import Convolution
+from catgan.networks.convolution import convolve
 from catgan.networks.projection import CHANNELS, Projection
 from catgan.networks.shapes import COARSEST_SIDE, stage_channels
 
@@ -21,14 +21,19 @@ PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
 FINEST_CHANNELS = 16  # of the only map at full resolution
 GAIN_DEVIATION = 0.5  # of the gains, across z, before training
+CONTRAST = 0.4  # of the images, before training
+ACTIVATED = (2 / (1 + SLOPE**2)) ** 0.5  # undoes what LeakyReLU takes from a map's size
+HALF = 0.5**0.5  # of the variance, where two maps are summed
 HEAD_CHANNELS = 256  # of a head's coarser maps
 
 
 class Generator(nn.Module):
-    """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [-1, 1].
+    """(B, latent_size) noise -> (B, 3, resolution, resolution) images, about in [-1, 1].
 
     The noise, taken to the sphere of radius sqrt(latent_size), makes the 4 x 4 map and is a gain on
-    every channel of every later layer, so that it has a short path to each scale.
+    every channel of every later layer, so that it has a short path to each scale. There is no
+    normalisation of maps; weights of fixed length keep their size (Karras et al., "Analyzing and
+    Improving the Training Dynamics of Diffusion Models", CVPR 2024).
     """
 
     def __init__(
@@ -36,36 +41,54 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         widths = stage_channels(resolution, channels, maximum_channels)[::-1]
-        self.coarsest = nn.Linear(latent_size, widths[0] * COARSEST_SIDE**2)
+        self.coarsest = _Weights(latent_size, widths[0] * COARSEST_SIDE**2)
         self.blocks = nn.ModuleList(
             _UpBlock(coarse, fine, latent_size, shuffle=fine == widths[-1])
             for coarse, fine in pairwise(widths)
         )
         self.gain = _Gain(latent_size, widths[-1])
-        self.to_finest = Convolution(widths[-1], 4 * FINEST_CHANNELS, 3, 1, 1)
-        self.to_rgb = Convolution(FINEST_CHANNELS, 3, 3, 1, 1)
-        self.apply(_initialise)
-        for module in self.modules():
-            if isinstance(module, _Gain):
-                nn.init.normal_(module.linear.weight, std=GAIN_DEVIATION * latent_size**-0.5)
-            elif isinstance(module, _UpBlock):  # the sum of branch and skip varies as each map did
-                module.second.weight.data *= 0.5**0.5
-                module.skip.weight.data *= 0.5**0.5
-                if module.shuffle:
-                    _start_without_grid(module.first)
+        self.to_finest = _Weights(widths[-1], 4 * FINEST_CHANNELS, 3)
+        self.to_rgb = _Weights(FINEST_CHANNELS, 3, 3, smooth=True)
+        self.contrast = nn.Parameter(torch.full((), CONTRAST))
         _start_without_grid(self.to_finest)
-        self.to_rgb.weight.data *= 0.1  # in the middle of tanh's range
 
     def forward(self, z: Tensor) -> Tensor:
         """Draw one image for each row of `z`."""
         z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
-        x = self.coarsest(z).view(len(z), COARSEST_SIDE, COARSEST_SIDE, -1).permute(0, 3, 1, 2)
+        x = self.coarsest(z[:, :, None, None])
+        x = x.view(len(z), COARSEST_SIDE, COARSEST_SIDE, -1).permute(0, 3, 1, 2)
         for block in self.blocks:
             x = block(x, z)
         # The finest map is made by a pixel shuffle, as one at full resolution with all its
-        # convolutions would cost more than the rest; the convolution after it hides its grid.
-        x = pixel_shuffle(self.to_finest(_activate(self.gain(x, z))))
-        return torch.tanh(self.to_rgb(_activate(x)))
+        # convolutions would cost more than the rest. Its grid, which the frozen network hardly sees,
+        # does not pass the smooth convolution behind it.
+        x = pixel_shuffle(self.to_finest(_activate(self.gain(x, z)), ACTIVATED))
+        return self.to_rgb(_activate(x), ACTIVATED * self.contrast)
+
+
+class _Weights(nn.Module):
+    """A convolution whose weights toward each output have length one, times a factor at each call.
+
+    So what comes out is as large as what went in, however the weights move; and Adam, whose steps
+    do not depend on the gradient's size, turns every weight vector at the same rate. A `smooth`
+    kernel is a smaller one averaged over squares of 2 x 2, which no grid of single pixels passes.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, *, smooth: bool = False) -> None:
+        super().__init__()
+        self.smooth = smooth
+        side = kernel - 1 if smooth else kernel
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, factor: float | Tensor = 1.0) -> Tensor:
+        weight = self.weight
+        if self.smooth:
+            weight = F.pad(weight, (1, 1, 1, 1))
+            weight = weight[:, :, 1:] + weight[:, :, :-1]
+            weight = weight[:, :, :, 1:] + weight[:, :, :, :-1]
+        length = weight.square().sum((1, 2, 3), keepdim=True).sqrt() + 1e-8
+        return convolve(x, weight * (factor / length), self.bias, 1, weight.shape[-1] // 2)
 
 
 class _UpBlock(nn.Module):
@@ -79,18 +102,20 @@ class _UpBlock(nn.Module):
         super().__init__()
         self.shuffle = shuffle
         self.first_gain, self.second_gain = _Gain(latent_size, inputs), _Gain(latent_size, outputs)
-        self.first = Convolution(inputs, 4 * outputs if shuffle else outputs, 3, 1, 1)
-        self.second = Convolution(outputs, outputs, 3, 1, 1)
-        self.skip = Convolution(inputs, outputs, 1, 1, 0, bias=False)
+        self.first = _Weights(inputs, 4 * outputs if shuffle else outputs, 3)
+        self.second = _Weights(outputs, outputs, 3)
+        self.skip = _Weights(inputs, outputs)
+        if shuffle:
+            _start_without_grid(self.first)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         y = _activate(self.first_gain(x, z))
         if self.shuffle:
-            y = pixel_shuffle(self.first(y))
+            y = pixel_shuffle(self.first(y, ACTIVATED))
         else:
-            y = self.first(F.interpolate(y, scale_factor=2))
-        y = self.second(_activate(self.second_gain(y, z)))
-        return y + F.interpolate(self.skip(x), scale_factor=2)
+            y = self.first(F.interpolate(y, scale_factor=2), ACTIVATED)
+        y = self.second(_activate(self.second_gain(y, z)), ACTIVATED * HALF)
+        return y + F.interpolate(self.skip(x, HALF), scale_factor=2)
 
 
 class _Gain(nn.Module):
@@ -98,10 +123,12 @@ class _Gain(nn.Module):
 
     def __init__(self, latent_size: int, channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(latent_size, channels)
+        self.weight = nn.Parameter(torch.randn(channels, latent_size))
+        self.deviation = nn.Parameter(torch.full((channels,), GAIN_DEVIATION))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        return x * (1 + self.linear(z))[:, :, None, None].to(x.dtype)
+        gain = F.linear(z, self.weight * z.shape[1] ** -0.5) * self.deviation
+        return x * (1 + gain)[:, :, None, None].to(x.dtype)
 
 
 class Discriminator(nn.Module):
@@ -162,7 +189,7 @@ def pixel_shuffle(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def _start_without_grid(convolution: nn.Conv2d) -> None:
+def _start_without_grid(convolution: _Weights) -> None:
     """Make the four places of each pixel shuffle start alike, so that no grid is to be unlearnt.
 
     (Aitken et al., "Checkerboard artifact free sub-pixel convolution", 2017.)
@@ -177,7 +204,6 @@ def _activate(x: Tensor) -> Tensor:
 
 def _initialise(module: nn.Module) -> None:
     """He's start for LeakyReLU, biases zero."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
+    if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        nn.init.zeros_(module.bias)
