@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from catgan.training.losses import decision_threshold, discriminator_loss, generator_loss
+from catgan.config import LossConfig
+from catgan.training.losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    penalty_strength,
+)
 
 RNG = np.random.default_rng(0)
-REAL, GENERATED = RNG.normal(1, 3, (2, 50, 1, 1, 1))
+REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four judgements of each of fifty images
 
 
 def sigmoid(x):
@@ -17,56 +24,128 @@ def sigmoid(x):
 
 
 DISCRIMINATOR = {
-    "bce": lambda r, g: -np.log(sigmoid(r)).mean() - np.log(1 - sigmoid(g)).mean(),
-    "mse": lambda r, g: ((r - 1) ** 2).mean() + (g**2).mean(),
-    "hinge": lambda r, g: np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + g).mean(),
+    "bce": lambda r, g: -np.log(sigmoid(r)) - np.log(1 - sigmoid(g)),
+    "mse": lambda r, g: (r - 1) ** 2 + g**2,
+    "hinge": lambda r, g: np.maximum(0, 1 - r) + np.maximum(0, 1 + g),
+    "relativistic": lambda r, g: -np.log(sigmoid(r - g)),
 }
 GENERATOR = {
-    "bce": lambda g: -np.log(sigmoid(g)).mean(),
-    "mse": lambda g: ((g - 1) ** 2).mean(),
-    "hinge": lambda g: -g.mean(),
+    "bce": lambda r, g: -np.log(sigmoid(g)),
+    "mse": lambda r, g: (g - 1) ** 2,
+    "hinge": lambda r, g: -g,
+    "relativistic": lambda r, g: -np.log(sigmoid(g - r)),
 }
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-def test_losses_equal_their_papers_formulas(kind):
-    real, generated = torch.tensor(REAL), torch.tensor(GENERATED)
-    ours = discriminator_loss(kind, real, generated).item()
-    assert ours == pytest.approx(DISCRIMINATOR[kind](REAL, GENERATED), rel=1e-5)
-    assert generator_loss(kind, generated).item() == pytest.approx(
-        GENERATOR[kind](GENERATED), rel=1e-5
-    )
+@pytest.mark.parametrize("judgements", [1, 4])
+def test_losses_equal_their_papers_formulas_summed_over_judgements(kind, judgements):
+    real, generated = REAL[:, :judgements], GENERATED[:, :judgements]
+    for ours, formula in ((discriminator_loss, DISCRIMINATOR), (generator_loss, GENERATOR)):
+        expected = formula[kind](real, generated).sum(1).mean(0)
+        loss = ours(kind, torch.tensor(real), torch.tensor(generated)).item()
+        assert loss == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
 def test_gradients_equal_finite_differences(kind):
-    def of(value):
-        return discriminator_loss(kind, torch.full((1,), value), torch.full((1,), value + 0.3)) + (
-            2 * generator_loss(kind, torch.full((1,), value))
-        )
-
-    value = torch.tensor([0.37], requires_grad=True)
-    total = discriminator_loss(kind, value, value + 0.3) + 2 * generator_loss(kind, value)
-    total.backward()
-    step = 1e-2
-    slope = (of(0.37 + step) - of(0.37 - step)) / (2 * step)
-    assert value.grad.item() == pytest.approx(slope.item(), abs=2e-3)
+    real = torch.tensor(REAL[:5], requires_grad=True)
+    generated = torch.tensor(GENERATED[:5], requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r, g: discriminator_loss(kind, r, g), (real, generated))
+    assert torch.autograd.gradcheck(lambda g: generator_loss(kind, real, g), (generated,))
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-def test_extreme_outputs_stay_finite_and_are_summed_in_float32(kind):
-    extreme = torch.tensor([-1e4, 1e4], dtype=torch.bfloat16)
-    for loss in (discriminator_loss(kind, extreme, extreme), generator_loss(kind, extreme)):
-        assert torch.isfinite(loss)
-        assert loss.dtype == torch.float32
+def test_the_generator_s_loss_moves_the_generated_images_alone(kind):
+    real = torch.tensor(REAL, requires_grad=True)
+    generated = torch.tensor(GENERATED, requires_grad=True)
+    generator_loss(kind, real, generated).backward()
+    assert real.grad is None
+    assert generated.grad.abs().sum() > 0
+    assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher judgements
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-def test_the_threshold_lies_between_what_the_loss_teaches(kind):
-    outputs = torch.zeros(2, requires_grad=True)
-    optimizer = torch.optim.Adam([outputs], 0.05)
-    for _ in range(200):
-        optimizer.zero_grad()
-        discriminator_loss(kind, outputs[:1], outputs[1:]).backward()
-        optimizer.step()
-    assert outputs[1] < decision_threshold(kind) < outputs[0]
+def test_extreme_outputs_stay_finite(kind):
+    extreme = torch.tensor([[-1e4], [1e4]], requires_grad=True)
+    for first, second in ((extreme, extreme), (extreme, extreme.flip(0))):
+        for loss in (
+            discriminator_loss(kind, first, second),
+            generator_loss(kind, first, second),
+        ):
+            assert torch.isfinite(loss)
+            (gradient,) = torch.autograd.grad(loss, extreme)
+            assert torch.isfinite(gradient).all()
+
+
+def test_a_relativistic_loss_knows_no_level():
+    real, generated = torch.tensor(REAL), torch.tensor(GENERATED)
+    for loss in (discriminator_loss, generator_loss):
+        level = loss("relativistic", real, generated)
+        assert loss("relativistic", real + 7, generated + 7).item() == pytest.approx(level.item())
+    assert (
+        discriminator_loss("relativistic", real, generated).item()
+        == generator_loss("relativistic", generated, real).item()
+    )
+
+
+# -- gradient penalties ----------------------------------------------------------------------------
+
+
+def test_the_penalty_of_a_linear_judge_is_its_weights_squared():
+    torch.manual_seed(0)
+    features = [torch.randn(5, 3, 2, 2), torch.randn(5, 7)]
+    for x in features:
+        x.requires_grad_()
+    first, second = nn.Linear(12, 4), nn.Linear(7, 1)
+    outputs = torch.cat([first(features[0].flatten(1)), second(features[1])], 1)
+    penalty = gradient_penalty(outputs, features)
+    # The slope of the sum of the four judgements is the sum of their weights.
+    expected = first.weight.detach().sum(0).square().sum() + second.weight.detach().square().sum()
+    assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
+    penalty.backward()
+    expected = 2 * first.weight.detach().sum(0, keepdim=True).expand(4, 12)
+    torch.testing.assert_close(first.weight.grad, expected)
+    assert first.bias.grad is None
+
+
+def test_the_penalty_of_a_quadratic_judge_is_its_closed_form():
+    torch.manual_seed(0)
+    x = torch.randn(6, 4, dtype=torch.double, requires_grad=True)
+    matrix = torch.randn(4, 4, dtype=torch.double, requires_grad=True)
+    symmetric = matrix + matrix.T
+    penalty = gradient_penalty((x @ symmetric * x).sum(1, keepdim=True) / 2, [x])
+    slopes = (x @ symmetric).detach().numpy()
+    assert penalty.item() == pytest.approx((slopes**2).sum(1).mean(), rel=1e-6)
+    (gradient,) = torch.autograd.grad(penalty, matrix)
+    # Mean of |S x|^2 with S = M + M^T: its slope with respect to M is C + C^T, C = 2 S E[x x^T].
+    xs, s = x.detach().numpy(), symmetric.detach().numpy()
+    half = 2 * s @ (xs.T @ xs / len(xs))
+    np.testing.assert_allclose(gradient.numpy(), half + half.T, rtol=1e-5)
+
+
+def test_the_penalty_averages_images_and_is_taken_in_float32():
+    x = torch.tensor([[1.0], [3.0]], requires_grad=True)
+    assert gradient_penalty(x.square(), [x]).item() == pytest.approx((2**2 + 6**2) / 2)
+    tiny = torch.full((2, 1000), 2.0**-12, dtype=torch.bfloat16, requires_grad=True)
+    penalty = gradient_penalty((tiny * 1.5).float().sum(1, keepdim=True), [tiny])
+    assert penalty.dtype == torch.float32
+    assert penalty.item() == pytest.approx(1000 * 1.5**2)
+
+
+@pytest.mark.parametrize(
+    ("images", "strength"),
+    [(0, 1000.0), (50, 10**2.5), (100, 100.0), (150, 10**1.5), (200, 10.0), (10**9, 10.0)],
+)
+def test_the_strength_falls_geometrically_to_its_last(images, strength):
+    config = LossConfig(penalty=1000.0, penalty_final=10.0, penalty_images=200)
+    assert penalty_strength(config, images) == pytest.approx(strength)
+
+
+def test_the_strength_may_be_constant_may_rise_and_stays_0():
+    constant = LossConfig(penalty=5.0, penalty_final=5.0)
+    rising = LossConfig(penalty=1.0, penalty_final=4.0, penalty_images=100)
+    for images in (0, 1, 50, 10**6):
+        assert penalty_strength(constant, images) == 5.0
+        assert penalty_strength(LossConfig(), images) == 0
+    assert penalty_strength(rising, 50) == pytest.approx(2.0)

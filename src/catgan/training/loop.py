@@ -95,7 +95,7 @@ def train(
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
     generator = build_generator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    sample = real_images(0, REALS_FOR_STATISTICS)
+    sample = real_images(0, REALS_FOR_STATISTICS).cpu()  # where networks are built
     discriminator = build_discriminator(config.network, sample, precision)
     discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False)
@@ -220,7 +220,7 @@ def train(
             # -- 6. What is kept of it -------------------------------------------------------------
             measures = [loss_of_discriminator, loss_of_generator]
             measures += accuracies(config.loss.discriminator, on_real, on_generated)
-            measures += [diversity(generated) / diversity(real)]
+            measures += [diversity(generated) / diversity(real).clamp_min(1e-4)]
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
             display.step(images)
             if due(output.log_images):

@@ -29,8 +29,12 @@ class Tally:
         self.steps_timed, self.seconds = 0, 0.0
 
     def restore(self, window: Window) -> None:
-        """Go on from what a checkpoint holds; the time of its steps is not known."""
-        self.sums, self.steps = torch.tensor(window.sums, device=self.device), window.steps
+        """Go on from what a checkpoint holds, unless that is of other measures.
+
+        The time of its steps is not known.
+        """
+        if len(window.sums) == len(MEASURES):
+            self.sums, self.steps = torch.tensor(window.sums, device=self.device), window.steps
 
     def window(self) -> Window:
         """What a checkpoint needs to hold."""
