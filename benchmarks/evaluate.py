@@ -2,26 +2,34 @@
 
     python benchmarks/evaluate.py                 # 5,000 against 5,000 at 128 px
     python benchmarks/evaluate.py --count 200     # a quick look
+    python benchmarks/evaluate.py --memory        # peak memory of 50,000 against 50,000
 
 Both versions run the same EfficientNet-Lite2 in float32 at 260 px on random images and compute the
 same numbers; each in a process of its own, so that the peak memory is its own. The plain one is
 what one would write first: Pillow resizes image by image, the network runs in NCHW with separate
 activations in batches of 64, and the features are kept in float64.
+
+`--memory` runs the whole evaluation (features into the cache, floor, every number, a memorisation
+report with a tenth as many unseen images) on 2,048 made-up features an image, as many as Inception
+has. Nothing but the network is left out: its weights and activations come on top.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 
 RESOLUTION = 128
 BATCH = 64
+FEATURES = 2048
 
 
 def random_images(count: int, seed: int) -> np.ndarray:
@@ -82,31 +90,88 @@ def measure(version: str, count: int) -> dict[str, float]:
     kernel_distance(one, two)
     manifold_scores(one, two)
     finished = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "features": extracted - started,
         "statistics": finished - extracted,
         "total": finished - started,
-        "memory": peak,
+        "memory": peak(),
         "frechet": distance,
     }
+
+
+def peak() -> float:
+    """The most memory that this process has had so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_memory(count: int) -> None:
+    """Evaluate made-up features in this process and print the peak after every stage."""
+    import torch
+
+    from catgan.evaluation.evaluate import evaluate
+    from catgan.evaluation.extractor import Extractor
+    from catgan.evaluation.fingerprint import ExtractorIdentity
+    from catgan.evaluation.image_sets import ImageSet
+    from catgan.evaluation.reference import measure_reference
+
+    def features_of_batch(images: np.ndarray) -> np.ndarray:
+        seeds = images.reshape(len(images), -1)[:, :8].copy().view(np.uint64)[:, 0]
+        streams = [np.random.Generator(np.random.Philox(int(seed))) for seed in seeds]
+        return np.stack([stream.standard_normal(FEATURES, np.float32) for stream in streams])
+
+    def images_from(first: int, name: str, number: int) -> ImageSet:
+        def read(numbers: np.ndarray) -> np.ndarray:
+            images = np.zeros((len(numbers), 2, 2, 3), np.uint8)
+            images.reshape(len(numbers), -1)[:, :8] = (
+                (np.asarray(numbers) + first).astype(np.uint64)[:, None].view(np.uint8)
+            )
+            return images
+
+        return ImageSet(name, number, read, str, dataset=name, selection=b"all")
+
+    identity = ExtractorIdentity("made-up", 1, "0" * 64, FEATURES, 2, "none", "float32")
+    extractor = Extractor(identity, 4, torch.device("cpu"), features_of_batch)
+    reals = images_from(0, "reals", count)
+    unseen = images_from(count, "unseen", count // 10)
+    made = images_from(2 * count, "made", count)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if done == total or "steps" in stage:
+            print(f"| {stage} {done:,} of {total:,} | {peak():,.0f} |", flush=True)
+
+    print(f"{count:,} against {count:,}, {FEATURES:,} features\n")
+    print(f"| after | peak memory, MiB |\n|---|---|\n| imports | {peak():,.0f} |", flush=True)
+    reference = measure_reference(reals, extractor, holdout=unseen, progress=progress)
+    evaluate(made, reference, progress=progress)
+    print(f"| everything | {peak():,.0f} |")
 
 
 def main() -> None:
     """Run both versions and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=5000, help="images a side")
-    parser.add_argument("--version", choices=["catgan", "plain"], help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, help="images a side; 5,000, or 50,000 with --memory")
+    parser.add_argument("--memory", action="store_true", help="measure the memory of statistics")
+    parser.add_argument("--version", choices=["catgan", "plain", "memory"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    count = arguments.count or (50_000 if arguments.memory else 5_000)
+    if arguments.version == "memory":
+        measure_memory(count)
+        return
     if arguments.version:
-        print(json.dumps(measure(arguments.version, arguments.count)))
+        print(json.dumps(measure(arguments.version, count)))
+        return
+    if arguments.memory:
+        with tempfile.TemporaryDirectory() as cache:
+            command = [sys.executable, __file__, "--version", "memory", "--count", str(count)]
+            environment = {**os.environ, "CATGAN_CACHE_DIR": cache}
+            subprocess.run(command, check=True, env=environment)
         return
     results = {}
     for version in ("catgan", "plain"):
-        command = [sys.executable, __file__, "--version", version, "--count", str(arguments.count)]
+        command = [sys.executable, __file__, "--version", version, "--count", str(count)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         results[version] = json.loads(output.splitlines()[-1])
-    print(f"{arguments.count:,} against {arguments.count:,} at {RESOLUTION} px, lite2\n")
+    print(f"{count:,} against {count:,} at {RESOLUTION} px, lite2\n")
     print("| version | features, s | statistics, s | total, s | peak memory, MiB | FD-lite2 |")
     print("|---|---|---|---|---|---|")
     for version, found in results.items():

@@ -38,6 +38,20 @@ def test_order_of_the_images_is_forgotten(plain: Extractor) -> None:
     assert extract_features(array_images("a", images), plain).sha256 != one.sha256
 
 
+def test_wide_features_are_put_in_the_same_order(plain: Extractor) -> None:
+    def features_of_batch(images: np.ndarray) -> np.ndarray:
+        return plain.features_of_batch(images).repeat(50, axis=1) + np.arange(600, dtype=np.float32)
+
+    wide = replace(
+        plain,
+        identity=replace(plain.identity, feature_size=600),
+        features_of_batch=features_of_batch,
+    )
+    images = photos(40, 0)
+    found = extract_features(array_images("a", images), wide)
+    np.testing.assert_array_equal(found.vectors, wide.extract(images)[found.numbers])
+
+
 def test_repeats_are_counted(plain: Extractor) -> None:
     images = photos(20, 0)
     images[7] = images[3]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -35,10 +37,7 @@ def brute(reals: np.ndarray, generated: np.ndarray, k: int, k_coverage: int) -> 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = distance_tiles
-    monkeypatch.setattr(
-        manifold, "distance_tiles", lambda rows, columns: original(rows, columns, tile=11)
-    )
+    monkeypatch.setattr(manifold, "distance_tiles", functools.partial(distance_tiles, tile=11))
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.5, 0.6), (4.0, 1.0)])
@@ -52,6 +51,16 @@ def test_equals_brute_force_across_tile_borders(shift: float, scale: float) -> N
     for name in ("precision", "recall", "density", "coverage"):
         assert getattr(scores, name) == pytest.approx(expected[name], abs=1e-12), name
     np.testing.assert_allclose(scores.realism, expected["realism"], rtol=1e-6)
+    table = np.sqrt(((reals[:, None] - generated[None]) ** 2).sum(axis=2))
+    np.testing.assert_array_equal(scores.nearest, table.argmin(axis=0))
+    np.testing.assert_allclose(scores.distance, table.min(axis=0), rtol=1e-10)
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_radii_equal_brute_force_across_tile_borders() -> None:
+    points = np.random.default_rng(5).standard_normal((47, 3))
+    expected = [[brute_radius(points, i, k) for i in range(47)] for k in (1, 4)]
+    np.testing.assert_allclose(neighbour_radii(points, (1, 4)), expected, rtol=1e-10)
 
 
 def test_radii_leave_the_point_itself_out() -> None:

@@ -14,7 +14,8 @@ from catgan.evaluation.features import Features, Progress, extract_features
 from catgan.evaluation.fingerprint import Fingerprint
 from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import Checkpoint, ImageSet
-from catgan.evaluation.neighbours import Memorisation, closest_pairs, memorisation, nearest
+from catgan.evaluation.manifold import ManifoldScores
+from catgan.evaluation.neighbours import Memorisation, closest_pairs, memorisation
 from catgan.evaluation.path_length import PathLength, path_length
 from catgan.evaluation.reference import Reference, require_enough
 from catgan.evaluation.scores import Scores, score_features
@@ -142,27 +143,26 @@ def evaluate(
 
     stage = f"statistics of {generated.name}, steps"
     report(stage, 0, 3)
-    scores, realism = score_features(
+    scores, manifold = score_features(
         made.vectors, real.vectors, gaussian=reference.gaussian, radii=reference.radii[1:]
     )
     report(stage, 1, 3)
     curve = _curve(made.vectors, reference.gaussian, scores.frechet, seed)
     report(stage, 2, 3)
-    found = nearest(made.vectors, real.vectors)
     memory = None
     if reference.unseen is not None:
         memory = memorisation(
             made.vectors,
             real.vectors,
             reference.unseen.vectors,
-            to_train=found[1],
+            to_train=manifold.distance,
             within_train=reference.radii[0],
             seed=seed,
         )
     report(stage, 3, 3)
     length = _path_length(latents, extractor, seed, report) if latents else None
 
-    order = np.argsort(-realism, kind="stable")
+    order = np.argsort(-manifold.realism, kind="stable")
     return Evaluation(
         generated=generated.name,
         checkpoint=generated.checkpoint,
@@ -184,9 +184,9 @@ def evaluate(
         copies=_copies(made, real),
         memorisation=memory,
         path_length=length,
-        best=_ranked(generated, made, realism, order[:_SHOWN]),
-        worst=_ranked(generated, made, realism, order[: -_SHOWN - 1 : -1]),
-        closest=_closest(generated, reals, made, real, found),
+        best=_ranked(generated, made, manifold.realism, order[:_SHOWN]),
+        worst=_ranked(generated, made, manifold.realism, order[: -_SHOWN - 1 : -1]),
+        closest=_closest(generated, reals, made, real, manifold),
         notes=_notes(generated, reference),
     )
 
@@ -230,8 +230,9 @@ def _closest(
     reals: ImageSet,
     made: Features,
     real: Features,
-    found: tuple[np.ndarray, np.ndarray],
+    manifold: ManifoldScores,
 ) -> tuple[Pair, ...]:
+    found = manifold.nearest, manifold.distance
     pairs = closest_pairs(made.vectors, real.vectors, found, _SHOWN)
     return tuple(
         Pair(

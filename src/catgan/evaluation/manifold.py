@@ -21,7 +21,7 @@ _TILE = 2048  # rows and columns of a tile: 32 MiB of float64 distances
 
 @dataclass(frozen=True)
 class ManifoldScores:
-    """How generated samples lie among the reals; all but `realism` are scalars.
+    """How generated samples lie among the reals; all but the last three are scalars.
 
     `precision`: share of generated samples inside a real ball, 0 to 1 (fidelity).
     `recall`: share of reals inside a generated ball, 0 to 1 (diversity).
@@ -29,6 +29,7 @@ class ManifoldScores:
     equal distributions and it may exceed 1 (fidelity, robust to outlying reals).
     `coverage`: share of real balls that hold a generated sample, 0 to 1 (diversity).
     `realism`: one number per generated sample, above 1 when inside a trustworthy real ball.
+    `nearest`, `distance`: row number of and distance to the nearest real of each generated sample.
     """
 
     precision: float
@@ -36,23 +37,26 @@ class ManifoldScores:
     density: float
     coverage: float
     realism: np.ndarray
+    nearest: np.ndarray
+    distance: np.ndarray
 
 
 def distance_tiles(
-    rows: np.ndarray, columns: np.ndarray, *, tile: int = _TILE
+    rows: np.ndarray, columns: np.ndarray, *, upper: bool = False, tile: int = _TILE
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Euclidean distances between `rows` (n x D) and `columns` (m x D), tile by tile.
 
     Yields (row slice, column slice, float64 distances), all columns of a block of rows before the
-    next rows. Distances come from |a|^2 + |b|^2 - 2 a.b in float64; what is below the rounding of
-    that (about 5e-7 of the vectors' length at 1,000 features) is returned as 0, so that copies are
-    at distance 0 whichever way they are compared.
+    next rows; with `upper` only the tiles on and above the diagonal. Distances come from
+    |a|^2 + |b|^2 - 2 a.b in float64; what is below the rounding of that (about 5e-7 of the vectors'
+    length at 1,000 features) is returned as 0, so that copies are at distance 0 whichever way they
+    are compared.
     """
     rounding = rows.shape[1] * np.finfo(np.float64).eps
     for top in range(0, len(rows), tile):
         above = np.asarray(rows[top : top + tile], dtype=np.float64)
         above_squared = np.einsum("ij,ij->i", above, above)
-        for left in range(0, len(columns), tile):
+        for left in range(top if upper else 0, len(columns), tile):
             beside = np.asarray(columns[left : left + tile], dtype=np.float64)
             lengths = above_squared[:, None] + np.einsum("ij,ij->i", beside, beside)
             squared = above @ beside.T
@@ -77,13 +81,22 @@ def neighbour_radii(features: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
     if largest >= len(features):
         raise ValueError(f"k = {largest} needs more than {largest} samples, got {len(features)}")
     nearest = np.full((len(features), largest), np.inf)
-    for rows, columns, distances in distance_tiles(features, features):
-        own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
-        distances[own - rows.start, own - columns.start] = np.inf
-        pool = np.concatenate([nearest[rows], distances], axis=1)
-        nearest[rows] = np.partition(pool, largest - 1, axis=1)[:, :largest]
+    for rows, columns, distances in distance_tiles(features, features, upper=True):
+        if rows == columns:
+            np.fill_diagonal(distances, np.inf)
+        else:
+            _keep_smallest(nearest[columns], distances.T)
+        _keep_smallest(nearest[rows], distances)
     nearest.sort(axis=1)
     return nearest[:, [k - 1 for k in ks]].T
+
+
+def _keep_smallest(kept: np.ndarray, found: np.ndarray) -> None:
+    """Replace each row of `kept` (n x k) by the k smallest of it and its row of `found`."""
+    k = kept.shape[1]
+    pool = np.concatenate([kept, found], axis=1)
+    pool.partition(k - 1, axis=1)
+    kept[:] = pool[:, :k]
 
 
 def manifold_scores(
@@ -94,7 +107,7 @@ def manifold_scores(
     k_coverage: int = 5,
     real_radii: np.ndarray | None = None,
 ) -> ManifoldScores:
-    """Where `generated` (M x D) lies among `reals` (N x D): the five numbers of `ManifoldScores`.
+    """Where `generated` (M x D) lies among `reals` (N x D): see `ManifoldScores`.
 
     `k_precision` = 3 and `k_coverage` = 5 are the papers' values. `real_radii` (2 x N) are what
     `neighbour_radii` gives for the reals and these two, where they are known already. Realism uses
@@ -117,7 +130,14 @@ def manifold_scores(
     inside = np.zeros(len(generated), dtype=bool)
     balls = np.zeros(len(generated), dtype=np.int64)
     realism = np.zeros(len(generated))
+    nearest = np.zeros(len(generated), dtype=np.int64)
+    distance = np.full(len(generated), np.inf)
     for rows, columns, distances in distance_tiles(reals, generated):
+        best = distances.argmin(axis=0)
+        found = distances[best, np.arange(len(best))]
+        nearer = found < distance[columns]
+        nearest[columns][nearer] = best[nearer] + rows.start
+        distance[columns][nearer] = found[nearer]
         inside[columns] |= (distances <= radii[rows, None]).any(axis=0)
         real_recalled[rows] |= (distances <= generated_radii[columns]).any(axis=1)
         within = distances <= radii_coverage[rows, None]
@@ -136,4 +156,6 @@ def manifold_scores(
         density=float(balls.mean() / k_coverage),
         coverage=float(real_covered.mean()),
         realism=realism,
+        nearest=nearest,
+        distance=distance,
     )

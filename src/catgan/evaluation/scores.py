@@ -8,7 +8,7 @@ import numpy as np
 
 from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.kernel import KernelDistance, kernel_distance
-from catgan.evaluation.manifold import manifold_scores
+from catgan.evaluation.manifold import ManifoldScores, manifold_scores
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ def score_features(
     *,
     gaussian: Gaussian | None = None,
     radii: np.ndarray | None = None,
-) -> tuple[Scores, np.ndarray]:
-    """The scores of `generated` (M x D) against `reals` (N x D), and each sample's realism (M).
+) -> tuple[Scores, ManifoldScores]:
+    """The scores of `generated` (M x D) against `reals` (N x D), and what they say of each sample.
 
     `gaussian` and `radii` (2 x N, k = 3 and 5) are those of the reals, where they are known.
     """
@@ -45,4 +45,4 @@ def score_features(
         manifold.density,
         manifold.coverage,
     )
-    return scores, manifold.realism
+    return scores, manifold
