@@ -11,12 +11,15 @@ activations in batches of 64, and the features are kept in float64.
 
 `--memory` runs the whole evaluation (features into the cache, floor, every number, a memorisation
 report with a tenth as many unseen images) on 2,048 made-up features an image, as many as Inception
-has. Nothing but the network is left out: its weights and activations come on top.
+has. Nothing but the network is left out: its weights and activations come on top. Distances are
+formed tile by tile, each in the same memory as the last; `--tiles 30` stops every pass after so
+many, which spares most of the time and leaves the peak what it is (the numbers mean nothing then).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -104,15 +107,22 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure_memory(count: int) -> None:
+def measure_memory(count: int, tiles: int | None) -> None:
     """Evaluate made-up features in this process and print the peak after every stage."""
     import torch
 
+    from catgan.evaluation import manifold, neighbours
     from catgan.evaluation.evaluate import evaluate
     from catgan.evaluation.extractor import Extractor
     from catgan.evaluation.fingerprint import ExtractorIdentity
     from catgan.evaluation.image_sets import ImageSet
     from catgan.evaluation.reference import measure_reference
+
+    every_tile = manifold.distance_tiles
+    for module in (manifold, neighbours):
+        module.distance_tiles = lambda *sets, **options: itertools.islice(
+            every_tile(*sets, **options), tiles
+        )
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
         seeds = images.reshape(len(images), -1)[:, :8].copy().view(np.uint64)[:, 0]
@@ -139,7 +149,8 @@ def measure_memory(count: int) -> None:
         if done == total or "steps" in stage:
             print(f"| {stage} {done:,} of {total:,} | {peak():,.0f} |", flush=True)
 
-    print(f"{count:,} against {count:,}, {FEATURES:,} features\n")
+    passes = f"{tiles} tiles of each pass" if tiles else "whole"
+    print(f"{count:,} against {count:,}, {FEATURES:,} features, {passes}\n")
     print(f"| after | peak memory, MiB |\n|---|---|\n| imports | {peak():,.0f} |", flush=True)
     reference = measure_reference(reals, extractor, holdout=unseen, progress=progress)
     evaluate(made, reference, progress=progress)
@@ -151,11 +162,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, help="images a side; 5,000, or 50,000 with --memory")
     parser.add_argument("--memory", action="store_true", help="measure the memory of statistics")
+    parser.add_argument(
+        "--tiles", type=int, help="with --memory: tiles of each pass over distances"
+    )
     parser.add_argument("--version", choices=["catgan", "plain", "memory"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     count = arguments.count or (50_000 if arguments.memory else 5_000)
     if arguments.version == "memory":
-        measure_memory(count)
+        measure_memory(count, arguments.tiles)
         return
     if arguments.version:
         print(json.dumps(measure(arguments.version, count)))
@@ -163,6 +177,7 @@ def main() -> None:
     if arguments.memory:
         with tempfile.TemporaryDirectory() as cache:
             command = [sys.executable, __file__, "--version", "memory", "--count", str(count)]
+            command += ["--tiles", str(arguments.tiles)] if arguments.tiles else []
             environment = {**os.environ, "CATGAN_CACHE_DIR": cache}
             subprocess.run(command, check=True, env=environment)
         return

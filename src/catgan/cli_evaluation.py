@@ -96,12 +96,12 @@ def evaluate(
         raise CatganError(f"{images} is not a run: leave out --samples and --checkpoint")
     home = images if is_run(images) else Path()
     _require_writable(out or home / "evaluation")
-    network = load_extractor(
-        extractor, resize=resize, inception_path=inception, input_size=input_size
-    )  # fmt: skip
     made, latents = _scored(console, images, samples or DEFAULT_SAMPLES, checkpoint, device)
     reals, holdout = _reals(against)
     require_enough(made)
+    network = load_extractor(
+        extractor, resize=resize, inception_path=inception, input_size=input_size
+    )
     with ProgressBar(console) as progress:
         reference = measure_reference(reals, network, holdout=holdout, progress=progress)
         result = score(made, reference, latents=latents, progress=progress)

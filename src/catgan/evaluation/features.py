@@ -148,7 +148,12 @@ def _write(path: Path, features: Features) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as directory:
             temporary = Path(directory, path.name)
             with temporary.open("wb") as file:
-                np.savez(file, **asdict(features))
+                np.savez(
+                    file,
+                    vectors=features.vectors,
+                    numbers=features.numbers,
+                    digests=features.digests,
+                )
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
