@@ -99,7 +99,7 @@ def test_the_version_is_the_package_s():
 
 def test_recipes_are_listed_and_printed():
     text = catgan("recipes")
-    for name in ("dcgan-128", "lsgan-64", "quick-64"):
+    for name in ("dcgan-128", "lsgan-64", "projected-128", "quick-64"):
         assert name in text
     assert 'generator = "bce"' in catgan("recipes", "lsgan-64")
 
@@ -128,6 +128,15 @@ def test_memory_that_is_not_there_and_files_that_are_in_the_way_are_one_line(hom
         assert "batch_size" in catgan("train", "cats", "-o", "big", *SETTINGS, code=2)
     with mock.patch("catgan.training.loop.train", mock.Mock(side_effect=OSError(28, "full"))):
         assert "full" in catgan("train", "cats", "-o", "full", *SETTINGS, code=2)
+
+
+def test_a_run_that_fails_is_one_line_and_code_3(home):
+    from catgan.training.guard import TrainingFailedError
+
+    fail = mock.Mock(side_effect=TrainingFailedError("bad: training collapsed: start anew"))
+    with mock.patch("catgan.training.loop.train", fail):
+        text = catgan("train", "cats", "-o", "bad", *SETTINGS, code=3)
+    assert text.splitlines()[-1] == "catgan: error: bad: training collapsed: start anew"
 
 
 def test_sample_draws_a_sheet_or_a_file_a_cat(home):

@@ -36,6 +36,38 @@ def test_the_classic_recipes_are_as_published():
     assert dcgan.network.dropout > 0
 
 
+def test_the_projected_recipe_is_what_its_networks_and_losses_need():
+    config = load_recipe("projected-128")
+    assert (config.network.family, config.network.resolution) == ("projected", 128)
+    assert (config.loss.discriminator, config.loss.generator) == ("relativistic", "relativistic")
+    assert 0 < config.loss.penalty_final <= config.loss.penalty
+
+
+def test_losses_are_both_relativistic_or_neither():
+    both = override(Config(), ["loss.discriminator=relativistic", "loss.generator=relativistic"])
+    assert both.loss.discriminator == both.loss.generator == "relativistic"
+    with pytest.raises(CatganError, match="both be relativistic"):
+        override(both, ["loss.generator=bce"])
+
+
+@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
+def test_dropout_is_dcgan_s_alone(family):
+    settings = [f"network.family={family}", "network.dropout=0.3"]
+    if family == "dcgan":
+        assert override(Config(), settings).network.dropout == 0.3
+    else:
+        with pytest.raises(CatganError, match=f"no effect on the {family} family"):
+            override(Config(), settings)
+
+
+def test_a_penalty_needs_something_to_fall_to():
+    for final in ("0", "1e-7"):
+        with pytest.raises(CatganError, match=r"loss\.penalty_final"):
+            override(Config(), ["loss.penalty=10", f"loss.penalty_final={final}"])
+    assert override(Config(), ["loss.penalty=10", "loss.penalty_final=1"]).loss.penalty == 10
+    assert override(Config(), ["loss.penalty=0", "loss.penalty_final=0"]).loss.penalty_final == 0
+
+
 def test_overrides_read_toml_values_and_bare_words():
     config = override(
         Config(),
@@ -69,6 +101,19 @@ def test_overrides_read_toml_values_and_bare_words():
         ("network.resolution=-3", "try 32"),
         ("network.family=dcgam", "'dcgan'"),
         ("network.dropout=0.5", "lsgan"),
+        ("network.feature_resolution=64", "one of 128, 256"),
+        ("network.feature_resolution=192", "one of 128, 256"),
+        ("network.feature_resolution=big", "a whole number"),
+        ("loss.generator=relativistic", "both be relativistic"),
+        ("loss.discriminator=relativistic", "both be relativistic"),
+        ("loss.discriminator=relativstic", "'relativistic'"),
+        ("loss.penalty=-1", "from 0"),
+        ("loss.penalty=1e7", "to 1000000"),
+        ("loss.penalty=inf", "a number"),
+        ("loss.penalty=1", "loss.penalty_final"),
+        ("loss.penalty_final=-1", "from 0"),
+        ("loss.penalty_images=0", "from 1"),
+        ("loss.penalty_images=0.5", "a whole number"),
         ("network.maximum_channels=5", "128"),
         ("training.seed=-1", "from 0"),
     ],

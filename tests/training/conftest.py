@@ -22,6 +22,16 @@ TINY = [
     "output.score_samples=0",
 ]
 
+TINY_PROJECTED = [
+    *TINY,
+    "network.resolution=64",
+    "training.batch_size=4",
+    "training.images=24",
+    "output.log_images=8",
+    "output.sheet_images=12",
+    "output.checkpoint_images=12",
+]
+
 
 @pytest.fixture(scope="session")
 def cats(tmp_path_factory) -> Dataset:
@@ -33,3 +43,17 @@ def cats(tmp_path_factory) -> Dataset:
 @pytest.fixture(params=["lsgan-64", "dcgan-128"])
 def tiny_config(request):
     return override(load_recipe(request.param), TINY)
+
+
+@pytest.fixture(scope="session")
+def cats_64(tmp_path_factory) -> Dataset:
+    path = tmp_path_factory.mktemp("data") / "cats-64"
+    write_drawn_cats(path, 20, 64)
+    return Dataset.open(path)
+
+
+@pytest.fixture
+def projected_config(monkeypatch):
+    """A projected run of six steps, its features standardised on eight images."""
+    monkeypatch.setattr("catgan.training.loop.REALS_FOR_STATISTICS", 8)
+    return override(load_recipe("projected-128"), TINY_PROJECTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -18,9 +19,11 @@ from catgan.config import override
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
-from catgan.training import loop
+from catgan.networks.build import build_generator
+from catgan.training import guard, loop
 from catgan.training.checkpoint import PARTS, read_checkpoint
-from catgan.training.loop import TrainingFailedError, train
+from catgan.training.guard import TrainingFailedError
+from catgan.training.loop import train
 from catgan.training.run_directory import RunDirectory
 
 FACTS = {"dataset": {"name": "cats"}, "machine": {}}
@@ -89,14 +92,15 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from catgan.data.dataset import Dataset
-from catgan.training.loop import train
+from catgan.training import loop
 from catgan.training.run_directory import RunDirectory
 sys.path.insert(0, {tests!r})
 from test_loop import Silent
 run = RunDirectory.open(Path({run!r}))
+loop.REALS_FOR_STATISTICS = {reals}
 act = lambda: os.kill(os.getpid(), signal.{signal})
 data = Dataset.open({data!r})
-outcome = train(run.config(), data, run, Silent({at}, act), device=torch.device("cpu"))
+outcome = loop.train(run.config(), data, run, Silent({at}, act), device=torch.device("cpu"))
 print(outcome.images, outcome.signal)
 """
 
@@ -107,6 +111,7 @@ def run_child(run, cats, at, signal_name):
         run=str(run.path),
         data=str(cats.path),
         at=at,
+        reals=loop.REALS_FOR_STATISTICS,
         signal=signal_name,
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -202,9 +207,9 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
     calls = {"count": 0}
     real = loop.generator_loss
 
-    def poisoned(kind, outputs):
+    def poisoned(kind, real_outputs, outputs):
         calls["count"] += 1
-        return real(kind, outputs) * (math.nan if calls["count"] > 15 else 1.0)
+        return real(kind, real_outputs, outputs) * (math.nan if calls["count"] > 15 else 1.0)
 
     monkeypatch.setattr(loop, "generator_loss", poisoned)
     display = Silent()
@@ -226,9 +231,9 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
     calls = {"count": 0}
     real = loop.generator_loss
 
-    def poisoned(kind, outputs):
+    def poisoned(kind, real_outputs, outputs):
         calls["count"] += 1
-        loss = real(kind, outputs)
+        loss = real(kind, real_outputs, outputs)
         if calls["count"] == 20:
             loss.register_hook(lambda gradient: gradient * math.nan)
         return loss
@@ -284,3 +289,137 @@ def test_another_seed_is_another_run(tmp_path, tiny_config, cats, straight):
     other = new_run(tmp_path / "other", config)
     train(config, cats, other, Silent(), device=CPU)
     assert repeatable_rows(other) != repeatable_rows(straight)
+
+
+# -- the projected family --------------------------------------------------------------------------
+
+
+def checkpoint_of(run, name=None):
+    return read_checkpoint(run.checkpoints.directory / (name or run.checkpoints.pointer("latest")))
+
+
+def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
+    tmp_path, projected_config, cats_64
+):
+    """Statistics, penalties, averages and what the guard has seen among it."""
+    config = projected_config
+    straight = new_run(tmp_path / "straight", config)
+    assert train(config, cats_64, straight, Silent(), device=CPU).finished
+
+    killed = new_run(tmp_path / "killed", config)
+    child = run_child(killed, cats_64, at=16, signal_name="SIGKILL")
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert killed.checkpoints.names() == ["000000012"]
+    display = Silent()
+    train(config, cats_64, killed, display, device=CPU, resume=True)
+    assert display.began == (12, 24)
+    assert_same_run(straight, killed)
+
+    stopped = new_run(tmp_path / "stopped", config)
+    shorter = override(config, ["training.images=20"])
+    assert train(shorter, cats_64, stopped, Silent(), device=CPU).images == 20
+    train(config, cats_64, stopped, Silent(), device=CPU, resume=True)
+    assert_same_run(straight, stopped)
+
+    # Heads learn; what mixes the frozen features stays, and the frozen network is not kept.
+    before, after = (checkpoint_of(straight, name) for name in straight.checkpoints.names())
+    for name, tensor in after.tensors["discriminator"].items():
+        frozen = name.startswith("projection.")
+        if frozen or tensor.dim() > 1:  # the level of a judgement is nothing to this loss
+            assert torch.equal(tensor, before.tensors["discriminator"][name]) == frozen, name
+    assert not any("network" in name for name in after.tensors["discriminator"])
+    assert not any("projection" in name for name in after.tensors["optimizer"])
+    for row in repeatable_rows(straight):
+        assert all(math.isfinite(value) for value in row.values())
+        assert row["diversity"] > 0
+
+
+def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
+    tmp_path, projected_config, cats_64, monkeypatch
+):
+    steps = []
+    real = loop.update_ema
+
+    def remember(average, model, decay):
+        if not steps:
+            steps.append((0.0, copy.deepcopy(average.state_dict())))
+        steps.append((decay, copy.deepcopy(model.state_dict())))
+        real(average, model, decay)
+
+    monkeypatch.setattr(loop, "update_ema", remember)
+    config = override(projected_config, ["training.images=12", "training.ema_ramp=0.5"])
+    run = new_run(tmp_path / "run", config)
+    train(config, cats_64, run, Silent(), device=CPU)
+    assert len(steps) == 1 + 3
+    tensors = checkpoint_of(run).tensors
+    for name, average in tensors["ema"].items():
+        expected = torch.zeros(())
+        for decay, state in steps:
+            expected = decay * expected + (1 - decay) * state[name].double()
+        torch.testing.assert_close(average.double(), expected, rtol=1e-5, atol=1e-6)
+    assert any(not torch.equal(tensors["ema"][n], tensors["generator"][n]) for n in tensors["ema"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_projected_run_trains_in_either_precision(tmp_path, projected_config, cats_64, precision):
+    settings = [f"training.precision={precision}", "training.images=16"]
+    config = override(projected_config, settings)
+    run = new_run(tmp_path / "run", config)
+    train(config, cats_64, run, Silent(), device=CPU)
+    before, after = (checkpoint_of(run, name) for name in ("000000012", "000000016"))
+    mixing = after.tensors["discriminator"]["projection.across_scales.0.weight"]
+    assert str(mixing.dtype) == f"torch.{precision}"
+    for part in ("generator", "ema", "optimizer"):
+        assert all(x.dtype == torch.float32 for x in after.tensors[part].values())
+    assert any(
+        not torch.equal(x, before.tensors["generator"][name])
+        for name, x in after.tensors["generator"].items()
+    )
+
+
+# -- what else a run may ask for -------------------------------------------------------------------
+
+
+def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats, monkeypatch):
+    class One(torch.nn.Module):
+        """Whatever is asked for, the same image."""
+
+        def __init__(self, network):
+            super().__init__()
+            self.inner = build_generator(network)
+
+        def forward(self, z):
+            return self.inner(torch.ones_like(z))
+
+    monkeypatch.setattr(guard, "SETTLED", 100)
+    monkeypatch.setattr(guard, "ROWS_WATCHED", 3)
+    monkeypatch.setattr(loop, "build_generator", One)
+    run, display = new_run(tmp_path / "run", tiny_config), Silent()
+    with pytest.raises(TrainingFailedError, match="collapsed: for 3 rows up to 120 ") as error:
+        train(tiny_config, cats, run, display, device=CPU)
+    assert error.value.exit_code == 3
+    assert "\n" not in str(error.value)
+    assert display.ended
+    assert run.checkpoints.names() == ["000000080"]
+    assert [row["images"] for row in run.rows()] == [40, 80]
+    assert all(row["diversity"] < 1e-3 for row in run.rows())
+
+
+def test_the_classic_families_may_be_penalised_and_relativistic(tmp_path, tiny_config, cats):
+    settings = ["loss.penalty=1", "loss.penalty_final=0.1", "loss.penalty_images=100"]
+    settings += ["loss.discriminator=relativistic", "loss.generator=relativistic"]
+    runs = []
+    for name, chosen in (("with", settings), ("without", settings[3:])):
+        config = override(tiny_config, [*chosen, "training.images=40"])
+        runs.append(new_run(tmp_path / name, config))
+        assert train(config, cats, runs[-1], Silent(), device=CPU).finished
+    assert repeatable_rows(runs[0]) != repeatable_rows(runs[1])
+
+
+def test_a_single_photo_can_be_learnt_by_heart(tmp_path, tiny_config, cats, monkeypatch):
+    """Its copies do not differ, which is no failure of the generator."""
+    only = cats.indices("train")[:1]
+    monkeypatch.setattr(type(cats), "indices", lambda self, split: only)
+    config = override(tiny_config, ["training.images=40"])
+    run = new_run(tmp_path / "run", config)
+    assert train(config, cats, run, Silent(), device=CPU).finished

@@ -26,7 +26,7 @@ def sampler_of(recipe, *settings):
     return Sampler(generator, config, CPU)
 
 
-@pytest.mark.parametrize("recipe", ["lsgan-64", "dcgan-128"])
+@pytest.mark.parametrize("recipe", ["lsgan-64", "dcgan-128", "projected-128"])
 def test_a_seed_is_a_cat_whatever_the_batch(recipe):
     sampler = sampler_of(recipe, "network.channels=32", "network.maximum_channels=256")
     together = sampler(range(40))
