@@ -54,12 +54,12 @@ def plain_features(images: np.ndarray) -> np.ndarray:
     import torch
     from PIL import Image
 
-    from catgan.networks import efficientnet_lite
+    from catgan.networks import efficientnet_lite, frozen
 
+    frozen._FUSED = None  # activations by themselves, as torch's layers have them
     network = efficientnet_lite.load(efficientnet_lite.LITE2)
     side = network.variant.resolution
     features = []
-    # Gradients enabled switch the fused activations off; none is computed, for nothing needs one.
     for start in range(0, len(images), BATCH):
         planes = np.stack(
             [
