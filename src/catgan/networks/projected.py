@@ -22,13 +22,14 @@ SLOPE = 0.2  # of LeakyReLU
 FINEST_CHANNELS = 16  # of the only map at full resolution
 GAIN_DEVIATION = 0.5  # of the gains, across z, before training
 CONTRAST = 0.4  # of the images, before training
+WEIGHT_DEVIATION = 0.03  # before training; their size only says how fast Adam turns them
 ACTIVATED = (2 / (1 + SLOPE**2)) ** 0.5  # undoes what LeakyReLU takes from a map's size
 HALF = 0.5**0.5  # of the variance, where two maps are summed
 HEAD_CHANNELS = 256  # of a head's coarser maps
 
 
 class Generator(nn.Module):
-    """(B, latent_size) noise -> (B, 3, resolution, resolution) images, about in [-1, 1].
+    """(B, latent_size) noise -> (B, 3, resolution, resolution) images, black at -1, white at 1.
 
     The noise, taken to the sphere of radius sqrt(latent_size), makes the 4 x 4 map and is a gain on
     every channel of every later layer, so that it has a short path to each scale. There is no
@@ -48,8 +49,7 @@ class Generator(nn.Module):
         )
         self.gain = _Gain(latent_size, widths[-1])
         self.to_finest = _Weights(widths[-1], 4 * FINEST_CHANNELS, 3)
-        self.to_rgb = _Weights(FINEST_CHANNELS, 3, 3, smooth=True)
-        self.contrast = nn.Parameter(torch.full((), CONTRAST))
+        self.to_rgb = _ToRGB(FINEST_CHANNELS)
         _start_without_grid(self.to_finest)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -63,32 +63,42 @@ class Generator(nn.Module):
         # convolutions would cost more than the rest. Its grid, which the frozen network hardly sees,
         # does not pass the smooth convolution behind it.
         x = pixel_shuffle(self.to_finest(_activate(self.gain(x, z)), ACTIVATED))
-        return self.to_rgb(_activate(x), ACTIVATED * self.contrast)
+        return self.to_rgb(_activate(x))
 
 
 class _Weights(nn.Module):
     """A convolution whose weights toward each output have length one, times a factor at each call.
 
-    So what comes out is as large as what went in, however the weights move; and Adam, whose steps
-    do not depend on the gradient's size, turns every weight vector at the same rate. A `smooth`
-    kernel is a smaller one averaged over squares of 2 x 2, which no grid of single pixels passes.
+    So what comes out is as large as what went in, however the weights move.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, *, smooth: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
         super().__init__()
-        self.smooth = smooth
-        side = kernel - 1 if smooth else kernel
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.weight = nn.Parameter(WEIGHT_DEVIATION * torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor, factor: float | Tensor = 1.0) -> Tensor:
-        weight = self.weight
-        if self.smooth:
-            weight = F.pad(weight, (1, 1, 1, 1))
-            weight = weight[:, :, 1:] + weight[:, :, :-1]
-            weight = weight[:, :, :, 1:] + weight[:, :, :, :-1]
-        length = weight.square().sum((1, 2, 3), keepdim=True).sqrt() + 1e-8
-        return convolve(x, weight * (factor / length), self.bias, 1, weight.shape[-1] // 2)
+    def forward(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        length = self.weight.square().sum((1, 2, 3), keepdim=True).sqrt() + 1e-8
+        weight = self.weight * (factor / length)
+        return convolve(x, weight, self.bias, 1, weight.shape[-1] // 2)
+
+
+class _ToRGB(nn.Module):
+    """A 3 x 3 convolution to colours that lets no grid of single pixels through.
+
+    Its kernel is a smaller one averaged over squares of 2 x 2.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(CONTRAST * (36 * inputs) ** -0.5 * torch.randn(3, inputs, 2, 2))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = F.pad(self.weight, (1, 1, 1, 1))
+        weight = weight[:, :, 1:] + weight[:, :, :-1]
+        weight = weight[:, :, :, 1:] + weight[:, :, :, :-1]
+        return convolve(x, weight, self.bias, 1, 1)
 
 
 class _UpBlock(nn.Module):
@@ -123,12 +133,12 @@ class _Gain(nn.Module):
 
     def __init__(self, latent_size: int, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels, latent_size))
-        self.deviation = nn.Parameter(torch.full((channels,), GAIN_DEVIATION))
+        deviation = GAIN_DEVIATION * latent_size**-0.5
+        self.weight = nn.Parameter(deviation * torch.randn(channels, latent_size))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        gain = F.linear(z, self.weight * z.shape[1] ** -0.5) * self.deviation
-        return x * (1 + gain)[:, :, None, None].to(x.dtype)
+        gain = 1 + F.linear(z, self.weight)
+        return x * gain[:, :, None, None].to(x.dtype)
 
 
 class Discriminator(nn.Module):
@@ -167,7 +177,7 @@ class _Head(nn.Module):
             self.merges.append(nn.Linear(4 * channels, wider))
             channels, side = wider, side // 2
         self.whole = nn.Linear(channels * side**2, HEAD_CHANNELS)
-        self.logit = nn.Linear(HEAD_CHANNELS, 1)
+        self.logit = nn.Linear(HEAD_CHANNELS, 1, bias=False)  # a level would cancel in the loss
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
@@ -206,4 +216,5 @@ def _initialise(module: nn.Module) -> None:
     """He's start for LeakyReLU, biases zero."""
     if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
