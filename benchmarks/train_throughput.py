@@ -34,8 +34,8 @@ from catgan.networks import convolution, frozen
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.augment import augment
 from catgan.training.device import choose_precision, describe_machine
-from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from catgan.training.loop import train
+from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from catgan.training.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
