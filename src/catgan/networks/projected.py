@@ -60,8 +60,8 @@ class Generator(nn.Module):
         for block in self.blocks:
             x = block(x, z)
         # The finest map is made by a pixel shuffle, as one at full resolution with all its
-        # convolutions would cost more than the rest. Its grid, which the frozen network hardly sees,
-        # does not pass the smooth convolution behind it.
+        # convolutions would cost more than the rest. Its grid, which the frozen network hardly
+        # sees, does not pass the smooth convolution behind it.
         x = pixel_shuffle(self.to_finest(_activate(self.gain(x, z)), ACTIVATED))
         return self.to_rgb(_activate(x))
 
