@@ -68,7 +68,7 @@ def plain_features(images: np.ndarray) -> np.ndarray:
                         Image.fromarray(image[:, :, channel].astype(np.float32)).resize(
                             (side, side), Image.Resampling.BICUBIC
                         )
-                    )
+                    ).clip(0, 255)
                     for channel in range(3)
                 ]
                 for image in images[start : start + BATCH]
