@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import subprocess
 import sys
@@ -11,9 +9,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from command_line import catgan
 from PIL import Image
-
-from catgan.cli import main
 
 TINY = [
     "network.resolution=32", "network.channels=4", "network.maximum_channels=8",
@@ -21,22 +18,6 @@ TINY = [
     "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
-
-
-def catgan(*words, code=0):
-    """Run the command in this process; its stdout, or its stderr when it is to fail."""
-    out, err, ended = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["catgan", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            ended = end.code or 0
-    assert ended == code, err.getvalue()
-    return out.getvalue() if code == 0 else err.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +168,7 @@ def test_every_mistake_ends_in_one_line_and_code_2(home, words, expected):
 
 def test_what_typer_refuses_is_code_2_too(home):
     for words in (("trian",), ("sample", "run", "--sedes", "1"), ("train", "--minutes", "x")):
-        catgan(*words, code=2)
+        catgan(*words, code=2, by_typer=True)
 
 
 def test_without_the_train_extra_the_remedy_is_named(home):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
 import shutil
-import sys
-from unittest import mock
 
 import numpy as np
 import pytest
+from command_line import catgan
 from PIL import Image
 
-from catgan.cli import main
 from catgan.evaluation.path_length import path_length
 
 torch = pytest.importorskip("torch")
@@ -26,25 +22,6 @@ TINY = [
     "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
 RAW = ("--against", "cats", "--extractor", "raw-64")
-
-
-def catgan(*words, code=0):
-    """Run the command in this process; its stdout, or its stderr when it is to fail."""
-    out, err, ended = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["catgan", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            ended = end.code or 0
-    assert ended == code, err.getvalue()
-    if code:
-        assert len(err.getvalue().strip().splitlines()) == 1
-        assert err.getvalue().startswith("catgan: error: ")
-    return err.getvalue() if code else out.getvalue()
 
 
 def photos(directory, seeds):
