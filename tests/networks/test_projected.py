@@ -28,7 +28,12 @@ def generator_of(resolution=64, channels=16, maximum_channels=64, seed=0):
 
 @pytest.fixture(scope="module")
 def generator():
-    return generator_of()
+    """With batch statistics of its own, as after training."""
+    generator = generator_of()
+    with torch.no_grad():
+        for _ in range(40):
+            generator(torch.randn(32, LATENT_SIZE))
+    return generator.eval()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolut
     assert pixel_range(NetworkConfig("projected", resolution)) == (-1, 1)
     assert images.shape == (4, 3, resolution, resolution)
     assert torch.isfinite(images).all()
-    assert (images.abs() <= 1).float().mean() > 0.7
+    assert (images.abs() < 0.9).float().mean() > 0.7  # tanh is not saturated
     assert images.std() > 0.02
 
 
@@ -72,9 +77,14 @@ def test_an_image_depends_on_its_own_z_alone(generator):
 
 
 @torch.no_grad()
-def test_training_and_evaluation_draw_the_same_image(generator):
-    z = torch.randn(2, LATENT_SIZE)
-    assert torch.equal(generator.train()(z), generator.eval()(z))
+def test_images_share_a_learnt_map_and_differ_by_z(generator):
+    z = torch.randn(64, LATENT_SIZE)
+    images = generator(z)
+    shared, own = images.mean(0).std(), images.std(0).mean()
+    assert shared > 0.1 * own
+    generator.constant.data.mul_(-1)
+    assert (generator(z) - images).abs().mean() > 0.01
+    generator.constant.data.mul_(-1)
 
 
 @torch.no_grad()
@@ -89,7 +99,7 @@ def test_only_the_direction_of_z_counts(generator):
 @torch.no_grad()
 def test_every_gain_depends_on_z_and_on_nothing_else(generator):
     gains = [module for module in generator.modules() if isinstance(module, projected._Gain)]
-    assert len(gains) >= 2 * len(generator.blocks)
+    assert len(gains) == 1 + len(generator.blocks)
     z = torch.randn(64, LATENT_SIZE)
     z /= z.square().mean(1, keepdim=True).sqrt()
     for gain in gains:
@@ -104,46 +114,23 @@ def test_every_gain_depends_on_z_and_on_nothing_else(generator):
         factors = gain(x, z)
         assert torch.equal(factors, factors[:, :, :1, :1].expand_as(factors))
         deviation = factors[:, :, 0, 0].std(0)
-        assert deviation.min() > 0.05
-        assert deviation.max() < 2
+        assert deviation.min() > 0.3
+        assert deviation.max() < 3
         assert factors.mean().item() == pytest.approx(1, abs=0.2)
 
 
 @torch.no_grad()
-def test_maps_neither_fade_nor_grow_at_the_start():
-    generator = generator_of(256, 16, 256)
-    deviations = {}
-    for name, module in generator.named_modules():
-
-        def remember(_, __, output, name=name):
-            if output.dim() == 4:
-                deviations[name] = output.std().item()
-
-        module.register_forward_hook(remember)
-    images = generator(torch.randn(16, LATENT_SIZE))
-    assert len(deviations) > 10
-    del deviations[""]  # the images, which are to begin in the middle of their range
-    for name, deviation in deviations.items():
-        assert 0.05 < deviation < 4, (name, deviations)
-    assert images.std(0).mean() > 0.02  # they differ from one another
-
-
-@torch.no_grad()
-def test_no_pixel_shuffle_begins_with_a_grid(generator, monkeypatch):
-    shuffled = []
-    real = projected.pixel_shuffle
-
-    def remember(x):
-        shuffled.append(x)
-        return real(x)
-
-    monkeypatch.setattr(projected, "pixel_shuffle", remember)
-    generator(torch.randn(2, LATENT_SIZE))
-    assert shuffled
-    for x in shuffled:
-        first, *others = x.chunk(4, 1)
-        for other in others:
-            torch.testing.assert_close(first, other, rtol=1e-4, atol=1e-5)
+def test_the_blur_lets_no_grid_through_and_keeps_what_is_flat(generator):
+    flat = torch.full((2, 3, 16, 16), 0.7)
+    torch.testing.assert_close(projected._blur(flat), flat)
+    columns = torch.ones(2, 3, 16, 16)
+    columns[..., ::2] = -1
+    for grid in (columns, columns.mT, columns * columns.mT):
+        assert projected._blur(grid)[..., 1:-1, 1:-1].abs().max() < 1e-6
+    x = torch.randn(1, 1, 5, 5)
+    weights = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    middle = projected._blur(x.expand(1, 3, 5, 5))[0, :, 2, 2]
+    torch.testing.assert_close(middle, (x[0, 0, 1:4, 1:4] * weights).sum().expand(3))
 
 
 def test_every_weight_of_the_generator_is_reached(generator):
@@ -174,16 +161,16 @@ def test_pixel_shuffle_is_torch_s_but_for_the_order_of_channels():
 
 
 @torch.no_grad()
-def test_four_judgements_of_each_image_alone(discriminator):
+def test_four_judgements_of_each_image_alone_at_sixteen_places(discriminator):
     images = torch.rand(4, 3, 64, 64) * 2 - 1
     judgements = discriminator(discriminator.features(images))
-    assert judgements.shape == (4, 4)
-    assert judgements.std() > 1e-3
+    assert judgements.shape == (4, 4, 16)
+    assert judgements.std(0).min() > 1e-5
     changed = images.clone()
     changed[1] = -changed[1]
     others = discriminator(discriminator.features(changed))
     torch.testing.assert_close(judgements[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
-    assert ((judgements[1] - others[1]).abs() > 1e-3).all()
+    assert ((judgements[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
 
 
 @torch.no_grad()
@@ -194,7 +181,7 @@ def test_each_judgement_is_of_one_map_and_of_all_of_it(discriminator):
         for place in ((0, 0), (-1, -1), (x.shape[2] // 2, 1)):
             poked = [y.clone() for y in maps]
             poked[level][0, :, *place] += 3
-            changed = (discriminator(poked) != judgements)[0].tolist()
+            changed = (discriminator(poked) != judgements)[0].any(1).tolist()
             assert changed == [index == level for index in range(4)]
 
 
@@ -214,7 +201,7 @@ def test_heads_fit_the_maps_of_either_feature_resolution(side):
     with torch.autocast("cpu", torch.bfloat16):
         judgements = network(network.features(images))
     judgements.float().sum().backward()
-    assert judgements.shape == (2, 4)
+    assert judgements.shape == (2, 4, 16)
     assert torch.isfinite(images.grad).all()
     assert images.grad.abs().sum() > 0
 
@@ -228,7 +215,7 @@ def test_the_penalty_is_the_squared_slope_by_finite_differences(discriminator):
         for image in x:
             for directions in torch.eye(image.numel(), dtype=torch.double).split(512):
                 pokes = step * directions.view(-1, *image.shape)
-                slopes = (head(image + pokes) - head(image - pokes)) / (2 * step)
+                slopes = (head(image + pokes) - head(image - pokes)).sum(1) / (2 * step)
                 squares += slopes.square().sum().item()
     assert penalty == pytest.approx(squares / 2, rel=1e-5)
     head.float()

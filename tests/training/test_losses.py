@@ -149,3 +149,13 @@ def test_the_strength_may_be_constant_may_rise_and_stays_0():
         assert penalty_strength(constant, images) == 5.0
         assert penalty_strength(LossConfig(), images) == 0
     assert penalty_strength(rising, 50) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("kind", ["bce", "mse", "hinge", "relativistic"])
+def test_places_of_a_judgement_are_averaged_and_judgements_summed(kind):
+    generator = torch.Generator().manual_seed(0)
+    real, generated = torch.randn(2, 5, 4, 16, generator=generator)
+    by_place = [(real[:, :, place], generated[:, :, place]) for place in range(real.shape[2])]
+    for loss in (discriminator_loss, generator_loss):
+        expected = sum(loss(kind, *pair).item() for pair in by_place) / len(by_place)
+        assert loss(kind, real, generated).item() == pytest.approx(expected, rel=1e-5)

@@ -71,7 +71,7 @@ class Guard:
 
 
 def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:
-    """The fractions of real and of generated judgements (B, K) that are right.
+    """The fractions of real and of generated judgements (B, K[, P]) that are right.
 
     A relativistic discriminator has no level of its own above which an image is real: halfway
     between the two means is taken.

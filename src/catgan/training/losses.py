@@ -1,6 +1,6 @@
-"""Adversarial objectives, as scalars of the discriminator's raw outputs (B, K), float32.
+"""Adversarial objectives, as scalars of the discriminator's raw outputs (B, K[, P]), float32.
 
-K judgements of an image are summed, the images averaged.
+K judgements of an image are summed, each the average of P places, and images averaged.
 
 - bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets",
   NeurIPS 2014).
@@ -46,14 +46,16 @@ def generator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
 
 
 def gradient_penalty(outputs: Tensor, features: Sequence[Tensor]) -> Tensor:
-    """Mean over images of the squared gradient of their judgements with respect to `features`.
+    """Mean over images of the squared gradient of the sum of their judgements at all places.
 
     R1 on real images, R2 on generated ones (Mescheder et al., "Which Training Methods for GANs do
-    actually Converge?", ICML 2018), taken at what the discriminator sees: the images, or projected
-    features, where it needs no pass through the frozen network. `features` must require gradients.
+    actually Converge?", ICML 2018), with respect to what the discriminator sees: the images, or
+    projected features, where it needs no pass through the frozen network. `features` must require
+    gradients.
     """
     gradients = torch.autograd.grad(outputs.sum(), features, create_graph=True)
-    return sum((_mean(gradient.float().square()) for gradient in gradients), outputs.new_zeros(()))
+    squares = (gradient.float().square().sum() / len(gradient) for gradient in gradients)
+    return sum(squares, outputs.new_zeros(()))
 
 
 def penalty_strength(config: LossConfig, images: int) -> float:
@@ -63,5 +65,5 @@ def penalty_strength(config: LossConfig, images: int) -> float:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Sum over everything of an image, mean over the images."""
-    return values.flatten(1).sum(1).mean()
+    """Mean over the places of each judgement, sum over judgements, mean over images."""
+    return values.flatten(2).mean(2).sum(1).mean() if values.dim() > 2 else values.sum(1).mean()
