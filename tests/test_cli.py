@@ -80,7 +80,7 @@ def test_the_version_is_the_package_s():
 
 def test_recipes_are_listed_and_printed():
     text = catgan("recipes")
-    for name in ("dcgan-128", "lsgan-64", "projected-128", "quick-64"):
+    for name in ("dcgan-128", "lsgan-64", "projected-128", "projected-256", "quick-64"):
         assert name in text
     assert 'generator = "bce"' in catgan("recipes", "lsgan-64")
 

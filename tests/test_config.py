@@ -36,11 +36,13 @@ def test_the_classic_recipes_are_as_published():
     assert dcgan.network.dropout > 0
 
 
-def test_the_projected_recipe_is_what_its_networks_and_losses_need():
-    config = load_recipe("projected-128")
-    assert (config.network.family, config.network.resolution) == ("projected", 128)
+@pytest.mark.parametrize("resolution", [64, 128, 256])
+def test_a_projected_recipe_is_what_its_networks_and_losses_need(resolution):
+    config = load_recipe(f"projected-{resolution}")
+    assert (config.network.family, config.network.resolution) == ("projected", resolution)
     assert (config.loss.discriminator, config.loss.generator) == ("relativistic", "relativistic")
     assert 0 < config.loss.penalty_final <= config.loss.penalty
+    assert config.training == load_recipe("projected-128").training
 
 
 def test_losses_are_both_relativistic_or_neither():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from catgan.config import NetworkConfig
+from catgan.config import NetworkConfig, load_recipe
 from catgan.networks import projected
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.training.losses import gradient_penalty
@@ -59,6 +59,18 @@ def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolut
     assert torch.isfinite(images).all()
     assert (images.abs() < 0.9).float().mean() > 0.7  # tanh is not saturated
     assert images.std() > 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["projected-64", "projected-128", "projected-256"])
+def test_the_players_of_every_recipe_fit_one_another(name):
+    network = load_recipe(name).network
+    generator = build_generator(network)
+    images = generator(torch.randn(2, network.latent_size))
+    assert images.shape == (2, 3, network.resolution, network.resolution)
+    judge = build_discriminator(network, torch.rand(2, 3, *images.shape[2:]), torch.float32)
+    assert judge(judge.features(images)).shape == (2, 4, 16)
+    assert sum(weight.numel() for weight in generator.parameters()) < 5e6  # 10 MB as float16
 
 
 @torch.no_grad()
