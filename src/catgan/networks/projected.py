@@ -20,7 +20,7 @@ from catgan.networks.shapes import COARSEST_SIDE, stage_channels
 PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
 SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
-HEAD_CHANNELS = 256  # of a head's coarser maps
+HEAD_CHANNELS = 128  # of a head's coarser maps
 
 
 class Generator(nn.Module):
