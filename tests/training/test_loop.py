@@ -354,6 +354,9 @@ def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
     assert len(steps) == 1 + 3
     tensors = checkpoint_of(run).tensors
     for name, average in tensors["ema"].items():
+        if not average.is_floating_point():  # a count of batches
+            assert average == steps[-1][1][name]
+            continue
         expected = torch.zeros(())
         for decay, state in steps:
             expected = decay * expected + (1 - decay) * state[name].double()
@@ -371,7 +374,9 @@ def test_a_projected_run_trains_in_either_precision(tmp_path, projected_config, 
     mixing = after.tensors["discriminator"]["projection.across_scales.0.weight"]
     assert str(mixing.dtype) == f"torch.{precision}"
     for part in ("generator", "ema", "optimizer"):
-        assert all(x.dtype == torch.float32 for x in after.tensors[part].values())
+        floating = [x for x in after.tensors[part].values() if x.is_floating_point()]
+        assert len(floating) > 10
+        assert all(x.dtype == torch.float32 for x in floating)
     assert any(
         not torch.equal(x, before.tensors["generator"][name])
         for name, x in after.tensors["generator"].items()
