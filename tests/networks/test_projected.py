@@ -235,7 +235,7 @@ def test_the_penalty_is_the_squared_slope_by_finite_differences(discriminator):
 
 def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator):
     heads = discriminator.heads.double()
-    sides = [(64, 32), (64, 16), (128, 8), (256, 4)]
+    sides = list(zip(projected.CHANNELS, (32, 16, 8, 4), strict=True))
     maps = [
         torch.randn(2, channels, side, side, dtype=torch.double, requires_grad=True)
         for channels, side in sides

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from catgan.networks.efficientnet_lite import LITE0, load
 from catgan.networks.frozen import SameConv2d, freeze
 
-CHANNELS = (64, 64, 128, 256)  # of the projected maps at strides 4, 8, 16 and 32
+CHANNELS = (32, 64, 128, 256)  # of the projected maps at strides 4, 8, 16 and 32
 _PORTION = 32  # real images looked at together when the statistics are taken
 
 
