@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from catgan.networks.convolution import convolve
 from catgan.networks.projection import CHANNELS, Projection
-from catgan.networks.shapes import COARSEST_SIDE, stage_channels
+from catgan.networks.shapes import COARSEST_SIDE, TwoPartGenerator, stage_channels
 
 PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
@@ -28,7 +28,7 @@ HALF = 0.5**0.5  # of the variance, where two maps are summed
 HEAD_CHANNELS = 256  # of a head's coarser maps
 
 
-class Generator(nn.Module):
+class Generator(TwoPartGenerator):
     """(B, latent_size) noise -> (B, 3, resolution, resolution) images, black at -1, white at 1.
 
     The noise, taken to the sphere of radius sqrt(latent_size), makes the 4 x 4 map and is a gain on
@@ -52,11 +52,15 @@ class Generator(nn.Module):
         self.to_rgb = _ToRGB(FINEST_CHANNELS)
         _start_without_grid(self.to_finest)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Draw one image for each row of `z`."""
-        z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+    def map(self, z: Tensor) -> Tensor:
+        """The noise on its sphere."""
+        return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+
+    def synthesise(self, style: Tensor) -> Tensor:
+        """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
+        z = style
         x = self.coarsest(z[:, :, None, None])
-        x = x.view(len(z), COARSEST_SIDE, COARSEST_SIDE, -1).permute(0, 3, 1, 2)
+        x = x.view(z.shape[0], COARSEST_SIDE, COARSEST_SIDE, -1).permute(0, 3, 1, 2)
         for block in self.blocks:
             x = block(x, z)
         # The finest map is made by a pixel shuffle, as one at full resolution with all its
