@@ -38,7 +38,7 @@ class Generator:
     def __init__(self, model: bytes, card: Card, where: str) -> None:
         self.card = card
         self.where = where
-        self._model = model
+        self.model = model  # the whole file
 
     @property
     def resolution(self) -> int:
@@ -126,7 +126,7 @@ class Generator:
         options.log_severity_level = 4  # what fails is said in one line, below
         try:
             session = onnxruntime.InferenceSession(
-                self._model, options, providers=["CPUExecutionProvider"]
+                self.model, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise _unusable(self.where, error) from None
