@@ -21,7 +21,7 @@ DEFAULT_RECIPE = "lsgan-64"
 app = typer.Typer(
     name="catgan",
     help="A folder of cat photos in, a measured generator of cat faces out.",
-    epilog="First steps: catgan train (learns from cats drawn by the package itself), "
+    epilog="First steps: catgan train (learns from the package's own cats), "
     "or catgan train photos.zip",
     no_args_is_help=True,
     add_completion=False,
@@ -136,7 +136,7 @@ def train(
         Path | None,
         typer.Argument(
             help="A dataset, or a folder or zip of photos (prepared once, then cached). "
-            "Without one: cats drawn by the package."
+            "Without one: the package's own cats."
         ),
     ] = None,
     recipe: Annotated[

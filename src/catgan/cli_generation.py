@@ -276,7 +276,7 @@ def export(
             precision=precision,
             checkpoint=checkpoint or "latest",
             name=name,
-            direction_names=_parse_names(directions or []),
+            direction_names=parse_names(directions or []),
             note=lambda text: print_line(console, text),
             on_progress=progress,
         )
@@ -345,7 +345,7 @@ def _enlarged(drawer: Drawer, size: int | None) -> tuple[int, str]:
 def _show(console: Console, image: np.ndarray) -> None:
     from catgan.generation.blocks import half_blocks
 
-    if console.is_terminal and console.color_system in ("truecolor", "256"):
+    if not console.no_color and console.color_system in ("truecolor", "256"):
         console.print(half_blocks(image, console.width), soft_wrap=True)
     else:
         print_line(console, "nothing shown: the output is no terminal with colours")
@@ -364,7 +364,8 @@ def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
     return moves
 
 
-def _parse_names(texts: Sequence[str]) -> dict[int, str]:
+def parse_names(texts: Sequence[str]) -> dict[int, str]:
+    """The names of directions, written NUMBER=NAME; `CatganError` for other texts."""
     names: dict[int, str] = {}
     for text in texts:
         match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*(\S.{0,79})", text)
