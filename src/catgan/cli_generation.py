@@ -32,7 +32,7 @@ File = Annotated[
 ]
 Truncation = Annotated[
     float,
-    typer.Option(help="From 0 to 1: less is less variety and, usually, better cats."),
+    typer.Option(help="From 0 to 1: less is less variety, nearer to the average cat."),
 ]
 Size = Annotated[
     int | None,

@@ -31,8 +31,8 @@ class Generator:
     """Draws cats: `load_generator` opens one. An image is a pure function of (file, seed, psi).
 
     Images are uint8, (N, resolution, resolution, 3), RGB. `truncation` (psi) is from 0 to 1: 1 is
-    the generator as it was trained, less is less variety and, usually, better images; 0 is the
-    mean image. Every method raises `CatganError` for a seed or a truncation out of range.
+    the generator as it was trained, less is less variety, nearer to the average; 0 is the mean
+    image. Every method raises `CatganError` for a seed or a truncation out of range.
     """
 
     def __init__(self, model: bytes, card: Card, where: str) -> None:
