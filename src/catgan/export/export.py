@@ -45,7 +45,7 @@ def export_run(
     run: Path,
     out: Path,
     *,
-    precision: str = "float32",
+    precision: str = "float16",
     checkpoint: str = "latest",
     name: str | None = None,
     direction_names: Mapping[int, str] | None = None,

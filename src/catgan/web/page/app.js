@@ -17,6 +17,7 @@ let job = 0;
 let asked = 0; // when the job was given
 let frames = []; // what has been drawn of it
 let playing = !calm.matches;
+let beat = 0; // of the morph: which frame, there and back
 
 start();
 
@@ -162,8 +163,10 @@ function show(index, pixels) {
     $("cat").setAttribute("aria-label", `Generated cat of seed ${seed}`);
     $("status").textContent = `Cat ${seed}, ${facts.resolution} pixels, in ${seconds} s`;
   } else if (view === "morph") {
-    if (index === 0 || !playing) put($("cat"), rgba);
-    $("position").value = playing ? $("position").value : index;
+    if (index === 0) {
+      put($("cat"), rgba);
+      $("position").value = beat = 0;
+    }
     $("cat").setAttribute("aria-label", `Generated cats between seeds ${seed} and ${to}`);
     tell(`${index + 1} of ${FRAMES} frames`, index + 1 === FRAMES, `${FRAMES} frames in ${seconds} s`);
   } else {
@@ -188,8 +191,6 @@ function put(canvas, image) {
 }
 
 // -- morph ----------------------------------------------------------------------------------------
-
-let beat = 0;
 
 /** The next frame, there and back again, among those that are drawn. */
 function step() {
