@@ -194,3 +194,13 @@ def test_drawing_needs_no_torch(home):
 def test_a_library_caller_gets_the_same_errors(home):
     with pytest.raises(CatganError):
         package.load("short.onnx")
+
+
+def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
+    from importlib.util import find_spec
+
+    def without_onnx(name):
+        return None if name == "onnxscript" else find_spec(name)
+
+    monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
+    assert "catgan[train]" in catgan("export", "run", code=2)

@@ -265,7 +265,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's generator as one file that needs no torch, once it draws as torch does."""
-    require_training_extra()
+    require_training_extra("onnx", "onnxscript")
     from catgan.export.export import export_run
 
     console = make_console()

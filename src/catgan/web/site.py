@@ -14,10 +14,10 @@ from catgan.generation.generator import Generator
 FACTS = "generator.json"
 _HERE = Path(__file__).parent
 _PAGE = ("index.html", "style.css", "app.js", "worker.js", "latents.js", "icon.svg")
-# The runtime's file in the package, and where the page looks for it. The program is packed by gzip
-# under a neutral name, so that no host sends it as something else; the page unpacks it.
+# The runtime's file in the package, and where the page looks for it: under names that every host
+# sends as they are. The program is packed by gzip; the page unpacks it.
 _RUNTIME = {
-    "ort.mjs": "runtime/ort.mjs",
+    "ort.mjs": "runtime/ort.js",
     "ort.wasm.gz": "runtime/ort.bin",
     "LICENSE": "runtime/LICENSE",
 }

@@ -2,7 +2,7 @@
 // truncation}; a newer job replaces an older one. Messages out: {loaded}, {ready},
 // {job, index, pixels}, {failed}.
 
-import * as ort from "./runtime/ort.mjs";
+import * as ort from "./runtime/ort.js";
 
 let session = null;
 let current = -1;
