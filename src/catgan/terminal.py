@@ -44,7 +44,7 @@ def print_line(console: Console, line: str) -> None:
 
 
 def require_training_extra(*also: str) -> None:
-    """Say in one line what to install when the train extra, or a module `also` of it, is missing."""
+    """Say in one line what to install when the train extra, or `also` a module, is missing."""
     modules = ("torch", "safetensors", "psutil", "jinja2", *also)
     missing = [name for name in modules if not find_spec(name)]
     if missing:
