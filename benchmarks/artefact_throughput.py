@@ -78,7 +78,11 @@ def main() -> None:
     generator.to(memory_format=torch.contiguous_format)
     model = float32_model(generator, config.network.latent_size, mean, low_high)
     for precision, variant in VARIANTS.items():
-        data = variant(model).SerializeToString()
+        try:
+            data = variant(model).SerializeToString()
+        except CatganError as error:
+            print(f"{precision}: {error}")
+            continue
         forms[precision] = (session_of(data, given.threads), len(data))
         rates[precision] = [rate(forms[precision][0], z, batch) for batch in BATCHES]
     print(f"{config.recipe}, {given.images} images, {given.threads} threads")

@@ -195,6 +195,11 @@ def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):
             export.export_run(run, out, note=print, on_progress=print)
         assert "\n" not in str(error.value)
     assert (tmp_path / "mine" / "README.md").read_text() == "# My project\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatganError, match="cannot be written"):
+        export.export_run(run, tmp_path / "file" / "a.onnx", note=print, on_progress=pytest.fail)
+    with pytest.raises(CatganError, match="8-bit"):
+        export_to(run, tmp_path / "int8", precision="int8")
     with pytest.raises(CatganError, match="precision"):
         export.export_run(
             run, tmp_path / "a.onnx", precision="bfloat16", note=print, on_progress=print

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from catgan.errors import CatganError
+from catgan.evaluation.records import require_writable
 from catgan.export.directions import find_directions
 from catgan.export.document import card_document
 from catgan.export.graph import VARIANTS, float32_model
@@ -107,14 +108,12 @@ def export_run(
         write_durably(out.with_name(README), readme(card, out.name).encode())
         write_durably(out, artefact)
     except OSError as error:
-        raise CatganError(
-            f"{out}: cannot be written ({error.strerror or error}): choose another place with --out"
-        ) from None
+        raise _cannot_write(out, error) from None
     return Exported(out, beside, out.with_name(README), len(artefact), parity)
 
 
 def require_place(out: Path) -> None:
-    """Raise `CatganError` where an export would overwrite what is no export's."""
+    """Raise `CatganError` for a place that cannot be written, or holds what is no export's."""
     if out.suffix != ".onnx":
         raise CatganError(f"{out}: an artefact is an .onnx file; give it such a name")
     card = out.with_name(README)
@@ -123,6 +122,16 @@ def require_place(out: Path) -> None:
             f"{card} is there already, and no card of catgan's: export into a directory of its "
             f"own, with --out {out.with_suffix('') / out.name}"
         )
+    try:
+        require_writable(out.parent)
+    except OSError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _cannot_write(out: Path, error: OSError) -> CatganError:
+    return CatganError(
+        f"{out}: cannot be written ({error.strerror or error}): choose another place with --out"
+    )
 
 
 def _opened(artefact: bytes, out: Path) -> Generator:
