@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint clean web-runtime embed wheel
 
 demo: .venv/installed
 	rm -rf demo
@@ -15,7 +15,7 @@ demo: .venv/installed
 	@echo "  its report  demo/run/report.html"
 	@echo "  with photos of your own: $(BIN)/catgan train PHOTOS"
 
-test: .venv/installed lint
+test: .venv/installed lint web-runtime
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: .venv/installed
@@ -30,6 +30,19 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# ONNX Runtime for browsers, out of npm; without npm, `catgan web` and its tests are left out.
+web-runtime: src/catgan/web/runtime/ort.wasm.gz
+
+src/catgan/web/runtime/ort.wasm.gz: tools/fetch_web_runtime.py
+	$(PYTHON) tools/fetch_web_runtime.py || echo "left out: catgan web and its tests"
+
+# The generator that the package carries: make embed RUN=runs/the-best-one
+embed: .venv/installed
+	$(BIN)/python tools/embed_generator.py $(RUN) $(OPTIONS)
+
+wheel: .venv/installed web-runtime
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
 	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

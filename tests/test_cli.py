@@ -17,6 +17,10 @@ TINY = [
     "network.latent_size=8", "training.batch_size=8", "training.images=48",
     "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
+VERBS = (
+    "prepare", "train", "sample", "morph", "edit", "info", "export", "web", "evaluate", "compare",
+    "recipes",
+)  # fmt: skip
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
 
@@ -63,11 +67,11 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for verb in ("prepare", "train", "sample", "evaluate", "compare", "recipes"):
+    for verb in VERBS:
         assert verb in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["prepare", "train", "sample", "evaluate", "compare", "recipes"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb):
     assert "--help" in catgan(verb, "--help")
 

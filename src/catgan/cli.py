@@ -12,16 +12,16 @@ import typer
 
 import catgan
 from catgan.cli_evaluation import compare, evaluate
+from catgan.cli_generation import edit, export, info, morph, sample, web
 from catgan.errors import CatganError
 from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
 
 DEFAULT_RECIPE = "lsgan-64"
-MOST_ON_A_SHEET = 4_096
 
 app = typer.Typer(
     name="catgan",
     help="A folder of cat photos in, a measured generator of cat faces out.",
-    epilog="First steps: catgan train (learns from cats drawn by the package itself), "
+    epilog="First steps: catgan train (learns from the package's own cats), "
     "or catgan train photos.zip",
     no_args_is_help=True,
     add_completion=False,
@@ -136,7 +136,7 @@ def train(
         Path | None,
         typer.Argument(
             help="A dataset, or a folder or zip of photos (prepared once, then cached). "
-            "Without one: cats drawn by the package."
+            "Without one: the package's own cats."
         ),
     ] = None,
     recipe: Annotated[
@@ -207,64 +207,8 @@ def train(
         raise typer.Exit(128 + outcome.signal)
 
 
-@app.command()
-def sample(
-    run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    seeds: Annotated[
-        str, typer.Option(help="Which cats: 7, 0-63 or 1,5,9-12. A seed is always the same cat.")
-    ] = "0-63",
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="An image file for a sheet, or a directory for one file a cat."
-        ),
-    ] = Path("cats.png"),
-    grid: Annotated[
-        str | None, typer.Option(metavar="COLUMNSxROWS", help="Shape of the sheet.")
-    ] = None,
-    checkpoint: Annotated[
-        str, typer.Option(help="latest, best, or a number of images seen.")
-    ] = "latest",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-) -> None:
-    """Draw cats with a trained generator."""
-    require_training_extra()
-    from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import check_suffix, parse_grid, save_image, sheet
-    from catgan.training.device import choose_device
-    from catgan.training.sampling import PORTION, load_sampler
-
-    console = make_console()
-    numbers = parse_seeds(seeds)
-    one_file_a_cat = not out.suffix
-    columns = parse_grid(grid, len(numbers)) if grid else None
-    if one_file_a_cat and grid:
-        raise CatganError(f"--grid makes one sheet, {out} is a directory: write -o {out}.png")
-    if not one_file_a_cat:
-        check_suffix(out)
-    sampler = load_sampler(
-        run, choose_device(device), lambda text: print_line(console, text), checkpoint
-    )
-    if one_file_a_cat:
-        with ProgressBar(console) as progress:
-            for start in range(0, len(numbers), PORTION):
-                part = numbers[start : start + PORTION]
-                for number, image in zip(part, sampler(part), strict=True):
-                    save_image(image, out / f"seed{number:06d}.png")
-                progress("drawing", start + len(part), len(numbers))
-        print_line(console, f"{len(numbers)} cats, one file each  {out}")
-    else:
-        if len(numbers) > MOST_ON_A_SHEET:
-            raise CatganError(
-                f"{len(numbers):,} cats are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
-                "name a directory with -o for a file each"
-            )
-        with ProgressBar(console) as progress:
-            images = sampler(numbers, lambda done: progress("drawing", done, len(numbers)))
-        save_image(sheet(images, columns), out)
-        print_line(console, f"{len(numbers)} cats  {out}")
-
-
+for verb in (sample, morph, edit, info, export, web):
+    app.command()(verb)
 app.command()(evaluate)
 app.command()(compare)
 

@@ -43,9 +43,10 @@ def print_line(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def require_training_extra() -> None:
-    """Say in one line what to install when the train extra is missing."""
-    missing = [name for name in ("torch", "safetensors", "psutil", "jinja2") if not find_spec(name)]
+def require_training_extra(*also: str) -> None:
+    """Say in one line what to install when the train extra, or `also` a module, is missing."""
+    modules = ("torch", "safetensors", "psutil", "jinja2", *also)
+    missing = [name for name in modules if not find_spec(name)]
     if missing:
         raise CatganError(
             f"this needs {', '.join(missing)}, not installed: pip install 'catgan[train]'"

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.generation.sheet import parse_grid, save_image, sheet
+from catgan.generation.sheet import enlarge, parse_grid, save_image, sheet
 
 IMAGES = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
 
@@ -47,3 +47,15 @@ def test_errors_name_the_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CatganError, match="cannot be written"):
         save_image(IMAGES[0], tmp_path / "file" / "a.png")
+
+
+def test_enlarging_is_lanczos_and_states_what_it_cannot_do():
+    from PIL import Image
+
+    assert enlarge(IMAGES, 4) is IMAGES
+    ramp = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1) * np.ones((1, 1, 1, 3), np.uint8)
+    expected = Image.fromarray(ramp[0]).resize((24, 24), Image.Resampling.LANCZOS)
+    assert np.array_equal(enlarge(ramp, 24)[0], np.asarray(expected))
+    for size in (3, 5000):
+        with pytest.raises(CatganError, match="--size"):
+            enlarge(IMAGES, size)

@@ -1,4 +1,4 @@
-"""Datasets made once and found again: from raw photos by content, and the embedded one.
+"""Datasets made once and found again: from raw photos by content, and the embedded ones.
 
 They live in the user's cache directory, or in the directory that the environment variable
 `CATGAN_CACHE_DIR` names. Deleting it is always safe.
@@ -16,6 +16,7 @@ import platformdirs
 
 from catgan.data.dataset import FORMAT_VERSION, Dataset, check_resolution, is_dataset
 from catgan.data.drawn import DRAWING_VERSION, write_drawn_cats
+from catgan.data.generated import Origin, write_generated_cats
 from catgan.data.prepare import PREPARATION_VERSION, OnProgress, prepare
 from catgan.data.sources import content_key
 from catgan.data.writer import DestinationExistsError, NotWritableError
@@ -60,7 +61,7 @@ def open_or_prepare(
 
 
 def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dataset:
-    """The dataset that needs no photos: cat faces drawn by the package, drawn once and cached.
+    """A dataset that needs no photos: cat faces drawn by the package, drawn once and cached.
 
     `EMBEDDED_COUNT` images of size x size, the same on every machine, in a dataset that calls
     itself "drawn-cats". `on_progress` is that of `prepare`, called only while they are drawn.
@@ -71,6 +72,17 @@ def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dat
         write_drawn_cats(destination, EMBEDDED_COUNT, size, on_progress=on_progress)
 
     return _open_or_make(_key("drawn", EMBEDDED_COUNT, size, DRAWING_VERSION), make)
+
+
+def generated_dataset(
+    origin: Origin, size: int, *, on_progress: OnProgress | None = None
+) -> Dataset:
+    """The same of cats that a generator draws, in a dataset that calls itself "generated-cats"."""
+
+    def make(destination: Path) -> None:
+        write_generated_cats(destination, origin, EMBEDDED_COUNT, size, on_progress=on_progress)
+
+    return _open_or_make(_key("generated", EMBEDDED_COUNT, size, origin.identity), make)
 
 
 def _key(*parts: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from catgan.errors import CatganError
 
@@ -26,4 +27,14 @@ def parse_seeds(text: str) -> list[int]:
         if len(seeds) + last - first + 1 > MOST_SEEDS:
             raise CatganError(f"seeds {text!r}: more than {MOST_SEEDS:,} at once; use fewer")
         seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def check_seeds(seeds: Sequence[int]) -> Sequence[int]:
+    """`seeds` as they are; `CatganError` for one that is no whole number from 0 to 2^63 - 1."""
+    for seed in seeds:
+        if not 0 <= seed <= LARGEST_SEED or seed != int(seed):
+            raise CatganError(
+                f"seed {seed} is out of range: choose whole numbers from 0 to {LARGEST_SEED}"
+            )
     return seeds

@@ -12,6 +12,7 @@ from PIL import Image
 
 from catgan.errors import CatganError
 
+LARGEST_SIZE = 2_048
 SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
@@ -69,3 +70,28 @@ def save_image(image: np.ndarray, path: Path) -> None:
         raise CatganError(
             f"{path}: cannot be written ({error.strerror or error}): choose another place"
         ) from None
+
+
+def enlarge(images: np.ndarray, size: int) -> np.ndarray:
+    """Images (N, side, side, 3) uint8 brought to `size` by Lanczos' filter, which adds no detail.
+
+    (Duchon, "Lanczos Filtering in One and Two Dimensions", 1979.) Raises as `check_size` does.
+    """
+    check_size(images.shape[1], size)
+    if size == images.shape[1]:
+        return images
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+            for image in images
+        ]
+    )
+
+
+def check_size(side: int, size: int) -> None:
+    """Raise `CatganError` for a size that images of `side` pixels cannot be enlarged to."""
+    if not side <= size <= LARGEST_SIZE:
+        raise CatganError(
+            f"--size {size} is out of range: these cats are {side} px; choose from {side} to "
+            f"{LARGEST_SIZE:,}"
+        )

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from catgan.config import NetworkConfig
 from catgan.networks import dcgan, lsgan, projected
+from catgan.networks.shapes import TwoPartGenerator
 
 FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 
 
-def build_generator(config: NetworkConfig) -> nn.Module:
+def build_generator(config: NetworkConfig) -> TwoPartGenerator:
     """A freshly initialised generator: (B, latent_size) -> (B, 3, resolution, resolution)."""
     return FAMILIES[config.family].Generator(
         config.resolution, config.latent_size, config.channels, config.maximum_channels

@@ -27,7 +27,7 @@ def convolve(
     """`F.conv2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
     kernel = weight.shape[-1]
     side = (image.shape[-1] + 2 * padding - kernel) // stride + 1
-    if image.device.type != "cpu" or side > MATRIX_PRODUCT_SIDE:
+    if not _by_matrix_product(image, side):
         return F.conv2d(image, weight, bias, stride, padding)
     patches = _Gather.apply(_autocast(image), kernel, stride, padding)
     matrix = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
@@ -49,7 +49,7 @@ class TransposedConvolution(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
         """Convolve `input` transposed; `output_size` is not supported (nn.Module's signature)."""
         kernel, stride, padding = _square(self)
-        if input.device.type != "cpu" or input.shape[-1] > MATRIX_PRODUCT_SIDE:
+        if not _by_matrix_product(input, input.shape[-1]):
             return super().forward(input)
         side = (input.shape[-1] - 1) * stride - 2 * padding + kernel
         weight = self.weight.permute(0, 2, 3, 1).reshape(self.in_channels, -1)
@@ -58,6 +58,12 @@ class TransposedConvolution(nn.ConvTranspose2d):
         if self.bias is None:
             return output
         return output + self.bias.to(output.dtype).view(1, -1, 1, 1)
+
+
+def _by_matrix_product(image: Tensor, side: int) -> bool:
+    """Whether the matrix product wins here; a graph for export keeps plain convolutions."""
+    on_cpu = image.device.type == "cpu"
+    return on_cpu and side <= MATRIX_PRODUCT_SIDE and not torch.compiler.is_exporting()
 
 
 def _square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from catgan.networks.convolution import Convolution, TransposedConvolution
 from catgan.networks.dropout import Dropout
-from catgan.networks.shapes import initialise, stage_channels
+from catgan.networks.shapes import TwoPartGenerator, initialise, stage_channels
 
 PIXEL_RANGE = (0.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU, DCGAN's
 
 
-class Generator(nn.Module):
+class Generator(TwoPartGenerator):
     """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [0, 1]."""
 
     def __init__(
@@ -38,9 +38,9 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Draw one image for each row of `z`."""
-        return self.layers(z[:, :, None, None])
+    def synthesise(self, style: Tensor) -> Tensor:
+        """Draw one image for each row of `style`, which is the noise."""
+        return self.layers(style[:, :, None, None])
 
 
 class Discriminator(nn.Module):

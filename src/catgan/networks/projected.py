@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from catgan.networks.convolution import Convolution
 from catgan.networks.projection import CHANNELS, Projection
-from catgan.networks.shapes import COARSEST_SIDE, stage_channels
+from catgan.networks.shapes import COARSEST_SIDE, TwoPartGenerator, stage_channels
 
 PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
@@ -23,7 +23,7 @@ SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of d
 HEAD_CHANNELS = 128  # of a head's coarser maps
 
 
-class Generator(nn.Module):
+class Generator(TwoPartGenerator):
     """(B, latent_size) noise -> (B, 3, resolution, resolution) images in (-1, 1).
 
     All images begin with one learnt 4 x 4 map, so what is common to aligned faces, where the head
@@ -48,13 +48,16 @@ class Generator(nn.Module):
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Draw one image for each row of `z`."""
-        z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
-        x = self.gain(self.constant, z) + self.unflatten(self.place(z))
+    def map(self, z: Tensor) -> Tensor:
+        """The noise on its sphere."""
+        return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+
+    def synthesise(self, style: Tensor) -> Tensor:
+        """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
+        x = self.gain(self.constant, style) + self.unflatten(self.place(style))
         x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
         for block in self.blocks:
-            x = block(x, z)
+            x = block(x, style)
         # The finest map is made by a pixel shuffle, as one at full resolution with its own
         # convolutions would cost more than the rest; its grid does not pass the blur.
         return torch.tanh(_blur(pixel_shuffle(self.to_rgb(x)).float()))

@@ -1,8 +1,8 @@
-"""What the DCGAN-shaped families share: how wide each stage is, and how weights begin."""
+"""What the families share: a generator's two halves, how wide each stage is, how weights begin."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 COARSEST_SIDE = 4
 
@@ -22,3 +22,24 @@ def initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
+
+
+class TwoPartGenerator(nn.Module):
+    """A generator as `map`, then `synthesise`, with the place between them where truncation acts.
+
+    Truncation pulls what `map` returns, the style, toward its mean over z, and so trades variety
+    for quality (Brock et al., ICLR 2019; Karras et al., CVPR 2019). A family whose first layer
+    undoes a change of length, as one that normalises z does, has that layer in `map`.
+    """
+
+    def map(self, z: Tensor) -> Tensor:
+        """(B, latent_size) noise -> (B, style_size) style; here z itself."""
+        return z
+
+    def synthesise(self, style: Tensor) -> Tensor:
+        """(B, style_size) style -> (B, 3, resolution, resolution) images."""
+        raise NotImplementedError
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Draw one image for each row of `z`."""
+        return self.synthesise(self.map(z))

@@ -7,51 +7,84 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from catgan.config import NetworkConfig, from_table
+from catgan.config import Config, NetworkConfig, from_table
+from catgan.errors import CatganError
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator, pixel_range
+from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.truncation import draw, mean_style
+from catgan.training.checkpoint import Checkpoint
 from catgan.training.run_directory import RunDirectory
 
 # Images are always drawn in portions of this many, the last one filled up, so that the kernels a
 # processor picks, and with them the last bits, do not depend on how many were asked for.
 PORTION = 16
+SEEDS_OF_THE_MEAN = 4096  # from 0 on, over which the mean style is taken
 
 
 class Sampler:
     """Draws cats: seeds -> uint8 images (N, resolution, resolution, 3)."""
 
-    def __init__(self, generator: nn.Module, config: NetworkConfig, device: torch.device) -> None:
+    def __init__(
+        self, generator: TwoPartGenerator, config: NetworkConfig, device: torch.device
+    ) -> None:
         self.generator = generator
         self.config = config
         self.device = device
 
     def __call__(
-        self, seeds: Sequence[int] | np.ndarray, on_progress: Callable[[int], None] | None = None
+        self,
+        seeds: Sequence[int] | np.ndarray,
+        on_progress: Callable[[int], None] | None = None,
+        truncation: float = 1.0,
     ) -> np.ndarray:
         """One image a seed, the same whatever the other seeds; `on_progress` gets the count."""
-        return self.synthesise(latents(seeds, self.config.latent_size), on_progress)
+        return self.synthesise(self.latents(seeds), truncation, on_progress)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images in pixels."""
+        return self.config.resolution
+
+    def latents(self, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The seeds' noise, float32 (N, latent_size)."""
+        return latents(seeds, self.config.latent_size)
 
     @torch.no_grad()
     def synthesise(
-        self, z: np.ndarray, on_progress: Callable[[int], None] | None = None
+        self,
+        z: np.ndarray,
+        truncation: float = 1.0,
+        on_progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """One image for each row of latents `z` (N, latent_size)."""
+        """One image for each row of latents `z` (N, latent_size).
+
+        `truncation`: 1 is the generator as it was trained, less is less variety, 0 the mean image.
+        """
+        if not 0 <= truncation <= 1:
+            raise CatganError(f"truncation {truncation} is out of range: choose from 0 to 1")
         training = self.generator.training
         self.generator.eval()
         low, high = pixel_range(self.config)
         side = self.config.resolution
         images = np.empty((len(z), side, side, 3), np.uint8)
+        mean = self.mean_style() if truncation < 1 else torch.zeros(1, device=self.device)
         for start in range(0, len(z), PORTION):
             part = torch.from_numpy(z[start : start + PORTION].astype(np.float32))
             filled = torch.cat([part, part.new_zeros(PORTION - len(part), part.shape[1])])
-            pixels = self.generator(filled.to(self.device))
+            pixels = draw(self.generator, filled.to(self.device), truncation, mean)
             images[start : start + PORTION] = to_uint8(pixels, low, high)[: len(part)]
             if on_progress:
                 on_progress(start + len(part))
         self.generator.train(training)
         return images
+
+    def mean_style(self) -> Tensor:
+        """The style that truncation pulls toward, (1, style_size)."""
+        z = self.latents(range(SEEDS_OF_THE_MEAN))
+        return mean_style(self.generator, torch.from_numpy(z).to(self.device))
 
 
 def to_uint8(pixels: Tensor, low: float, high: float) -> np.ndarray:
@@ -64,10 +97,14 @@ def load_sampler(
     run: Path, device: torch.device, note: Callable[[str], None], checkpoint: str = "latest"
 ) -> Sampler:
     """The averaged (EMA) generator of a run; `CatganError` for a damaged or foreign one."""
-    directory = RunDirectory.open(run)
-    loaded = directory.checkpoints.load(checkpoint, note)
-    config = from_table(loaded.config, str(loaded.path)).network
-    generator = build_generator(config)
+    loaded = RunDirectory.open(run).checkpoints.load(checkpoint, note)
+    return restored_sampler(loaded, device)[0]
+
+
+def restored_sampler(loaded: Checkpoint, device: torch.device) -> tuple[Sampler, Config]:
+    """The averaged generator of a checkpoint, and the configuration it was trained with."""
+    config = from_table(loaded.config, str(loaded.path))
+    generator = build_generator(config.network)
     loaded.restore({"ema": generator}, players={})
     generator = generator.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Sampler(generator, config, device)
+    return Sampler(generator, config.network, device), config

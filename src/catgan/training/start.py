@@ -12,12 +12,16 @@ import torch
 
 import catgan
 from catgan.config import Config, check_resumable, load_recipe, override
-from catgan.data.cache import embedded_dataset, open_or_prepare
+from catgan.data import drawn
+from catgan.data.cache import embedded_dataset, generated_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
+from catgan.data.generated import Origin
 from catgan.errors import CatganError
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
+from catgan.generation.artefact import SUM
+from catgan.generation.generator import embedded_generator, load_generator
 from catgan.training.device import choose_device, choose_precision, describe_machine
 from catgan.training.run_directory import RunDirectory
 
@@ -89,7 +93,8 @@ def resume_run(
                 f"{path} was trained on {source}, which is gone: name its new place, "
                 f"catgan train NEW_PLACE --resume {path}"
             )
-    dataset = _dataset(source, config, on_progress)
+    began_with_drawn = facts["dataset"].get("name") == drawn.NAME
+    dataset = _dataset(source, config, on_progress, drawn_cats=began_with_drawn)
     if dataset.identity != facts["dataset"].get("identity") or _split_identity(dataset) != facts[
         "dataset"
     ].get("split"):
@@ -126,15 +131,29 @@ def first_line(plan: Plan) -> str:
     )
 
 
-def _dataset(source: Path | None, config: Config, on_progress: OnProgress) -> Dataset:
+def _dataset(
+    source: Path | None, config: Config, on_progress: OnProgress, *, drawn_cats: bool = False
+) -> Dataset:
+    """What `source` names; without one, generated cats, or drawn ones where asked or needed."""
     size = config.network.resolution
-    if source is None:
-        return embedded_dataset(
-            size, on_progress=lambda done, total, *_: on_progress("drawing cats", done, total)
+    if source is not None:
+        return open_or_prepare(
+            source, size, on_progress=lambda done, total, *_: on_progress("preparing", done, total)
         )
-    return open_or_prepare(
-        source, size, on_progress=lambda done, total, *_: on_progress("preparing", done, total)
+
+    def drawing(done: int, total: int, *_: int) -> None:
+        on_progress("drawing cats", done, total)
+
+    if embedded_generator() is None or drawn_cats:
+        return embedded_dataset(size, on_progress=drawing)
+    generator = load_generator()
+    if size > generator.resolution:  # enlarged images would teach blur
+        return embedded_dataset(size, on_progress=drawing)
+    card = generator.card
+    origin = Origin(
+        generator.sample, generator.resolution, card.document[SUM], card.licence, card.credit
     )
+    return generated_dataset(origin, size, on_progress=drawing)
 
 
 def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:

@@ -1,0 +1,377 @@
+"""The verbs that draw and ship: `catgan sample`, `morph`, `edit`, `info`, `export` and `web`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from catgan.errors import CatganError
+from catgan.terminal import ProgressBar, make_console, print_line, require_training_extra
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from catgan.generation.generator import Generator, OnProgress
+
+MOST_ON_A_SHEET = 4_096
+SEEDS_OF_A_RUN, SEEDS_OF_A_FILE = "0-63", "0-7"
+STEPS_OF_AN_OVERVIEW = (-3, -2, -1, 0, 1, 2, 3)
+LARGEST_MOVE = 10.0
+
+Source = Annotated[
+    Path | None,
+    typer.Argument(help="An exported .onnx file, or a run. Without one: the package's generator."),
+]
+File = Annotated[
+    Path | None, typer.Argument(help="An exported .onnx file. Without one: the package's own.")
+]
+Truncation = Annotated[
+    float,
+    typer.Option(help="From 0 to 1: less is less variety, nearer to the average cat."),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(help="Enlarge to so many pixels by Lanczos' filter, which adds no detail."),
+]
+CheckpointName = Annotated[
+    str | None,
+    typer.Option(help="Of a run: latest, best, or a number of images seen.", show_default="latest"),
+]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda or mps, for a run.", show_default="auto")
+]
+
+
+class Drawer(Protocol):
+    """What a run's sampler and an artefact's generator have in common."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+
+    def latents(self, seeds: Sequence[int]) -> np.ndarray:
+        """The seeds' noise."""
+
+    def synthesise(
+        self, z: np.ndarray, truncation: float = 1.0, on_progress: OnProgress | None = None
+    ) -> np.ndarray:
+        """One image for each row of `z`."""
+
+
+def sample(
+    source: Source = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Which cats: 7, 0-63 or 1,5,9-12. A seed is always the same cat.",
+            show_default=f"{SEEDS_OF_A_RUN} of a run, else {SEEDS_OF_A_FILE}",
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="An image file (.png, .webp, .jpg) for a sheet, or a directory for a file a cat.",
+        ),
+    ] = Path("cats.png"),
+    grid: Annotated[
+        str | None, typer.Option(metavar="COLUMNSxROWS", help="Shape of the sheet.")
+    ] = None,
+    truncation: Truncation = 1.0,
+    size: Size = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the sheet in the terminal, too.")
+    ] = False,
+    checkpoint: CheckpointName = None,
+    device: Device = None,
+) -> None:
+    """Draw cats: with the package's generator, an exported one, or a run's."""
+    from catgan.generation.seeds import parse_seeds
+    from catgan.generation.sheet import check_suffix, enlarge, parse_grid, save_image, sheet
+
+    console = make_console()
+    is_run = source is not None and source.is_dir()
+    numbers = parse_seeds(seeds or (SEEDS_OF_A_RUN if is_run else SEEDS_OF_A_FILE))
+    one_file_a_cat = not out.suffix
+    columns = parse_grid(grid, len(numbers)) if grid else None
+    if one_file_a_cat and grid:
+        raise CatganError(f"--grid makes one sheet, {out} is a directory: write -o {out}.png")
+    if not one_file_a_cat:
+        check_suffix(out)
+    if not one_file_a_cat and len(numbers) > MOST_ON_A_SHEET:
+        raise CatganError(
+            f"{len(numbers):,} cats are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
+            "name a directory with -o for a file each"
+        )
+    drawer = _open(console, source, checkpoint, device)
+    pixels, how = _enlarged(drawer, size)
+    with ProgressBar(console) as progress:
+        if one_file_a_cat:
+            for start in range(0, len(numbers), 16):
+                part = numbers[start : start + 16]
+                images = enlarge(drawer.synthesise(drawer.latents(part), truncation), pixels)
+                for number, image in zip(part, images, strict=True):
+                    save_image(image, out / f"seed{number:06d}.png")
+                progress("drawing", start + len(part), len(numbers))
+        else:
+            images = drawer.synthesise(
+                drawer.latents(numbers),
+                truncation,
+                lambda done: progress("drawing", done, len(numbers)),
+            )
+    if one_file_a_cat:
+        print_line(console, f"{len(numbers)} cats, one file each{how}  {out}")
+    else:
+        page = sheet(enlarge(images, pixels), columns)
+        save_image(page, out)
+        print_line(console, f"{len(numbers)} cats{how}  {out}")
+        if show:
+            _show(console, sheet(images, columns))
+    if one_file_a_cat and show:
+        print_line(console, "nothing shown: --show is for a sheet")
+
+
+def morph(
+    source: Source = None,
+    seeds: Annotated[str, typer.Option(help="The cats on the way, two or more: 3,9,27.")] = "0-3",
+    frames: Annotated[int, typer.Option(help="Frames of the whole loop.")] = 60,
+    rate: Annotated[int, typer.Option("--fps", help="Frames a second.")] = 20,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A .gif, .webp or .mp4 file.")] = Path(
+        "morph.gif"
+    ),
+    truncation: Truncation = 1.0,
+    size: Size = None,
+    checkpoint: CheckpointName = None,
+    device: Device = None,
+) -> None:
+    """Turn one cat into the next, and the last into the first, as a looped animation."""
+    from catgan.generation.animation import check_animation, save_animation
+    from catgan.generation.interpolation import loop_latents
+    from catgan.generation.seeds import parse_seeds
+    from catgan.generation.sheet import enlarge
+
+    console = make_console()
+    check_animation(out, rate)
+    numbers = parse_seeds(seeds)
+    drawer = _open(console, source, checkpoint, device)
+    pixels, how = _enlarged(drawer, size)
+    z = loop_latents(drawer.latents(numbers), frames)
+    with ProgressBar(console) as progress:
+        images = drawer.synthesise(z, truncation, lambda done: progress("drawing", done, len(z)))
+    save_animation(enlarge(images, pixels), out, rate)
+    print_line(console, f"{len(numbers)} cats, {frames} frames at {rate} a second{how}  {out}")
+
+
+def edit(
+    source: File = None,
+    seeds: Annotated[str, typer.Option(help="Which cats: 7, 0-63 or 1,5,9-12.")] = "0-3",
+    moves: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--move",
+            metavar="NUMBER=AMOUNT",
+            help="How far along which direction, in standard deviations: 0=+2. Repeatable.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="An image file.")] = Path("edited.png"),
+    truncation: Truncation = 1.0,
+    size: Size = None,
+) -> None:
+    """Change cats along directions found without labels; without --move, show what each does."""
+    import numpy as np
+
+    from catgan.generation.seeds import parse_seeds
+    from catgan.generation.sheet import check_suffix, enlarge, save_image, sheet
+
+    console = make_console()
+    check_suffix(out)
+    numbers, amounts = parse_seeds(seeds), _parse_moves(moves or [])
+    if len(numbers) > MOST_ON_A_SHEET // 2:
+        raise CatganError(f"{len(numbers):,} cats are too many: at most {MOST_ON_A_SHEET // 2:,}")
+    generator = _artefact(source)
+    directions = generator.card.directions
+    if not directions:
+        raise CatganError(f"{generator.where}: has no directions: export the run again")
+    pixels, how = _enlarged(generator, size)
+    z = generator.latents(numbers)
+    if amounts:
+        rows = np.stack([z, generator.move(z, amounts)], 1).reshape(-1, z.shape[1])
+        columns, what = 2, "each cat as it is, then changed"
+    else:
+        steps = [
+            (number, step) for number in range(len(directions)) for step in STEPS_OF_AN_OVERVIEW
+        ]
+        rows = np.concatenate([generator.move(z[:1], {number: step}) for number, step in steps])
+        columns = len(STEPS_OF_AN_OVERVIEW)
+        what = f"seed {numbers[0]}, a row a direction, from {steps[0][1]} to +{steps[-1][1]}"
+    with ProgressBar(console) as progress:
+        images = generator.synthesise(
+            rows, truncation, lambda done: progress("drawing", done, len(rows))
+        )
+    save_image(sheet(enlarge(images, pixels), columns), out)
+    for number, direction in enumerate(directions):
+        if number in amounts or not amounts:
+            name = direction.name or "not named yet"
+            print_line(
+                console, f"{number:2d}  {name}, {100 * direction.share:.1f} % of the variance"
+            )
+    print_line(console, f"{what}{how}  {out}")
+
+
+def info(source: File = None) -> None:
+    """Say what a generator is: data, licence, scores, how true it is to its run."""
+    generator = _artefact(source)
+    console = make_console()
+    for title, text in generator.card.lines():
+        print_line(console, f"{title:<10} {text}")
+    names = [direction.name for direction in generator.card.directions]
+    if names:
+        named = [f"{number} {name}" for number, name in enumerate(names) if name]
+        print_line(console, f"{'directions':<10} {len(names)}; {', '.join(named) or 'none named'}")
+    print_line(console, f"{'file':<10} {generator.where}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The .onnx file; safetensors and README.md go beside it.",
+            show_default="RUN/export/generator.onnx",
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="How weights are stored: float16, float32 or int8.")
+    ] = "float16",
+    checkpoint: CheckpointName = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call it.", show_default="DATA by RECIPE")
+    ] = None,
+    directions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--direction",
+            metavar="NUMBER=NAME",
+            help="Name a direction of `catgan edit` by what you saw it change. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Write a run's generator as one file that needs no torch, once it draws as torch does."""
+    require_training_extra("onnx", "onnxscript")
+    from catgan.export.export import export_run
+
+    console = make_console()
+    with ProgressBar(console) as progress:
+        done = export_run(
+            run,
+            out or run / "export" / "generator.onnx",
+            precision=precision,
+            checkpoint=checkpoint or "latest",
+            name=name,
+            direction_names=parse_names(directions or []),
+            note=lambda text: print_line(console, text),
+            on_progress=progress,
+        )
+    print_line(console, f"{precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
+    print_line(console, f"artefact {done.path}")
+    print_line(console, f"weights  {done.weights}")
+    print_line(console, f"card     {done.readme}")
+    print_line(console, f"next     catgan sample {done.path} --seeds 0-15 -o cats.png")
+
+
+def web(
+    out: Annotated[Path, typer.Argument(help="The directory to make; copy it to any web host.")],
+    source: File = None,
+) -> None:
+    """Make a web page that draws cats in the browser, with nothing behind it."""
+    from catgan.web.site import write_site
+
+    console = make_console()
+    site = write_site(out, _artefact(source))
+    print_line(console, f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
+    print_line(console, f"next     python -m http.server --directory {out}")
+
+
+def _open(
+    console: Console, source: Path | None, checkpoint: str | None, device: str | None
+) -> Drawer:
+    """A run's sampler for a directory, else an artefact's generator."""
+    if source is None or not source.is_dir():
+        if checkpoint or device:
+            raise CatganError("--checkpoint and --device are for a run: leave them out")
+        return _artefact(source)
+    require_training_extra()
+    from catgan.training.device import choose_device
+    from catgan.training.sampling import load_sampler
+
+    return load_sampler(
+        source,
+        choose_device(device or "auto"),
+        lambda text: print_line(console, text),
+        checkpoint or "latest",
+    )
+
+
+def _artefact(source: Path | None) -> Generator:
+    from catgan.generation.generator import load_generator
+
+    if source is not None and source.is_dir():
+        raise CatganError(
+            f"{source} is a directory: export the run first, catgan export {source}, and name the "
+            ".onnx file"
+        )
+    return load_generator(source)
+
+
+def _enlarged(drawer: Drawer, size: int | None) -> tuple[int, str]:
+    """The side of what is written, and the words for it if it is not the generator's own."""
+    from catgan.generation.sheet import check_size
+
+    side = drawer.resolution
+    if size in (None, side):
+        return side, ""
+    check_size(side, size)
+    return size, f", {side} px enlarged to {size} px by Lanczos' filter"
+
+
+def _show(console: Console, image: np.ndarray) -> None:
+    from catgan.generation.blocks import half_blocks
+
+    if not console.no_color and console.color_system in ("truecolor", "256"):
+        console.print(half_blocks(image, console.width), soft_wrap=True)
+    else:
+        print_line(console, "nothing shown: the output is no terminal with colours")
+
+
+def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
+    moves: dict[int, float] = {}
+    for text in texts:
+        match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*([+-]?\d{1,3}(?:\.\d{1,6})?)\s*", text, re.ASCII)
+        if not match or abs(float(match[2])) > LARGEST_MOVE:
+            raise CatganError(
+                f"--move {text!r} is not of the form NUMBER=AMOUNT, with an amount from "
+                f"-{LARGEST_MOVE:g} to {LARGEST_MOVE:g}: write, say, 0=+2"
+            )
+        moves[int(match[1])] = float(match[2])
+    return moves
+
+
+def parse_names(texts: Sequence[str]) -> dict[int, str]:
+    """The names of directions, written NUMBER=NAME; `CatganError` for other texts."""
+    names: dict[int, str] = {}
+    for text in texts:
+        match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*(\S.{0,79})", text)
+        if not match:
+            raise CatganError(
+                f"--direction {text!r} is not of the form NUMBER=NAME: write, say, '0=lighter coat'"
+            )
+        names[int(match[1])] = match[2].strip()
+    return names

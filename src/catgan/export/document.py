@@ -1,0 +1,85 @@
+"""The card of a run: what an artefact says of itself, gathered from the run's own records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import catgan
+from catgan.config import Config
+from catgan.data.sources import label
+from catgan.errors import CatganError
+from catgan.evaluation.evaluate import Evaluation
+from catgan.evaluation.read import read_evaluation
+from catgan.export.parity import Parity
+from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
+from catgan.training.run_directory import RunDirectory
+
+UNKNOWN = "unknown"
+
+
+def card_document(
+    run: RunDirectory,
+    config: Config,
+    images: int,
+    *,
+    name: str | None,
+    precision: str,
+    truncation: dict[str, Any],
+    directions: Sequence[Direction],
+    parity: Parity,
+) -> dict[str, Any]:
+    """The card as JSON, described in docs/formats.md; `images` says which checkpoint it is."""
+    data = run.facts()["dataset"]
+    data_name = str(data.get("name", UNKNOWN))
+    return {
+        "format": FORMAT,
+        "catgan": catgan.__version__,
+        "name": name or label(f"{data_name} by {config.recipe}"),
+        "precision": precision,
+        "latents": LATENTS,
+        "images": images,
+        "config": dataclasses.asdict(config),
+        "data": {
+            "name": data_name,
+            "images": data.get("to train on", 0),
+            "licence": str(data.get("licence", UNKNOWN)),
+            "credit": str(data.get("credit", UNKNOWN)),
+            "identity": data.get("identity"),
+        },
+        "truncation": truncation,
+        "scores": [_score(each) for each in evaluations_of(run, images)],
+        "directions": [direction_to_json(each) for each in directions],
+        "parity": dataclasses.asdict(parity),
+    }
+
+
+def evaluations_of(run: RunDirectory, images: int) -> list[Evaluation]:
+    """What `catgan evaluate` wrote into the run about this checkpoint, in order of extractors."""
+    found = []
+    for path in sorted((run.path / "evaluation").rglob("evaluation.json")):
+        try:
+            evaluation = read_evaluation(path)
+        except CatganError:  # of another version of catgan, or damaged: says nothing that counts
+            continue
+        if evaluation.checkpoint and evaluation.checkpoint.images == images:
+            found.append(evaluation)
+    return found
+
+
+def _score(evaluation: Evaluation) -> dict[str, Any]:
+    identity, scores = evaluation.fingerprint.extractor, evaluation.scores
+    return {
+        "line": evaluation.line(),
+        "values": {
+            identity.frechet_name: scores.frechet,
+            f"{identity.frechet_name} floor": evaluation.floor.frechet,
+            identity.kernel_name: scores.kernel.mean,
+            "precision": scores.precision,
+            "recall": scores.recall,
+            "density": scores.density,
+            "coverage": scores.coverage,
+        },
+        "fingerprint": dataclasses.asdict(evaluation.fingerprint),
+    }

@@ -1,0 +1,133 @@
+"""The artefact: a generator in one ONNX file, and what it says of itself.
+
+The file is an ONNX model followed by one more field, which ONNX calls a metadata property: the key
+`catgan`, and as its value the card as JSON. The card holds the sha256 of all that stands before it,
+so that a damaged file is known before anything in it is used. `docs/formats.md` is the description.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from catgan.errors import CatganError
+from catgan.generation.protobuf import field, fields, number_of, parts, text
+
+KEY = "catgan"
+SUM = "model_sha256"
+MOST_BYTES = 512 * 2**20
+MOST_CARD_BYTES = 4 * 2**20
+
+# Field numbers of onnx.proto.
+_GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25  # of a model
+_NODE, _TENSOR, _SPARSE = 1, 5, 15  # of a graph
+_ATTRIBUTE, _DOMAIN = 5, 7  # of a node
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_EXTERNAL, _LOCATION = 13, 14  # of a tensor
+
+
+def seal(model: bytes, card: Mapping[str, Any]) -> bytes:
+    """The artefact of a serialised ONNX model without metadata and a card (JSON)."""
+    content = {**card, SUM: hashlib.sha256(model).hexdigest()}
+    value = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    return model + field(_METADATA, field(1, KEY.encode()) + field(2, value))
+
+
+def read_artefact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of an artefact and its card, after every check that needs no ONNX Runtime.
+
+    Raises `CatganError` for what is no file, no ONNX model, damaged, without a card, or a model
+    that would read other files or run code of its own.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise CatganError(
+            f"{path}: cannot be read ({error.strerror or error}): name a .onnx file that "
+            "`catgan export` wrote"
+        ) from None
+    if len(data) > MOST_BYTES:
+        raise CatganError(
+            f"{path}: is larger than {MOST_BYTES // 2**20} MiB, which no generator of catgan is: "
+            "name a .onnx file that `catgan export` wrote"
+        )
+    return data, check_artefact(data, str(path))
+
+
+def check_artefact(data: bytes, where: str) -> dict[str, Any]:
+    """The card of an artefact's bytes; `CatganError` as for `read_artefact`."""
+    view = memoryview(data)
+    try:
+        models = list(fields(view))
+        entries = {text(entry, 1): entry for entry in parts(view, _METADATA)}
+        graphs = list(parts(view, _GRAPH))
+    except ValueError as error:
+        raise CatganError(
+            f"{where}: is damaged or no ONNX file ({error}): export the run again"
+        ) from None
+    if len(graphs) != 1:
+        raise CatganError(f"{where}: is no ONNX file: name one that `catgan export` wrote")
+    if KEY not in entries:
+        raise CatganError(
+            f"{where}: is an ONNX file without catgan's card, so its latents and licence are not "
+            "known: name one that `catgan export` wrote"
+        )
+    try:
+        _check_graph(graphs[0])
+        if any(number in (_TRAINING, _FUNCTIONS) for number, _ in models):
+            raise ValueError("it brings functions of its own")
+        card = _parse_card(entries[KEY])
+    except ValueError as error:
+        raise CatganError(f"{where}: is refused ({error}): export the run again") from None
+    sealed = len(data) - len(field(_METADATA, bytes(entries[KEY])))
+    if hashlib.sha256(view[:sealed]).hexdigest() != card.get(SUM):
+        raise CatganError(
+            f"{where}: is damaged (it does not have the sum it was written with): "
+            "fetch or export it again"
+        )
+    return card
+
+
+def _parse_card(entry: memoryview) -> dict[str, Any]:
+    value = text(entry, 2)
+    if len(value) > MOST_CARD_BYTES:
+        raise ValueError("its card is too long")
+    try:
+        card = json.loads(value, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("its card is nested too deep") from None
+    if not isinstance(card, dict):
+        raise ValueError("its card is no table")
+    return card
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_graph(graph: memoryview) -> None:
+    """ValueError for what no generator needs: other files, other operators' code, inner graphs."""
+    for tensor in parts(graph, _TENSOR):
+        _check_tensor(tensor)
+    if any(True for _ in parts(graph, _SPARSE)):
+        raise ValueError("it has sparse tensors")
+    for node in parts(graph, _NODE):
+        if text(node, _DOMAIN) not in ("", "ai.onnx"):
+            raise ValueError("it has operators that are not ONNX's own")
+        for attribute in parts(node, _ATTRIBUTE):
+            for number, value in fields(attribute):
+                if number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                    raise ValueError("it has loops or branches")
+                if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS) and not isinstance(value, int):
+                    _check_tensor(value)
+
+
+def _check_tensor(tensor: memoryview) -> None:
+    if number_of(tensor, _LOCATION) or any(True for _ in parts(tensor, _EXTERNAL)):
+        raise ValueError("it would read another file")

@@ -1,0 +1,194 @@
+"""What an artefact says of itself: its card, read from JSON that anyone may have written."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from catgan.errors import CatganError
+
+FORMAT = 1
+LATENTS = "philox4x32-10 box-muller"  # of generation/latents.py
+PRECISIONS = ("float32", "float16", "int8")
+MOST_DIRECTIONS = 64
+MOST_TEXT = 2_000  # characters of one text that are kept
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A unit vector in the space of z along which images change; `name` says how, if known.
+
+    `share`: of the variance of the generator's first maps, from 0 to 1.
+    """
+
+    name: str
+    share: float
+    vector: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """One evaluation: its line for people, its numbers, and the fingerprint they hold under."""
+
+    line: str
+    values: dict[str, Any]
+    fingerprint: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """The parts of the card that the runtime uses or shows; `document` is the whole JSON."""
+
+    name: str
+    catgan: str
+    precision: str
+    resolution: int
+    latent_size: int
+    images: int
+    recipe: str
+    data_name: str
+    data_images: int
+    licence: str
+    credit: str
+    scores: tuple[Score, ...]
+    directions: tuple[Direction, ...]
+    parity: dict[str, Any]
+    document: dict[str, Any]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What a person wants to know, as pairs of a title and a text."""
+        parity = self.parity
+        lines = [
+            ("generator", f"{self.name}, {self.resolution} x {self.resolution} px"),
+            ("trained", f"{self.recipe}, {self.images:,} images seen"),
+            ("on", f"{self.data_images:,} images of {self.data_name}"),
+            ("credit", self.credit),
+            ("licence", self.licence),
+            *(("score", score.line) for score in self.scores or ()),
+            ("latents", f"{self.latent_size} numbers; a seed is from 0 to 2^63 - 1"),
+            (
+                "stored as",
+                f"{self.precision}; against torch, over {parity.get('seeds')} seeds, at most "
+                f"{parity.get('largest')} and on average {parity.get('mean', math.nan):.2g} "
+                "of 255 steps apart",
+            ),
+            ("made by", f"catgan {self.catgan}"),
+        ]
+        if not self.scores:
+            lines.insert(5, ("score", "none: it was exported from a run that was not evaluated"))
+        return lines
+
+
+def parse_card(document: Mapping[str, Any], where: str) -> Card:
+    """The card that `document` is; `CatganError` for one that is none or of another format."""
+    if document.get("format") != FORMAT:
+        raise CatganError(
+            f"{where}: its card has format {str(document.get('format'))[:20]!r}, this catgan reads "
+            f"{FORMAT}: upgrade catgan, or export the run again"
+        )
+    try:
+        clean = _clean(document)
+        network, data = clean["config"]["network"], clean["data"]
+        size = _whole(network["latent_size"], 1, 4096)
+        card = Card(
+            name=_text(clean["name"]),
+            catgan=_text(clean["catgan"]),
+            precision=_text(clean["precision"]),
+            resolution=_whole(network["resolution"], 1, 1024),
+            latent_size=size,
+            images=_whole(clean["images"], 0, 2**63),
+            recipe=_text(clean["config"]["recipe"]),
+            data_name=_text(data["name"]),
+            data_images=_whole(data["images"], 0, 2**63),
+            licence=_text(data["licence"]),
+            credit=_text(data["credit"]),
+            scores=tuple(
+                Score(_text(score["line"]), _table(score["values"]), _table(score["fingerprint"]))
+                for score in _list(clean["scores"])
+            ),
+            directions=tuple(_direction(each, size) for each in _list(clean["directions"])),
+            parity=_parity(clean["parity"]),
+            document=clean,
+        )
+        if clean["latents"] != LATENTS:
+            raise ValueError("its latents are made in a way that this catgan does not know")
+    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CatganError(
+            f"{where}: its card is damaged ({reason[:200]}): export the run again"
+        ) from None
+    return card
+
+
+def direction_to_json(direction: Direction) -> dict[str, Any]:
+    """A direction as the card holds it: the vector as little-endian float32 in base64."""
+    vector = base64.b64encode(direction.vector.astype("<f4").tobytes()).decode("ascii")
+    return {"name": direction.name, "share": direction.share, "vector": vector}
+
+
+def _direction(value: Any, size: int) -> Direction:
+    encoded = _table(value)["vector"]
+    if not isinstance(encoded, str) or len(encoded) > 8 * size + 8:
+        raise ValueError("a direction is no vector")
+    data = base64.b64decode(encoded, validate=True)
+    if len(data) != 4 * size:
+        raise ValueError("a direction does not have the latents' length")
+    vector = np.frombuffer(data, "<f4").astype(np.float32)
+    if not np.isfinite(vector).all() or not 0.99 < np.linalg.norm(vector) < 1.01:
+        raise ValueError("a direction does not have length one")
+    return Direction(_text(value["name"]), _number(value["share"]), vector)
+
+
+def _parity(value: Any) -> dict[str, Any]:
+    table = _table(value)
+    _whole(table["seeds"], 1, 2**31)
+    _whole(table["largest"], 0, 255)
+    _number(table["mean"])
+    return table
+
+
+def _clean(value: Any) -> Any:
+    """JSON whose texts can be shown in a terminal: nothing but what can be printed."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " for c in value)
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(each) for key, each in value.items()}
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is none")
+    return value[:MOST_TEXT]
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError("a number is impossible")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("a number is impossible")
+    return float(value)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("a table is none")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MOST_DIRECTIONS:
+        raise TypeError("a list is none, or too long")
+    return value

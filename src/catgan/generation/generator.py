@@ -1,0 +1,188 @@
+"""A generator that needs no torch: an artefact in ONNX Runtime, seeds in, images out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from catgan.errors import CatganError
+from catgan.generation.artefact import read_artefact
+from catgan.generation.card import Card, parse_card
+from catgan.generation.interpolation import loop_latents, morph_latents
+from catgan.generation.latents import latents
+from catgan.generation.seeds import check_seeds
+from catgan.generation.sheet import sheet
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+INPUTS = ("z", "truncation")
+OUTPUT = "images"
+
+OnProgress = Callable[[int], None]  # images that are done
+
+
+class Generator:
+    """Draws cats: `load_generator` opens one. An image is a pure function of (file, seed, psi).
+
+    Images are uint8, (N, resolution, resolution, 3), RGB. `truncation` (psi) is from 0 to 1: 1 is
+    the generator as it was trained, less is less variety, nearer to the average; 0 is the mean
+    image. Every method raises `CatganError` for a seed or a truncation out of range.
+    """
+
+    def __init__(self, model: bytes, card: Card, where: str) -> None:
+        self.card = card
+        self.where = where
+        self.model = model  # the whole file
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images in pixels."""
+        return self.card.resolution
+
+    def latents(self, seeds: Sequence[int]) -> np.ndarray:
+        """The seeds' noise, float32 (N, latent_size); see `catgan.generation.latents`."""
+        return latents(check_seeds(seeds), self.card.latent_size)
+
+    def sample(
+        self,
+        seeds: Sequence[int],
+        truncation: float = 1.0,
+        moves: Mapping[int, float] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> np.ndarray:
+        """One image a seed, the same whatever the other seeds.
+
+        `moves`: how far along which of the card's directions, in standard deviations.
+        """
+        return self.synthesise(self.move(self.latents(seeds), moves or {}), truncation, on_progress)
+
+    def grid(
+        self, seeds: Sequence[int], columns: int | None = None, truncation: float = 1.0
+    ) -> np.ndarray:
+        """All images on one sheet, (H, W, 3); near square unless `columns` says otherwise."""
+        return sheet(self.sample(seeds, truncation), columns)
+
+    def morph(self, a: int, b: int, frames: int = 24, truncation: float = 1.0) -> np.ndarray:
+        """`frames` images from the cat of seed `a` to that of seed `b`, both included."""
+        return self.synthesise(morph_latents(self.latents([a, b]), frames), truncation)
+
+    def loop(
+        self,
+        seeds: Sequence[int],
+        frames: int = 60,
+        truncation: float = 1.0,
+        on_progress: OnProgress | None = None,
+    ) -> np.ndarray:
+        """`frames` images through the cats of all `seeds` and back to just before the first."""
+        return self.synthesise(loop_latents(self.latents(seeds), frames), truncation, on_progress)
+
+    def move(self, z: np.ndarray, moves: Mapping[int, float]) -> np.ndarray:
+        """Latents `z` (N, latent_size) moved along directions of the card, by their numbers."""
+        directions = self.card.directions
+        for number, amount in moves.items():
+            if not 0 <= number < len(directions):
+                have = f"0 to {len(directions) - 1}" if directions else "none"
+                raise CatganError(
+                    f"{self.where}: has no direction {number}: it has {have}; "
+                    "`catgan edit` shows them"
+                )
+            z = z + np.float32(amount) * directions[number].vector
+        return z
+
+    def synthesise(
+        self, z: np.ndarray, truncation: float = 1.0, on_progress: OnProgress | None = None
+    ) -> np.ndarray:
+        """One image for each row of `z` (N, latent_size).
+
+        Images are drawn one at a time: how a processor rounds can depend on how many are drawn
+        together, and a seed is to be the same image always.
+        """
+        if not 0 <= truncation <= 1:
+            raise CatganError(f"truncation {truncation} is out of range: choose from 0 to 1")
+        size = self.card.latent_size
+        if z.ndim != 2 or z.shape[1] != size:
+            raise CatganError(f"{self.where}: takes latents of shape (N, {size}), not {z.shape}")
+        side = self.resolution
+        images = np.empty((len(z), side, side, 3), np.uint8)
+        session, psi = self.session, np.array([truncation], np.float32)
+        for index, row in enumerate(z.astype(np.float32)):
+            images[index] = _run(session, row[None], psi, self.where)
+            if on_progress:
+                on_progress(index + 1)
+        return images
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The ONNX Runtime session, made at the first image; `CatganError` for a foreign model."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what fails is said in one line, below
+        try:
+            session = onnxruntime.InferenceSession(
+                self.model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise _unusable(self.where, error) from None
+        inputs = {each.name: (each.type, each.shape) for each in session.get_inputs()}
+        outputs = {each.name: (each.type, each.shape) for each in session.get_outputs()}
+        side = self.resolution
+        if (
+            set(inputs) != set(INPUTS)
+            or inputs["z"][0] != "tensor(float)"
+            or inputs["z"][1][1:] != [self.card.latent_size]
+            or isinstance(inputs["z"][1][0], int)
+            or inputs["truncation"] != ("tensor(float)", [1])
+            or set(outputs) != {OUTPUT}
+            or outputs[OUTPUT][0] != "tensor(uint8)"
+            or outputs[OUTPUT][1][1:] != [side, side, 3]
+        ):
+            raise CatganError(
+                f"{self.where}: its model is not the generator that its card describes: "
+                "export the run again"
+            )
+        return session
+
+
+def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
+    """The generator in an artefact, or without `path` the one that the package carries.
+
+    Raises `CatganError` for a file that is none, and where the package carries none.
+    """
+    if path is None:
+        path = embedded_generator()
+        if path is None:
+            raise CatganError(
+                "this catgan carries no generator: name an exported one (.onnx) or a run, or train "
+                "one with `catgan train`"
+            )
+    model, document = read_artefact(path)
+    return Generator(model, parse_card(document, str(path)), str(path))
+
+
+def embedded_generator() -> Path | None:
+    """The artefact that the package carries, if it carries one."""
+    path = Path(__file__).parents[1] / "pretrained" / "generator.onnx"
+    return path if path.is_file() else None
+
+
+def _run(
+    session: onnxruntime.InferenceSession, z: np.ndarray, psi: np.ndarray, where: str
+) -> np.ndarray:
+    try:
+        (image,) = session.run([OUTPUT], {"z": z, "truncation": psi})[0]
+    except Exception as error:
+        raise _unusable(where, error) from None
+    return image
+
+
+def _unusable(where: str, error: Exception) -> CatganError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = "".join(c for c in first if c.isprintable())[:200]
+    return CatganError(f"{where}: ONNX Runtime cannot use it ({reason}): export the run again")

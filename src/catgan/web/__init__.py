@@ -1,0 +1,1 @@
+"""A static site that draws in the browser: the page, the runtime it needs, and one artefact."""

@@ -1,0 +1,27 @@
+"""Runs of every family, made once."""
+
+from __future__ import annotations
+
+import pytest
+from runs import make_run
+
+from catgan.export import directions, export
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """By recipe, the directory of a run."""
+    home = tmp_path_factory.mktemp("runs")
+    return {
+        recipe: make_run(home / recipe, recipe)
+        for recipe in ("dcgan-128", "lsgan-64", "projected-128")
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_seeds():
+    """Parity over fewer seeds, directions from fewer samples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "SEEDS", 8)
+        patch.setattr(directions, "SAMPLES", 256)
+        yield

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import catgan
+from catgan.errors import CatganError
+from catgan.export import export, graph
+from catgan.export.parity import Parity
+from catgan.training.sampling import load_sampler
+
+CPU = torch.device("cpu")
+FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
+
+
+def export_to(run, home, **options):
+    """Export `run` into the directory `home`."""
+    out = home / "generator.onnx"
+    options = {"precision": "float32"} | options
+    return export.export_run(run, out, note=print, on_progress=lambda *_: None, **options)
+
+
+@pytest.fixture(scope="module")
+def exported(runs, tmp_path_factory):
+    home = tmp_path_factory.mktemp("exported")
+    return {family: export_to(runs[family], home / family) for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_artefact_draws_what_torch_draws(runs, exported, family):
+    sampler, cats = load_sampler(runs[family], CPU, print), catgan.load(exported[family].path)
+    seeds = range(100, 120)  # others than those that the export itself compared
+    for truncation in (1.0, 0.6):
+        theirs = sampler(seeds, truncation=truncation).astype(int)
+        assert abs(cats.sample(seeds, truncation) - theirs).max() <= 1
+    assert cats.sample(seeds).std(0).mean() > 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_truncation_changes_cats_in_every_family(exported, family):
+    cats = catgan.load(exported[family].path)
+    mean = cats.sample([0], 0.0)
+    assert np.array_equal(mean, cats.sample([1], 0.0))
+    apart = [abs(cats.sample(range(12), psi).astype(int) - mean).mean() for psi in (0.4, 0.7, 1)]
+    assert 0 < apart[0] < apart[1] < apart[2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_gives_the_bytes_of_its_cats_alone(exported, family):
+    cats = catgan.load(exported[family].path)
+    feeds = {"z": cats.latents(range(9)), "truncation": np.ones(1, np.float32)}
+    (together,) = cats.session.run(None, feeds)
+    assert np.array_equal(together, cats.sample(range(9)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_model_is_plain_onnx_without_traces_of_the_machine(exported, family):
+    model = onnx.load(exported[family].path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    assert not {"ScatterND", "Loop", "If", "BatchNormalization"} & {
+        node.op_type for node in model.graph.node
+    }
+    assert b"site-packages" not in exported[family].path.read_bytes()
+    assert b".py" not in exported[family].path.read_bytes()
+
+
+def test_half_the_size_and_a_quarter(runs, exported, tmp_path):
+    run = runs["projected-128"]
+    cats = catgan.load(exported["projected-128"].path).sample(range(8)).astype(int)
+    half = export_to(run, tmp_path / "half", precision="float16")
+    assert half.bytes < 0.75 * exported["projected-128"].bytes
+    assert abs(catgan.load(half.path).sample(range(8)) - cats).mean() < 0.1
+    quarter = export_to(run, tmp_path / "quarter", precision="int8")
+    assert quarter.bytes < 0.75 * half.bytes
+    assert catgan.load(quarter.path).card.precision == "int8"
+
+
+def test_what_lies_beside_it(runs, exported):
+    done = exported["dcgan-128"]
+    names = sorted(path.name for path in done.path.parent.iterdir())
+    assert names == ["README.md", "generator.onnx", "generator.safetensors"]
+    kept = load_sampler(runs["dcgan-128"], CPU, print).generator.state_dict()
+    weights = load_file(done.weights)
+    assert all(torch.equal(weights[name], kept[name]) for name in kept)
+    with safe_open(done.weights, "pt") as file:
+        assert json.loads(file.metadata()["catgan"])["data"]["licence"] == "CC BY-NC 4.0"
+    text = done.readme.read_text()
+    front = text.split("---")[1]
+    assert "license: cc-by-nc-4.0" in front
+    assert "library_name: catgan" in front
+    assert "Someone &lt;who@draws>" in text
+    assert "It was not evaluated." in text
+
+
+def test_the_card_holds_what_the_run_knows(runs, exported):
+    card = catgan.load(exported["lsgan-64"].path).card
+    document = card.document
+    assert card.name == "drawn-cats by lsgan-64"
+    assert (card.images, card.data_images, card.licence) == (64, 60, "CC BY-NC 4.0")
+    assert document["config"]["network"]["latent_size"] == 8
+    assert document["parity"] == dataclasses.asdict(exported["lsgan-64"].parity)
+    assert document["truncation"]["mean"] == [0.0] * 8
+    assert document["catgan"] == catgan.__version__
+    assert len(card.directions) == 8
+    assert sum(direction.share for direction in card.directions) == pytest.approx(1, abs=1e-3)
+
+
+def test_scores_of_this_checkpoint_are_taken_along(runs, tmp_path):
+    from catgan.evaluation.read import read_evaluation  # what a score on disk looks like
+
+    run = runs["lsgan-64"]
+    place = run / "evaluation" / "lite2" / "000000064"
+    place.mkdir(parents=True)
+    (place / "evaluation.json").write_text(json.dumps(EVALUATION))
+    stale = json.loads(json.dumps(EVALUATION))
+    stale["checkpoint"]["images"] = 32
+    (place.parent / "evaluation.json").write_text(json.dumps(stale))
+    (run / "evaluation" / "evaluation.json").write_text("{")
+    assert read_evaluation(place / "evaluation.json").checkpoint.images == 64
+    (score,) = catgan.load(export_to(run, tmp_path).path).card.scores
+    assert score.values["FD-lite2"] == 155.0
+    assert score.fingerprint["extractor"]["name"] == "lite2"
+    assert "FD-lite2 155" in (tmp_path / "README.md").read_text()
+
+
+EVALUATION = {
+    "format": "catgan-evaluation", "format_version": 2, "generated": "run",
+    "checkpoint": {"images": 64, "pointers": ["latest"]}, "reals": "cats",
+    "fingerprint": {
+        "extractor": {
+            "name": "lite2", "version": 1, "weights_sha256": "0", "feature_size": 1280,
+            "input_size": 224, "resize": "clean-2", "precision": "float32",
+        },
+        "generated_count": 100, "reals_count": 60, "dataset": None, "split": "train",
+        "reals_sha256": "1",
+    },
+    "scores": {
+        "frechet": 155.0,
+        "kernel": {"mean": 1.0, "standard_deviation": 0.1, "subsets": 10, "subset_size": 50},
+        "precision": 0.5, "recall": 0.25, "density": 0.5, "coverage": 0.5,
+    },
+    "floor": {
+        "frechet": 12.0,
+        "kernel": {"mean": 0.0, "standard_deviation": 0.1, "subsets": 10, "subset_size": 50},
+        "precision": 0.7, "recall": 0.7, "density": 1.0, "coverage": 1.0,
+    },
+    "floor_count": 30, "curve": [], "extrapolated": 150.0, "repeats": 0, "copies": 0,
+    "memorisation": None, "path_length": None, "best": [], "worst": [], "closest": [],
+    "notes": [], "catgan": "0.1.0",
+}  # fmt: skip
+
+
+def test_a_generator_that_is_not_the_run_s_is_not_exported(runs, tmp_path, monkeypatch):
+    def spoilt(model):
+        tensor = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+        values = onnx.numpy_helper.to_array(tensor) * 1.5
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        return model
+
+    monkeypatch.setitem(graph.VARIANTS, "float32", spoilt)
+    with pytest.raises(CatganError, match="not exported") as error:
+        export_to(runs["dcgan-128"], tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_directions_are_those_of_the_largest_change(runs, exported):
+    """In a family whose first layer is linear: the singular vectors of its weights."""
+    from catgan.export.directions import find_directions
+
+    generator = load_sampler(runs["dcgan-128"], CPU, print).generator
+    with torch.no_grad():
+        generator.layers[0].weight[5] *= 20  # z's number 5 now decides most
+    first = find_directions(generator, 8, {0: "larger"})[0]
+    assert first.name == "larger"
+    assert first.share > 0.9
+    assert np.abs(first.vector).argmax() == 5
+    assert abs(first.vector[5]) > 0.99
+
+
+def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):
+    run = runs["dcgan-128"]
+    for out, expected in ((tmp_path / "a.pt", ".onnx"), (tmp_path / "mine" / "a.onnx", "README")):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / "README.md").write_text("# My project\n")
+        with pytest.raises(CatganError, match=expected) as error:
+            export.export_run(run, out, note=print, on_progress=print)
+        assert "\n" not in str(error.value)
+    assert (tmp_path / "mine" / "README.md").read_text() == "# My project\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatganError, match="cannot be written"):
+        export.export_run(run, tmp_path / "file" / "a.onnx", note=print, on_progress=pytest.fail)
+    with pytest.raises(CatganError, match="8-bit"):
+        export_to(run, tmp_path / "int8", precision="int8")
+    with pytest.raises(CatganError, match="precision"):
+        export.export_run(
+            run, tmp_path / "a.onnx", precision="bfloat16", note=print, on_progress=print
+        )
+    with pytest.raises(CatganError, match="not a run"):
+        export.export_run(tmp_path, tmp_path / "a.onnx", note=print, on_progress=print)
+
+
+def test_limits_are_what_is_said():
+    from catgan.export.parity import measure_parity, require_parity
+
+    black = np.zeros((2, 4, 4, 3), np.uint8)
+    grey = black.copy()
+    grey[0, 0, 0, 0] = 3
+    assert measure_parity(black, grey) == Parity(2, 3, 3 / 96)
+    assert measure_parity(grey, black) == Parity(2, 3, 3 / 96)
+    require_parity(Parity(2, 3, 3 / 96), "float16")
+    with pytest.raises(CatganError, match="float32"):
+        require_parity(Parity(2, 3, 3 / 96), "float32")
+    with pytest.raises(CatganError, match="float16"):
+        require_parity(Parity(2, 3, 2.5), "int8")

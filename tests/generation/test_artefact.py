@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import contextlib
+import json
+
+import numpy as np
+import onnx
+import pytest
+from artefacts import CARD, artefact, card, model, with_metadata, write
+from onnx import TensorProto, helper
+
+from catgan.errors import CatganError
+from catgan.generation.artefact import check_artefact, read_artefact, seal
+from catgan.generation.card import parse_card
+from catgan.generation.generator import Generator
+
+
+def refusal(data):
+    with pytest.raises(CatganError) as error:
+        check_artefact(data, "cats.onnx")
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("cats.onnx: ")
+    return str(error.value)
+
+
+def test_an_artefact_is_an_onnx_model_with_its_card_as_metadata():
+    data = artefact()
+    read = onnx.load_from_string(data)
+    onnx.checker.check_model(read)
+    (entry,) = read.metadata_props
+    assert entry.key == "catgan"
+    assert json.loads(entry.value)["name"] == CARD["name"]
+    assert check_artefact(data, "cats.onnx") == json.loads(entry.value)
+
+
+def test_every_truncation_is_noticed():
+    data = artefact()
+    for length in [*range(0, len(data), 97), len(data) - 1]:
+        refusal(data[:length])
+
+
+def test_any_changed_byte_is_noticed_or_harmless():
+    """Random damage ends in the one error, or in an artefact that draws: never in anything else."""
+    data, random = artefact(), np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(random.integers(1, 4)):
+            damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
+        with contextlib.suppress(CatganError):
+            document = check_artefact(bytes(damaged), "cats.onnx")
+            generator = Generator(bytes(damaged), parse_card(document, "cats.onnx"), "cats.onnx")
+            generator.sample([1])
+
+
+def test_damage_that_a_card_was_made_for_still_ends_in_one_line():
+    """Models that are broken, but whose sum is right, reach ONNX Runtime."""
+    sound, random = model().SerializeToString(), np.random.default_rng(1)
+    for _ in range(100):
+        broken = bytearray(sound)
+        broken[random.integers(len(broken) // 8)] ^= 1 << random.integers(8)
+        data = seal(bytes(broken), card())
+        with contextlib.suppress(CatganError):
+            document = check_artefact(data, "cats.onnx")
+            Generator(data, parse_card(document, "cats.onnx"), "cats.onnx").sample([1])
+
+
+@pytest.mark.parametrize("data", [b"", b"PNG", b"\x00" * 100, b"\xff" * 1000, b"\x80" * 30])
+def test_what_is_no_onnx_file_is_one_line(data):
+    refusal(data)
+
+
+def test_a_model_without_catgan_s_card_is_named_as_such():
+    assert "card" in refusal(model().SerializeToString())
+    assert "card" in refusal(with_metadata(model(), "author", "someone"))
+
+
+def test_a_card_moved_to_another_model_is_noticed():
+    value = json.dumps(check_artefact(artefact(), "a"))
+    other = model()
+    other.producer_name = "other"
+    assert "sum" in refusal(with_metadata(other, "catgan", value))
+
+
+@pytest.mark.parametrize("value", ["", "[1]", "{", "NaN", '{"a": Infinity}', "[" * 100_000])
+def test_a_card_that_is_no_table_is_one_line(value):
+    refusal(with_metadata(model(), "catgan", value))
+
+
+def test_a_model_that_would_read_another_file_is_refused():
+    proto = model()
+    tensor = proto.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "/etc/passwd")
+    assert "another file" in refusal(seal(proto.SerializeToString(), card()))
+    hidden = helper.make_tensor("t", TensorProto.FLOAT, [1], [0.0])
+    hidden.external_data.add(key="location", value="../secret")
+    proto = model(extra=[helper.make_node("Constant", [], ["c"], value=hidden)])
+    assert "another file" in refusal(seal(proto.SerializeToString(), card()))
+
+
+def test_code_of_its_own_is_refused():
+    foreign = helper.make_node("Evil", ["z"], ["e"], domain="com.evil")
+    assert "operators" in refusal(seal(model(extra=[foreign]).SerializeToString(), card()))
+    branch = helper.make_graph([], "branch", [], [])
+    loop = helper.make_node("If", ["z"], ["e"], then_branch=branch, else_branch=branch)
+    assert "loops" in refusal(seal(model(extra=[loop]).SerializeToString(), card()))
+    proto = model()
+    proto.functions.add(name="f", domain="com.evil")
+    assert "functions" in refusal(seal(proto.SerializeToString(), card()))
+
+
+def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
+    for path in (tmp_path, tmp_path / "missing.onnx"):
+        with pytest.raises(CatganError, match="cannot be read"):
+            read_artefact(path)
+    path = write(tmp_path / "cats.onnx")
+    assert read_artefact(path)[0] == path.read_bytes()
+    monkeypatch.setattr("catgan.generation.artefact.MOST_BYTES", 100)
+    with pytest.raises(CatganError, match="larger"):
+        read_artefact(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 2},
+        {"format": "1"},
+        {"name": 7},
+        {"latents": "mersenne"},
+        {"images": -1},
+        {"images": True},
+        {"data": None},
+        {"data": {"name": "x"}},
+        {"config": {}},
+        {"config": {"recipe": "r", "network": {"resolution": 10**9, "latent_size": 6}}},
+        {"config": {"recipe": "r", "network": {"resolution": 8, "latent_size": "6"}}},
+        {"scores": [{"line": "FID 0"}]},
+        {"scores": "none"},
+        {"directions": [{"name": "x", "share": 0.1, "vector": "AAAA"}]},
+        {"directions": [{"name": "x", "share": 0.1, "vector": "A" * 32}]},
+        {"directions": [{"name": "x", "share": 0.1, "vector": 5}]},
+        {"directions": [3]},
+        {"parity": {}},
+        {"parity": {"seeds": 256, "largest": 1000, "mean": 0.1}},
+    ],
+)
+def test_cards_that_make_no_sense_are_one_line(changes):
+    with pytest.raises(CatganError) as error:
+        parse_card(card(**changes), "cats.onnx")
+    assert "\n" not in str(error.value)
+
+
+def test_a_card_cannot_write_to_the_terminal():
+    read = parse_card(card(name="\x1b[31mred\n\x07cats"), "cats.onnx")
+    assert all(text.isprintable() for _, text in read.lines())
+    assert "red" in read.name

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from artefacts import DIRECTIONS, SIDE, SIZE, artefact, card, images_of, model, write
+from onnx import TensorProto
+
+import catgan
+from catgan.errors import CatganError
+from catgan.generation.artefact import seal
+from catgan.generation.generator import Generator, embedded_generator
+from catgan.generation.latents import latents
+
+
+def near(images, expected):
+    """Equal but for pixels that float32 rounds to the other side."""
+    return images.shape == expected.shape and abs(images.astype(int) - expected).max() <= 1
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "cats.onnx")
+
+
+@pytest.fixture
+def cats(path):
+    return catgan.load(path)
+
+
+def test_a_cat_is_what_the_model_makes_of_the_seed_s_latents(cats):
+    images = cats.sample(seeds=[7, 2**63 - 1])
+    assert images.shape == (2, SIDE, SIDE, 3)
+    assert images.dtype == np.uint8
+    assert near(images, images_of(latents([7, 2**63 - 1], SIZE)))
+    assert np.array_equal(cats.latents([7]), latents([7], SIZE))
+
+
+def test_truncation_pulls_toward_the_mean(cats):
+    z = latents([7], SIZE)
+    assert near(cats.sample([7], truncation=0.5), images_of(z, 0.5))
+    assert np.array_equal(cats.sample([7], truncation=0)[0], cats.sample([8], truncation=0)[0])
+    spread = [cats.sample(range(20), psi).std(0).mean() for psi in (0.3, 0.6, 1.0)]
+    assert spread == sorted(spread)
+
+
+def test_a_seed_is_the_same_bytes_whatever_the_batch_the_session_and_the_process(path, cats):
+    together = cats.sample(range(10))
+    assert np.array_equal(together[3:5], cats.sample([3, 4]))
+    assert np.array_equal(together, catgan.load(str(path)).sample(range(10)))
+    script = (
+        "import sys, catgan; "
+        "sys.stdout.buffer.write(catgan.load(sys.argv[1]).sample([3, 4]).tobytes())"
+    )
+    theirs = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, check=True
+    ).stdout
+    assert theirs == together[3:5].tobytes()
+
+
+def test_grids_morphs_and_loops(cats):
+    assert cats.grid(range(6), columns=3).shape == (2 * SIDE + 2, 3 * SIDE + 4, 3)
+    way = cats.morph(3, 9, frames=5)
+    assert np.array_equal(way[[0, -1]], cats.sample([3, 9]))
+    loop = cats.loop([3, 9, 27], frames=6)
+    assert np.array_equal(loop[[0, 2, 4]], cats.sample([3, 9, 27]))
+    assert len(loop) == 6
+
+
+def test_moves_add_directions(cats):
+    z = latents([7], SIZE)
+    z[0, 1] += 2
+    z[0, 0] -= 1
+    assert near(cats.sample([7], moves={1: 2.0, 0: -1.0}), images_of(z))
+    with pytest.raises(CatganError, match=f"0 to {DIRECTIONS - 1}"):
+        cats.sample([7], moves={DIRECTIONS: 1})
+
+
+def test_progress_counts_images(cats):
+    seen = []
+    cats.sample(range(3), on_progress=seen.append)
+    assert seen == [1, 2, 3]
+    assert cats.sample([]).shape == (0, SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5])
+def test_seeds_out_of_range_are_one_line(cats, seed):
+    with pytest.raises(CatganError, match="out of range"):
+        cats.sample([seed])
+
+
+@pytest.mark.parametrize("truncation", [-0.1, 1.1, float("nan")])
+def test_truncations_out_of_range_are_one_line(cats, truncation):
+    with pytest.raises(CatganError, match="out of range"):
+        cats.sample([1], truncation)
+
+
+def test_other_mistakes_are_one_line(cats):
+    with pytest.raises(CatganError, match="shape"):
+        cats.synthesise(np.zeros((1, SIZE + 1)))
+    with pytest.raises(CatganError, match="two seeds"):
+        cats.loop([3])
+    for frames in (1, 10**6):
+        with pytest.raises(CatganError, match="frames"):
+            cats.morph(1, 2, frames)
+
+
+@pytest.mark.parametrize("wrong", [model(side=4), model(output=TensorProto.FLOAT)])
+def test_a_model_that_is_not_the_card_s_is_refused(tmp_path, wrong):
+    path = write(tmp_path / "wrong.onnx", seal(wrong.SerializeToString(), card()))
+    with pytest.raises(CatganError, match="not the generator"):
+        catgan.load(path).sample([1])
+
+
+def test_what_onnx_runtime_refuses_is_one_line(tmp_path):
+    proto = model()
+    proto.graph.node[1].op_type = "NoSuchOperator"
+    path = write(tmp_path / "odd.onnx", seal(proto.SerializeToString(), card()))
+    with pytest.raises(CatganError, match="ONNX Runtime") as error:
+        catgan.load(path).sample([1])
+    assert "\n" not in str(error.value)
+
+
+def test_the_package_s_own_generator_is_found_or_missed_in_one_line(monkeypatch, path):
+    where = "catgan.generation.generator.embedded_generator"
+    monkeypatch.setattr(where, lambda: None)
+    with pytest.raises(CatganError, match="carries no generator"):
+        catgan.load()
+    monkeypatch.setattr(where, lambda: path)
+    assert catgan.load().card.name == "tiny cats"
+
+
+@pytest.mark.skipif(embedded_generator() is None, reason="no generator is embedded yet")
+def test_the_embedded_generator_draws_and_says_its_licence():
+    cats = catgan.load()
+    assert embedded_generator().stat().st_size <= 10_000_000
+    assert cats.card.licence not in ("", "unknown")
+    assert cats.sample([7]).std() > 20
+
+
+def test_importing_catgan_imports_nothing_heavy_and_drawing_no_torch(path):
+    script = (
+        "import sys, catgan\n"
+        "assert not {'numpy', 'onnxruntime', 'PIL', 'torch', 'typer'} & set(sys.modules)\n"
+        "catgan.load(sys.argv[1]).sample([1])\n"
+        "assert 'torch' not in sys.modules and 'onnx' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+def test_a_generator_reads_its_card_without_a_session(path):
+    generator = catgan.load(path)
+    assert isinstance(generator, Generator)
+    assert "session" not in vars(generator)
+    assert dict(generator.card.lines())["licence"] == "MIT"
+    assert artefact() == path.read_bytes()

@@ -1,0 +1,47 @@
+"""A tiny run of each family, made without training: random weights, statistics of one batch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from catgan.config import load_recipe, override
+from catgan.networks.build import build_generator
+from catgan.training.checkpoint import Window
+from catgan.training.run_directory import RunDirectory
+
+TINY = [
+    "network.resolution=32",
+    "network.channels=8",
+    "network.maximum_channels=32",
+    "network.latent_size=8",
+]
+FACTS = {
+    "dataset": {
+        "name": "drawn-cats",
+        "to train on": 60,
+        "licence": "CC BY-NC 4.0",
+        "credit": "Someone <who@draws>",
+        "identity": "0" * 64,
+    },
+    "machine": {},
+}
+
+
+def make_run(path, recipe, images=64):
+    """A run directory with one checkpoint."""
+    config = override(load_recipe(recipe), TINY)
+    torch.manual_seed(0)
+    generator = build_generator(config.network)
+    with torch.no_grad():
+        for _ in range(3):
+            generator(torch.randn(64, config.network.latent_size))
+        if config.network.family != "projected":  # as if it had learnt some contrast
+            generator.layers[-2].weight *= 200
+    run = RunDirectory.create(path, config, FACTS)
+    weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    other = {"weight": torch.zeros(1)}
+    parts = {"generator": weights, "ema": weights, "discriminator": other, "optimizer": other}
+    run.checkpoints.save(images, dataclasses.asdict(config), Window([], 0), parts, keep=1)
+    return path

@@ -1,0 +1,206 @@
+"""The verbs that draw and ship, as a person meets them."""
+
+from __future__ import annotations
+
+import io
+from unittest import mock
+
+import numpy as np
+import pytest
+from artefacts import SIDE, artefact, write
+from command_line import catgan
+from PIL import Image
+from rich.console import Console
+from runs import make_run
+
+import catgan as package
+from catgan.errors import CatganError
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A directory with an artefact, damaged ones, and a run."""
+    home = tmp_path_factory.mktemp("home")
+    write(home / "cats.onnx")
+    write(home / "short.onnx", artefact()[:-100])
+    write(home / "blind.onnx", artefact(directions=[]))
+    (home / "text.onnx").write_text("cats")
+    (home / "folder").mkdir()
+    make_run(home / "run", "dcgan-128")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("COLUMNS", "200")
+        patch.setenv("NO_COLOR", "1")
+        yield home
+
+
+@pytest.fixture
+def embedded(home, monkeypatch):
+    """As if the package carried the artefact."""
+    monkeypatch.setattr(
+        "catgan.generation.generator.embedded_generator", lambda: home / "cats.onnx"
+    )
+
+
+def read(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_sample_without_words_draws_the_package_s_cats(home, embedded):
+    assert "8 cats  cats.png" in catgan("sample")
+    assert np.array_equal(read(home / "cats.png"), package.load("cats.onnx").grid(range(8)))
+
+
+def test_sample_draws_sheets_and_files_in_every_format(home):
+    catgan("sample", "cats.onnx", "--seeds", "0-5", "--grid", "3x2", "-o", "sheet.webp")
+    assert read(home / "sheet.webp").shape == (2 * SIDE + 2, 3 * SIDE + 4, 3)
+    text = catgan("sample", "cats.onnx", "--seeds", "3,9", "-o", "each")
+    assert "2 cats, one file each" in text
+    cat = package.load("cats.onnx").sample([9])[0]
+    assert np.array_equal(read(home / "each" / "seed000009.png"), cat)
+
+
+def test_sizes_and_truncation_are_what_they_say(home):
+    text = catgan(
+        "sample", "cats.onnx", "--seeds", "7", "--size", 32, "--truncation", 0.5, "-o", "a.png"
+    )
+    assert "8 px enlarged to 32 px by Lanczos' filter" in text
+    cat = package.load("cats.onnx").sample([7], 0.5)[0]
+    expected = Image.fromarray(cat).resize((32, 32), Image.Resampling.LANCZOS)
+    assert np.array_equal(read(home / "a.png"), np.asarray(expected))
+
+
+def test_show_draws_in_a_terminal_and_says_so_elsewhere(home, monkeypatch):
+    assert "nothing shown" in catgan("sample", "cats.onnx", "--seeds", "7", "--show")
+    monkeypatch.delenv("NO_COLOR")
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system="truecolor", width=80)
+    with mock.patch("catgan.cli_generation.make_console", return_value=console):
+        catgan("sample", "cats.onnx", "--seeds", "7", "--show")
+    assert out.getvalue().count("▀") == SIDE * SIDE // 2
+    assert "\x1b[38;2;" in out.getvalue()
+
+
+def test_a_run_is_drawn_with_torch_as_before(home):
+    text = catgan("sample", "run", "--seeds", "0-3", "--truncation", 0.5, "-o", "run.png")
+    assert "4 cats  run.png" in text
+    assert read(home / "run.png").shape == (66, 66, 3)
+
+
+def test_morphs_run_round(home):
+    text = catgan("morph", "cats.onnx", "--seeds", "3,9,27", "--frames", 6, "-o", "m.gif")
+    assert "3 cats, 6 frames at 20 a second  m.gif" in text
+    with Image.open(home / "m.gif") as image:
+        assert (image.n_frames, image.info["loop"]) == (6, 0)
+
+
+def test_edit_shows_directions_and_goes_along_them(home):
+    text = catgan("edit", "cats.onnx", "-o", "all.png")
+    assert " 0  darker, 50.0 % of the variance" in text
+    assert " 1  not named yet" in text
+    assert read(home / "all.png").shape == (3 * SIDE + 4, 7 * SIDE + 12, 3)
+    catgan("edit", "cats.onnx", "--seeds", "7", "--move", "0=+2", "--move", "2=-1", "-o", "e.png")
+    cats = package.load("cats.onnx")
+    page = read(home / "e.png")
+    assert np.array_equal(page[:, :SIDE], cats.sample([7])[0])
+    assert np.array_equal(page[:, SIDE + 2 :], cats.sample([7], moves={0: 2, 2: -1})[0])
+
+
+def test_info_prints_the_card(home, embedded):
+    for text in (catgan("info", "cats.onnx"), catgan("info")):
+        assert "tiny cats, 8 x 8 px" in text
+        assert "licence    MIT" in text
+        assert "credit     Nobody" in text
+        assert "3; 0 darker, 2 rounder" in text
+
+
+def test_export_then_draw(home, monkeypatch):
+    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
+    text = catgan("export", "run", "--name", "Mine", "--direction", "0=lighter coat")
+    assert "float16" in text
+    assert "over 8 seeds at most" in text
+    where = "run/export/generator.onnx"
+    assert f"next     catgan sample {where}" in text
+    assert "Mine, 32 x 32 px" in catgan("info", where)
+    assert "0 lighter coat" in catgan("info", where)
+    assert "1 cats  one.png" in catgan("sample", where, "--seeds", 7, "-o", "one.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("sample",), "carries no generator"),
+        (("info",), "carries no generator"),
+        (("web", "site"), "carries no generator"),
+        (("sample", "nowhere.onnx"), "cannot be read"),
+        (("sample", "text.onnx"), "no ONNX file"),
+        (("sample", "short.onnx"), "damaged"),
+        (("info", "short.onnx"), "damaged"),
+        (("sample", "folder"), "not a run"),
+        (("sample", "cats.onnx", "--seeds", "-1"), "is no seed"),
+        (("sample", "cats.onnx", "--seeds", "9-1"), "1-9"),
+        (("sample", "cats.onnx", "--seeds", str(2**63)), "largest seed"),
+        (("sample", "cats.onnx", "--seeds", "0-9999"), "too many"),
+        (("sample", "cats.onnx", "--truncation", "1.5"), "from 0 to 1"),
+        (("sample", "cats.onnx", "--truncation", "nan"), "from 0 to 1"),
+        (("sample", "run", "--truncation", "-1"), "from 0 to 1"),
+        (("sample", "cats.onnx", "--size", "4"), "from 8 to"),
+        (("sample", "cats.onnx", "--size", "99999"), "from 8 to"),
+        (("sample", "cats.onnx", "--checkpoint", "best"), "leave them out"),
+        (("sample", "cats.onnx", "-o", "cats.bmp"), ".png"),
+        (("sample", "cats.onnx", "-o", "text.onnx/cats.png"), "cannot be written"),
+        (("morph", "cats.onnx", "--seeds", "3"), "at least two"),
+        (("morph", "cats.onnx", "--frames", "1"), "frames"),
+        (("morph", "cats.onnx", "--fps", "0"), "--fps"),
+        (("morph", "cats.onnx", "-o", "m.avi"), ".gif"),
+        (("edit", "cats.onnx", "--move", "0"), "0=+2"),
+        (("edit", "cats.onnx", "--move", "0=1e9"), "0=+2"),
+        (("edit", "cats.onnx", "--move", "7=1"), "0 to 2"),
+        (("edit", "blind.onnx"), "no directions"),
+        (("edit", "run"), "catgan export run"),
+        (("export", "folder"), "not a run"),
+        (("export", "run", "--precision", "half"), "float16"),
+        (("export", "run", "-o", "cats.pt"), ".onnx"),
+        (("export", "run", "--checkpoint", "123"), "000000064"),
+        (("export", "run", "--direction", "lighter"), "NUMBER=NAME"),
+        (("web", "folder", "short.onnx"), "damaged"),
+    ],
+)
+def test_every_mistake_ends_in_one_line_and_code_2(home, monkeypatch, words, expected):
+    monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: None)
+    assert expected in catgan(*words, code=2)
+
+
+def test_drawing_needs_no_torch(home):
+    import subprocess
+    import sys
+
+    script = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['onnx'] = sys.modules['jinja2'] = None\n"
+        "sys.argv = ['catgan', *sys.argv[1:]]\n"
+        "from catgan.cli import main\n"
+        "main()\n"
+    )
+    for words in (
+        ["sample", "cats.onnx", "--seeds", "7", "-o", "light.png"],
+        ["morph", "cats.onnx", "--frames", "4", "-o", "light.gif"],
+        ["edit", "cats.onnx", "-o", "light-edit.png"],
+        ["info", "cats.onnx"],
+    ):
+        subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True)
+
+
+def test_a_library_caller_gets_the_same_errors(home):
+    with pytest.raises(CatganError):
+        package.load("short.onnx")
+
+
+def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
+    from importlib.util import find_spec
+
+    def without_onnx(name):
+        return None if name == "onnxscript" else find_spec(name)
+
+    monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
+    assert "catgan[train]" in catgan("export", "run", code=2)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from artefacts import SIDE, SIZE
+
+from catgan.errors import CatganError
+from catgan.web import site
+from catgan.web.site import write_site
+
+PAGE = Path(site.__file__).parent / "page"
+
+
+@pytest.fixture
+def runtime(tmp_path, monkeypatch):
+    """The package with a made-up runtime in it, as a build would put it there."""
+    home = tmp_path / "package"
+    (home / "runtime").mkdir(parents=True)
+    (home / "page").symlink_to(PAGE)
+    for name in ("ort.mjs", "LICENSE"):
+        (home / "runtime" / name).write_text(name)
+    (home / "runtime" / "ort.wasm.gz").write_bytes(gzip.compress(b"\0asm"))
+    monkeypatch.setattr(site, "_HERE", home)
+
+
+def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
+    out = tmp_path / "deep" / "site"
+    made = write_site(out, cats)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert (made.files, made.bytes) == (len(files), sum(path.stat().st_size for path in files))
+    facts = json.loads((out / "generator.json").read_text())
+    assert (facts["latent_size"], facts["resolution"]) == (SIZE, SIDE)
+    assert facts["licence"] == "MIT"
+    for part in ("model", "runtime"):
+        data = (out / facts[part]["name"]).read_bytes()
+        assert facts[part]["bytes"] == len(data)
+        assert hashlib.sha256(data).hexdigest().startswith(facts[part]["version"])
+    assert (out / "generator.onnx").read_bytes() == cats.model
+
+
+def test_everything_the_page_names_is_there_and_nothing_comes_from_elsewhere(
+    tmp_path, cats, runtime
+):
+    write_site(tmp_path / "site", cats)
+    text = (tmp_path / "site" / "index.html").read_text()
+    for name in re.findall(r'(?:src|href)="([^"]+)"', text):
+        assert (tmp_path / "site" / name).is_file(), name
+    for path in PAGE.iterdir():
+        addresses = set(re.findall(r"https?://[^\s\"'`]+", path.read_text()))
+        assert addresses <= {"http://www.w3.org/2000/svg"}, path
+    assert "style=" not in text
+    assert "<style" not in text
+    assert not re.search(r"\son\w+=", text)
+
+
+def test_an_earlier_site_is_renewed_and_anything_else_is_kept(tmp_path, cats, runtime):
+    out = tmp_path / "site"
+    write_site(out, cats)
+    write_site(out, cats)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "index.html").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for place in (other, tmp_path / "file"):
+        with pytest.raises(CatganError, match="no earlier site"):
+            write_site(place, cats)
+    assert (other / "index.html").read_text() == "mine"
+    with pytest.raises(CatganError, match="cannot be written"):
+        write_site(tmp_path / "file" / "site", cats)
+
+
+def test_a_package_without_the_runtime_says_so(tmp_path, cats, monkeypatch):
+    monkeypatch.setattr(site, "_HERE", tmp_path)
+    with pytest.raises(CatganError, match="make web-runtime"):
+        write_site(tmp_path / "site", cats)
+
+
+def _luminance(colour):
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(a, b):
+    lighter, darker = sorted((_luminance(a), _luminance(b)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_text_and_edges_can_be_seen_by_day_and_by_night():
+    """Contrasts as WCAG 2.2 asks for: 4.5 for text, 3 for what can be pressed."""
+    style = (PAGE / "style.css").read_text()
+    for root in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colours = dict(re.findall(r"--([\w-]+): #([0-9a-f]{3,6})", root))
+        colours = {k: v if len(v) == 6 else "".join(2 * c for c in v) for k, v in colours.items()}
+        for text, ground in (
+            ("ink", "paper"), ("soft", "paper"), ("soft", "card"), ("ink", "card"),
+            ("ink", "line"), ("on-accent", "accent"), ("paper", "ink"),
+        ):  # fmt: skip
+            assert _contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        for edge in ("edge", "accent"):
+            assert _contrast(colours[edge], colours["paper"]) >= 3, edge

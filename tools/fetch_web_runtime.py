@@ -1,0 +1,83 @@
+"""Fetch ONNX Runtime for browsers from npm into the package, for `catgan web`.
+
+    python tools/fetch_web_runtime.py
+
+Takes two files of the npm package `onnxruntime-web` (MIT), of the version and with the sum below,
+into src/catgan/web/runtime/, which is not in git but is part of a built wheel. Needs npm.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+VERSION = "1.30.0"
+INTEGRITY = (  # as npm's lock files write it
+    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+)
+PLACE = Path(__file__).parents[1] / "src" / "catgan" / "web" / "runtime"
+SCRIPT = "package/dist/ort.wasm.bundle.min.mjs"
+PROGRAM = "package/dist/ort-wasm-simd-threaded.wasm"
+LICENCE = f"""onnxruntime-web {VERSION}, from https://github.com/microsoft/onnxruntime
+
+MIT License
+
+Copyright (c) Microsoft Corporation
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
+
+
+def main() -> None:
+    """Fetch, check, take the two files."""
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("npm is not installed; without it, catgan is built without `catgan web`")
+    with tempfile.TemporaryDirectory() as place:
+        subprocess.run(
+            [npm, "pack", "--silent", f"onnxruntime-web@{VERSION}"],
+            cwd=place,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        (archive,) = Path(place).glob("*.tgz")
+        data = archive.read_bytes()
+        found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+        if found != INTEGRITY:
+            sys.exit(f"onnxruntime-web {VERSION} does not have the expected sum: nothing taken")
+        with tarfile.open(archive) as files:
+            script, program = (files.extractfile(name).read() for name in (SCRIPT, PROGRAM))
+    script = script[: script.rfind(b"//# sourceMappingURL")] or script
+    PLACE.mkdir(parents=True, exist_ok=True)
+    (PLACE / "LICENSE").write_text(LICENCE)
+    (PLACE / "ort.mjs").write_bytes(script)
+    (PLACE / "ort.wasm.gz").write_bytes(gzip.compress(program, 9, mtime=0))
+    for path in sorted(PLACE.iterdir()):
+        print(f"{path.stat().st_size:>10,}  {path.relative_to(PLACE.parents[3])}")
+
+
+if __name__ == "__main__":
+    main()
