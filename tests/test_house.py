@@ -22,7 +22,12 @@ ROOMS = {
     "training": {"data", "networks", "generation", "pages", "evaluation"},
     "recipes": set(),
 }
-COMMANDS = {"cli", "cli_evaluation", "terminal"}  # these import rooms, no room imports these
+COMMANDS = {
+    "cli",
+    "cli_data",
+    "cli_evaluation",
+    "terminal",
+}  # these import rooms, no room imports these
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,156 @@
+"""The verb that makes data: `catgan prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catgan.errors import CatganError
+from catgan.terminal import ProgressBar, make_console, print_line, require_training_extra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from catgan.data.faces.prepare import FacesReport
+
+
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(help="A folder, a zip, a tar, or a .txt with the path of a photo a line."),
+    ],
+    destination: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
+    size: Annotated[
+        int, typer.Option(help="Side of the square images in pixels: 32, 64, 128 or 256.")
+    ] = 128,
+    holdout: Annotated[
+        float, typer.Option(help="Fraction kept out of training, to notice memorisation.")
+    ] = 0.1,
+    licence: Annotated[
+        str, typer.Option(help="The photos' licence, kept with the data.")
+    ] = "unknown",
+    credit: Annotated[str, typer.Option(help="Whom to credit, kept with the data.")] = "unknown",
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Find, crop and check the cat faces in whole photos.")
+    ] = False,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="With --faces: change a threshold; repeatable."),
+    ] = None,
+) -> None:
+    """Turn photos into a dataset: checked, cropped square, resized, split."""
+    console = make_console()
+    if faces:
+        _prepare_faces(console, source, destination, size, holdout, licence, credit, gate or [])
+        return
+    if gate:
+        raise CatganError("--gate is for faces: add --faces, or leave it out")
+    from catgan.data import prepare as preparing
+
+    with ProgressBar(console) as progress:
+        report = preparing.prepare(
+            source,
+            destination,
+            size,
+            holdout_fraction=holdout,
+            licence=licence,
+            credit=credit,
+            on_progress=lambda done, total, *_: progress("preparing", done, total),
+        )
+    _print_left_out(console, report.refused, report.duplicates)
+    print_line(
+        console,
+        f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
+        f"held out), {len(report.refused)} refused, {len(report.duplicates)} duplicates, "
+        f"{report.seconds:.1f} s",
+    )
+    _print_next(console, report.path, size)
+
+
+def _prepare_faces(
+    console: Console,
+    source: Path,
+    destination: Path,
+    size: int,
+    holdout: float,
+    licence: str,
+    credit: str,
+    gate: list[str],
+) -> None:
+    require_training_extra()
+    _require_prepare_extra()
+    from catgan.data.faces.gates import Gates, with_settings
+    from catgan.data.faces.prepare import journal_directory, prepare_faces
+    from catgan.networks.imagenet import imagenet_classifier
+
+    gates = with_settings(Gates(), gate)
+    try:
+        with ProgressBar(console) as progress, imagenet_classifier() as classify:
+            report = prepare_faces(
+                source,
+                destination,
+                size,
+                classify,
+                gates=gates,
+                holdout_fraction=holdout,
+                licence=licence,
+                credit=credit,
+                on_progress=lambda done, total, *_: progress("looking for faces", done, total),
+            )
+    except KeyboardInterrupt:
+        stopped = CatganError(
+            f"stopped; what was found is kept in {journal_directory(destination)}: the same "
+            "command goes on from there"
+        )
+        stopped.exit_code = 130
+        raise stopped from None
+    _print_left_out(console, report.refused, report.duplicates)
+    _print_faces(console, report, size)
+    _print_next(console, report.path, size)
+
+
+def _print_faces(console: Console, report: FacesReport, size: int) -> None:
+    resumed = f", {report.known:,} of them known from before" if report.known else ""
+    print_line(
+        console,
+        f"{report.kept:,} cat faces at {size} px from {report.with_face:,} of {report.photos:,} "
+        f"photos{resumed} ({report.train:,} to train on, {report.holdout:,} held out), "
+        f"{len(report.refused)} refused, {len(report.duplicates)} duplicates, "
+        f"{report.seconds:.1f} s",
+    )
+    if report.enlarged:
+        print_line(
+            console,
+            f"note     {report.enlarged:,} faces are smaller than {size} px in their photos and "
+            "were enlarged: --gate enlarge=1 leaves them out",
+        )
+
+
+def _print_left_out(
+    console: Console,
+    refused: tuple[tuple[str, str], ...],
+    duplicates: tuple[tuple[str, str], ...],
+) -> None:
+    for name, reason in refused:
+        print_line(console, f"refused    {name}: {reason}")
+    for name, kept in duplicates:
+        print_line(console, f"duplicate  {name}: the same file as {kept}")
+
+
+def _print_next(console: Console, path: Path, size: int) -> None:
+    print_line(console, f"dataset  {path}")
+    recipe = {64: "", 128: " --recipe dcgan-128"}.get(size, f" --set network.resolution={size}")
+    print_line(console, f"next     catgan train {path}{recipe}")
+
+
+def _require_prepare_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("cv2", "imagehash") if not find_spec(name)]
+    if missing:
+        raise CatganError(
+            f"finding faces needs {', '.join(missing)}, not installed: "
+            "pip install 'catgan[prepare]'"
+        )
