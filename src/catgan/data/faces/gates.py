@@ -52,7 +52,9 @@ class Gates:
     outside: float = 0.1  # most of a crop that may be reflected because the photo ends
     sharpness: float = 4.0  # least, in percent
     brightness: float = 50.0  # least, of 255
-    distance: int = 6  # most bits of 64 in which the hashes of near-duplicates differ; -1 keeps all
+    distance: float = (
+        6.0  # most bits of 64 in which the hashes of near-duplicates differ; -1 keeps all
+    )
 
 
 def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
@@ -61,23 +63,20 @@ def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
     Raises:
         CatganError: a name that no gate has, or a value that is no number.
     """
-    kinds = {field.name: int if field.name == "distance" else float for field in fields(Gates)}
+    names = [field.name for field in fields(Gates)]
     for setting in settings:
         name, separator, text = setting.partition("=")
-        if name not in kinds or not separator:
-            near = difflib.get_close_matches(name, kinds, n=1)
-            hint = f"did you mean {near[0]}=...?" if near else f"gates are {', '.join(kinds)}"
+        if name not in names or not separator:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}=...?" if near else f"gates are {', '.join(names)}"
             raise CatganError(f"--gate {setting}: is not a gate and its value: {hint}")
         try:
-            value = kinds[name](text)
-            if not math.isfinite(value):
-                raise ValueError
+            value = float(text)
         except ValueError:
-            kind = "whole number" if kinds[name] is int else "number"
-            raise CatganError(
-                f"--gate {setting}: {text!r} is not a {kind}: try {name}="
-                + str(getattr(Gates(), name))
-            ) from None
+            value = math.nan
+        if not math.isfinite(value):
+            example = f"{name}={getattr(Gates(), name):g}"
+            raise CatganError(f"--gate {setting}: {text!r} is not a number: try {example}")
         gates = replace(gates, **{name: value})
     return gates
 
