@@ -5,8 +5,8 @@
 
 The cascades take the nose of a close-up for a face, and the classifier finds a nose convincing,
 too. What is wrong with such a crop is its scale. So drawn cats, whose framing is known, are cut too
-wide, too close, too high and too low, and a ridge regression tells from EfficientNet-Lite0's last
-map by how much. No photo enters the fit; drawn cats differ from photographed ones in everything
+wide, too close and off centre, and a ridge regression tells the scale from EfficientNet-Lite0's
+last map. No photo enters the fit; drawn cats differ from photographed ones in everything
 but layout, so the answer's zero point and scale are taken from real crops (`--calibrate`, a folder
 of well framed ones such as AFHQ) and stand as constants in `catgan/data/faces/layout.py`.
 """
@@ -24,7 +24,7 @@ SIDE = 256
 
 
 def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of drawn cats, N x 224 x 224 x 3, and their errors: log of scale, drop in sides."""
+    """Crops of drawn cats, N x 224 x 224 x 3, and the logarithm of how much too wide each is."""
     from catgan.data.drawn import draw_cat
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import Frame, cut
@@ -43,7 +43,7 @@ def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
                 SIDE * (0.5 + across), SIDE * (0.5 + down), side, float(random.normal(0, 10))
             )
             crops.append(cut(picture, frame, CLASSIFIED_AT))
-            errors.append((scale, down * SIDE / side))
+            errors.append(scale)
     return np.stack(crops), np.array(errors)
 
 
@@ -57,15 +57,15 @@ def maps_of(crops: np.ndarray) -> np.ndarray:
 
 
 def fit() -> np.ndarray:
-    """Weights, 2 x 320 x 7 x 7 float16, of scale and drop."""
+    """Weights, 320 x 7 x 7 float16."""
     crops, errors = misframed(SEED)
     maps = maps_of(crops)
     centred = (maps - maps.mean(axis=0)).astype(np.float64)
     gram = centred @ centred.T
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
-    weights = centred.T @ np.linalg.solve(gram, errors - errors.mean(axis=0))
-    weights /= np.abs(weights).max(axis=0)  # float16 has few small numbers; the scale is free
-    return weights.T.reshape(2, 320, 7, 7).astype(np.float16)
+    weights = centred.T @ np.linalg.solve(gram, errors - errors.mean())
+    weights /= np.abs(weights).max()  # float16 has few small numbers; the scale is free
+    return weights.reshape(320, 7, 7).astype(np.float16)
 
 
 def calibrate(folder: Path, most: int) -> None:
@@ -74,7 +74,7 @@ def calibrate(folder: Path, most: int) -> None:
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import cut, frame_of_box
     from catgan.data.faces.gates import Gates
-    from catgan.data.faces.layout import raw_layout
+    from catgan.data.faces.layout import raw_scale
     from catgan.data.images import decode
     from catgan.data.sources import open_source
 
@@ -87,10 +87,10 @@ def calibrate(folder: Path, most: int) -> None:
                 if box.evidence >= Gates().face:
                     frame = frame_of_box(box.x, box.y, box.side, box.angle)
                     crops.append(cut(photo, frame, CLASSIFIED_AT))
-    values = raw_layout(maps_of(np.stack(crops)).reshape(-1, 320, 7, 7))
-    median = np.median(values, axis=0)
-    spread = 1.4826 * np.median(np.abs(values - median), axis=0)
-    print(f"{len(crops)} faces: median {median.round(2)}, spread {spread.round(2)}")
+    values = raw_scale(maps_of(np.stack(crops)).reshape(-1, 320, 7, 7))
+    median = np.median(values)
+    spread = 1.4826 * np.median(np.abs(values - median))
+    print(f"{len(crops)} faces: median {median:.1f}, spread {spread:.1f}")
 
 
 def main() -> None:

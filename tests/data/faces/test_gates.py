@@ -19,7 +19,7 @@ from catgan.data.faces.gates import (
 from catgan.errors import CatganError
 
 GOOD = Measures(
-    side=150, outside=0, cat=0.8, dog=0.01, misframing=0.5, confidence=3, evidence=5, votes=80,
+    side=150, outside=0, cat=0.8, dog=0.01, closeness=0.5, confidence=3, evidence=5, votes=80,
     sharpness=10, brightness=180,
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def test_a_good_face_passes():
         ({"cat": 0.05}, "not a cat: 0.05 sure of a cat, less than"),
         ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: 0.05"),
         ({"evidence": 2.0}, "not a clear face: evidence 2.0, less than"),
-        ({"misframing": 9.0}, "badly framed: 9.0 spreads off"),
+        ({"closeness": 9.0}, "a close-up: closeness 9.0, more than"),
         ({"side": 60}, "too small: 60 px, less than 64"),
         ({"outside": 0.3}, "cut off: 30% outside the photo, more than 10%"),
         ({"brightness": 20}, "too dark: 20 of 255, less than"),
@@ -49,7 +49,7 @@ def test_a_threshold_is_passed_when_it_is_just_reached():
     gates = Gates()
     edge = replace(
         GOOD, side=64, outside=gates.outside, cat=gates.cat, evidence=gates.face,
-        misframing=gates.misframing, sharpness=gates.sharpness, brightness=gates.brightness,
+        closeness=gates.close, sharpness=gates.sharpness, brightness=gates.brightness,
     )  # fmt: skip
     assert refusal(edge, gates, 128) is None
     assert refusal(replace(GOOD, side=128), Gates(enlarge=1), 128) is None
@@ -95,7 +95,7 @@ def test_blur_is_measured_whatever_the_contrast():
 def test_darkness_is_that_of_the_brightest_part():
     night = np.full((128, 128, 3), 12, np.uint8)
     assert refusal(replace(GOOD, brightness=brightness(night)), Gates(), 128) == (
-        "too dark: 12 of 255, less than 50"
+        "too dark: 12 of 255, less than 60"
     )
     black_cat = night.copy()
     black_cat[40:80, 30:50] = black_cat[40:80, 80:100] = 200  # its eyes: a tenth

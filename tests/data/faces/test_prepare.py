@@ -15,7 +15,7 @@ from catgan.data.faces.gates import Gates
 from catgan.data.faces.prepare import NO_FACE, PREPARATION, journal_directory, prepare_faces
 from catgan.errors import CatganError
 
-GATES = Gates(sharpness=0, misframing=1e9)  # drawn cats have little fine detail
+GATES = Gates(sharpness=0, close=1e9)  # drawn cats have little fine detail
 
 
 def classify(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from catgan.data.faces.cascade import CascadeDetector
 from catgan.data.faces.framing import Frame, cut, fitted, frame_of_box, outside_share
 from catgan.data.faces.gates import Measures, brightness, sharpness
-from catgan.data.faces.layout import layout
+from catgan.data.faces.layout import closeness
 
 # uint8 N x 224 x 224 x 3 to the probabilities of ImageNet's classes, N x 1000, and EfficientNet's
 # map of stride 32, N x 320 x 7 x 7. The network is the caller's, since this room knows no torch.
@@ -50,9 +50,9 @@ def find_faces(
     ]
     probabilities, maps = classify(np.stack([cut(photo, frame, CLASSIFIED_AT) for frame in frames]))
     cats, dogs = probabilities[:, CATS].sum(axis=1), probabilities[:, DOGS].sum(axis=1)
-    misframing = np.abs(layout(maps)).max(axis=1)
+    close = closeness(maps)
     faces = []
-    for box, frame, cat, dog, error in zip(boxes, frames, cats, dogs, misframing, strict=True):
+    for box, frame, cat, dog, near in zip(boxes, frames, cats, dogs, close, strict=True):
         if cat < LEAST_CAT:
             continue
         crop = cut(photo, frame, size)
@@ -61,7 +61,7 @@ def find_faces(
             outside=round(outside_share(frame, width, height), 4),
             cat=round(float(cat), 4),
             dog=round(float(dog), 4),
-            misframing=round(float(error), 2),
+            closeness=round(float(near), 2),
             confidence=round(box.confidence, 3),
             evidence=round(box.evidence, 3),
             votes=box.votes,

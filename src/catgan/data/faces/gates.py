@@ -24,7 +24,7 @@ class Measures:
 
     `side`: of the frame, in pixels of the photo. `outside`: share of the crop that is reflected.
     `cat`, `dog`: what the classifier gives to ImageNet's domestic cats, and to its dogs, 0 to 1.
-    `misframing`: how far its layout is from that of well framed faces, in their spreads.
+    `closeness`: how much too close it is cut (see `layout`).
     `confidence`, `evidence`, `votes`: the cascades' (see `cascade.Box`). `sharpness`,
     `brightness`: see the functions of these names.
     """
@@ -33,7 +33,7 @@ class Measures:
     outside: float
     cat: float
     dog: float
-    misframing: float
+    closeness: float
     confidence: float
     evidence: float
     votes: int
@@ -45,13 +45,13 @@ class Measures:
 class Gates:
     """Thresholds, each of which a face has to pass; see docs/faces.md for how they were chosen."""
 
-    face: float = 3.4  # least evidence of the cascades, a logarithm
+    face: float = 3.9  # least evidence of the cascades, a logarithm
     cat: float = 0.15  # least probability of ImageNet's five domestic cats
-    misframing: float = 2.9  # most; see `layout`
+    close: float = 2.6  # most closeness: a nose or an eye fills the crop
     enlarge: float = 2.0  # most that a crop is enlarged; 1 enlarges nothing
     outside: float = 0.1  # most of a crop that may be reflected because the photo ends
-    sharpness: float = 4.0  # least, in percent
-    brightness: float = 50.0  # least, of 255
+    sharpness: float = 2.0  # least, in percent
+    brightness: float = 60.0  # least, of 255
     distance: float = (
         6.0  # most bits of 64 in which the hashes of near-duplicates differ; -1 keeps all
     )
@@ -92,8 +92,8 @@ def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
         return f"not a cat{what}: {measures.cat:.2f} sure of a cat, less than {gates.cat:g}"
     if measures.evidence < gates.face:
         return f"not a clear face: evidence {measures.evidence:.1f}, less than {gates.face:g}"
-    if measures.misframing > gates.misframing:
-        return f"badly framed: {measures.misframing:.1f} spreads off, over {gates.misframing:g}"
+    if measures.closeness > gates.close:
+        return f"a close-up: closeness {measures.closeness:.1f}, more than {gates.close:g}"
     if measures.side < least_side:
         return f"too small: {measures.side:.0f} px, less than {least_side:.0f}"
     if measures.outside > gates.outside:
