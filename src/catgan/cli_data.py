@@ -1,4 +1,4 @@
-"""The verb that makes data: `catgan prepare`."""
+"""The verbs that make data: `catgan prepare` and `catgan download`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,48 @@ def prepare(
         f"{report.seconds:.1f} s",
     )
     _print_next(console, report.path, size)
+
+
+def download(
+    collection: Annotated[str, typer.Argument(help="What to fetch: afhq-cat.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The zip to make.", show_default="COLLECTION.zip"),
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")
+    ] = False,
+) -> None:
+    """Fetch a published collection of cat faces, resumably; its licence is shown first."""
+    import sys
+
+    from catgan.data import download as downloading
+
+    if collection not in downloading.COLLECTIONS:
+        known = ", ".join(downloading.COLLECTIONS)
+        raise CatganError(f"{collection} is no collection that catgan knows: choose {known}")
+    chosen = downloading.COLLECTIONS[collection]
+    console = make_console()
+    for line in (
+        f"{chosen.name}: {chosen.images:,} images, {chosen.credit}",
+        f"licence  {chosen.licence}, {chosen.licence_address}",
+        f"from     {chosen.address}",
+    ):
+        print_line(console, line)
+    if not accept_licence:
+        if not sys.stdin.isatty():
+            raise CatganError(f"{chosen.name}: read its licence and add --accept-licence")
+        if not typer.confirm("Do you accept this licence?"):
+            raise CatganError(f"{chosen.name}: not fetched, since its licence was not accepted")
+    target = out or Path(f"{chosen.name}.zip")
+    with ProgressBar(console) as progress:
+        count = downloading.download(chosen, target, progress=progress)
+    print_line(console, f"{count:,} images  {target}")
+    print_line(
+        console,
+        f"next     catgan prepare {target} {chosen.name} --licence '{chosen.licence}' "
+        f"--credit '{chosen.credit}'",
+    )
 
 
 def _prepare_faces(
