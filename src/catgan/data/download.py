@@ -95,9 +95,8 @@ def download(collection: Collection, destination: Path, *, progress: Progress | 
 
 def _fetch(collection: Collection, archive: Path, progress: Progress | None) -> None:
     """Bring the whole archive to `archive`, going on with what is already there."""
-    failures = 0
+    failures, furthest = 0, archive.stat().st_size if archive.exists() else 0
     while True:
-        before = archive.stat().st_size if archive.exists() else 0
         try:
             if _fetch_more(collection, archive, progress):
                 return
@@ -114,7 +113,8 @@ def _fetch(collection: Collection, archive: Path, progress: Progress | None) -> 
         except ConnectionError as error:
             problem = error.strerror or "the connection was cut"
         arrived = archive.stat().st_size if archive.exists() else 0
-        failures = 0 if arrived > before else failures + 1
+        failures = 0 if arrived > furthest else failures + 1
+        furthest = max(furthest, arrived)
         if failures >= _ATTEMPTS:
             kept = f"; {arrived / 2**20:.0f} MiB are kept" if arrived else ""
             raise CatganError(
