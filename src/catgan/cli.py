@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import catgan
-from catgan.cli_data import download, prepare
+from catgan.cli_data import download, inspect, prepare
 from catgan.cli_evaluation import compare, evaluate
 from catgan.errors import CatganError
 from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
@@ -88,6 +88,7 @@ def _root(
 
 
 app.command()(prepare)
+app.command()(inspect)
 app.command()(download)
 
 

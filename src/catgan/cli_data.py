@@ -1,4 +1,4 @@
-"""The verbs that make data: `catgan prepare` and `catgan download`."""
+"""The verbs of data: `catgan prepare`, `catgan inspect` and `catgan download`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catgan.errors import CatganError
-from catgan.terminal import ProgressBar, make_console, print_line, require_training_extra
+from catgan.terminal import (
+    ProgressBar,
+    cannot_write,
+    make_console,
+    print_line,
+    require_training_extra,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from catgan.data.dataset import Dataset
     from catgan.data.faces.prepare import FacesReport
 
 
@@ -67,6 +74,63 @@ def prepare(
         f"{report.seconds:.1f} s",
     )
     _print_next(console, report.path, size)
+
+
+def inspect(
+    dataset: Annotated[Path, typer.Argument(help="A dataset that `catgan prepare` made.")],
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A run, or a dataset, whose data this should look like."),
+    ] = None,
+    extractor: Annotated[
+        str, typer.Option(help="lite2, inception or raw-64 (quick), for what looks alike.")
+    ] = "lite2",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The page to write.", show_default="DATASET-inspect.html"),
+    ] = None,
+) -> None:
+    """Look at a dataset: contact sheet, refusals, doubles, outliers, would more images help?"""
+    require_training_extra()
+    _require_prepare_extra()
+    from catgan.data.dataset import Dataset
+    from catgan.evaluation.extractors import load_extractor
+    from catgan.evaluation.inspection import inspect_dataset, summary
+    from catgan.evaluation.inspection_page import inspection_page
+    from catgan.files import write_durably
+
+    console = make_console()
+    opened = Dataset.open(dataset)
+    other = _data_of(like) if like is not None else None
+    network = load_extractor(extractor)
+    with ProgressBar(console) as progress:
+        found = inspect_dataset(opened, network, like=other, progress=progress)
+    page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
+    for line in summary(found):
+        print_line(console, line)
+    try:
+        write_durably(page, inspection_page(found).encode())
+    except OSError as error:
+        raise cannot_write(page, error) from None
+    print_line(console, f"page     {page}")
+
+
+def _data_of(path: Path) -> Dataset:
+    """The dataset at `path`, or the one that the run at `path` was trained on."""
+    from catgan.data.cache import embedded_dataset, open_or_prepare
+    from catgan.data.dataset import Dataset
+    from catgan.training.run_directory import RunDirectory, is_run
+
+    if not is_run(path):
+        return Dataset.open(path)
+    run = RunDirectory.open(path)
+    size = run.config().network.resolution
+    source = run.facts().get("source")
+    if source is None:
+        return embedded_dataset(size)
+    if not Path(source).exists():
+        raise CatganError(f"{path} was trained on {source}, which is gone: name a dataset instead")
+    return open_or_prepare(source, size)
 
 
 def download(

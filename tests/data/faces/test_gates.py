@@ -35,7 +35,7 @@ def test_a_good_face_passes():
         ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: 0.05"),
         ({"evidence": 2.0}, "not a clear face: evidence 2.0, less than"),
         ({"closeness": 9.0}, "a close-up: closeness 9.0, more than"),
-        ({"side": 60}, "too small: 60 px, less than 64"),
+        ({"side": 60}, "too small: 60.0 px, less than 64"),
         ({"outside": 0.3}, "cut off: 30% outside the photo, more than 10%"),
         ({"brightness": 20}, "too dark: 20 of 255, less than"),
         ({"sharpness": 0.5}, "blurred: sharpness 0.5 %, less than"),

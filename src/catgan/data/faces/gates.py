@@ -95,7 +95,7 @@ def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
     if measures.closeness > gates.close:
         return f"a close-up: closeness {measures.closeness:.1f}, more than {gates.close:g}"
     if measures.side < least_side:
-        return f"too small: {measures.side:.0f} px, less than {least_side:.0f}"
+        return f"too small: {measures.side:.1f} px, less than {least_side:.0f}"
     if measures.outside > gates.outside:
         return f"cut off: {measures.outside:.0%} outside the photo, more than {gates.outside:.0%}"
     if measures.brightness < gates.brightness:
