@@ -18,6 +18,7 @@ ROOMS = {
     "networks": set(),
     "generation": set(),
     "pages": set(),
+    "review": {"data", "pages"},
     "evaluation": {"data", "networks", "pages"},
     "training": {"data", "networks", "generation", "pages", "evaluation"},
     "recipes": set(),

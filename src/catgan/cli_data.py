@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,14 +46,27 @@ def prepare(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="With --faces: change a threshold; repeatable."),
     ] = None,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="With --faces: decide about each crop on a local page."),
+    ] = False,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --faces: decisions of an earlier review to follow, and to add to.",
+            show_default="DESTINATION-decisions.json with --review",
+        ),
+    ] = None,
 ) -> None:
     """Turn photos into a dataset: checked, cropped square, resized, split."""
     console = make_console()
     if faces:
-        _prepare_faces(console, source, destination, size, holdout, licence, credit, gate or [])
+        about = {"holdout_fraction": holdout, "licence": licence, "credit": credit}
+        _prepare_faces(console, source, destination, size, gate or [], review, decisions, about)
         return
-    if gate:
-        raise CatganError("--gate is for faces: add --faces, or leave it out")
+    for name, given in (("--gate", gate), ("--review", review), ("--decisions", decisions)):
+        if given:
+            raise CatganError(f"{name} is for faces: add --faces, or leave it out")
     from catgan.data import prepare as preparing
 
     with ProgressBar(console) as progress:
@@ -180,18 +193,29 @@ def _prepare_faces(
     source: Path,
     destination: Path,
     size: int,
-    holdout: float,
-    licence: str,
-    credit: str,
     gate: list[str],
+    review: bool,
+    decisions: Path | None,
+    about: dict[str, Any],
 ) -> None:
     require_training_extra()
     _require_prepare_extra()
+    from functools import partial
+
+    from catgan.data.faces.decisions import read_decisions
     from catgan.data.faces.gates import Gates, with_settings
     from catgan.data.faces.prepare import journal_directory, prepare_faces
     from catgan.networks.imagenet import imagenet_classifier
+    from catgan.review.server import review_in_browser
 
     gates = with_settings(Gates(), gate)
+    earlier = read_decisions(decisions) if decisions and (decisions.exists() or not review) else {}
+    file = decisions or destination.with_name(f"{destination.name}-decisions.json")
+    ask = partial(
+        review_in_browser,
+        path=file,
+        announce=lambda address: print_line(console, f"review   {address}  (decisions: {file})"),
+    )
     try:
         with ProgressBar(console) as progress, imagenet_classifier() as classify:
             report = prepare_faces(
@@ -200,9 +224,9 @@ def _prepare_faces(
                 size,
                 classify,
                 gates=gates,
-                holdout_fraction=holdout,
-                licence=licence,
-                credit=credit,
+                decisions=earlier,
+                review=ask if review else None,
+                **about,
                 on_progress=lambda done, total, *_: progress("looking for faces", done, total),
             )
     except KeyboardInterrupt:
