@@ -46,7 +46,7 @@ def plain_cascade(photo: np.ndarray) -> Squares:
 
 
 def close_looks(detector: CascadeDetector, least: float) -> Step:
-    """Boxes of the detector with at least so much evidence."""
+    """Boxes of the detector with at least so much evidence; the classifier allows for less."""
     return lambda photo: [
         (box.x, box.y, box.side) for box in detector.find(photo) if box.evidence >= least
     ]
@@ -112,8 +112,8 @@ def main() -> None:
     with imagenet_classifier() as classify:
         steps: dict[str, Step] = {
             "cascade alone": plain_cascade,
-            "filtered pyramid, close looks": close_looks(upright, gates.face),
-            "both cascades, mirrored, turned": close_looks(detector, gates.face),
+            "filtered pyramid, close looks (evidence 3.4)": close_looks(upright, 3.4),
+            "both cascades, mirrored, turned": close_looks(detector, 3.4),
             "is it a cat?": judged(detector, classify, open_gates),
             "is it a close-up? and the other gates": judged(detector, classify, gates),
         }

@@ -73,7 +73,6 @@ def calibrate(folder: Path, most: int) -> None:
     from catgan.data.faces.cascade import CascadeDetector
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import cut, frame_of_box
-    from catgan.data.faces.gates import Gates
     from catgan.data.faces.layout import raw_scale
     from catgan.data.images import decode
     from catgan.data.sources import open_source
@@ -84,7 +83,7 @@ def calibrate(folder: Path, most: int) -> None:
         for file in files[:: max(len(files) // most, 1)][:most]:
             photo = decode(file.read())
             for box in detector.find(photo)[:1]:
-                if box.evidence >= Gates().face:
+                if box.evidence >= 3.4:
                     frame = frame_of_box(box.x, box.y, box.side, box.angle)
                     crops.append(cut(photo, frame, CLASSIFIED_AT))
     values = raw_scale(maps_of(np.stack(crops)).reshape(-1, 320, 7, 7))

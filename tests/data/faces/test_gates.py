@@ -33,7 +33,8 @@ def test_a_good_face_passes():
     [
         ({"cat": 0.05}, "not a cat: 0.05 sure of a cat, less than"),
         ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: 0.05"),
-        ({"evidence": 2.0}, "not a clear face: evidence 2.0, less than"),
+        ({"evidence": 2.0, "closeness": -3}, "not a clear face: clarity 2.0, less than"),
+        ({"evidence": 4.0, "closeness": 2.0}, "not a clear face: clarity 2.0, less than"),
         ({"closeness": 9.0}, "a close-up: closeness 9.0, more than"),
         ({"side": 60}, "too small: 60.0 px, less than 64"),
         ({"outside": 0.3}, "cut off: 30% outside the photo, more than 10%"),
@@ -48,7 +49,7 @@ def test_each_gate_says_what_and_by_how_much(changes, reason):
 def test_a_threshold_is_passed_when_it_is_just_reached():
     gates = Gates()
     edge = replace(
-        GOOD, side=64, outside=gates.outside, cat=gates.cat, evidence=gates.face,
+        GOOD, side=64, outside=gates.outside, cat=gates.cat, evidence=gates.face + gates.close,
         closeness=gates.close, sharpness=gates.sharpness, brightness=gates.brightness,
     )  # fmt: skip
     assert refusal(edge, gates, 128) is None

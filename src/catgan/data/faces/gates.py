@@ -40,12 +40,17 @@ class Measures:
     sharpness: float
     brightness: float
 
+    @property
+    def clarity(self) -> float:
+        """What both witnesses of a face say together: a weak one passes if it is well framed."""
+        return self.evidence - max(self.closeness, 0.0)
+
 
 @dataclass(frozen=True)
 class Gates:
     """Thresholds, each of which a face has to pass; see docs/faces.md for how they were chosen."""
 
-    face: float = 3.9  # least evidence of the cascades, a logarithm
+    face: float = 2.3  # least clarity: the evidence, less the closeness where that is positive
     cat: float = 0.15  # least probability of ImageNet's five domestic cats
     close: float = 2.6  # most closeness: a nose or an eye fills the crop
     enlarge: float = 2.0  # most that a crop is enlarged; 1 enlarges nothing
@@ -90,10 +95,10 @@ def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
     if measures.cat < gates.cat:
         what = ", a dog" if measures.dog > max(0.3, measures.cat) else ""
         return f"not a cat{what}: {measures.cat:.2f} sure of a cat, less than {gates.cat:g}"
-    if measures.evidence < gates.face:
-        return f"not a clear face: evidence {measures.evidence:.1f}, less than {gates.face:g}"
     if measures.closeness > gates.close:
         return f"a close-up: closeness {measures.closeness:.1f}, more than {gates.close:g}"
+    if measures.clarity < gates.face:
+        return f"not a clear face: clarity {measures.clarity:.1f}, less than {gates.face:g}"
     if measures.side < least_side:
         return f"too small: {measures.side:.1f} px, less than {least_side:.0f}"
     if measures.outside > gates.outside:
