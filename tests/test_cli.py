@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from command_line import catgan
+from faces_photos import photo_of
 from PIL import Image
 
 TINY = [
@@ -18,8 +19,8 @@ TINY = [
     "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
 VERBS = (
-    "prepare", "train", "sample", "morph", "edit", "info", "export", "web", "evaluate", "compare",
-    "recipes",
+    "prepare", "inspect", "download", "train", "sample", "morph", "edit", "info", "export", "web",
+    "evaluate", "compare", "recipes",
 )  # fmt: skip
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
@@ -192,3 +193,55 @@ def test_without_the_train_extra_the_remedy_is_named(home):
     assert "torch" in done.stderr
     assert "catgan[train]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def roll(tmp_path_factory):
+    """A folder with two photos of drawn cats and one of a wall."""
+    folder = tmp_path_factory.mktemp("roll") / "photos"
+    folder.mkdir()
+    for name, index in (("one", 8), ("two", 13)):
+        Image.fromarray(photo_of((index, 140, 60, 200))).save(folder / f"{name}.png")
+    Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(folder / "wall.png")
+    return folder
+
+
+# Drawn cats are neither photographed, nor as sharp as photos, nor framed like them.
+DRAWN = [word for gate in ("cat=0", "sharpness=0", "close=99") for word in ("--gate", gate)]
+
+
+def test_faces_are_found_inspected_and_trained_on(roll, tmp_path, monkeypatch):
+    monkeypatch.setattr("catgan.data.faces.find.LEAST_CAT", 0.0)
+    cats = tmp_path / "cats"
+    text = catgan("prepare", roll, cats, "--size", 32, "--faces", *DRAWN)
+    assert "2 cat faces at 32 px from 2 of 3 photos" in text
+    assert "wall.png: no cat face found" in text
+    assert f"next     catgan train {cats}" in text
+    text = catgan("inspect", cats, "--extractor", "raw-64")
+    assert "2 images of 32 px" in text
+    assert (tmp_path / "cats-inspect.html").exists()
+    assert "finished after" in catgan("train", cats, "-o", tmp_path / "run", *SETTINGS)
+    text = catgan("inspect", cats, "--extractor", "raw-64", "--like", tmp_path / "run")
+    assert "2 images" in text
+
+
+def test_an_interrupted_search_says_that_it_goes_on(roll, tmp_path):
+    stop = mock.Mock(side_effect=KeyboardInterrupt)
+    with mock.patch("catgan.data.faces.prepare.find_faces", stop):
+        text = catgan("prepare", roll, tmp_path / "cats", "--faces", code=130)
+    assert "the same command goes on" in text
+
+
+def test_wrong_words_about_data_are_one_line(roll, tmp_path):
+    cats = tmp_path / "cats"
+    assert "add --faces" in catgan("prepare", roll, cats, "--gate", "cat=1", code=2)
+    assert "add --faces" in catgan("prepare", roll, cats, "--review", code=2)
+    assert "did you mean cat" in catgan("prepare", roll, cats, "--faces", "--gate", "cta=1", code=2)
+    none = tmp_path / "none.json"
+    assert "cannot be read" in catgan("prepare", roll, cats, "--faces", "--decisions", none, code=2)
+    assert "is not a dataset" in catgan("inspect", roll, code=2)
+    assert "afhq-cat" in catgan("download", "dogs", code=2)
+    with mock.patch("sys.stdin", mock.Mock(isatty=lambda: False)):
+        assert "--accept-licence" in catgan("download", "afhq-cat", "-o", cats, code=2)
+    with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
+        assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)

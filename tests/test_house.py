@@ -18,6 +18,7 @@ ROOMS = {
     "networks": set(),
     "generation": set(),
     "pages": set(),
+    "review": {"data", "pages"},
     "evaluation": {"data", "networks", "pages"},
     "pretrained": set(),
     "web": {"generation"},
@@ -27,6 +28,7 @@ ROOMS = {
 }
 COMMANDS = {
     "cli",
+    "cli_data",
     "cli_evaluation",
     "cli_generation",
     "terminal",

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import catgan
+from catgan.cli_data import download, inspect, prepare
 from catgan.cli_evaluation import compare, evaluate
 from catgan.cli_generation import edit, export, info, morph, sample, web
 from catgan.errors import CatganError
@@ -86,48 +87,9 @@ def _root(
     pass
 
 
-@app.command()
-def prepare(
-    source: Annotated[Path, typer.Argument(help="A folder or a zip of photos.")],
-    destination: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
-    size: Annotated[
-        int, typer.Option(help="Side of the square images in pixels: 32, 64, 128 or 256.")
-    ] = 128,
-    holdout: Annotated[
-        float, typer.Option(help="Fraction kept out of training, to notice memorisation.")
-    ] = 0.1,
-    licence: Annotated[
-        str, typer.Option(help="The photos' licence, kept with the data.")
-    ] = "unknown",
-    credit: Annotated[str, typer.Option(help="Whom to credit, kept with the data.")] = "unknown",
-) -> None:
-    """Turn photos into a dataset: checked, cropped square, resized, split."""
-    from catgan.data import prepare as preparing
-
-    console = make_console()
-    with ProgressBar(console) as progress:
-        report = preparing.prepare(
-            source,
-            destination,
-            size,
-            holdout_fraction=holdout,
-            licence=licence,
-            credit=credit,
-            on_progress=lambda done, total, *_: progress("preparing", done, total),
-        )
-    for name, reason in report.refused:
-        print_line(console, f"refused    {name}: {reason}")
-    for name, kept in report.duplicates:
-        print_line(console, f"duplicate  {name}: the same file as {kept}")
-    print_line(
-        console,
-        f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
-        f"held out), {len(report.refused)} refused, {len(report.duplicates)} duplicates, "
-        f"{report.seconds:.1f} s",
-    )
-    print_line(console, f"dataset  {report.path}")
-    recipe = {64: "", 128: " --recipe dcgan-128"}.get(size, f" --set network.resolution={size}")
-    print_line(console, f"next     catgan train {report.path}{recipe}")
+app.command()(prepare)
+app.command()(inspect)
+app.command()(download)
 
 
 @app.command()

@@ -397,6 +397,12 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
         def forward(self, z):
             return self.inner(torch.ones_like(z))
 
+        def map(self, z):
+            return z
+
+        def synthesise(self, style):
+            return self(style)
+
     monkeypatch.setattr(guard, "SETTLED", 100)
     monkeypatch.setattr(guard, "ROWS_WATCHED", 3)
     monkeypatch.setattr(loop, "build_generator", One)

@@ -1,4 +1,7 @@
-"""Where photos come from: a folder, a zip, or one file. Names here are labels and never paths."""
+"""Where photos come from: a folder, a zip, a tar, a list of paths, or one file.
+
+Names are labels and never paths; only a list's lines, which the user wrote, are.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from catgan.data.images import ImageRejected
+from catgan.data.tars import TarMember, is_tar, open_plain, tar_members
 from catgan.errors import CatganError
 
 MAX_FILE_BYTES = 128 * 2**20  # of one image file, packed or not: ten times a large camera JPEG
@@ -57,7 +62,10 @@ def label(name: str) -> str:
 
 @contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
-    """The files of a folder (recursively), a zip, or one image file, in the order of their names.
+    """The files of a folder (recursively), a zip, a tar, or one image, in order of their names.
+
+    A `.txt` is a list: of each line, the file that it names, beside the list or by a full path, in
+    the order of the lines; empty lines and those that begin with # are skipped.
 
     Hidden files and what operating systems leave behind (`__MACOSX`, `Thumbs.db`) are left out;
     everything else is listed, so that it is either used or reported. Symbolic links are followed
@@ -80,6 +88,11 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
             elif _is_zip(path):
                 archive = stack.enter_context(_open_zip(path, shown))
                 files = _sorted(_zip_files(archive, path.stat().st_size, shown), shown)
+            elif is_tar(path):
+                plain = stack.enter_context(open_plain(path, shown))
+                files = _sorted(_tar_files(plain, shown), shown)
+            elif path.suffix.lower() == ".txt":
+                files = _listed_files(path, shown)
             else:
                 files = [SourceFile(label(path.name), partial(_read_regular, path))]
         except FileNotFoundError as error:
@@ -98,7 +111,7 @@ def content_key(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     digest = hashlib.sha256()
-    if path.is_file():
+    if path.is_file() and path.suffix.lower() != ".txt":
         digest.update(b"file\0")
         try:
             with path.open("rb") as file:
@@ -110,7 +123,7 @@ def content_key(path: str | os.PathLike[str]) -> str:
             ) from error
         return digest.hexdigest()
     with open_source(path) as files:
-        digest.update(b"folder\0")
+        digest.update(b"folder\0")  # or a list, which is as good
         for entry in files:
             try:
                 content = b"+" + hashlib.sha256(entry.read()).digest()
@@ -172,6 +185,51 @@ def _folder_files(root: Path) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
                 yield below, _refusal(name, "symbolic link to outside the folder, not followed")
             else:
                 yield below, SourceFile(label(name), partial(_read_regular, Path(target)))
+
+
+def _listed_files(path: Path, shown: str) -> list[SourceFile]:
+    """The files that a list names; a line may hold anything, so what is wrong is told per line."""
+    if path.stat().st_size > MAX_DIRECTORY_BYTES:
+        raise CatganError(f"{shown} is too long a list: divide it.")
+    files = []
+    for line in path.read_bytes().splitlines():
+        text = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf")).strip()
+        if not text or text.startswith("#"):
+            continue
+        if "\0" in text:
+            files.append(_refusal(text, "not a usable path"))
+        else:
+            files.append(SourceFile(label(text), partial(_read_regular, path.parent / text)))
+        if len(files) > MAX_FILES:
+            raise CatganError(f"{shown} lists more than {MAX_FILES:,} files: divide it.")
+    return files
+
+
+def _tar_files(plain: IO[bytes], shown: str) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
+    for member in tar_members(plain, shown):
+        parts = tuple(part for part in member.name.split("/") if part not in ("", ".", ".."))
+        if _is_ignored(parts):
+            continue
+        problem = member.problem
+        if problem is None and member.size > MAX_FILE_BYTES:
+            problem = _too_big(member.size)
+        if problem is not None:
+            yield parts, _refusal(member.name, problem)
+        else:
+            yield (
+                parts,
+                SourceFile(label(member.name), partial(_read_slice, plain.fileno(), member)),
+            )
+
+
+def _read_slice(descriptor: int, member: TarMember) -> bytes:
+    try:
+        data = os.pread(descriptor, member.size, member.offset)
+    except OSError as error:
+        raise ImageRejected(f"cannot be read: {error.strerror or 'input error'}") from error
+    if len(data) != member.size:
+        raise ImageRejected("truncated inside the tar")
+    return data
 
 
 def _read_regular(path: Path) -> bytes:

@@ -138,6 +138,11 @@ class DatasetWriter:
         """Record a file dropped as an exact copy of another."""
         self._duplicates.append(Duplicate(name, kept))
 
+    def attach(self, name: str, content: bytes) -> None:
+        """Add a file that lies beside the images; `name` is the program's, never a photo's."""
+        with _one_line_errors(self.destination):
+            write_and_flush(self._temporary / name, content)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

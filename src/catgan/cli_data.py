@@ -1,0 +1,286 @@
+"""The verbs of data: `catgan prepare`, `catgan inspect` and `catgan download`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from catgan.errors import CatganError
+from catgan.terminal import (
+    ProgressBar,
+    cannot_write,
+    make_console,
+    print_line,
+    require_training_extra,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from catgan.data.dataset import Dataset
+    from catgan.data.faces.prepare import FacesReport
+
+
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(help="A folder, a zip, a tar, or a .txt with the path of a photo a line."),
+    ],
+    destination: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
+    size: Annotated[
+        int, typer.Option(help="Side of the square images in pixels: 32, 64, 128 or 256.")
+    ] = 128,
+    holdout: Annotated[
+        float, typer.Option(help="Fraction kept out of training, to notice memorisation.")
+    ] = 0.1,
+    licence: Annotated[
+        str, typer.Option(help="The photos' licence, kept with the data.")
+    ] = "unknown",
+    credit: Annotated[str, typer.Option(help="Whom to credit, kept with the data.")] = "unknown",
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Find, crop and check the cat faces in whole photos.")
+    ] = False,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="With --faces: change a threshold; repeatable."),
+    ] = None,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="With --faces: decide about each crop on a local page."),
+    ] = False,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --faces: decisions of an earlier review to follow, and to add to.",
+            show_default="DESTINATION-decisions.json with --review",
+        ),
+    ] = None,
+) -> None:
+    """Turn photos into a dataset: checked, cropped square, resized, split."""
+    console = make_console()
+    if faces:
+        about = {"holdout_fraction": holdout, "licence": licence, "credit": credit}
+        _prepare_faces(console, source, destination, size, gate or [], review, decisions, about)
+        return
+    for name, given in (("--gate", gate), ("--review", review), ("--decisions", decisions)):
+        if given:
+            raise CatganError(f"{name} is for faces: add --faces, or leave it out")
+    from catgan.data import prepare as preparing
+
+    with ProgressBar(console) as progress:
+        report = preparing.prepare(
+            source,
+            destination,
+            size,
+            holdout_fraction=holdout,
+            licence=licence,
+            credit=credit,
+            on_progress=lambda done, total, *_: progress("preparing", done, total),
+        )
+    _print_left_out(console, report.refused, report.duplicates)
+    print_line(
+        console,
+        f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
+        f"held out), {len(report.refused)} refused, {len(report.duplicates)} duplicates, "
+        f"{report.seconds:.1f} s",
+    )
+    _print_next(console, report.path, size)
+
+
+def inspect(
+    dataset: Annotated[Path, typer.Argument(help="A dataset that `catgan prepare` made.")],
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A run, or a dataset, whose data this should look like."),
+    ] = None,
+    extractor: Annotated[
+        str, typer.Option(help="lite2, inception or raw-64 (quick), for what looks alike.")
+    ] = "lite2",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The page to write.", show_default="DATASET-inspect.html"),
+    ] = None,
+) -> None:
+    """Look at a dataset: contact sheet, refusals, doubles, outliers, would more images help?"""
+    require_training_extra()
+    _require_prepare_extra()
+    from catgan.data.dataset import Dataset
+    from catgan.evaluation.extractors import load_extractor
+    from catgan.evaluation.inspection import inspect_dataset, summary
+    from catgan.evaluation.inspection_page import inspection_page
+    from catgan.files import write_durably
+
+    console = make_console()
+    opened = Dataset.open(dataset)
+    other = _data_of(like) if like is not None else None
+    network = load_extractor(extractor)
+    with ProgressBar(console) as progress:
+        found = inspect_dataset(opened, network, like=other, progress=progress)
+    page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
+    for line in summary(found):
+        print_line(console, line)
+    try:
+        write_durably(page, inspection_page(found).encode())
+    except OSError as error:
+        raise cannot_write(page, error) from None
+    print_line(console, f"page     {page}")
+
+
+def _data_of(path: Path) -> Dataset:
+    """The dataset at `path`, or the one that the run at `path` was trained on."""
+    from catgan.data.cache import embedded_dataset, open_or_prepare
+    from catgan.data.dataset import Dataset
+    from catgan.training.run_directory import RunDirectory, is_run
+
+    if not is_run(path):
+        return Dataset.open(path)
+    run = RunDirectory.open(path)
+    size = run.config().network.resolution
+    source = run.facts().get("source")
+    if source is None:
+        return embedded_dataset(size)
+    if not Path(source).exists():
+        raise CatganError(f"{path} was trained on {source}, which is gone: name a dataset instead")
+    return open_or_prepare(source, size)
+
+
+def download(
+    collection: Annotated[str, typer.Argument(help="What to fetch: afhq-cat.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The zip to make.", show_default="COLLECTION.zip"),
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")
+    ] = False,
+) -> None:
+    """Fetch a published collection of cat faces, resumably; its licence is shown first."""
+    import sys
+
+    from catgan.data import download as downloading
+
+    if collection not in downloading.COLLECTIONS:
+        known = ", ".join(downloading.COLLECTIONS)
+        raise CatganError(f"{collection} is no collection that catgan knows: choose {known}")
+    chosen = downloading.COLLECTIONS[collection]
+    console = make_console()
+    for line in (
+        f"{chosen.name}: {chosen.images:,} images, {chosen.credit}",
+        f"licence  {chosen.licence}, {chosen.licence_address}",
+        f"from     {chosen.address}",
+    ):
+        print_line(console, line)
+    if not accept_licence:
+        if not sys.stdin.isatty():
+            raise CatganError(f"{chosen.name}: read its licence and add --accept-licence")
+        if not typer.confirm("Do you accept this licence?"):
+            raise CatganError(f"{chosen.name}: not fetched, since its licence was not accepted")
+    target = out or Path(f"{chosen.name}.zip")
+    with ProgressBar(console) as progress:
+        count = downloading.download(chosen, target, progress=progress)
+    print_line(console, f"{count:,} images  {target}")
+    print_line(
+        console,
+        f"next     catgan prepare {target} {chosen.name} --licence '{chosen.licence}' "
+        f"--credit '{chosen.credit}'",
+    )
+
+
+def _prepare_faces(
+    console: Console,
+    source: Path,
+    destination: Path,
+    size: int,
+    gate: list[str],
+    review: bool,
+    decisions: Path | None,
+    about: dict[str, Any],
+) -> None:
+    require_training_extra()
+    _require_prepare_extra()
+    from functools import partial
+
+    from catgan.data.faces.decisions import read_decisions
+    from catgan.data.faces.gates import Gates, with_settings
+    from catgan.data.faces.prepare import journal_directory, prepare_faces
+    from catgan.networks.imagenet import imagenet_classifier
+    from catgan.review.server import review_in_browser
+
+    gates = with_settings(Gates(), gate)
+    earlier = read_decisions(decisions) if decisions and (decisions.exists() or not review) else {}
+    file = decisions or destination.with_name(f"{destination.name}-decisions.json")
+    ask = partial(
+        review_in_browser,
+        path=file,
+        announce=lambda address: print_line(console, f"review   {address}  (decisions: {file})"),
+    )
+    try:
+        with ProgressBar(console) as progress, imagenet_classifier() as classify:
+            report = prepare_faces(
+                source,
+                destination,
+                size,
+                classify,
+                gates=gates,
+                decisions=earlier,
+                review=ask if review else None,
+                **about,
+                on_progress=lambda done, total, *_: progress("looking for faces", done, total),
+            )
+    except KeyboardInterrupt:
+        stopped = CatganError(
+            f"stopped; what was found is kept in {journal_directory(destination)}: the same "
+            "command goes on from there"
+        )
+        stopped.exit_code = 130
+        raise stopped from None
+    _print_left_out(console, report.refused, report.duplicates)
+    _print_faces(console, report, size)
+    _print_next(console, report.path, size)
+
+
+def _print_faces(console: Console, report: FacesReport, size: int) -> None:
+    resumed = f", {report.known:,} of them known from before" if report.known else ""
+    print_line(
+        console,
+        f"{report.kept:,} cat faces at {size} px from {report.with_face:,} of {report.photos:,} "
+        f"photos{resumed} ({report.train:,} to train on, {report.holdout:,} held out), "
+        f"{len(report.refused)} refused, {len(report.duplicates)} duplicates, "
+        f"{report.seconds:.1f} s",
+    )
+    if report.enlarged:
+        print_line(
+            console,
+            f"note     {report.enlarged:,} faces are smaller than {size} px in their photos and "
+            "were enlarged: --gate enlarge=1 leaves them out",
+        )
+
+
+def _print_left_out(
+    console: Console,
+    refused: tuple[tuple[str, str], ...],
+    duplicates: tuple[tuple[str, str], ...],
+) -> None:
+    for name, reason in refused:
+        print_line(console, f"refused    {name}: {reason}")
+    for name, kept in duplicates:
+        print_line(console, f"duplicate  {name}: the same file as {kept}")
+
+
+def _print_next(console: Console, path: Path, size: int) -> None:
+    print_line(console, f"dataset  {path}")
+    recipe = {64: "", 128: " --recipe dcgan-128"}.get(size, f" --set network.resolution={size}")
+    print_line(console, f"next     catgan train {path}{recipe}")
+
+
+def _require_prepare_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("cv2", "imagehash") if not find_spec(name)]
+    if missing:
+        raise CatganError(
+            f"finding faces needs {', '.join(missing)}, not installed: "
+            "pip install 'catgan[prepare]'"
+        )

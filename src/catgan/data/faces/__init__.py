@@ -1,0 +1,1 @@
+"""Cat faces in whole photos: found, verified, straightened, cropped like AFHQ, judged."""

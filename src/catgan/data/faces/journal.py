@@ -1,0 +1,191 @@
+"""What was found so far, kept on disk: interrupted work goes on, and memory stays bounded.
+
+A directory with `journal.jsonl` (a line for what the work is, then a line for each finished photo)
+and `crops.bin` (the crops, one after another). Both only grow; what a killed process has half
+written is cut off when the journal is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from catgan.data.faces.find import Face
+from catgan.data.faces.framing import Frame, crop_box
+from catgan.data.faces.gates import Measures
+from catgan.errors import CatganError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+JOURNAL, CROPS = "journal.jsonl", "crops.bin"
+_FLUSH_EVERY = 32  # photos: what a power cut may cost
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face in the journal; `offset` is where its crop begins, `box` what it covers (pixels)."""
+
+    frame: Frame
+    box: tuple[int, int, int, int]
+    measures: Measures
+    offset: int
+    checksum: int
+
+
+@dataclass(frozen=True)
+class FoundPhoto:
+    """A finished photo: its faces, most evident first, or the reason why it was no use."""
+
+    name: str
+    sha256: str
+    rejected: str | None
+    faces: tuple[FoundFace, ...]
+
+
+class Journal:
+    """Context manager over the journal in `directory`, locked while it is open.
+
+    `key` is what the work depends on; a journal of other work is begun anew. `found` maps the
+    (name, sha256) of photos to what was found in them.
+
+    Raises `CatganError` when another process has it open, or the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path, size: int, key: Mapping[str, Any]) -> None:
+        self.directory, self.size = directory, size
+        self.found: dict[tuple[str, str], FoundPhoto] = {}
+        self._head = json.dumps({"size": size, **key}, sort_keys=True)
+        self._unflushed = 0
+
+    def __enter__(self) -> Journal:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lines: BinaryIO = (self.directory / JOURNAL).open("a+b")
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lines.close()
+                raise CatganError(
+                    f"{self.directory} is in use: another catgan prepares the same dataset; "
+                    "wait for it or choose another destination."
+                ) from None
+        self._crops: BinaryIO = (self.directory / CROPS).open("a+b")
+        self._recover()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.flush()
+        finally:
+            self._lines.close()
+            self._crops.close()
+
+    def add(
+        self,
+        name: str,
+        sha256: str,
+        *,
+        photo_size: tuple[int, int] = (1, 1),
+        faces: list[Face] | None = None,
+        rejected: str | None = None,
+    ) -> FoundPhoto:
+        """Record a finished photo of `photo_size` (width, height) and remember it in `found`."""
+        recorded = []
+        for face in faces or []:
+            payload = np.ascontiguousarray(face.crop).tobytes()
+            recorded.append(
+                FoundFace(
+                    face.frame,
+                    crop_box(face.frame, *photo_size),
+                    face.measures,
+                    self._end,
+                    zlib.crc32(payload),
+                )
+            )
+            self._crops.write(payload)
+            self._end += len(payload)
+        photo = FoundPhoto(name, sha256, rejected, tuple(recorded))
+        self._lines.write(json.dumps(asdict(photo), ensure_ascii=False).encode() + b"\n")
+        self.found[name, sha256] = photo
+        self._unflushed += 1
+        if self._unflushed >= _FLUSH_EVERY:
+            self.flush()
+        return photo
+
+    def flush(self) -> None:
+        """Bring everything to the disk, the crops before the lines that speak of them."""
+        for file in (self._crops, self._lines):
+            file.flush()
+            os.fsync(file.fileno())
+        self._unflushed = 0
+
+    def crop(self, face: FoundFace) -> np.ndarray:
+        """A face's pixels, uint8 size x size x 3.
+
+        Raises:
+            CatganError: they are not what was written.
+        """
+        self._crops.flush()
+        payload = os.pread(self._crops.fileno(), self._crop_bytes, face.offset)
+        if len(payload) != self._crop_bytes or zlib.crc32(payload) != face.checksum:
+            raise CatganError(
+                f"{self.directory / CROPS} has changed on disk: delete {self.directory} and "
+                "prepare again."
+            )
+        return np.frombuffer(payload, dtype=np.uint8).reshape(self.size, self.size, 3)
+
+    @property
+    def _crop_bytes(self) -> int:
+        return self.size * self.size * 3
+
+    def _recover(self) -> None:
+        """Read what is sound, and cut off what is not."""
+        length = os.fstat(self._crops.fileno()).st_size
+        self._lines.seek(0)
+        sound = crops_end = 0
+        for number, line in enumerate(self._lines):
+            if not line.endswith(b"\n"):
+                break
+            if number == 0:
+                if line.decode(errors="replace").rstrip("\n") != self._head:
+                    break  # of another size or version
+            else:
+                try:
+                    photo = _photo(json.loads(line))
+                except (ValueError, TypeError, KeyError):
+                    break
+                end = crops_end + len(photo.faces) * self._crop_bytes
+                if end > length:
+                    break
+                crops_end = end
+                self.found[photo.name, photo.sha256] = photo
+            sound += len(line)
+        self._lines.truncate(sound)
+        self._crops.truncate(crops_end)
+        self._end = crops_end
+        if sound == 0:
+            self._lines.write(self._head.encode() + b"\n")
+
+
+def _photo(entry: dict[str, Any]) -> FoundPhoto:
+    faces = tuple(
+        FoundFace(
+            Frame(**face["frame"]),
+            tuple(face["box"]),
+            Measures(**face["measures"]),
+            face["offset"],
+            face["checksum"],
+        )
+        for face in entry["faces"]
+    )
+    return FoundPhoto(entry["name"], entry["sha256"], entry["rejected"], faces)

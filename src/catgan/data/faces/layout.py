@@ -1,0 +1,36 @@
+"""Is this crop framed like a face, or is it a close-up of a nose? Told from a network's last map.
+
+`framing.npy` holds linear weights over EfficientNet-Lite0's map of stride 32, fitted to misframed
+crops of the package's own drawn cats by `benchmarks/fit_face_framing.py`; no photo was used.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+WEIGHTS = Path(__file__).with_name("framing.npy")  # float16, 320 x 7 x 7
+
+# Median and spread of the raw answers on 282 faces found in photos of many kinds
+# (`benchmarks/fit_face_framing.py --calibrate`).
+MEDIAN, SPREAD = 525.1, 277.4
+
+
+def raw_scale(maps: np.ndarray) -> np.ndarray:
+    """The model's answers (N) to maps N x 320 x 7 x 7, in units of its own; less is closer."""
+    return np.tensordot(maps.astype(np.float64), _weights(), axes=([1, 2, 3], [0, 1, 2]))
+
+
+def closeness(maps: np.ndarray) -> np.ndarray:
+    """How much too close each crop is cut (N), in spreads of well framed faces; about 0 is right.
+
+    Noses and eyes are above 2.6; less than 0 means that there is more room around than usual.
+    """
+    return (MEDIAN - raw_scale(maps)) / SPREAD
+
+
+@cache
+def _weights() -> np.ndarray:
+    return np.load(WEIGHTS, allow_pickle=False).astype(np.float64)

@@ -1,0 +1,116 @@
+"""What is inside a tar, without unpacking it: where each member's bytes lie.
+
+Nothing is written under a member's name, no link is followed, and the bytes are only read.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from catgan.errors import CatganError
+
+MAX_RATIO = 20  # of a compressed tar as a whole: photos hardly compress
+MAX_HEADER_BYTES = 2**20  # of a member's extended header, which tarfile reads whole into memory
+_CHUNK = 2**20
+
+_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """One file of a tar: its bytes are at `offset` of the plain tar; `problem` if it is no file."""
+
+    name: str
+    offset: int
+    size: int
+    problem: str | None
+
+
+def is_tar(path: Path) -> bool:
+    """By its content: a plain tar, or gzip, bzip2 or xz under a name that says tar."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[257:262] == b"ustar":
+        return True
+    named = path.name.lower()
+    says_tar = named.endswith((".tgz", ".tbz2", ".txz")) or ".tar" in Path(named).suffixes
+    return says_tar and any(start.startswith(magic) for magic in _COMPRESSED)
+
+
+def open_plain(path: Path, shown: str) -> IO[bytes]:
+    """The tar as an uncompressed file; a compressed one is unpacked to a nameless temporary file.
+
+    Raises `CatganError` when it is damaged, or grows more than `MAX_RATIO`-fold.
+    """
+    with path.open("rb") as file:
+        start = file.read(6)
+    opener: Any = next((o for magic, o in _COMPRESSED.items() if start.startswith(magic)), None)
+    if opener is None:
+        return path.open("rb")
+    most = MAX_RATIO * path.stat().st_size + 2**20
+    plain = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        with opener(path, "rb") as packed:
+            while chunk := packed.read(_CHUNK):
+                plain.write(chunk)
+                if plain.tell() > most:
+                    raise CatganError(
+                        f"{shown} grows more than {MAX_RATIO}-fold: it is a compression bomb, or "
+                        "no photos; unpack it yourself and prepare the folder."
+                    )
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        plain.close()
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+    except BaseException:
+        plain.close()
+        raise
+    return plain
+
+
+def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
+    """The members of an uncompressed tar, directories left out.
+
+    Raises `CatganError` when it is damaged; what came before the damage is lost with it.
+    """
+    plain.seek(0)
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], _Bounded(plain)), mode="r:") as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # or it remembers them all
+                if member.isdir():
+                    continue
+                problem = None
+                if member.issym() or member.islnk():
+                    problem = "link inside a tar"
+                elif not member.isreg() or member.sparse is not None:
+                    problem = "not a regular file inside the tar"
+                yield TarMember(member.name, member.offset_data, member.size, problem)
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+
+
+class _Bounded:
+    """A file that refuses to hand out more at once than a header may need."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError("a header is too large")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()

@@ -1,0 +1,41 @@
+"""What EfficientNet-Lite0 makes of a few pictures: ImageNet's classes, and its last map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from catgan.networks import efficientnet_lite
+
+Classifier = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@contextmanager
+def imagenet_classifier() -> Iterator[Classifier]:
+    """A function from uint8 N x 224 x 224 x 3 to the float32 probabilities of ImageNet's classes,
+    N x 1000, and the feature map of stride 32, N x 320 x 7 x 7.
+
+    It may be called from many threads at once, each of which computes alone: torch is left with one
+    thread until the context ends.
+
+    Raises:
+        CatganError: the package with the weights is missing or damaged.
+    """
+    network = efficientnet_lite.load(efficientnet_lite.LITE0)
+    threads = torch.get_num_threads()
+
+    def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        torch.set_num_threads(1)  # it is each thread's own
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+            last = network.features(pixels)[-1]
+            logits = network.classifier(network.head(last).mean(dim=(2, 3)))
+            return logits.softmax(dim=1).numpy(), last.numpy()
+
+    try:
+        yield classify
+    finally:
+        torch.set_num_threads(threads)

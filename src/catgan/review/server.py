@@ -1,0 +1,197 @@
+"""The page and its server: on this machine only, for one person, until that person is done.
+
+The server listens on the loopback interface, and its address holds a secret that no other user and
+no other page knows; a request with another Host or without the secret is refused. Every decision is
+on the disk before the page hears that it is, so a closed browser costs nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+import json
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from catgan import __version__
+from catgan.data.faces.decisions import read_decisions, write_decisions
+from catgan.data.faces.journal import FoundFace
+from catgan.data.faces.prepare import Candidate
+from catgan.errors import CatganError
+from catgan.pages import render
+
+_MOST_BYTES = 2**16  # of a request: one decision
+
+
+class ReviewServer:
+    """Serves the candidates for review; `decisions` (identity -> kept) grow while it runs.
+
+    Decisions in `path` from an earlier review are taken up. `address` is what to open in a browser.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        read: Callable[[FoundFace], np.ndarray],
+        path: Path,
+    ) -> None:
+        self.candidates, self.path = candidates, path
+        self.decisions = read_decisions(path) if path.exists() else {}
+        self.finished = threading.Event()
+        self._read = read
+        self._lock = threading.Lock()
+        self._identities = {candidate.identity for candidate in candidates}
+        self._secret = secrets.token_urlsafe(16)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def address(self) -> str:
+        """The page's address, with its secret."""
+        return f"http://{self.host}/{self._secret}/"
+
+    @property
+    def host(self) -> str:
+        """Where the server listens: 127.0.0.1 and a free port."""
+        return f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> ReviewServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def page(self) -> bytes:
+        """The page: what would be kept first, then what would not, each with the reason."""
+        cards = []
+        for number, candidate in enumerate(self.candidates):
+            kept = self.decisions.get(candidate.identity, candidate.reason is None)
+            caption = candidate.photo.name
+            cards.append((number, candidate.identity, kept, caption, candidate.reason))
+        return render(
+            "review.html.jinja",
+            version=__version__,
+            cards=[card for card in cards if card[4] is None]
+            + [card for card in cards if card[4] is not None],
+            nonce=secrets.token_urlsafe(16),
+        ).encode()
+
+    def picture(self, number: int) -> bytes:
+        """A candidate's crop as WebP."""
+        buffer = io.BytesIO()
+        Image.fromarray(self._read(self.candidates[number].face)).save(buffer, "WEBP", quality=90)
+        return buffer.getvalue()
+
+    def decide(self, identity: str, kept: bool) -> None:
+        """Record a decision, on the disk before this returns. KeyError: there is no such face."""
+        if identity not in self._identities:
+            raise KeyError(identity)
+        with self._lock:
+            self.decisions[identity] = kept
+            write_decisions(self.path, self.decisions)
+
+    def is_ours(self, path: str, host: str | None) -> str | None:
+        """What a request asks for behind the secret, or None if it may not ask."""
+        start, _, rest = path.removeprefix("/").partition("/")
+        known = hmac.compare_digest(start.encode(), self._secret.encode())
+        return rest if known and host == self.host else None
+
+
+def review_in_browser(
+    candidates: Sequence[Candidate],
+    read: Callable[[FoundFace], np.ndarray],
+    *,
+    path: Path,
+    announce: Callable[[str], None],
+) -> Mapping[str, bool]:
+    """Let a person decide; waits until they say that they are done. A `prepare.Review`.
+
+    `announce` is told the address. Decisions go to `path` as they are made.
+
+    Raises:
+        CatganError: `path` holds something else, or cannot be written.
+    """
+    try:
+        with ReviewServer(candidates, read, path) as server:
+            announce(server.address)
+            while not server.finished.wait(0.5):  # with a limit, so that Ctrl-C is heard
+                pass
+            write_decisions(path, server.decisions)
+            return server.decisions
+    except OSError as error:
+        raise CatganError(
+            f"{path}: cannot be written ({error.strerror or error}); make room and review again"
+        ) from error
+
+
+def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "catgan"
+        sys_version = ""
+        timeout = 30
+
+        def do_GET(self) -> None:
+            wanted = review.is_ours(self.path, self.headers.get("Host"))
+            if wanted == "":
+                self._answer(review.page(), "text/html; charset=utf-8")
+            elif wanted is not None and re.fullmatch(r"[0-9]{1,9}\.webp", wanted):
+                number = int(wanted.removesuffix(".webp"))
+                if number < len(review.candidates):
+                    self._answer(review.picture(number), "image/webp")
+                else:
+                    self.send_error(HTTPStatus.NOT_FOUND)
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+        def do_POST(self) -> None:
+            wanted = review.is_ours(self.path, self.headers.get("Host"))
+            if wanted == "finish":
+                self._answer(b"{}", "application/json")
+                review.finished.set()
+            elif wanted == "decide":
+                self._decide()
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+        def _decide(self) -> None:
+            try:
+                length = int(self.headers.get("Content-Length") or 0)
+                if not 0 < length <= _MOST_BYTES:
+                    raise ValueError
+                told: Any = json.loads(self.rfile.read(length))
+                if not isinstance(told["kept"], bool):
+                    raise ValueError
+                review.decide(told["identity"], told["kept"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                self.send_error(HTTPStatus.BAD_REQUEST)
+            except OSError:
+                self.send_error(HTTPStatus.INSUFFICIENT_STORAGE)
+            else:
+                self._answer(b"{}", "application/json")
+
+        def _answer(self, content: bytes, kind: str) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass  # the terminal is for the person
+
+    return Handler

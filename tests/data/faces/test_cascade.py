@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from faces_photos import photo_of
+from PIL import Image
+
+from catgan.data.drawn import draw_cat
+from catgan.data.faces.cascade import (
+    EXTENDED,
+    PLAIN,
+    Box,
+    CascadeDetector,
+    Pass,
+    distinct,
+    grouped,
+    mean_box,
+)
+
+CATS = (2, 8, 13)  # of the drawn ones, clear to the cascades
+
+
+@pytest.fixture(scope="module")
+def detector() -> CascadeDetector:
+    return CascadeDetector()
+
+
+def test_cats_are_found_where_they_are(detector):
+    whole = detector.find(draw_cat(8, 256))[0]
+    found = detector.find(photo_of((8, 30, 60, 192), (13, 260, 40, 160)))
+    assert len(found) >= 2
+    first, second = sorted(found[:2], key=lambda box: box.x)
+    assert first.evidence > 3
+    assert second.evidence > 3
+    assert first.x == pytest.approx(30 + whole.x * 192 / 256, abs=8)
+    assert first.y == pytest.approx(60 + whole.y * 192 / 256, abs=8)
+    assert first.side == pytest.approx(whole.side * 192 / 256, rel=0.15)
+    assert 300 < second.x < 380
+
+
+def test_a_large_photo_gives_the_same_in_its_own_pixels(detector):
+    small = photo_of((8, 30, 60, 192))
+    large = np.asarray(Image.fromarray(small).resize((2400, 1600), Image.Resampling.BICUBIC))
+    one, five = detector.find(small)[0], detector.find(large)[0]
+    assert (five.x, five.y, five.side) == pytest.approx(
+        (5 * one.x, 5 * one.y, 5 * one.side), rel=0.05
+    )
+
+
+@pytest.mark.parametrize("angle", [-25, 20])
+def test_a_tilted_cat_is_measured(detector, angle):
+    tilted = Image.fromarray(photo_of((8, 140, 60, 200))).rotate(
+        -angle, Image.Resampling.BICUBIC, fillcolor=(120, 120, 120)
+    )
+    box = detector.find(np.asarray(tilted))[0]
+    assert box.angle == pytest.approx(angle, abs=6)
+    assert np.hypot(box.x - 240, box.y - 160) < 40
+
+
+def test_where_there_is_nothing(detector):
+    assert detector.find(np.full((300, 400, 3), 200, np.uint8)) == []
+    assert detector.find(np.zeros((20, 400, 3), np.uint8)) == []
+    assert detector.find(np.zeros((1, 1, 3), np.uint8)) == []
+
+
+def test_threads_do_not_disturb_one_another(detector):
+    photos = [photo_of((index, 30, 60, 192)) for index in CATS] * 2
+    alone = [detector.find(photo) for photo in photos]
+    together: list = [None] * len(photos)
+
+    def work(number: int) -> None:
+        together[number] = detector.find(photos[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(photos))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_passes_can_be_chosen():
+    photo = photo_of((8, 30, 60, 192))
+    assert CascadeDetector((Pass(PLAIN, 0, False),)).find(photo)
+    assert CascadeDetector((Pass(EXTENDED, 0, True),)).find(photo)
+
+
+def test_windows_are_gathered_by_face():
+    rng = np.random.default_rng(0)
+    windows = np.zeros((30, 5))
+    windows[:20, :3] = rng.normal((100, 100, 50), 2, (20, 3))
+    windows[20:29, :3] = rng.normal((300, 80, 60), 2, (9, 3))
+    windows[29, :3] = (108, 108, 20)  # within the first face, of another size: a nose
+    groups = grouped(windows[rng.permutation(30)])
+    assert [len(group) for group in groups] == [20, 9]
+    assert mean_box(groups[0]).x == pytest.approx(100, abs=2)
+    assert grouped(np.empty((0, 5))) == []
+
+
+def test_the_mean_box_trusts_the_confident():
+    windows = np.array([[10, 10, 40, 0, -1.0], [20, 10, 40, 10, 3.0]])
+    box = mean_box(windows)
+    share = np.exp(3) / (np.exp(3) + np.exp(-1))
+    assert box.x == pytest.approx(10 + 10 * share)
+    assert box.angle == pytest.approx(10 * share)
+    assert (box.votes, box.confidence) == (2, 3.0)
+    assert box.evidence == pytest.approx(np.log(np.exp(3) + np.exp(-1)))
+
+
+def test_overlapping_boxes_are_merged_into_the_most_evident():
+    weak = Box(100, 100, 60, 0, 5, 1, 2.0)
+    strong = Box(110, 100, 50, 0, 9, 2, 4.0)
+    other = Box(150, 100, 50, 0, 3, 1, 1.0)
+    assert distinct([weak, other, strong]) == [strong, other]

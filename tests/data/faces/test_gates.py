@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from catgan.data.drawn import draw_cat
+from catgan.data.faces.gates import (
+    Gates,
+    Measures,
+    NearDuplicates,
+    brightness,
+    refusal,
+    sharpness,
+    with_settings,
+)
+from catgan.errors import CatganError
+
+GOOD = Measures(
+    side=150, outside=0, cat=0.8, dog=0.01, closeness=0.5, confidence=3, evidence=5, votes=80,
+    sharpness=10, brightness=180,
+)  # fmt: skip
+
+
+def test_a_good_face_passes():
+    assert refusal(GOOD, Gates(), 128) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cat": 0.05}, "not a cat: 0.05 sure of a cat, less than"),
+        ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: 0.05"),
+        ({"evidence": 2.0, "closeness": -3}, "not a clear face: clarity 2.0, less than"),
+        ({"evidence": 4.0, "closeness": 2.0}, "not a clear face: clarity 2.0, less than"),
+        ({"closeness": 9.0}, "a close-up: closeness 9.0, more than"),
+        ({"side": 60}, "too small: 60.0 px, less than 64"),
+        ({"outside": 0.3}, "cut off: 30% outside the photo, more than 10%"),
+        ({"brightness": 20}, "too dark: 20 of 255, less than"),
+        ({"sharpness": 0.5}, "blurred: sharpness 0.5 %, less than"),
+    ],
+)
+def test_each_gate_says_what_and_by_how_much(changes, reason):
+    assert refusal(replace(GOOD, **changes), Gates(), 128).startswith(reason)
+
+
+def test_a_threshold_is_passed_when_it_is_just_reached():
+    gates = Gates()
+    edge = replace(
+        GOOD, side=64, outside=gates.outside, cat=gates.cat, evidence=gates.face + gates.close,
+        closeness=gates.close, sharpness=gates.sharpness, brightness=gates.brightness,
+    )  # fmt: skip
+    assert refusal(edge, gates, 128) is None
+    assert refusal(replace(GOOD, side=128), Gates(enlarge=1), 128) is None
+    assert "less than 128" in str(refusal(replace(GOOD, side=127), Gates(enlarge=1), 128))
+    assert "too small" in str(refusal(GOOD, Gates(enlarge=0), 128))
+
+
+def test_settings():
+    assert with_settings(Gates(), ["cat=0.5", "distance=-1"]) == Gates(cat=0.5, distance=-1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("sharpnes=3", "did you mean sharpness=...?"),
+        ("cat", "did you mean cat=...?"),
+        ("zzz=1", "gates are face, cat"),
+        ("cat=much", "'much' is not a number: try cat="),
+        ("cat=nan", "not a number"),
+    ],
+)
+def test_wrong_settings_are_one_line(setting, part):
+    with pytest.raises(CatganError, match=r"^--gate [^\n]*$") as error:
+        with_settings(Gates(), [setting])
+    assert part in str(error.value)
+
+
+def test_blur_is_measured_whatever_the_contrast():
+    cat = Image.fromarray(draw_cat(8, 256))
+    sharp = sharpness(np.asarray(cat))
+    blurred = [sharpness(np.asarray(cat.filter(ImageFilter.GaussianBlur(s)))) for s in (2, 4, 8)]
+    assert sharp > blurred[0] > blurred[1] > blurred[2]
+    assert refusal(replace(GOOD, sharpness=blurred[2]), Gates(), 128).startswith("blurred")
+    assert refusal(replace(GOOD, sharpness=sharp), Gates(), 128) is None
+    faint = (np.asarray(cat) * 0.5 + 60).astype(np.uint8)
+    assert sharpness(faint) == pytest.approx(sharp, rel=0.1)
+    assert sharpness(np.zeros((64, 64, 3), np.uint8)) == 0
+    # A checkerboard differs from pixel to pixel by all the contrast that there is: 100 percent.
+    checks = np.repeat((np.indices((128, 128)).sum(axis=0) % 2 * 255)[:, :, None], 3, axis=2)
+    assert sharpness(checks.astype(np.uint8)) == pytest.approx(100, abs=2)
+
+
+def test_darkness_is_that_of_the_brightest_part():
+    night = np.full((128, 128, 3), 12, np.uint8)
+    assert refusal(replace(GOOD, brightness=brightness(night)), Gates(), 128) == (
+        "too dark: 12 of 255, less than 60"
+    )
+    black_cat = night.copy()
+    black_cat[40:80, 30:50] = black_cat[40:80, 80:100] = 200  # its eyes: a tenth
+    assert brightness(black_cat) == 200
+
+
+def changed(image: np.ndarray) -> np.ndarray:
+    """As another export of the same photo would be: smaller, darker, compressed."""
+    small = Image.fromarray(image).resize((100, 100), Image.Resampling.LANCZOS)
+    return (np.asarray(small) * 0.85).astype(np.uint8)
+
+
+def test_near_duplicates_are_found_and_others_are_not():
+    seen = NearDuplicates()
+    assert seen.nearest(draw_cat(0, 128)) is None
+    for index in range(8):
+        seen.remember(f"cat {index}", draw_cat(index, 128))
+    limit = Gates().distance
+    for index in range(8):
+        again = changed(draw_cat(index, 128))
+        name, bits = seen.nearest(again)
+        assert (name, bits <= limit) == (f"cat {index}", True)
+        name, bits = seen.nearest(again[:, ::-1])
+        assert (name, bits <= limit) == (f"cat {index}", True)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        noise = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        assert seen.nearest(np.asarray(noise.resize((128, 128))))[1] > limit
+
+
+def test_more_near_duplicates_than_the_first_room_holds():
+    seen = NearDuplicates()
+    for index in range(1100):
+        seen.remember(str(index), np.full((8, 8, 3), index % 256, np.uint8))
+    seen.remember("cat", draw_cat(3, 64))
+    assert seen.nearest(draw_cat(3, 64)) == ("cat", 0)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from catgan.data.faces.find import Face
+from catgan.data.faces.framing import Frame
+from catgan.data.faces.gates import Measures
+from catgan.data.faces.journal import CROPS, JOURNAL, Journal
+from catgan.errors import CatganError
+
+MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
+
+
+def face(seed: int, size: int = 32) -> Face:
+    crop = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return Face(Frame(50.25, 40.5, 30.0, -3.5), MEASURES, crop)
+
+
+def filled(directory, photos=3):
+    with Journal(directory, 32, {"version": 1}) as journal:
+        for number in range(photos):
+            journal.add(
+                f"{number}.jpg", f"{number}" * 64, photo_size=(99, 80), faces=[face(number)]
+            )
+        journal.add("none.jpg", "f" * 64)
+        journal.add("bad.jpg", "e" * 64, rejected="damaged JPEG file")
+        return dict(journal.found)
+
+
+def test_what_is_written_is_found_again(tmp_path):
+    before = filled(tmp_path / "j")
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        assert journal.found == before
+        for number in range(3):
+            photo = journal.found[f"{number}.jpg", f"{number}" * 64]
+            assert photo.faces[0].measures == MEASURES
+            assert photo.faces[0].box == (34, 24, 67, 57)
+            np.testing.assert_array_equal(journal.crop(photo.faces[0]), face(number).crop)
+        assert journal.found["none.jpg", "f" * 64].faces == ()
+        assert journal.found["bad.jpg", "e" * 64].rejected == "damaged JPEG file"
+        journal.add("more.jpg", "a" * 64, photo_size=(99, 80), faces=[face(7)])
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        again = journal.found["more.jpg", "a" * 64].faces[0]
+        np.testing.assert_array_equal(journal.crop(again), face(7).crop)
+
+
+@pytest.mark.parametrize("lost", [1, 40, 2000])
+def test_a_line_cut_in_the_middle_costs_that_photo_only(tmp_path, lost):
+    filled(tmp_path / "j")
+    lines = tmp_path / "j" / JOURNAL
+    lines.write_bytes(lines.read_bytes()[:-lost])
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        kept = len(journal.found)
+        assert kept < 5
+        for photo in journal.found.values():
+            for each in photo.faces:
+                journal.crop(each)
+        journal.add("new.jpg", "a" * 64, photo_size=(99, 80), faces=[face(5)])
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        assert len(journal.found) == kept + 1
+        new = journal.found["new.jpg", "a" * 64].faces[0]
+        np.testing.assert_array_equal(journal.crop(new), face(5).crop)
+
+
+def test_crops_that_never_reached_the_disk_are_looked_for_again(tmp_path):
+    filled(tmp_path / "j")
+    crops = tmp_path / "j" / CROPS
+    crops.write_bytes(crops.read_bytes()[: 2 * 32 * 32 * 3 + 5])
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        assert [photo.name for photo in journal.found.values()] == ["0.jpg", "1.jpg"]
+    assert crops.stat().st_size == 2 * 32 * 32 * 3
+
+
+def test_a_journal_of_other_work_is_begun_anew(tmp_path):
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", 32, {"version": 2}) as journal:
+        assert journal.found == {}
+    assert (tmp_path / "j" / CROPS).stat().st_size == 0
+    (tmp_path / "j" / JOURNAL).write_bytes(b"\x00\xff not a journal\n")
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        assert journal.found == {}
+
+
+def test_changed_crops_are_noticed(tmp_path):
+    filled(tmp_path / "j")
+    crops = tmp_path / "j" / CROPS
+    content = bytearray(crops.read_bytes())
+    content[100] ^= 1
+    crops.write_bytes(content)
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        photo = journal.found["0.jpg", "0" * 64]
+        with pytest.raises(CatganError, match="has changed on disk"):
+            journal.crop(photo.faces[0])
+
+
+def test_two_at_once_are_refused(tmp_path):
+    with (
+        Journal(tmp_path / "j", 32, {"version": 1}),
+        pytest.raises(CatganError, match="in use"),
+        Journal(tmp_path / "j", 32, {"version": 1}),
+    ):
+        pass

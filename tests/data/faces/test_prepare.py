@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from faces_photos import photo_of
+from PIL import Image
+
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import draw_cat
+from catgan.data.faces import prepare as module
+from catgan.data.faces.gates import Gates
+from catgan.data.faces.prepare import NO_FACE, PREPARATION, journal_directory, prepare_faces
+from catgan.errors import CatganError
+
+GATES = Gates(sharpness=0, close=1e9)  # drawn cats have little fine detail
+
+
+def classify(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A stand-in for the network: what has much red in its first row is a dog, the rest cats."""
+    probabilities = np.zeros((len(crops), 1000), np.float32)
+    dogs = crops[:, 0, :, 0].mean(axis=1) - crops[:, 0, :, 2].mean(axis=1) > 50
+    probabilities[~dogs, 282] = 0.9
+    probabilities[dogs, 200] = 0.9
+    probabilities[dogs, 282] = 0.05
+    return probabilities, np.zeros((len(crops), 320, 7, 7), np.float32)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos") / "roll"
+    folder.mkdir()
+
+    def save(name: str, photo: np.ndarray) -> None:
+        Image.fromarray(photo).save(folder / name)
+
+    save("a-two.png", photo_of((8, 20, 60, 200), (13, 250, 60, 200)))
+    save("b-mirrored.png", photo_of((8, 20, 60, 200))[:, ::-1])
+    save("c-empty.png", np.full((200, 300, 3), 90, np.uint8))
+    red = photo_of((2, 60, 50, 220))
+    red[:60] = (250, 40, 40)
+    save("d-dog.png", red)
+    save("e-dark.png", photo_of((2, 60, 50, 220)) // 5)
+    save("f-small.png", photo_of((2, 60, 50, 48)))
+    save("g-more.png", photo_of((1, 60, 50, 220)))
+    shutil.copy(folder / "g-more.png", folder / "h-copy.png")
+    (folder / "i-broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    return folder
+
+
+def run(photos, destination, **options):
+    return prepare_faces(photos, destination, 128, classify, gates=GATES, **options)
+
+
+def snapshot(dataset):
+    return {path.name: path.read_bytes() for path in dataset.iterdir()}
+
+
+def test_what_becomes_of_each_photo(photos, tmp_path):
+    calls = []
+    report = run(photos, tmp_path / "d", on_progress=lambda *numbers: calls.append(numbers))
+    dataset = Dataset.open(tmp_path / "d")
+    dataset.verify()
+    names = [record.source for record in dataset.records]
+    assert names == ["a-two.png", "a-two.png", "g-more.png"]
+    assert (report.photos, report.with_face, report.kept, report.known) == (9, 2, 3, 0)
+    refused = dict(report.refused)
+    assert set(refused) == {
+        "b-mirrored.png", "c-empty.png", "d-dog.png", "e-dark.png", "f-small.png", "i-broken.jpg",
+    }  # fmt: skip
+    assert "near-duplicate" in refused["b-mirrored.png"]
+    assert "a-two.png" in refused["b-mirrored.png"]
+    assert refused["c-empty.png"] == NO_FACE
+    assert refused["d-dog.png"].startswith("not a cat, a dog")
+    assert refused["e-dark.png"].startswith("too dark")
+    assert refused["f-small.png"].startswith("too small")
+    assert "JPEG" in refused["i-broken.jpg"]
+    assert report.duplicates == (("h-copy.png", "g-more.png"),)
+    assert [entry.name for entry in dataset.refused] == [name for name, _ in report.refused]
+    assert calls[-1][:2] == (9, 9)
+    assert not journal_directory(tmp_path / "d").exists()
+    about = json.loads((tmp_path / "d" / PREPARATION).read_text())
+    assert [entry["cat"] for entry in about["images"]] == pytest.approx([0.9] * 3)
+    thumbnails = np.load(tmp_path / "d" / "refused.npy", allow_pickle=False)
+    assert len(thumbnails) == len(about["thumbnails"]) >= 3
+
+
+def test_workers_and_interruptions_change_nothing(photos, tmp_path, monkeypatch):
+    run(photos, tmp_path / "straight", workers=1)
+    looked: list[int] = []
+    interrupted: list[int] = []
+    find = module.find_faces
+
+    def counted(*arguments):
+        looked.append(1)
+        if len(looked) == 4 and not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        return find(*arguments)
+
+    monkeypatch.setattr(module, "find_faces", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, tmp_path / "resumed", workers=1)
+    assert not (tmp_path / "resumed").exists()
+    looked.clear()
+    report = run(photos, tmp_path / "resumed", workers=3)
+    assert report.known == 3
+    assert len(looked) == 8 - 3  # of the eight sound photos
+    assert snapshot(tmp_path / "resumed") == snapshot(tmp_path / "straight")
+
+
+def test_a_changed_photo_is_looked_at_again(photos, tmp_path):
+    roll = tmp_path / "roll"
+    shutil.copytree(photos, roll)
+    with pytest.raises(CatganError):
+        prepare_faces(roll, tmp_path / "d", 128, classify, gates=Gates(cat=2.0))
+    Image.fromarray(photo_of((1, 60, 50, 220))).save(roll / "c-empty.png")
+    report = run(roll, tmp_path / "d")
+    assert report.known > 0
+    assert "c-empty.png" in [record.source for record in Dataset.open(tmp_path / "d").records]
+
+
+def test_decisions_overrule_gates(photos, tmp_path):
+    seen = []
+
+    def review(candidates, read):
+        seen.extend(candidates)
+        assert read(candidates[0].face).shape == (128, 128, 3)
+        return {
+            each.identity: each.photo.name == "e-dark.png"
+            for each in candidates
+            if each.photo.name in ("e-dark.png", "g-more.png")
+        }
+
+    run(photos, tmp_path / "reviewed", review=review)
+    reviewed = Dataset.open(tmp_path / "reviewed")
+    assert {record.source for record in reviewed.records} == {"a-two.png", "e-dark.png"}
+    assert ("g-more.png", "refused in review") in {(r.name, r.reason) for r in reviewed.refused}
+    decisions = {
+        each.identity: each.photo.name == "e-dark.png"
+        for each in seen
+        if each.photo.name in ("e-dark.png", "g-more.png")
+    }
+    run(photos, tmp_path / "replayed", decisions=decisions)
+    assert snapshot(tmp_path / "replayed") == snapshot(tmp_path / "reviewed")
+
+
+def test_no_face_at_all_is_one_line_and_leaves_no_dataset(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(folder / "wall.png")
+    with pytest.raises(CatganError, match=r"^[^\n]*gives no cat face \(1 refused: 1 no cat face"):
+        run(folder, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_what_is_in_the_way_is_left_as_it_is(photos, tmp_path):
+    (tmp_path / "d").mkdir()
+    with pytest.raises(CatganError, match="already exists"):
+        run(photos, tmp_path / "d")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CatganError, match="holds no files"):
+        run(tmp_path / "empty", tmp_path / "e")
+    with pytest.raises(CatganError, match="does not exist"):
+        run(tmp_path / "nowhere", tmp_path / "e")
+
+
+def test_crops_show_the_face_in_the_framing(photos, tmp_path):
+    run(photos, tmp_path / "d")
+    dataset = Dataset.open(tmp_path / "d")
+    record = dataset.records[0]
+    left, top, right, bottom = record.crop
+    assert 0 <= left < right <= 480
+    assert 0.9 < (right - left) / (bottom - top) < 1.2
+    # The drawn cat itself is a face in its frame: the crop resembles it.
+    cat = np.asarray(Image.fromarray(draw_cat(8, 256)).resize((128, 128))).astype(float)
+    other = np.asarray(Image.fromarray(draw_cat(13, 256)).resize((128, 128))).astype(float)
+    crops = dataset.images[:2].astype(float)
+    errors = [[np.abs(crop - each).mean() for each in (cat, other)] for crop in crops]
+    assert sorted(int(np.argmin(row)) for row in errors) == [0, 1]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+from catgan.data.dataset import Dataset
+from catgan.data.images import ImageRejected
+from catgan.data.prepare import prepare
+from catgan.data.sources import content_key, open_source
+from catgan.data.tars import MAX_HEADER_BYTES
+from catgan.errors import CatganError
+
+
+def tar_of(path, members, mode="w"):
+    with tarfile.open(path, mode, format=tarfile.PAX_FORMAT) as archive:
+        for name, content in members:
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+            else:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def contents(path):
+    with open_source(path) as files:
+        found = []
+        for file in files:
+            try:
+                found.append((file.name, file.read()))
+            except ImageRejected as verdict:
+                found.append((file.name, verdict.reason))
+        return found
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])
+def test_a_tar_gives_what_the_folder_gives(photos, tmp_path, ending):
+    names = sorted(path for path in photos.rglob("*") if path.is_file())
+    members = [(str(path.relative_to(photos)), path.read_bytes()) for path in reversed(names)]
+    packing = {"tar": "w", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}.get(ending, "w:gz")
+    archive = tar_of(tmp_path / f"photos.{ending}", members, packing)
+    prepare(photos, tmp_path / "folder", 32)
+    prepare(archive, tmp_path / "tar", 32, name="photos")
+    one, two = Dataset.open(tmp_path / "folder"), Dataset.open(tmp_path / "tar")
+    assert one.identity == two.identity
+    assert one.records == two.records
+    np.testing.assert_array_equal(one.images, two.images)
+
+
+def special(name, kind, target=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return name, info
+
+
+def test_the_zoo(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    archive = tar_of(
+        tmp_path / "zoo.tar",
+        [
+            ("../../escape.jpg", b"1"),
+            ("/etc/absolute.jpg", b"2"),
+            ("dir/good.jpg", b"3"),
+            ("dir/good.jpg", b"4"),
+            special("symbolic.jpg", tarfile.SYMTYPE, str(secret)),
+            special("hard.jpg", tarfile.LNKTYPE, "dir/good.jpg"),
+            special("pipe.jpg", tarfile.FIFOTYPE),
+            special("device.jpg", tarfile.CHRTYPE),
+            special("folder", tarfile.DIRTYPE),
+            ("bad\x1b[31m\nname.jpg", b"5"),
+            (".hidden.jpg", b"6"),
+            ("__MACOSX/._x.jpg", b"7"),
+        ],
+    )
+    found = contents(archive)
+    assert ("../../escape.jpg", b"1") in found  # a label, never a path
+    assert ("/etc/absolute.jpg", b"2") in found
+    assert [content for name, content in found if name == "dir/good.jpg"] == [b"3", b"4"]
+    assert ("symbolic.jpg", "link inside a tar") in found
+    assert ("hard.jpg", "link inside a tar") in found
+    assert ("pipe.jpg", "not a regular file inside the tar") in found
+    assert ("device.jpg", "not a regular file inside the tar") in found
+    assert all(name.isprintable() for name, _ in found)
+    assert len(found) == 9
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret", "zoo.tar"]
+
+
+def one_line(path):
+    with pytest.raises(CatganError, match=r"^[^\n]+$") as error:
+        contents(path)
+    return str(error.value)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    archive = tar_of(tmp_path / "bomb.tar.gz", [("zeros.bmp", bytes(2**26))], "w:gz")
+    assert archive.stat().st_size < 2**17
+    assert "compression bomb" in one_line(archive)
+
+
+def test_truncated_tars(tmp_path):
+    plain = tar_of(tmp_path / "a.tar", [("a.jpg", b"a" * 5000), ("b.jpg", b"b" * 5000)])
+    (tmp_path / "cut.tar").write_bytes(plain.read_bytes()[:8000])
+    assert "not a sound tar" in one_line(tmp_path / "cut.tar")
+    packed = tar_of(tmp_path / "a.tar.gz", [("a.jpg", np.random.bytes(50_000))], "w:gz")
+    (tmp_path / "cut.tar.gz").write_bytes(packed.read_bytes()[:30_000])
+    assert "not a sound tar" in one_line(tmp_path / "cut.tar.gz")
+    (tmp_path / "no.tar.gz").write_bytes(b"\x1f\x8b" + bytes(50))
+    assert "not a sound tar" in one_line(tmp_path / "no.tar.gz")
+
+
+def test_a_giant_header_is_not_read(tmp_path):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, MAX_HEADER_BYTES * 2
+    path = tmp_path / "header.tar"
+    with path.open("wb") as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        file.truncate(MAX_HEADER_BYTES * 3)
+    assert "not a sound tar" in one_line(path)
+
+
+def test_a_member_larger_than_the_tar(tmp_path):
+    info = tarfile.TarInfo("huge.jpg")
+    info.size = 2**40
+    (tmp_path / "huge.tar").write_bytes(info.tobuf() + bytes(1024))
+    assert "not a sound tar" in one_line(tmp_path / "huge.tar")
+
+
+def test_a_list_of_paths(photos, tmp_path):
+    names = sorted(path for path in photos.rglob("*") if path.is_file())[:5]
+    lines = [
+        "# my cats",
+        "",
+        str(names[3]),
+        "photos/" + str(names[0].relative_to(photos)),
+        "no.jpg",
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    found = contents(tmp_path / "list.txt")
+    assert [name for name, _ in found] == lines[2:]
+    assert found[0][1] == names[3].read_bytes()
+    assert found[1][1] == names[0].read_bytes()
+    assert found[2][1].startswith("cannot be read")
+    before = content_key(tmp_path / "list.txt")
+    names[0].write_bytes(b"changed")
+    assert content_key(tmp_path / "list.txt") != before
+
+
+def test_odd_lists(tmp_path):
+    (tmp_path / "odd.txt").write_bytes(b"\xef\xbb\xbfa\0b\r\n\xff\xfe.jpg\r\n/dev/zero\n")
+    found = contents(tmp_path / "odd.txt")
+    assert len(found) == 3
+    assert all(isinstance(reason, str) and name.isprintable() for name, reason in found)
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(CatganError, match="holds no files"):
+        prepare(tmp_path / "empty.txt", tmp_path / "d", 32)

@@ -1,0 +1,17 @@
+"""Photos of drawn cats, for tests of finding faces."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from catgan.data.drawn import draw_cat
+
+
+def photo_of(*cats: tuple[int, int, int, int], width: int = 480, height: int = 320) -> np.ndarray:
+    """Drawn cats, each given by its index, left, top and side, in front of grey."""
+    photo = np.full((height, width, 3), 120, np.uint8)
+    for index, left, top, side in cats:
+        cat = Image.fromarray(draw_cat(index, 256)).resize((side, side), Image.Resampling.LANCZOS)
+        photo[top : top + side, left : left + side] = np.asarray(cat)
+    return photo

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catgan.data.faces.decisions import read_decisions, write_decisions
+from catgan.data.faces.framing import Frame
+from catgan.data.faces.gates import Measures
+from catgan.data.faces.journal import FoundFace, FoundPhoto
+from catgan.data.faces.prepare import Candidate
+from catgan.errors import CatganError
+from catgan.review.server import ReviewServer, review_in_browser
+
+MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
+
+
+def candidate(number: int, reason: str | None = None) -> Candidate:
+    face = FoundFace(Frame(10.0 * number, 5, 30, 0), (0, 0, 9, 9), MEASURES, number, 0)
+    name = f"cat<{number}>.jpg"
+    return Candidate(FoundPhoto(name, f"{number}" * 64, None, (face,)), face, reason)
+
+
+CANDIDATES = [candidate(1), candidate(2, "blurred: sharpness 1 %"), candidate(3)]
+
+
+def read(face: FoundFace) -> np.ndarray:
+    return np.full((32, 32, 3), 40 * face.offset, np.uint8)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with ReviewServer(CANDIDATES, read, tmp_path / "decisions.json") as running:
+        yield running
+
+
+def ask(server, method, what, body=None, host=None, secret=None):
+    connection = http.client.HTTPConnection(server.host, timeout=10)
+    path = secret if secret is not None else server.address.removeprefix(f"http://{server.host}")
+    connection.request(method, path + what, body, {"Host": host or server.host})
+    answer = connection.getresponse()
+    return answer.status, answer.read(), answer
+
+
+def test_the_page_shows_every_candidate_escaped(server):
+    status, page, answer = ask(server, "GET", "")
+    assert status == 200
+    text = page.decode()
+    assert text.count('class="card"') == 3
+    assert "cat&lt;2&gt;.jpg" in text
+    assert "cat<2>" not in text
+    assert "blurred: sharpness 1 %" in text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_pictures_are_the_crops(server):
+    status, content, _ = ask(server, "GET", "2.webp")
+    assert status == 200
+    picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert picture.shape == (32, 32, 3)
+    assert abs(int(picture.mean()) - 120) < 4
+
+
+def test_decisions_are_on_the_disk_at_once_and_taken_up(server, tmp_path):
+    for number, kept in ((0, False), (1, True), (0, True)):
+        body = json.dumps({"identity": CANDIDATES[number].identity, "kept": kept})
+        assert ask(server, "POST", "decide", body)[0] == 200
+    expected = {CANDIDATES[0].identity: True, CANDIDATES[1].identity: True}
+    assert read_decisions(tmp_path / "decisions.json") == expected
+    with ReviewServer(CANDIDATES, read, tmp_path / "decisions.json") as again:
+        assert again.decisions == expected
+        assert ask(again, "GET", "")[1].decode().count('aria-pressed="true"') == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "{", "[]", "{}", '{"identity": "x", "kept": true}', '{"identity": 3, "kept": 1}',
+     '{"identity": ["x"], "kept": true}', " " * 100_000],
+)  # fmt: skip
+def test_wrong_requests_change_nothing(server, tmp_path, body):
+    assert ask(server, "POST", "decide", body)[0] == 400
+    assert not (tmp_path / "decisions.json").exists()
+
+
+def test_only_the_person_may_ask(server):
+    assert ask(server, "GET", "", host="evil.example")[0] == 404
+    assert ask(server, "GET", "", secret="/wrong/")[0] == 404  # noqa: S106
+    assert ask(server, "POST", "finish", secret="/")[0] == 404  # noqa: S106
+    for what in ("99.webp", "-1.webp", "../x", "0.webp/..", "nothing"):
+        assert ask(server, "GET", what)[0] == 404
+    assert not server.finished.is_set()
+
+
+def test_a_review_ends_when_the_person_is_done(tmp_path):
+    addresses: list[str] = []
+    result: list = []
+    announced = threading.Event()
+
+    def announce(address: str) -> None:
+        addresses.append(address)
+        announced.set()
+
+    path = tmp_path / "decisions.json"
+    thread = threading.Thread(
+        target=lambda: result.append(
+            review_in_browser(CANDIDATES, read, path=path, announce=announce)
+        )
+    )
+    thread.start()
+    assert announced.wait(10)
+    host, _, rest = addresses[0].removeprefix("http://").partition("/")
+    for what, body in (
+        ("decide", json.dumps({"identity": CANDIDATES[2].identity, "kept": False})),
+        ("finish", ""),
+    ):
+        connection = http.client.HTTPConnection(host, timeout=10)
+        connection.request("POST", f"/{rest}{what}", body)
+        assert connection.getresponse().status == 200
+    thread.join(10)
+    assert result == [{CANDIDATES[2].identity: False}]
+    assert read_decisions(path) == result[0]
+
+
+def test_identities_tell_faces_apart():
+    other = replace(CANDIDATES[0], face=replace(CANDIDATES[0].face, frame=Frame(99, 5, 30, 0)))
+    assert other.identity != CANDIDATES[0].identity
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "x"}', b"\xff" * 9])
+def test_files_that_hold_no_decisions(tmp_path, content):
+    path = tmp_path / "d.json"
+    path.write_bytes(content)
+    with pytest.raises(CatganError, match=r"^[^\n]*holds no decisions"):
+        read_decisions(path)
+    with pytest.raises(CatganError, match="cannot be read"):
+        read_decisions(tmp_path / "none.json")
+    write_decisions(path, {"b": True, "a": False})
+    assert read_decisions(path) == {"a": False, "b": True}
