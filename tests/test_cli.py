@@ -22,7 +22,7 @@ VERBS = (
     "prepare", "inspect", "download", "train", "sample", "morph", "edit", "info", "export", "web",
     "evaluate", "compare", "recipes",
 )  # fmt: skip
-SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+SETTINGS = ["--recipe", "lsgan-64", *(word for setting in TINY for word in ("--set", setting))]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def make(home):
     assert "copy.png" in text
     assert "30 images at 32 px" in text
     assert "1 refused, 1 duplicates" in text
-    assert "catgan train cats --set network.resolution=32" in text
+    assert "catgan train cats --recipe lsgan-64 --set network.resolution=32" in text
     text = catgan("train", "cats", "-o", "run", *SETTINGS)
     assert "finished after 48 images" in text
 

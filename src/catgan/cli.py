@@ -17,7 +17,7 @@ from catgan.cli_generation import edit, export, info, morph, sample, web
 from catgan.errors import CatganError
 from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
 
-DEFAULT_RECIPE = "lsgan-64"
+DEFAULT_RECIPE = "projected-128"
 
 app = typer.Typer(
     name="catgan",

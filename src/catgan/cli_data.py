@@ -271,7 +271,12 @@ def _print_left_out(
 
 def _print_next(console: Console, path: Path, size: int) -> None:
     print_line(console, f"dataset  {path}")
-    recipe = {64: "", 128: " --recipe dcgan-128"}.get(size, f" --set network.resolution={size}")
+    recipe = {
+        32: " --recipe lsgan-64 --set network.resolution=32",
+        64: " --recipe projected-64",
+        128: "",
+        256: " --recipe projected-256",
+    }[size]
     print_line(console, f"next     catgan train {path}{recipe}")
 
 
