@@ -111,13 +111,19 @@ class _Scatter(torch.autograd.Function):
     ) -> Tensor:
         ctx.geometry = (kernel, stride, padding)
         batch, count, _, width = patches.shape
-        patches = patches.view(batch, count, count, kernel, kernel, width // kernel**2)
-        full = patches.new_zeros(batch, side + 2 * padding, side + 2 * padding, patches.shape[-1])
-        reach = stride * (count - 1) + 1
-        for row in range(kernel):
-            for column in range(kernel):
-                target = full[:, row : row + reach : stride, column : column + reach : stride]
-                target += patches[:, :, :, row, column]
+        channels = width // kernel**2
+        patches = patches.view(batch, count, count, kernel, kernel, channels)
+        # Tiles of stride x stride, one of each patch, lie side by side without overlap: so there is
+        # an addition for each tile of a patch, not for each place.
+        tiles = range(0, kernel, stride)
+        room = max(side + 2 * padding, tiles[-1] + stride * count)
+        full = patches.new_zeros(batch, room, room, channels)
+        b, h, w, c = full.stride()
+        for row in tiles:
+            for column in tiles:
+                tile = patches[:, :, :, row : row + stride, column : column + stride]
+                steps, place = (b, h * stride, w * stride, h, w, c), row * h + column * w
+                full.as_strided(tile.shape, steps, place).add_(tile)
         image = full[:, padding : padding + side, padding : padding + side]
         return image.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
