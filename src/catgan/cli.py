@@ -43,6 +43,9 @@ def main() -> None:
         app()
     except CatganError as error:
         fail(str(error), error.exit_code)
+    except BrokenPipeError:  # `catgan ... | head`
+        sys.stderr.close()
+        sys.exit(141)
     except OSError as error:
         fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
     except (MemoryError, RuntimeError) as error:
@@ -55,9 +58,6 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         fail("stopped", 130)
-    except BrokenPipeError:  # `catgan ... | head`
-        sys.stderr.close()
-        sys.exit(141)
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

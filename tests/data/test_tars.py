@@ -130,6 +130,24 @@ def test_a_member_larger_than_the_tar(tmp_path):
     assert "not a sound tar" in one_line(tmp_path / "huge.tar")
 
 
+def test_a_header_that_leads_backwards_is_not_followed(tmp_path):
+    """A size below zero sends a reader to the same header again, for ever (CVE-2025-8194)."""
+    first, second = tarfile.TarInfo("first.jpg"), tarfile.TarInfo(".hidden")
+    backwards = bytearray(second.tobuf())
+    backwards[124:136] = (2**96 - 512).to_bytes(12, "big")  # base 256, two's complement
+    backwards[148:156] = b" " * 8
+    backwards[148:156] = f"{sum(backwards):06o}\0 ".encode()
+    (tmp_path / "loop.tar").write_bytes(first.tobuf() + bytes(backwards) + bytes(1024))
+    assert "not a sound tar" in one_line(tmp_path / "loop.tar")
+
+
+def test_a_chain_of_headers_is_not_followed_for_ever(tmp_path):
+    longer = tarfile.TarInfo("x")
+    longer.type, longer.size = tarfile.GNUTYPE_LONGNAME, 1
+    (tmp_path / "chain.tar").write_bytes((longer.tobuf() + b"a".ljust(512, b"\0")) * 1500)
+    assert "not a sound tar" in one_line(tmp_path / "chain.tar")
+
+
 def test_a_list_of_paths(photos, tmp_path):
     names = sorted(path for path in photos.rglob("*") if path.is_file())[:5]
     lines = [

@@ -13,6 +13,7 @@ from catgan.errors import CatganError
 from catgan.generation.artefact import check_artefact, read_artefact, seal
 from catgan.generation.card import parse_card
 from catgan.generation.generator import Generator
+from catgan.generation.protobuf import fields
 
 
 def refusal(data):
@@ -141,6 +142,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
         {"directions": [3]},
         {"parity": {}},
         {"parity": {"seeds": 256, "largest": 1000, "mean": 0.1}},
+        {"parity": {"seeds": 256, "largest": 1, "mean": 10**400}},
     ],
 )
 def test_cards_that_make_no_sense_are_one_line(changes):
@@ -153,3 +155,43 @@ def test_a_card_cannot_write_to_the_terminal():
     read = parse_card(card(name="\x1b[31mred\n\x07cats"), "cats.onnx")
     assert all(text.isprintable() for _, text in read.lines())
     assert "red" in read.name
+
+
+def test_a_field_that_other_readers_would_number_otherwise_is_refused():
+    """With bit 32 set, a tag of this reader is another one to readers that keep 32 bits."""
+    tag, value = (13 << 3 | 2) | 1 << 32, b"weights.bin"
+    varint = bytearray()
+    while tag > 127:
+        varint.append(tag & 127 | 128)
+        tag >>= 7
+    hidden = bytes([*varint, tag, len(value)]) + value
+    with pytest.raises(ValueError, match="too large"):
+        list(fields(memoryview(hidden)))
+
+
+def test_sparse_values_are_refused():
+    dense = helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])
+    places = helper.make_tensor("i", TensorProto.INT64, [1], [0])
+    sparse = helper.make_sparse_tensor(dense, places, [4])
+    bad = model()
+    bad.graph.node.insert(0, helper.make_node("Constant", [], ["unused"], sparse_value=sparse))
+    assert "sparse" in refusal(seal(bad.SerializeToString(), CARD))
+
+
+def test_a_model_in_the_runtime_s_own_format_is_not_taken_for_the_one_that_was_checked(monkeypatch):
+    """Bytes can be both; only what was checked may be run."""
+    import onnxruntime
+
+    asked = []
+    real = onnxruntime.SessionOptions.add_session_config_entry
+
+    class Options(onnxruntime.SessionOptions):
+        def add_session_config_entry(self, key, value):
+            asked.append((key, value))
+            real(self, key, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    data = artefact()
+    document = check_artefact(data, "cats.onnx")
+    Generator(data, parse_card(document, "cats.onnx"), "cats.onnx").sample([1])
+    assert ("session.load_model_format", "ONNX") in asked

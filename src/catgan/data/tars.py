@@ -82,10 +82,14 @@ def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
     Raises `CatganError` when it is damaged; what came before the damage is lost with it.
     """
     plain.seek(0)
+    last = -1
     try:
         with tarfile.open(fileobj=cast(IO[bytes], _Bounded(plain)), mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it remembers them all
+                if member.size < 0 or member.offset <= last:  # or one header is read for ever
+                    raise tarfile.ReadError("it leads backwards")
+                last = member.offset
                 if member.isdir():
                     continue
                 problem = None
@@ -94,7 +98,7 @@ def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
                 elif not member.isreg() or member.sparse is not None:
                     problem = "not a regular file inside the tar"
                 yield TarMember(member.name, member.offset_data, member.size, problem)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
         raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
 
 

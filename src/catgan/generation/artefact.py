@@ -27,6 +27,7 @@ _GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25  # of a model
 _NODE, _TENSOR, _SPARSE = 1, 5, 15  # of a graph
 _ATTRIBUTE, _DOMAIN = 5, 7  # of a node
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_ATTRIBUTE_SPARSE = (22, 23)
 _EXTERNAL, _LOCATION = 13, 14  # of a tensor
 
 
@@ -124,6 +125,8 @@ def _check_graph(graph: memoryview) -> None:
             for number, value in fields(attribute):
                 if number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     raise ValueError("it has loops or branches")
+                if number in _ATTRIBUTE_SPARSE:
+                    raise ValueError("it has sparse tensors")
                 if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS) and not isinstance(value, int):
                     _check_tensor(value)
 

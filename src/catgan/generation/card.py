@@ -118,7 +118,14 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
         )
         if clean["latents"] != LATENTS:
             raise ValueError("its latents are made in a way that this catgan does not know")
-    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+        binascii.Error,
+    ) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CatganError(
             f"{where}: its card is damaged ({reason[:200]}): export the run again"

@@ -112,7 +112,13 @@ class Generator:
         images = np.empty((len(z), side, side, 3), np.uint8)
         session, psi = self.session, np.array([truncation], np.float32)
         for index, row in enumerate(z.astype(np.float32)):
-            images[index] = _run(session, row[None], psi, self.where)
+            image = _run(session, row[None], psi, self.where)
+            if image.shape != images.shape[1:] or image.dtype != np.uint8:
+                raise CatganError(
+                    f"{self.where}: its model draws {image.dtype} {image.shape}, not what its card "
+                    "describes: export the run again"
+                )
+            images[index] = image
             if on_progress:
                 on_progress(index + 1)
         return images
@@ -124,6 +130,8 @@ class Generator:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what fails is said in one line, below
+        # Bytes can be a model in ONNX Runtime's own format as well, which nobody has checked.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             session = onnxruntime.InferenceSession(
                 self.model, options, providers=["CPUExecutionProvider"]

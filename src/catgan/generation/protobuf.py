@@ -19,6 +19,8 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
+        if key >> 32:  # other readers keep 32 bits, and would see another field
+            raise ValueError("a field's number is too large")
         number, kind = key >> 3, key & 7
         if number == 0:
             raise ValueError("a field has no number")
