@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/catgan train --recipe quick-64 --minutes 3 --out demo/run
 	$(BIN)/catgan sample demo/run --seeds 0-63 --grid 8x8 --out demo/cats.png
 	@echo
-	@echo "A generator of cats, trained on cats that the package drew by itself:"
+	@echo "A generator of cats, trained on cats that the generator in the package drew:"
 	@echo "  its cats    demo/cats.png"
 	@echo "  its report  demo/run/report.html"
 	@echo "  with photos of your own: $(BIN)/catgan train PHOTOS"
