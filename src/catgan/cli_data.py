@@ -209,6 +209,7 @@ def _prepare_faces(
     from catgan.review.server import review_in_browser
 
     gates = with_settings(Gates(), gate)
+    destination = destination.absolute()  # for "." has no name
     earlier = read_decisions(decisions) if decisions and (decisions.exists() or not review) else {}
     file = decisions or destination.with_name(f"{destination.name}-decisions.json")
     ask = partial(

@@ -59,3 +59,11 @@ def test_enlarging_is_lanczos_and_states_what_it_cannot_do():
     for size in (3, 5000):
         with pytest.raises(CatganError, match="--size"):
             enlarge(IMAGES, size)
+
+
+@pytest.mark.parametrize(("name", "side"), [("a.webp", 16_384), ("a.jpg", 65_501)])
+def test_a_page_longer_than_the_format_holds_is_one_line(tmp_path, name, side):
+    with pytest.raises(CatganError, match=r"pixels are more than a \w+ holds"):
+        save_image(np.zeros((side, 1, 3), np.uint8), tmp_path / name)
+    save_image(np.zeros((side - 1, 1, 3), np.uint8), tmp_path / name)
+    save_image(np.zeros((side, 1, 3), np.uint8), tmp_path / "a.png")

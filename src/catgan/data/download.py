@@ -135,7 +135,8 @@ def _fetch_more(collection: Collection, archive: Path, progress: Progress | None
         headers |= {"Range": f"bytes={have}-", "If-Range": str(state["version"])}
     request = urllib.request.Request(collection.address, headers=headers)  # noqa: S310 - ours
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
-        start, total = 0, int(response.headers.get("Content-Length") or -1)
+        length = response.headers.get("Content-Length", "")
+        start, total = 0, int(length) if length.isascii() and length.isdigit() else -1
         found = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
         if response.status == 206:
             if found is None or (int(found[1]), int(found[2])) != (have, state["total"]):

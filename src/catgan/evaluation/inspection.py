@@ -182,7 +182,7 @@ def growth_text(growth: tuple[Growth, ...]) -> str:
     if len(growth) < 2:
         return f"too few images to say how much more would help; {seen}"
     last, full = growth[-2], growth[-1]
-    gain = 100 * (1 - full.distance / last.distance)
+    gain = 100 * (1 - full.distance / last.distance) if last.distance else 0.0
     return (
         f"from {last.count:,} to {full.count:,} images, unseen ones came {gain:.1f} % nearer to "
         f"their nearest; another doubling would bring about as much; {seen}"

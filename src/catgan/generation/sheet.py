@@ -13,6 +13,7 @@ from PIL import Image
 from catgan.errors import CatganError
 
 LARGEST_SIZE = 2_048
+LONGEST_SIDE = {"WEBP": 16_383, "JPEG": 65_500}  # in pixels; a PNG holds more than memory does
 SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
@@ -57,6 +58,11 @@ def check_suffix(path: Path) -> str:
 def save_image(image: np.ndarray, path: Path) -> None:
     """Write one (H, W, 3) uint8 image, complete or not at all; folders are made as needed."""
     kind = check_suffix(path)
+    if max(image.shape[:2]) > LONGEST_SIDE.get(kind, math.inf):
+        raise CatganError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels are more than a {kind} holds: "
+            "write a .png, or take a smaller --size or --grid"
+        )
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     options = {} if kind == "PNG" else {"quality": 95}
     try:

@@ -12,6 +12,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const worker = new Worker("worker.js", { type: "module" });
 
 let facts = null;
+let ready = false; // the generator; controls may be used before
 let state = { view: "cat", seed: 7n, to: 8n, variety: 100 };
 let job = 0;
 let asked = 0; // when the job was given
@@ -48,6 +49,7 @@ worker.onmessage = ({ data }) => {
 };
 
 function begin() {
+  ready = true;
   $("loading").hidden = true;
   $("new").disabled = $("download").disabled = false;
   readAddress();
@@ -126,7 +128,7 @@ function render() {
   $("play").textContent = playing ? "Pause" : "Play";
   $("play").setAttribute("aria-pressed", playing);
   document.title = view === "sheet" ? "Cats that do not exist" : `Cat ${seed} does not exist`;
-  if (facts) request();
+  if (ready) request();
 }
 
 function request() {
@@ -237,7 +239,7 @@ function another() {
 
 function neighbour(by) {
   const width = state.view === "sheet" ? BigInt(CATS_ON_A_SHEET) : 1n;
-  go({ seed: shifted(state.seed, by * width) });
+  go({ seed: shifted(state.seed, by * width), to: shifted(state.to, by * width) });
 }
 
 function takeSeed() {
@@ -246,7 +248,7 @@ function takeSeed() {
   if (seed === null) {
     $("status").textContent = "A seed is a whole number from 0 to 9223372036854775807";
   } else if (seed !== state.seed) {
-    go({ seed });
+    go({ seed, to: shifted(seed, 1n) });
   }
 }
 
@@ -307,7 +309,7 @@ for (const radio of document.querySelectorAll('input[name="view"]')) {
 }
 addEventListener("keydown", (event) => {
   const typing = event.target.matches?.("input:not([type=radio])");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !facts || $("new").disabled) return;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !ready) return;
   const onRadio = event.target.matches?.("input[type=radio]");
   const actions = {
     n: another,
