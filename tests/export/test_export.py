@@ -186,6 +186,15 @@ def test_directions_are_those_of_the_largest_change(runs, exported):
     assert abs(first.vector[5]) > 0.99
 
 
+def test_directions_of_a_projected_generator_see_all_that_z_does(runs):
+    from catgan.export.directions import find_directions
+
+    generator = load_sampler(runs["projected-128"], CPU, print).generator
+    with torch.no_grad():
+        generator.place.weight[:, 3] *= 50  # what z adds to the learnt map
+    assert np.abs(find_directions(generator, 8, {})[0].vector).argmax() == 3
+
+
 def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):
     run = runs["dcgan-128"]
     for out, expected in ((tmp_path / "a.pt", ".onnx"), (tmp_path / "mine" / "a.onnx", "README")):

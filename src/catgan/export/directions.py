@@ -54,7 +54,7 @@ class _FoundError(Exception):
 
 @torch.no_grad()
 def _first_maps(generator: TwoPartGenerator, z: Tensor) -> Tensor:
-    """What the first layer that has weights makes of the style."""
+    """What the first convolution makes of the style; all that z does before it is in there."""
 
     def leave(module: nn.Module, inputs: object, output: Tensor) -> None:
         raise _FoundError(output)
@@ -62,7 +62,7 @@ def _first_maps(generator: TwoPartGenerator, z: Tensor) -> Tensor:
     layers = [
         module
         for module in generator.modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     ]
     training = generator.training
     generator.eval()
@@ -75,4 +75,4 @@ def _first_maps(generator: TwoPartGenerator, z: Tensor) -> Tensor:
         for hook in hooks:
             hook.remove()
         generator.train(training)
-    raise AssertionError("a generator has layers with weights")
+    raise AssertionError("a generator has convolutions")
