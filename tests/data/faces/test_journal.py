@@ -72,11 +72,27 @@ def test_crops_that_never_reached_the_disk_are_looked_for_again(tmp_path):
     assert crops.stat().st_size == 2 * 32 * 32 * 3
 
 
-def test_a_journal_of_other_work_is_begun_anew(tmp_path):
+def test_a_journal_of_other_work_is_kept(tmp_path):
     filled(tmp_path / "j")
-    with Journal(tmp_path / "j", 32, {"version": 2}) as journal:
-        assert journal.found == {}
-    assert (tmp_path / "j" / CROPS).stat().st_size == 0
+    before = (tmp_path / "j" / JOURNAL).read_bytes(), (tmp_path / "j" / CROPS).read_bytes()
+    with (
+        pytest.raises(CatganError, match="by another version: go on with that, or delete"),
+        Journal(tmp_path / "j", 32, {"version": 2}),
+    ):
+        pass
+    with (
+        pytest.raises(CatganError, match="at 32 px: go on with that, or delete"),
+        Journal(tmp_path / "j", 64, {"version": 1}),
+    ):
+        pass
+    assert before == (
+        (tmp_path / "j" / JOURNAL).read_bytes(),
+        (tmp_path / "j" / CROPS).read_bytes(),
+    )
+
+
+def test_what_is_no_journal_is_begun_anew(tmp_path):
+    filled(tmp_path / "j")
     (tmp_path / "j" / JOURNAL).write_bytes(b"\x00\xff not a journal\n")
     with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
         assert journal.found == {}

@@ -58,7 +58,7 @@ class Journal:
     `key` is what the work depends on; a journal of other work is begun anew. `found` maps the
     (name, sha256) of photos to what was found in them.
 
-    Raises `CatganError` when another process has it open, or the directory cannot be written.
+    Raises `CatganError` when another process has it open, or it holds other work.
     """
 
     def __init__(self, directory: Path, size: int, key: Mapping[str, Any]) -> None:
@@ -144,6 +144,20 @@ class Journal:
             )
         return np.frombuffer(payload, dtype=np.uint8).reshape(self.size, self.size, 3)
 
+    def _refuse_other_work(self, head: str) -> None:
+        """What was found at another size or by another version may be hours of work."""
+        try:
+            size = json.loads(head)["size"]
+        except (ValueError, TypeError, KeyError):
+            return
+        self._lines.close()
+        self._crops.close()
+        what = f"at {size} px" if size != self.size else "by another version"
+        raise CatganError(
+            f"{self.directory} holds an interrupted search {what}: go on with that, or delete the "
+            "directory"
+        )
+
     @property
     def _crop_bytes(self) -> int:
         return self.size * self.size * 3
@@ -157,8 +171,10 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             if number == 0:
-                if line.decode(errors="replace").rstrip("\n") != self._head:
-                    break  # of another size or version
+                head = line.decode(errors="replace").rstrip("\n")
+                if head != self._head:
+                    self._refuse_other_work(head)
+                    break  # no journal
             else:
                 try:
                     photo = _photo(json.loads(line))
