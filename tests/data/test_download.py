@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import io
+import os
 import re
 import threading
 import zipfile
@@ -123,6 +126,22 @@ def test_a_cut_connection_is_taken_up(server, tmp_path):
     behaviour.cuts = [50_000, 1, 70_000]
     download(collection(address), tmp_path / "c.zip")
     assert behaviour.asked == [None, "bytes=50000-", "bytes=50001-", "bytes=120001-"]
+    assert left(tmp_path) == ["c.zip"]
+
+
+def test_a_network_that_goes_away_is_no_fault_of_the_disk(server, tmp_path, monkeypatch):
+    behaviour, address = server
+    behaviour.content = archive_of()
+    real, errors = http.client.HTTPResponse.read, [errno.EHOSTUNREACH, errno.ENETDOWN]
+
+    def read(self, amount=None):
+        if errors:
+            raise OSError(number := errors.pop(), os.strerror(number))
+        return real(self, amount)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", read)
+    download(collection(address), tmp_path / "c.zip")
+    assert not errors
     assert left(tmp_path) == ["c.zip"]
 
 

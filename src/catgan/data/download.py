@@ -124,6 +124,14 @@ def _fetch(collection: Collection, archive: Path, progress: Progress | None) -> 
         time.sleep(min(2.0**failures - 1, 30))
 
 
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes; whatever the network does meanwhile is a cut, and no fault of the disk's."""
+    try:
+        return response.read(_CHUNK)
+    except OSError as error:
+        raise ConnectionError(error.errno, error.strerror or str(error)) from error
+
+
 def _fetch_more(collection: Collection, archive: Path, progress: Progress | None) -> bool:
     """One request for what is missing; whether the archive is then whole."""
     state = _read_state(archive)
@@ -157,7 +165,7 @@ def _fetch_more(collection: Collection, archive: Path, progress: Progress | None
                 _state_path(archive).unlink(missing_ok=True)
         with archive.open("ab") as file:
             arrived = start
-            while chunk := response.read(_CHUNK):
+            while chunk := _read(response):
                 arrived += len(chunk)
                 if arrived > (total if total > 0 else collection.most_bytes):
                     raise _not_it(collection, "more arrives than was announced")
