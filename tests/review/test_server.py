@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, browser
 from PIL import Image
 
 from catgan.data.faces.decisions import read_decisions, write_decisions
@@ -142,3 +143,32 @@ def test_files_that_hold_no_decisions(tmp_path, content):
         read_decisions(tmp_path / "none.json")
     write_decisions(path, {"b": True, "a": False})
     assert read_decisions(path) == {"a": False, "b": True}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the review page was NOT tested")
+def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monkeypatch):
+    """By the next one, or by Done, which does not finish while one is missing."""
+    real, full = server.decide, [True]
+
+    def decide(identity, kept):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        real(identity, kept)
+
+    monkeypatch.setattr(server, "decide", decide)
+    first, second = (each.identity for each in CANDIDATES[:2])
+    with browser(tmp_path / "profile") as page:
+        page.open(server.address)
+        page.wait("document.querySelectorAll('.card').length === 3")
+        page.run(f"document.querySelector('[data-identity=\"{first}\"]').click()")
+        page.wait("document.getElementById('state').textContent.includes('no room to write')")
+        page.run("document.getElementById('done').click()")
+        page.run("waiting")
+        assert not server.finished.wait(0.3)
+        full[0] = False
+        page.run(f"document.querySelector('[data-identity=\"{second}\"]').click()")
+        page.wait("document.getElementById('state').textContent.endsWith('kept')")
+        assert dict(server.decisions) == {first: False, second: True}
+        page.run("document.getElementById('done').click()")
+        assert server.finished.wait(10)
+        assert not [each for each in page.complaints() if "exceptionDetails" in each]

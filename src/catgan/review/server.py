@@ -158,8 +158,10 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             wanted = review.is_ours(self.path, self.headers.get("Host"))
             if wanted == "finish":
-                self._answer(b"{}", "application/json")
-                review.finished.set()
+                try:
+                    self._answer(b"{}", "application/json")
+                finally:  # also when the page is gone by now
+                    review.finished.set()
             elif wanted == "decide":
                 self._decide()
             else:
