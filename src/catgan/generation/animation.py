@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
+from catgan.generation.sheet import written_beside
 
 MOST_FRAMES_A_SECOND = 50  # the fastest that GIF viewers show
 _MP4_QUALITY = "18"  # x264's constant rate factor: at most what an eye cannot tell apart
@@ -39,18 +39,8 @@ def save_animation(frames: np.ndarray, path: Path, rate: int) -> None:
     An MP4 cannot ask its player to loop; the frames of a closed morph join all the same.
     """
     check_animation(path, rate)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _WRITERS[path.suffix.lower()](frames, partial, rate)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise CatganError(
-            f"{path}: cannot be written ({error.strerror or error}): choose another place"
-        ) from None
+    with written_beside(path) as partial:
+        _WRITERS[path.suffix.lower()](frames, partial, rate)
 
 
 def _save_gif(frames: np.ndarray, path: Path, rate: int) -> None:

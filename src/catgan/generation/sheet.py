@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +65,23 @@ def save_image(image: np.ndarray, path: Path) -> None:
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels are more than a {kind} holds: "
             "write a .png, or take a smaller --size or --grid"
         )
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     options = {} if kind == "PNG" else {"quality": 95}
+    with written_beside(path) as partial:
+        Image.fromarray(image).save(partial, kind, **options)
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` if the block ends well and is gone if it does not.
+
+    Its name ends as that of `path` does. Folders are made as needed. `CatganError` for what the
+    disk refuses.
+    """
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            Image.fromarray(image).save(partial, kind, **options)
+            yield partial
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

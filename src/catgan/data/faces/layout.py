@@ -1,7 +1,7 @@
 """Is this crop framed like a face, or is it a close-up of a nose? Told from a network's last map.
 
 `framing.npy` holds linear weights over EfficientNet-Lite0's map of stride 32, fitted to misframed
-crops of the package's own drawn cats by `benchmarks/fit_face_framing.py`; no photo was used.
+crops of the package's own drawn cats by `benchmarks/fit_face_framing.py`, without any photo.
 """
 
 from __future__ import annotations
