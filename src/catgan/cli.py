@@ -22,8 +22,7 @@ DEFAULT_RECIPE = "projected-128"
 app = typer.Typer(
     name="catgan",
     help="A folder of cat photos in, a measured generator of cat faces out.",
-    epilog="First steps: catgan train (learns from the package's own cats), "
-    "or catgan train photos.zip",
+    epilog="First steps: catgan sample (draws cats), then catgan train photos.zip",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,8 +51,9 @@ def main() -> None:
         if not _is_out_of_memory(error):
             raise
         fail(
-            "the machine's memory does not hold this: take a smaller training.batch_size, "
-            "network.channels or network.resolution with --set",
+            "the machine's memory does not hold this: for training, take a smaller "
+            "training.batch_size, network.channels or network.resolution with --set; for "
+            "drawing, a smaller --size or fewer images",
             2,
         )
     except KeyboardInterrupt:
