@@ -145,6 +145,19 @@ def test_files_that_hold_no_decisions(tmp_path, content):
     assert read_decisions(path) == {"a": False, "b": True}
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(ConnectionResetError, False), (ZeroDivisionError, True)]
+)
+def test_a_page_that_goes_away_is_nothing_to_tell(server, monkeypatch, capfd, error, told):
+    def picture(number):
+        raise error
+
+    monkeypatch.setattr(server, "picture", picture)
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(server, "GET", "0.webp")
+    assert bool(capfd.readouterr().err) == told
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the review page was NOT tested")
 def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monkeypatch):
     """By the next one, or by Done, which does not finish while one is missing."""

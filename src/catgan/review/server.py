@@ -12,6 +12,7 @@ import io
 import json
 import re
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -30,6 +31,13 @@ from catgan.errors import CatganError
 from catgan.pages import render
 
 _MOST_BYTES = 2**16  # of a request: one decision
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that is closed or loaded anew in the middle of a picture is nothing to tell."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class ReviewServer:
@@ -51,7 +59,7 @@ class ReviewServer:
         self._lock = threading.Lock()
         self._identities = {candidate.identity for candidate in candidates}
         self._secret = secrets.token_urlsafe(16)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
