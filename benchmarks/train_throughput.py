@@ -125,9 +125,14 @@ class Trainer:
         on_real, on_generated = self.judge(seen_real), self.judge(detached)
         loss = discriminator_loss(kind, on_real, on_generated)
         phases.mark("heads, forward")
-        for seen in (seen_real, detached):
-            some = seen if self.textbook else [x[: self.config.loss.penalty_batch] for x in seen]
-            loss = loss + self.config.loss.penalty / 2 * gradient_penalty(self.judge, some)
+        if self.textbook:
+            for seen in (seen_real, detached):
+                loss = loss + self.config.loss.penalty / 2 * gradient_penalty(self.judge, seen)
+        else:
+            some = self.config.loss.penalty_batch
+            both = zip(seen_real, detached, strict=True)
+            features = [torch.cat([real[:some], made[:some]]) for real, made in both]
+            loss = loss + self.config.loss.penalty * gradient_penalty(self.judge, features)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         phases.mark("heads, penalties and backward")

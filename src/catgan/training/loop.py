@@ -194,9 +194,11 @@ def train(
             )
             penalised = loss_of_discriminator
             strength = penalty_strength(config.loss, images)
-            for seen in (seen_real, detached) if strength else ():
-                some = [features[: config.loss.penalty_batch] for features in seen]
-                penalised = penalised + strength / 2 * gradient_penalty(judge, some)
+            if strength:  # R1 and R2 together, on a part of the batch
+                some = config.loss.penalty_batch
+                seen = zip(seen_real, detached, strict=True)
+                features = [torch.cat([real[:some], made[:some]]) for real, made in seen]
+                penalised = penalised + strength * gradient_penalty(judge, features)
             discriminator_optimizer.zero_grad(set_to_none=True)
             penalised.backward()
             discriminator_optimizer.step()
