@@ -27,8 +27,6 @@ def convolve(
     """`F.conv2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
     kernel = weight.shape[-1]
     side = (image.shape[-1] + 2 * padding - kernel) // stride + 1
-    if kernel == stride:
-        side = 0  # patches that do not overlap are gathered by one copy: any image is small enough
     if not _by_matrix_product(image, side):
         return F.conv2d(image, weight, bias, stride, padding)
     patches = _Gather.apply(_autocast(image), kernel, stride, padding)

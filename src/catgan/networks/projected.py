@@ -27,7 +27,6 @@ PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
 SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
 HEAD_CHANNELS = 128  # of a head's coarser maps
-OVERLAPPING_SIDE = 16  # of the largest map that a head takes by overlapping windows
 
 
 class Generator(TwoPartGenerator):
@@ -134,11 +133,7 @@ class _Head(nn.Module):
         layers: list[nn.Module] = []
         while side > COARSEST_SIDE:
             wider = min(2 * channels, HEAD_CHANNELS)
-            # Overlapping windows are worth their price but on the largest map, whose places know
-            # their surroundings already.
-            kernel = 4 if side <= OVERLAPPING_SIDE else 2
-            layers += [Convolution(channels, wider, kernel, stride=2, padding=(kernel - 2) // 2)]
-            layers += [nn.LeakyReLU(SLOPE)]
+            layers += [Convolution(channels, wider, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
             channels, side = wider, side // 2
         layers += [Convolution(channels, channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
         layers += [Convolution(channels, 1, 1, bias=False)]  # a level would cancel in the loss
