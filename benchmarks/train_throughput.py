@@ -129,10 +129,10 @@ class Trainer:
             for seen in (seen_real, detached):
                 loss = loss + self.config.loss.penalty / 2 * gradient_penalty(self.judge, seen)
         else:
-            some = self.config.loss.penalty_batch
-            both = zip(seen_real, detached, strict=True)
-            features = [torch.cat([real[:some], made[:some]]) for real, made in both]
-            loss = loss + self.config.loss.penalty * gradient_penalty(self.judge, features)
+            every = self.config.loss.penalty_every
+            seen = zip(seen_real, detached, strict=True)
+            some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
+            loss = loss + self.config.loss.penalty * gradient_penalty(self.judge, some)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         phases.mark("heads, penalties and backward")

@@ -195,10 +195,10 @@ def train(
             penalised = loss_of_discriminator
             strength = penalty_strength(config.loss, images)
             if strength:  # R1 and R2 together, on a part of the batch
-                some = config.loss.penalty_batch
+                every = config.loss.penalty_every
                 seen = zip(seen_real, detached, strict=True)
-                features = [torch.cat([real[:some], made[:some]]) for real, made in seen]
-                penalised = penalised + strength * gradient_penalty(judge, features)
+                some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
+                penalised = penalised + strength * gradient_penalty(judge, some)
             discriminator_optimizer.zero_grad(set_to_none=True)
             penalised.backward()
             discriminator_optimizer.step()
