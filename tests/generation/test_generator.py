@@ -85,7 +85,7 @@ def test_progress_counts_images(cats):
     assert cats.sample([]).shape == (0, SIDE, SIDE, 3)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 0.5])
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, 7.0, "7", None, float("nan")])
 def test_seeds_out_of_range_are_one_line(cats, seed):
     with pytest.raises(CatganError, match="out of range"):
         cats.sample([seed])
@@ -97,7 +97,21 @@ def test_truncations_out_of_range_are_one_line(cats, truncation):
         cats.sample([1], truncation)
 
 
+def test_a_seed_that_is_no_list_is_one_line(cats):
+    for seeds in (7, "7", {7}, None, np.array(7)):
+        with pytest.raises(CatganError, match=r"write, say, seeds=\[7\]"):
+            cats.sample(seeds)
+    assert np.array_equal(cats.sample(np.array([7])), cats.sample((7,)))
+
+
 def test_other_mistakes_are_one_line(cats):
+    with pytest.raises(CatganError, match="at least one"):
+        cats.grid([])
+    for amount in (float("nan"), float("inf")):
+        with pytest.raises(CatganError, match="leads nowhere"):
+            cats.sample([7], moves={0: amount})
+    with pytest.raises(CatganError, match="finite"):
+        cats.synthesise(np.full((1, SIZE), np.nan))
     with pytest.raises(CatganError, match="shape"):
         cats.synthesise(np.zeros((1, SIZE + 1)))
     with pytest.raises(CatganError, match="two seeds"):
