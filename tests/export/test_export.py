@@ -6,6 +6,7 @@ import shlex
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from runs import make_run
@@ -57,9 +58,26 @@ def test_truncation_changes_cats_in_every_family(exported, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_gives_the_bytes_of_its_cats_alone(exported, family):
     cats = catgan.load(exported[family].path)
-    feeds = {"z": cats.latents(range(9)), "truncation": np.ones(1, np.float32)}
-    (together,) = cats.session.run(None, feeds)
-    assert np.array_equal(together, cats.sample(range(9)))
+    alone = cats.sample(range(64))
+    for size in (9, 64):
+        feeds = {"z": cats.latents(range(size)), "truncation": np.ones(1, np.float32)}
+        (together,) = cats.session.run(None, feeds)
+        assert np.array_equal(together, alone[:size])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
+    done = export_to(runs["projected-128"], tmp_path, precision=precision)
+    cats, drawn = catgan.load(done.path), []
+    for threads in (1, 3):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        cats.session = onnxruntime.InferenceSession(
+            cats.model, options, providers=["CPUExecutionProvider"]
+        )
+        drawn.append(cats.sample(range(6)))
+    assert np.array_equal(*drawn)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
