@@ -58,9 +58,13 @@ class Generator(TwoPartGenerator):
         """The noise on its sphere."""
         return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
 
+    def first_maps(self, style: Tensor) -> Tensor:
+        """The learnt map, each channel with its gain, and what the noise adds to it."""
+        return self.gain(self.constant, style) + self.unflatten(self.place(style))
+
     def synthesise(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
-        x = self.gain(self.constant, style) + self.unflatten(self.place(style))
+        x = self.first_maps(style)
         x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
         for block in self.blocks:
             x = block(x, style)

@@ -47,6 +47,13 @@ class TwoPartGenerator(nn.Module):
         """(B, latent_size) noise -> (B, style_size) style; here z itself."""
         return z
 
+    def first_maps(self, style: Tensor) -> Tensor:
+        """(B, style_size) style -> (B, channels, 4, 4) maps that the image begins with.
+
+        All that the style does to them is in them, before any nonlinearity.
+        """
+        raise NotImplementedError
+
     def synthesise(self, style: Tensor) -> Tensor:
         """(B, style_size) style -> (B, 3, resolution, resolution) images."""
         raise NotImplementedError
