@@ -105,11 +105,12 @@ def inspect_dataset(
             training images.
     """
     if like is not None:
-        for each, count in ((dataset, len(dataset)), (like, len(like.indices("train")))):
+        counts = {str(dataset.path): len(dataset), like.name: len(like.indices("train"))}
+        for name, count in counts.items():
             if count < FEWEST:
                 raise CatganError(
-                    f"{each.name}: {count} images are too few to compare, it takes {FEWEST}; leave "
-                    "out --like"
+                    f"{name}: {count} images are too few to compare, it takes {FEWEST}; leave out "
+                    "--like"
                 )
     rows = []
     doubles = []
