@@ -7,10 +7,10 @@ The cascades take the nose of a close-up for a face, and the classifier finds a 
 too. What is wrong with such a crop is its scale. So drawn cats, whose framing is known, are cut too
 wide, too close and off centre, and a ridge regression tells the scale from EfficientNet-Lite0's
 last map. No photo enters the fit; drawn cats differ from photographed ones in everything
-but layout, so the answer's zero point and scale are taken from real faces and stand as constants in
-`catgan/data/faces/layout.py`. Those there are from the 282 faces that `--calibrate`, with an earlier
-state of the detector, found in a folder of 617 photos of cats and dogs; a later state of it finds
-others, and gives somewhat other constants, and with them the gates' thresholds would have to move.
+but layout, so the answer's zero point and scale are taken from real faces and stand as constants
+in `catgan/data/faces/layout.py`. Those there are from the 282 faces that `--calibrate`, with an
+earlier state of the detector, found in 617 photos of cats and dogs; a later state of it finds
+others and gives somewhat other constants, with which the gates' thresholds would have to move.
 """
 
 from __future__ import annotations
