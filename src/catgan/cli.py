@@ -131,16 +131,13 @@ def train(
     from catgan.training import distributed, start
     from catgan.training.display import choose_display
     from catgan.training.loop import train as train_run
-    from catgan.training.run_directory import is_run
 
     with distributed.joined() as world:
-        if distributed.may_restart() and not (out or resume):
-            raise CatganError("torchrun --max-restarts must find the run again: name it with --out")
+        goes_on = distributed.run_to_go_on_with(out, resume)
         console = make_console(quiet=not world.leads)
         with ProgressBar(console) as progress:
 
             def make() -> start.Plan:
-                goes_on = out if out and distributed.restarted() and is_run(out) else resume
                 if goes_on:
                     return start.resume_run(goes_on, source, settings or [], device, progress)
                 name = recipe or DEFAULT_RECIPE

@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from torch.distributed.rendezvous import rendezvous
 from catgan.errors import CatganError
 from catgan.networks.dropout import Dropout
 from catgan.training.checkpoint import Players, optimizer_tensors
+from catgan.training.run_directory import is_run
 from catgan.training.streams import Share
 
 # How long a process waits for the others before it gives them up. A process that dies is noticed at
@@ -52,7 +54,14 @@ def joined() -> Iterator[Share]:
         yield Share()
         return
     store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    # torchrun keeps one store for all its restarts: what the dead wrote there must not be read.
+    store = dist.PrefixStore(f"catgan, restart {_restarts()}", store)
     try:
+        if _may_restart() and int(os.environ["LOCAL_WORLD_SIZE"]) < processes:
+            raise CatganError(  # each machine's torchrun counts restarts for itself
+                "torchrun --max-restarts is for one machine: with several, leave it out and let "
+                "the cluster start the job again with --resume"
+            )
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with _together():
             dist.init_process_group(
@@ -71,13 +80,21 @@ def world() -> Share:
     return Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share()
 
 
-def restarted() -> bool:
-    """Whether torchrun started this process again after one of the job's had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def run_to_go_on_with(out: Path | None, resume: Path | None) -> Path | None:
+    """`resume`; or `out` where torchrun starts the job again that began there.
+
+    Raises `CatganError` for a job that torchrun may start again and that would not find its run.
+    """
+    if _may_restart() and not (out or resume):
+        raise CatganError("torchrun --max-restarts must find the run again: name it with --out")
+    return out if out and _restarts() and is_run(out) else resume
 
 
-def may_restart() -> bool:
-    """Whether torchrun was told to start the job again when a process dies."""
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _may_restart() -> bool:
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
@@ -135,9 +152,10 @@ def copy_from_first(modules: dict[str, nn.Module], players: Players, images: int
                     }
         tensors += optimizer_tensors(players).values()
     for tensor in tensors:
-        data = tensor.contiguous().reshape(-1).view(torch.uint8)  # any type travels as bytes
+        copied = tensor.clone(memory_format=torch.contiguous_format)
+        data = copied.view(-1).view(torch.uint8)  # any type travels as bytes
         _broadcast(data)
-        tensor.copy_(data.view(tensor.dtype).view(tensor.shape))
+        tensor.copy_(copied)
     return images
 
 
@@ -254,7 +272,7 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo raises, and the base of what NCCL does
-        reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).rstrip(". ")
+        reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostProcessError(
             f"another process of this job ended or does not answer ({reason}): see what it said, "
             "then go on from the last checkpoint with catgan train --resume"
