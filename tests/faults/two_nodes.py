@@ -39,9 +39,9 @@ SETTINGS = [
     "network.channels=8",
     "network.maximum_channels=16",
     "network.latent_size=8",
-    "output.log_images=80",
+    "output.log_images=40",
     "output.sheet_images=800000",
-    "output.checkpoint_images=400",
+    "output.checkpoint_images=80",
     "output.sheet_seeds=1",
     "output.score_samples=0",
 ]
@@ -175,7 +175,7 @@ def torture(place: Path) -> None:
     go_on = ["--resume=run"]
 
     job = Job(place, 29511, begin)
-    until(lambda: newest(run) >= 800, job)
+    until(lambda: newest(run) >= 160, job)
     job.nodes[1].send_signal(signal.SIGTERM)
     job.wait(120)
     stopped = re.search(r"stopped after ([\d,]+)", job.said()[0])
@@ -189,7 +189,7 @@ def torture(place: Path) -> None:
     print(f"two nodes, SIGTERM to the second: both stopped, saved after {images} images")
 
     job = Job(place, 29512, go_on)
-    until(lambda: newest(run) > images + 400, job)
+    until(lambda: newest(run) > images + 160, job)
     job.kill(1)
     code = job.wait(120)[0]
     require(code != 0, "the first node ended well", job)
@@ -198,14 +198,14 @@ def torture(place: Path) -> None:
 
     images = newest(run)
     job = Job(place, 29513, go_on)
-    until(lambda: newest(run) > images + 400, job)
+    until(lambda: newest(run) > images + 160, job)
     ip("-n", NODES[1], "link", "set", "catgan1", "down")
     codes = job.wait(240)
     require(all(codes), "a node ended well", job)
     require(len(job.errors()[0]) == 1, "not one line on the first node", job)
     print(f"cable cut: {job.errors()[0][0]}")
 
-    images = newest(run) + 400
+    images = newest(run) + 80
     alone = [sys.executable, str(place / "command.py"), "train", "cats", *go_on]
     alone += [f"--set=training.images={images}"]
     environment = os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1])}

@@ -167,9 +167,9 @@ SETTINGS = [
             "network.latent_size=8",
             "training.batch_size=8",
             "training.images=2000000",
-            "output.log_images=80",
+            "output.log_images=40",
             "output.sheet_images=800000",
-            "output.checkpoint_images=400",
+            "output.checkpoint_images=80",
             "output.sheet_seeds=1",
             "output.score_samples=0",
         )
@@ -210,7 +210,7 @@ def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_
             first["1"].kill()
             wait_until(lambda: "2 processes" in (tmp_path / "out").read_text(), job)
             reached = int(run.checkpoints.names()[-1])
-            wait_until(lambda: int(run.checkpoints.names()[-1]) > reached + 400, job)
+            wait_until(lambda: int(run.checkpoints.names()[-1]) > reached, job)
             again = workers_of(job)
             assert not {p.pid for p in first.values()} & {p.pid for p in again.values()}
             job.send_signal(signal.SIGTERM)
@@ -227,13 +227,13 @@ def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_
     stopped_at = int(re.search(r"stopped after ([\d,]+)", out)[1].replace(",", ""))
     assert run.checkpoints.pointer("latest") == f"{stopped_at:09d}"
     rows = [row["images"] for row in run.rows()]
-    assert rows == list(range(80, rows[-1] + 1, 80))  # nothing twice, nothing left out
+    assert rows == list(range(40, rows[-1] + 1, 40))  # nothing twice, nothing left out
     # Another number of processes: the rest in this one.
-    total = stopped_at + 160
+    total = stopped_at + 80
     said = catgan("train", "--resume", run.path, "--set", f"training.images={total}")
     assert "processes: 2 when the run began, 1 now" in said
     assert f"finished after {total:,} images" in said
-    assert run.rows()[-1]["images"] // 80 == total // 80
+    assert run.rows()[-1]["images"] // 40 == total // 40
 
 
 def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
