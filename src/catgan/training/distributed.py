@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -286,7 +287,16 @@ def _broadcast(tensor: Tensor) -> None:
 
 def _speaks_first(store: dist.Store) -> bool:
     """Whether this process is the first of the job to fail."""
-    try:
-        return store.add("catgan failed", 1) == 1
-    except RuntimeError:  # the machine that holds the store is gone: one line a machine, then
+    numbers: list[int] = []
+
+    def take_a_number() -> None:
+        with contextlib.suppress(RuntimeError):
+            numbers.append(store.add("failed", 1))
+
+    # In a thread, as a store on a machine that fell silent answers after a quarter of an hour.
+    asking = threading.Thread(target=take_a_number, daemon=True)
+    asking.start()
+    asking.join(timeout=10)
+    if not numbers:  # the machine with the store is gone: one line a machine, then
         return os.environ.get("LOCAL_RANK", "0") == "0"
+    return numbers[0] == 1
