@@ -37,6 +37,7 @@ from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from catgan.training.run_directory import RunDirectory
+from catgan.training.streams import Draws
 
 CPU = torch.device("cpu")
 RANGE = (-1.0, 1.0)
@@ -85,7 +86,7 @@ class Trainer:
                 (self.discriminator, optimizer.discriminator_learning_rate),
             )
         )
-        self.amounts = torch.Generator().manual_seed(0)
+        self.amounts = Draws(torch.Generator().manual_seed(0))
 
     def generate(self) -> Tensor:
         """A batch of images."""

@@ -128,32 +128,36 @@ def train(
     require_training_extra()
     if resume and (recipe or out):
         raise CatganError("--resume goes on with a run as it is: leave out --recipe and --out")
-    from catgan.training import start
+    from catgan.training import distributed, start
     from catgan.training.display import choose_display
     from catgan.training.loop import train as train_run
 
-    console = make_console()
-    with ProgressBar(console) as progress:
-        if resume:
-            plan = start.resume_run(resume, source, settings or [], device, progress)
-        else:
-            plan = start.new_run(
-                source, recipe or DEFAULT_RECIPE, settings or [], out, device, progress
-            )
-    run = plan.run.path
-    for line in (start.first_line(plan), *plan.notes):
-        print_line(console, line)
-    outcome = train_run(
-        plan.config,
-        plan.dataset,
-        plan.run,
-        choose_display(console),
-        device=plan.device,
-        reals=plan.reals,
-        resume=plan.resume,
-        minutes=math.inf if minutes is None else minutes,
-        tensorboard=tensorboard,
-    )
+    with distributed.joined() as world:
+        goes_on = distributed.run_to_go_on_with(out, resume)
+        console = make_console(quiet=not world.leads)
+        with ProgressBar(console) as progress:
+
+            def make() -> start.Plan:
+                if goes_on:
+                    return start.resume_run(goes_on, source, settings or [], device, progress)
+                name = recipe or DEFAULT_RECIPE
+                return start.new_run(source, name, settings or [], out, device, progress)
+
+            plan = start.together(make, source, device)
+        run = plan.run.path
+        for line in (start.first_line(plan), *plan.notes):
+            print_line(console, line)
+        outcome = train_run(
+            plan.config,
+            plan.dataset,
+            plan.run,
+            choose_display(console),
+            device=plan.device,
+            reals=plan.reals,
+            resume=plan.resume,
+            minutes=math.inf if minutes is None else minutes,
+            tensorboard=tensorboard,
+        )
     print_line(
         console,
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "

@@ -31,11 +31,11 @@ def cannot_write(path: Path, error: OSError) -> CatganError:
     )
 
 
-def make_console() -> Console:
-    """Where results go."""
+def make_console(*, quiet: bool = False) -> Console:
+    """Where results go; with `quiet`, nowhere."""
     from rich.console import Console
 
-    return Console()
+    return Console(quiet=quiet)
 
 
 def print_line(console: Console, line: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from catgan.config import AugmentConfig
 from catgan.training import augment as augmentation
 from catgan.training.augment import augment
-from catgan.training.streams import Stream, torch_generator
+from catgan.training.streams import Draws, Stream, torch_generator
 
 NOTHING = AugmentConfig(flip=False)
 EVERYTHING = AugmentConfig(
@@ -28,7 +28,7 @@ RANGES = [(-1.0, 1.0), (0.0, 1.0)]
 
 
 def stream(step=0):
-    return torch_generator(1, Stream.AUGMENT, step)
+    return Draws(torch_generator(1, Stream.AUGMENT, step))
 
 
 def pictures(count=8, side=32, low=-1.0, high=1.0):

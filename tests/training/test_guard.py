@@ -18,6 +18,7 @@ from catgan.training.guard import (
     Guard,
     TrainingFailedError,
     accuracies,
+    coarse,
     diversity,
 )
 from catgan.training.run_directory import RunDirectory
@@ -164,20 +165,24 @@ def test_a_discriminator_that_tells_nothing_is_right_half_of_the_time():
     assert [a.item() for a in accuracies("relativistic", constant, constant)] == [0.0, 1.0]
 
 
+def spread(images):
+    return diversity(coarse(images))
+
+
 def test_diversity_is_the_deviation_of_a_pixel_seen_from_afar():
     rng = np.random.default_rng(0)
     images = rng.normal(0, 1, (16, 3, 32, 32))
     blocks = images.reshape(16, 3, COARSE_SIDE, 4, COARSE_SIDE, 4).mean((3, 5))
     expected = blocks.std(0, ddof=1).mean()
-    assert diversity(torch.from_numpy(images)).item() == pytest.approx(expected)
+    assert spread(torch.from_numpy(images)).item() == pytest.approx(expected)
 
 
 def test_diversity_follows_contrast_and_not_brightness_and_sees_copies():
     torch.manual_seed(0)
-    coarse = torch.randn(32, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    one = diversity(coarse).item()
+    pictures = torch.randn(32, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    one = spread(pictures).item()
     assert one == pytest.approx(1, abs=0.05)
-    assert diversity(coarse / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
-    assert diversity(coarse[:1].expand(32, -1, -1, -1)).item() == 0
+    assert spread(pictures / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
+    assert spread(pictures[:1].expand(32, -1, -1, -1)).item() == 0
     fine = torch.randn(32, 3, 32, 32)  # noise that is gone from afar
-    assert diversity(fine).item() < 0.3
+    assert spread(fine).item() < 0.3

@@ -14,8 +14,11 @@ class Dropout(nn.Module):
     """Zero each element with a probability (to the nearest 1/256), scale the rest to keep the mean.
 
     Takes (B, C, H, W), best in channels-last memory. Draws from torch's global generator, which the
-    training loop seeds anew at every step.
+    training loop seeds anew at every step. With a `share` of (rank, processes), it draws for the
+    whole batch of that many processes and takes this one's part.
     """
+
+    share = (0, 1)
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -29,9 +32,11 @@ class Dropout(nn.Module):
         """Drop while training, pass through otherwise."""
         if not self.training or self.threshold == 0:
             return input
-        numbers = torch.empty(-(-input.numel() // 8), dtype=torch.int64, device=input.device)
+        (rank, processes), size = self.share, input.numel()
+        numbers = torch.empty(-(-size * processes // 8), dtype=torch.int64, device=input.device)
         numbers.random_(-(2**63), None)
-        kept = numbers.view(torch.uint8)[: input.numel()] >= self.threshold
+        mine = numbers.view(torch.uint8)[rank * size : (rank + 1) * size]
+        kept = mine >= self.threshold
         batch, channels, height, width = input.shape
         mask = kept.view(batch, height, width, channels).permute(0, 3, 1, 2).to(input.dtype)
         return input * mask.mul_(256 / (256 - self.threshold))

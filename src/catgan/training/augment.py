@@ -1,8 +1,8 @@
-"""Augmentation in front of the discriminator: differentiable, and pure in its generator.
+"""Augmentation in front of the discriminator: differentiable, and pure in its draws.
 
 Real and generated images are treated alike, so that what is done to them does not show up in what
 is generated (Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS
-2020). Every amount is drawn on the CPU from the generator handed in; the arithmetic happens on the
+2020). Every amount is drawn on the CPU; the arithmetic happens on the
 images' device. Images are (B, 3, H, W) float, with black and white at `pixel_range`.
 """
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catgan.config import AugmentConfig
+from catgan.training.streams import Draws
 
 # Rec. 601 luma, what "grey" means in a saturation change.
 LUMA = (0.299, 0.587, 0.114)
@@ -23,59 +24,59 @@ LUMA = (0.299, 0.587, 0.114)
 def augment(
     images: Tensor,
     config: AugmentConfig,
-    generator: torch.Generator,
+    draws: Draws,
     pixel_range: tuple[float, float],
 ) -> Tensor:
     """All augmentations that `config` asks for, in a fixed order."""
     low, high = pixel_range
     if config.flip:
-        images = flip(images, generator)
+        images = flip(images, draws)
     if config.crop:
-        images = crop(images, config.crop, generator)
+        images = crop(images, config.crop, draws)
     if config.colour_jitter:
-        amounts = _uniform(images, generator, 3) * config.colour_jitter
+        amounts = _uniform(images, draws, 3) * config.colour_jitter
         images = colour(images, 0.0, 1 + amounts[0], 1 + amounts[1], low, scale=1 + amounts[2])
         images = images.clamp(low, high)
     if config.sharpness:
-        images = sharpness(images, config.sharpness, generator).clamp(low, high)
+        images = sharpness(images, config.sharpness, draws).clamp(low, high)
     if config.diffaugment_colour:
-        brightness, saturation, contrast = _uniform(images, generator, 3)
+        brightness, saturation, contrast = _uniform(images, draws, 3)
         # The paper's ranges, for pixels in [-1, 1]: +-0.5, 0 to 2, 0.5 to 1.5.
         offset = brightness * 0.25 * (high - low)
         images = colour(images, offset, 1 + 0.5 * contrast, 1 + saturation, low)
     if config.diffaugment_translation:
-        images = translate(images, 0.125, (low + high) / 2, generator)
+        images = translate(images, 0.125, (low + high) / 2, draws)
     if config.diffaugment_cutout:
-        images = cutout(images, 0.5, (low + high) / 2, generator)
+        images = cutout(images, 0.5, (low + high) / 2, draws)
     return images
 
 
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def flip(images: Tensor, draws: Draws) -> Tensor:
     """Mirror each image with probability one half."""
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    mirrored = draws.uniform(len(images)) < 0.5
     still = [0] * len(images)
     return _Move.apply(images, mirrored.tolist(), still, still, 0.0)
 
 
-def crop(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+def crop(images: Tensor, fraction: float, draws: Draws) -> Tensor:
     """Shift each image by up to `fraction` of the side, the border continued by reflection."""
     side = images.shape[-1]
     reach = max(1, round(fraction * side))
-    return _window(F.pad(images, [reach] * 4, mode="reflect"), side, reach, generator)
+    return _window(F.pad(images, [reach] * 4, mode="reflect"), side, reach, draws)
 
 
-def translate(images: Tensor, fraction: float, fill: float, generator: torch.Generator) -> Tensor:
+def translate(images: Tensor, fraction: float, fill: float, draws: Draws) -> Tensor:
     """DiffAugment's translation: shift by up to `fraction` of the side, the border filled."""
     reach = max(1, round(fraction * images.shape[-1]))
-    down, right = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator).tolist()
+    down, right = draws.integers(-reach, reach + 1, 2, len(images)).tolist()
     return _Move.apply(images, [False] * len(images), down, right, fill)
 
 
-def cutout(images: Tensor, fraction: float, fill: float, generator: torch.Generator) -> Tensor:
+def cutout(images: Tensor, fraction: float, fill: float, draws: Draws) -> Tensor:
     """DiffAugment's cutout: a square of `fraction` of the side, centred anywhere, filled."""
     side = images.shape[-1]
     half = fraction * side / 2
-    centre = side * torch.rand(2, len(images), generator=generator)
+    centre = side * draws.uniform(2, len(images))
     # A pixel is covered when its middle lies within half a square's side of the centre.
     first = (centre - half + 0.5).floor().clamp(0, side).long().tolist()
     last = (centre + half - 0.5).ceil().clamp(0, side).long().tolist()
@@ -83,10 +84,10 @@ def cutout(images: Tensor, fraction: float, fill: float, generator: torch.Genera
     return _Fill.apply(images, squares, fill)
 
 
-def sharpness(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def sharpness(images: Tensor, probability: float, draws: Draws) -> Tensor:
     """Blend some images with their blur, or away from it, by a factor from 0 (blurred) to 2."""
-    chosen = torch.rand(len(images), generator=generator) < probability
-    factor = torch.where(chosen, 2 * torch.rand(len(images), generator=generator), 1.0)
+    chosen = draws.uniform(len(images)) < probability
+    factor = torch.where(chosen, 2 * draws.uniform(len(images)), 1.0)
     kernel = torch.tensor([1.0, 2.0, 1.0], device=images.device, dtype=images.dtype) / 4
     weight = (kernel[:, None] * kernel).expand(images.shape[1], 1, 3, 3)
     blurred = F.conv2d(F.pad(images, [1] * 4, mode="reflect"), weight, groups=images.shape[1])
@@ -121,10 +122,10 @@ def colour(
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _uniform(images: Tensor, generator: torch.Generator, count: int) -> Tensor:
+def _uniform(images: Tensor, draws: Draws, count: int) -> Tensor:
     """`count` numbers in [-1, 1] for each image, (count, B, 1, 1, 1) on the images' device."""
-    numbers = torch.rand(count, len(images), 1, 1, 1, generator=generator) * 2 - 1
-    return numbers.to(images.device, images.dtype)
+    numbers = draws.uniform(count, len(images)) * 2 - 1
+    return numbers[..., None, None, None].to(images.device, images.dtype)
 
 
 def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
@@ -132,10 +133,10 @@ def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
     return numbers.to(images.device, dtype).view(-1, 1, 1, 1)
 
 
-def _window(padded: Tensor, side: int, reach: int, generator: torch.Generator) -> Tensor:
+def _window(padded: Tensor, side: int, reach: int, draws: Draws) -> Tensor:
     """A square of `side` from each padded image, its corner drawn from 0 to 2 * reach."""
     batch = len(padded)
-    corner = torch.randint(0, 2 * reach + 1, (2, batch, 1), generator=generator)
+    corner = draws.integers(0, 2 * reach + 1, 2, batch)[..., None]
     rows = (corner[0] + torch.arange(side)).to(padded.device)
     columns = (corner[1] + torch.arange(side)).to(padded.device)
     which = torch.arange(batch, device=padded.device)[:, None, None]

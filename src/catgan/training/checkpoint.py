@@ -283,4 +283,6 @@ def _load_optimizer_tensors(players: Players, tensors: Tensors) -> None:
             step, *moments = (tensors[f"{player}/{name}/{key}"] for key in ADAM_QUANTITIES)
             # The moments lie in memory as their parameter does, which is how Adam makes them.
             restored = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+            # Adam's fused kernels count steps where the parameter is, the others on the CPU.
+            step = step.to(parameter.device) if optimizer.defaults["fused"] else step
             optimizer.state[parameter] = dict(zip(ADAM_QUANTITIES, [step, *restored], strict=True))

@@ -15,14 +15,30 @@ DEVICES: Sequence[str] = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device to train on; `auto` takes CUDA, then MPS, then the CPU."""
+    """The device to train on; `auto` takes CUDA, then MPS, then the CPU.
+
+    Of several processes that torchrun started on a machine, each takes a GPU of its own.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     if name == "auto":
-        return torch.device(next((kind for kind in ("cuda", "mps") if available[kind]), "cpu"))
+        kinds = ("cuda", "mps") if alone else ("cuda",)
+        name = next((kind for kind in kinds if available[kind]), "cpu")
     if name not in DEVICES:
         raise CatganError(f"no device {name!r}: choose from {', '.join(DEVICES)}")
     if not available.get(name, True):
         raise CatganError(f"torch finds no {name} device on this machine: use --device auto")
+    if name == "mps" and not alone:
+        raise CatganError("several processes cannot share an mps device: use --device cpu")
+    if name == "cuda" and not alone:
+        here = int(os.environ.get("LOCAL_RANK", "0"))
+        if here >= torch.cuda.device_count():
+            raise CatganError(
+                f"this machine has {torch.cuda.device_count()} GPUs, fewer than processes: "
+                "give torchrun that many with --nproc-per-node, or use --device cpu"
+            )
+        torch.cuda.set_device(here)
+        return torch.device("cuda", here)
     return torch.device(name)
 
 

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from catgan.config import LossConfig
 from catgan.errors import CatganError
+from catgan.training.distributed import whole_batch
 from catgan.training.run_directory import RunDirectory
 from catgan.training.tally import MEASURES
 
@@ -70,6 +72,26 @@ class Guard:
             )
 
 
+def measure(
+    config: LossConfig,
+    losses: Tensor,
+    on_real: Tensor,
+    on_generated: Tensor,
+    real: Tensor,
+    generated: Tensor,
+) -> list[Tensor]:
+    """The `MEASURES` of a step over the whole batch, however many processes share it.
+
+    `losses` are the two players' (2,), `on_real` and `on_generated` judgements (B, K[, P]), `real`
+    and `generated` images (B, 3, H, W), all of this process's share.
+    """
+    losses, on_real, on_generated, real, generated = whole_batch(
+        [losses[None], on_real, on_generated, coarse(real), coarse(generated)]
+    )
+    varied = diversity(generated) / diversity(real).clamp_min(1e-4)
+    return [*losses.mean(0), *accuracies(config.discriminator, on_real, on_generated), varied]
+
+
 def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:
     """The fractions of real and of generated judgements (B, K[, P]) that are right.
 
@@ -82,6 +104,11 @@ def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:
     return [(real > threshold).float().mean(), (generated <= threshold).float().mean()]
 
 
-def diversity(images: Tensor) -> Tensor:
-    """How much the images of a batch (B, 3, H, W) differ: a pixel's deviation, seen from afar."""
-    return F.adaptive_avg_pool2d(images, COARSE_SIDE).std(0).mean()
+def coarse(images: Tensor) -> Tensor:
+    """The images (B, 3, H, W) seen from afar, (B, 3, 8, 8)."""
+    return F.adaptive_avg_pool2d(images, COARSE_SIDE)
+
+
+def diversity(coarse_images: Tensor) -> Tensor:
+    """How much the images of a batch differ, each seen from afar: a pixel's deviation."""
+    return coarse_images.std(0).mean()

@@ -1,7 +1,8 @@
 """One training run, top to bottom.
 
 What happens at step k is a pure function of (configuration, seed, k): see `streams.py`. So a run
-that was killed and resumed goes through the very weights it would have gone through.
+that was killed and resumed goes through the very weights it would have gone through. Under torchrun
+every process runs this with its share of each batch, and the first one keeps: `distributed.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import math
 import time
 from dataclasses import dataclass
@@ -21,12 +23,13 @@ from catgan.data.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import save_image, sheet
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
+from catgan.training import distributed
 from catgan.training.augment import augment
 from catgan.training.checkpoint import Players, optimizer_tensors
 from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
-from catgan.training.guard import Guard, accuracies, diversity
+from catgan.training.guard import Guard, measure
 from catgan.training.losses import (
     discriminator_loss,
     generator_loss,
@@ -37,7 +40,7 @@ from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
 from catgan.training.signals import StopSignals
-from catgan.training.streams import Stream, batch_indices, stream_seed, torch_generator
+from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
 from catgan.training.tally import Tally
 from catgan.training.tensorboard import TensorBoard
 
@@ -81,13 +84,15 @@ def train(
     precision = choose_precision(settings.precision, device)
     memory_format = torch.channels_last  # what networks/convolution.py gathers from
     autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    world = distributed.world()  # one process, unless torchrun started more
+    mine = world.of(batch_size)  # this one's share of every batch
 
     # -- 2. The data -------------------------------------------------------------------------------
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(images_seen: int, count: int) -> Tensor:
-        chosen = batch_indices(seed, images_seen, count, len(training_images))
+    def real_images(images_seen: int, count: int, share: slice) -> Tensor:
+        chosen = batch_indices(seed, images_seen, count, len(training_images))[share]
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255)
@@ -95,18 +100,15 @@ def train(
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
     generator = build_generator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    sample = real_images(0, REALS_FOR_STATISTICS).cpu()  # where networks are built
+    sample = real_images(0, REALS_FOR_STATISTICS, slice(None)).cpu()  # where networks are built
     discriminator = build_discriminator(config.network, sample, precision)
     discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
+    distributed.span_the_batch(generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False)
-    betas = (config.optimizer.beta1, config.optimizer.beta2)
-    fused = device.type in ("cpu", "cuda")
-    generator_optimizer = torch.optim.Adam(
-        generator.parameters(), config.optimizer.generator_learning_rate, betas, fused=fused
-    )
-    discriminator_optimizer = torch.optim.Adam(
-        discriminator.parameters(), config.optimizer.discriminator_learning_rate, betas, fused=fused
-    )
+    rates, fused = config.optimizer, device.type in ("cpu", "cuda")
+    adam = functools.partial(torch.optim.Adam, betas=(rates.beta1, rates.beta2), fused=fused)
+    generator_optimizer = adam(generator.parameters(), rates.generator_learning_rate)
+    discriminator_optimizer = adam(discriminator.parameters(), rates.discriminator_learning_rate)
     players: Players = {
         "generator": (generator, generator_optimizer),
         "discriminator": (discriminator, discriminator_optimizer),
@@ -114,7 +116,7 @@ def train(
     modules = {"generator": generator, "ema": average, "discriminator": discriminator}
     sampler = Sampler(average, config.network, device)
 
-    def look(pictures: Tensor, amounts: torch.Generator) -> list[Tensor]:
+    def look(pictures: Tensor, amounts: Draws) -> list[Tensor]:
         pictures = augment(pictures, config.augment, amounts, (low, high))
         with autocast:
             return discriminator.features(pictures.contiguous(memory_format=memory_format))
@@ -124,22 +126,22 @@ def train(
             return discriminator(features).float()
 
     # -- 4. Where it goes on -----------------------------------------------------------------------
-    images = 0
-    tally = Tally(device, batch_size)
-    run.checkpoints.clean()
-    if resume and run.checkpoints.names():
-        checkpoint = run.checkpoints.load("latest", display.note)
-        check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
-        checkpoint.restore(modules, players)
-        images = checkpoint.images
-        tally.restore(checkpoint.window)
-    if resume:
-        run.rewind(images)
+    images, tally = 0, Tally(device, batch_size)
+    if world.leads:
+        run.checkpoints.clean()
+        if resume and run.checkpoints.names():
+            checkpoint = run.checkpoints.load("latest", display.note)
+            check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
+            checkpoint.restore(modules, players)
+            images = checkpoint.images
+            tally.restore(checkpoint.window)
+        if resume:
+            run.rewind(images)
+    images = distributed.copy_from_first(modules, players, images)
     guard = Guard(run)
 
     def draw_sheet() -> None:
-        cats = sampler(range(output.sheet_seeds))
-        save_image(sheet(cats), run.sheet_path(images))
+        save_image(sheet(sampler(range(output.sheet_seeds))), run.sheet_path(images))
 
     def score() -> float | None:
         if reals is None:
@@ -163,26 +165,22 @@ def train(
         return images // interval > (images - batch_size) // interval
 
     # -- 5. The steps ------------------------------------------------------------------------------
-    if images == 0:
+    if images == 0 and world.leads:
         draw_sheet()
-    events = TensorBoard(run.path, images) if tensorboard else None
+    events = TensorBoard(run.path, images) if tensorboard and world.leads else None
     display.begin(images, settings.images)
-    with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
+    with StopSignals(began + 60 * minutes) as stop, contextlib.ExitStack() as at_the_end:
         at_the_end.callback(display.end)
-        while (
-            images < settings.images
-            and stop.received is None
-            and time.monotonic() - began < 60 * minutes
-        ):
+        while images < settings.images and not stop.asked():
             step, step_began = images // batch_size, time.monotonic()
             torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # dropout draws from it
             noise = torch_generator(seed, Stream.NOISE, step)
-            augmentation = torch_generator(seed, Stream.AUGMENT, step)
-            z = torch.randn(batch_size, config.network.latent_size, generator=noise).to(device)
+            augmentation = Draws(torch_generator(seed, Stream.AUGMENT, step), world)
+            z = torch.randn(batch_size, config.network.latent_size, generator=noise)[mine]
 
             with autocast:
-                generated = generator(z).float()
-            real = real_images(images, batch_size)
+                generated = generator(z.to(device)).float()
+            real = real_images(images, batch_size, mine)
             seen_real, seen_generated = look(real, augmentation), look(generated, augmentation)
 
             # The discriminator learns to tell real from generated ...
@@ -201,6 +199,7 @@ def train(
                 penalised = penalised + strength * gradient_penalty(judge, some)
             discriminator_optimizer.zero_grad(set_to_none=True)
             penalised.backward()
+            distributed.average_gradients(discriminator)
             discriminator_optimizer.step()
 
             # ... and the generator, with the same images, to be taken for real.
@@ -210,16 +209,18 @@ def train(
             )
             generator_optimizer.zero_grad(set_to_none=True)
             loss_of_generator.backward()
+            distributed.average_gradients(generator)
             generator_optimizer.step()
 
             images += batch_size
             decay = ema_decay(batch_size, images, settings.ema_half_life, settings.ema_ramp)
             update_ema(average, generator, decay)
 
-            # -- 6. What is kept of it -------------------------------------------------------------
-            measures = [loss_of_discriminator, loss_of_generator]
-            measures += accuracies(config.loss.discriminator, on_real, on_generated)
-            measures += [diversity(generated) / diversity(real).clamp_min(1e-4)]
+            # -- 6. What is kept of it, by the first process ---------------------------------------
+            losses = torch.stack([loss_of_discriminator, loss_of_generator])
+            measures = measure(config.loss, losses, on_real, on_generated, real, generated)
+            if not world.leads:
+                continue
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
             display.step(images)
             if due(output.log_images):
@@ -235,9 +236,11 @@ def train(
                 save_checkpoint(score())
 
         # -- 7. The end ----------------------------------------------------------------------------
-        if not run.sheet_path(images).exists():
-            draw_sheet()
-        if run.checkpoints.pointer("latest") != f"{images:09d}":
-            save_checkpoint(score() if images >= settings.images else None)
-    write_report(run)
+        if world.leads:
+            if not run.sheet_path(images).exists():
+                draw_sheet()
+            if run.checkpoints.pointer("latest") != f"{images:09d}":
+                save_checkpoint(score() if images >= settings.images else None)
+            write_report(run)
+        distributed.wait_for_all()  # torchrun would end the first, saving, if another left early
     return Outcome(images, images >= settings.images, stop.received)

@@ -1,19 +1,41 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the step it is in; a second one ends it at once."""
+"""What asks a run to stop after the step it is in: the clock, Ctrl-C or SIGTERM.
+
+A second signal ends it at once. Under torchrun a second SIGTERM does not: a cluster sends one to
+every process, torchrun sends them another, and kills by itself what has not ended 30 seconds later.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+from catgan.training import distributed
 
 
 class StopSignals:
-    """A context in which `received` is the number of the signal that asked to stop, or None."""
+    """A context in which signals are noted: `received` is the number of the one to stop for.
+
+    `deadline` is on the clock `time.monotonic`.
+    """
 
     received: int | None = None
 
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def asked(self) -> bool:
+        """Whether to stop. All processes of a job must ask together, and get the same answer."""
+        late = time.monotonic() >= self.deadline
+        agreed = distributed.highest(self.received or int(late))  # SIGINT is 2, SIGTERM 15
+        if agreed > 1:
+            self.received = agreed
+        return agreed > 0
+
     def __enter__(self) -> StopSignals:
         self.previous = {}
+        self.relayed = distributed.world().processes > 1
         if threading.current_thread() is threading.main_thread():  # the only one that may handle
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.previous[number] = signal.signal(number, self._receive)
@@ -29,6 +51,6 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is not None and not (self.relayed and number == signal.SIGTERM):
             raise KeyboardInterrupt
         self.received = number

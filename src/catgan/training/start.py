@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
+import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import catgan
-from catgan.config import Config, check_resumable, load_recipe, override
+from catgan.config import Config, check_resumable, from_table, load_recipe, override
 from catgan.data import drawn
 from catgan.data.cache import embedded_dataset, generated_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
@@ -22,6 +26,7 @@ from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.generation.artefact import SUM
 from catgan.generation.generator import embedded_generator, load_generator
+from catgan.training import distributed
 from catgan.training.device import choose_device, choose_precision, describe_machine
 from catgan.training.run_directory import RunDirectory
 
@@ -54,6 +59,7 @@ def new_run(
 ) -> Plan:
     """A run from its beginning: reads the recipe, prepares raw data, makes the directory."""
     config = override(load_recipe(recipe), settings)
+    _check_batch(config)
     device = choose_device(device_name)
     dataset = _dataset(source, config, on_progress)
     facts = {
@@ -69,7 +75,7 @@ def new_run(
             "identity": dataset.identity,
             "split": _split_identity(dataset),
         },
-        "machine": describe_machine(device) | {"precision": _precision(config, device)},
+        "machine": _machine(config, device),
     }
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
@@ -85,6 +91,7 @@ def resume_run(
     facts, old = run.facts(), run.config()
     config = override(old, settings)
     check_resumable(old, config)
+    _check_batch(config)
     device = choose_device(device_name)
     if source is None and facts.get("source") is not None:
         source = Path(facts["source"])
@@ -105,13 +112,9 @@ def resume_run(
         )
     run.update_config(config)
     notes = _notes(dataset, config)
-    for fact, now in (
-        ("threads", torch.get_num_threads()),
-        ("precision", _precision(config, device)),
-        ("torch", torch.__version__),
-        ("device", describe_machine(device)["device"]),
-    ):
-        was = facts["machine"].get(fact)
+    machine = _machine(config, device)
+    for fact in ("processes", "threads", "precision", "torch", "device"):
+        now, was = machine[fact], facts["machine"].get(fact, 1 if fact == "processes" else None)
         if was != now:
             notes.append(
                 f"{fact}: {was} when the run began, {now} now: goes on, but not bit for bit"
@@ -120,15 +123,73 @@ def resume_run(
     return Plan(config, dataset, run, device, reals, resume=True, notes=notes)
 
 
+def together(make: Callable[[], Plan], source: Path | None, device_name: str) -> Plan:
+    """The plan that the first process makes, in all processes of the job.
+
+    Each opens the dataset as it finds it at `source`, and refuses to go on with other images than
+    the first process has. On each machine one process opens it first, in case it must be prepared.
+    """
+    world = distributed.world()
+    if world.processes == 1:
+        return make()
+    plan = make() if world.leads else None
+    told = distributed.share(plan and _told(plan))
+    config = from_table(told["config"], "the first process")
+    source = source or (Path(told["source"]) if told["source"] else None)
+    for turn in (True, False):
+        if plan is None and (os.environ.get("LOCAL_RANK", "0") == "0") == turn:
+            dataset = _dataset(source, config, _quietly, drawn_cats=told["drawn"])
+            if [dataset.identity, _split_identity(dataset)] != told["identity"]:
+                raise CatganError(
+                    f"{dataset.path} on {platform.node()} holds other images than the first "
+                    "process has, or is split otherwise: copy the prepared dataset to every "
+                    "machine, or put it where all can read it"
+                )
+        distributed.wait_for_all()
+    if plan is not None:
+        return plan
+    run, device = RunDirectory(Path(told["run"])), choose_device(device_name)
+    return Plan(config, dataset, run, device, reals=None, resume=told["resume"], notes=[])
+
+
 def first_line(plan: Plan) -> str:
     """What is about to be trained, on what."""
-    machine = describe_machine(plan.device)
+    machine = _machine(plan.config, plan.device)
+    processes = f"{machine['processes']} processes of " if machine["processes"] != 1 else ""
     count = len(plan.dataset.indices("train"))
     return (
         f"catgan {catgan.__version__}: {plan.config.recipe}, {plan.config.network.resolution} px, "
         f"on {count:,} images of {plan.dataset.name}; {machine['device']}, "
-        f"{machine['threads']} threads, {_precision(plan.config, plan.device)}"
+        f"{processes}{machine['threads']} threads, {machine['precision']}"
     )
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    """What the other processes need to know of a plan, as JSON."""
+    return {
+        "config": dataclasses.asdict(plan.config),
+        "source": plan.run.facts().get("source"),
+        "drawn": plan.dataset.name == drawn.NAME,
+        "identity": [plan.dataset.identity, _split_identity(plan.dataset)],
+        "run": str(plan.run.path),
+        "resume": plan.resume,
+    }
+
+
+def _quietly(what: str, done: int, total: int) -> None:
+    """Progress that nobody is shown: the first process alone prints."""
+
+
+def _check_batch(config: Config) -> None:
+    """Raise `CatganError` unless every process gets as many images of a batch."""
+    batch_size, processes = config.training.batch_size, distributed.world().processes
+    if batch_size % processes:
+        nearest = max(round(batch_size / processes), 1) * processes
+        raise CatganError(
+            f"training.batch_size = {batch_size} is of the whole job and does not divide by its "
+            f"{processes} processes: try --set training.batch_size={nearest}, or another number "
+            "of processes"
+        )
 
 
 def _dataset(
@@ -168,8 +229,10 @@ def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsSt
     )
 
 
-def _precision(config: Config, device: torch.device) -> str:
-    return str(choose_precision(config.training.precision, device)).removeprefix("torch.")
+def _machine(config: Config, device: torch.device) -> dict[str, str | int]:
+    precision = str(choose_precision(config.training.precision, device)).removeprefix("torch.")
+    processes = distributed.world().processes
+    return describe_machine(device) | {"precision": precision, "processes": processes}
 
 
 def _notes(dataset: Dataset, config: Config) -> list[str]:

@@ -7,9 +7,11 @@ draws what the straight run would have drawn.
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class Stream(enum.IntEnum):
@@ -20,6 +22,49 @@ class Stream(enum.IntEnum):
     NOISE = 2
     AUGMENT = 3
     LAYERS = 4  # dropout masks and the like
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that is one process's: the `rank`-th of `processes` equal ones."""
+
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first process, which alone reads, writes and prints."""
+        return self.rank == 0
+
+    def of(self, count: int) -> slice:
+        """Which of the `count` images of a whole batch; `processes` divides `count`."""
+        size = count // self.processes
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+
+class Draws:
+    """Random numbers for one process's share of a batch.
+
+    Every process draws for the whole batch and keeps its own, so that what an image gets does not
+    depend on how many processes there are. The last axis is that of the share's images.
+    """
+
+    def __init__(self, generator: torch.Generator, share: Share = Share()) -> None:
+        self.generator, self.share = generator, share
+
+    def uniform(self, *shape: int) -> Tensor:
+        """From [0, 1)."""
+        return self._mine(torch.rand(self._whole(shape), generator=self.generator))
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """From `low` to `high` - 1."""
+        return self._mine(torch.randint(low, high, self._whole(shape), generator=self.generator))
+
+    def _whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], shape[-1] * self.share.processes)
+
+    def _mine(self, numbers: Tensor) -> Tensor:
+        return numbers[..., self.share.of(numbers.shape[-1])]
 
 
 def stream_seed(seed: int, stream: Stream, step: int) -> int:

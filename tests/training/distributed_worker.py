@@ -1,0 +1,144 @@
+"""What `test_distributed.py` runs in one process and, under torchrun, in two.
+
+    torchrun --nproc-per-node=2 tests/training/distributed_worker.py PLACE
+
+PLACE/CASE/dataset is trained on for two steps; the first process writes what it measured and every
+gradient after averaging into PLACE/CASE/gradients-N.safetensors, N the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from catgan.config import Config, load_recipe, override
+from catgan.data.dataset import Dataset
+from catgan.networks.build import build_discriminator
+from catgan.networks.frozen import SameConv2d
+from catgan.training import distributed, loop
+from catgan.training.run_directory import RunDirectory
+
+TINY = [
+    "network.resolution=32",
+    "network.channels=8",
+    "network.maximum_channels=16",
+    "network.latent_size=8",
+    "training.precision=float32",
+    "training.batch_size=8",
+    "training.images=16",
+    "output.log_images=8",
+    "output.sheet_seeds=1",
+    "output.score_samples=0",
+    "augment.crop=0.1",
+    "augment.sharpness=0.5",
+    "augment.colour_jitter=0.1",
+    "augment.diffaugment_colour=true",
+    "augment.diffaugment_translation=true",
+    "augment.diffaugment_cutout=true",
+    # Weights stay, so that the gradients of the second step are of the same weights: Adam's first
+    # step is the sign of a gradient, which of a gradient near 0 is the sign of a rounding error.
+    "optimizer.generator_learning_rate=0",
+    "optimizer.discriminator_learning_rate=0",
+]
+CASES = {
+    "lsgan-64": [],
+    "dcgan-128": [],  # with dropout
+    "projected-128": ["network.resolution=64"],
+    "quick-64": [  # batch statistics differentiated twice, and a loss of pairs
+        "loss.penalty=1",
+        "loss.penalty_final=1",
+        "loss.discriminator=relativistic",
+        "loss.generator=relativistic",
+    ],
+}
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+def config_of(case: str) -> Config:
+    """The case's configuration."""
+    return override(load_recipe(case), [*TINY, *CASES[case]])
+
+
+def without_corners(*arguments):
+    """A discriminator whose activations are smooth, or linear.
+
+    A gradient jumps where ReLU6 or LeakyReLU has a corner. Millions of numbers go through the
+    frozen network's, so some are a rounding error away from one: the images of a single process
+    moved by 1e-7 change its gradient by 3e-3. Without corners, what is left is the arithmetic.
+    """
+    discriminator = build_discriminator(*arguments)
+    if hasattr(discriminator, "projection"):
+        for module in discriminator.modules():
+            if isinstance(module, SameConv2d):
+                module.relu6 = False
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.LeakyReLU):
+                    setattr(module, name, nn.Softplus())
+    return discriminator
+
+
+def record(case: str, place: Path) -> None:
+    """Two steps of a case; gradients and log rows go into `place`."""
+    config, world = config_of(case), distributed.world()
+    gradients: dict[str, torch.Tensor] = {}
+    average = distributed.average_gradients
+
+    def remember(module):
+        average(module)
+        for name, parameter in module.named_parameters():
+            gradients[f"{len(gradients)}/{name}"] = parameter.grad.detach().clone()
+
+    run = RunDirectory(place / f"run-{world.processes}")
+    if world.leads:
+        run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
+    loop.REALS_FOR_STATISTICS = 8
+    loop.build_discriminator = without_corners
+    distributed.average_gradients = remember
+    try:
+        dataset = Dataset.open(place / "dataset")
+        loop.train(config, dataset, run, Silent(), device=torch.device("cpu"))
+    finally:
+        distributed.average_gradients = average
+        loop.build_discriminator = build_discriminator
+    if world.leads:
+        data = safetensors.torch.save({k: v.contiguous() for k, v in gradients.items()})
+        (place / f"gradients-{world.processes}.safetensors").write_bytes(data)
+
+
+def collectives() -> dict[str, object]:
+    """What each of the two processes gets from the functions that talk."""
+    world = distributed.world()
+    mine = torch.arange(4.0).view(2, 2) + 10 * world.rank
+    scalars, batch = distributed.whole_batch([mine[:1, 0], mine])
+    return {
+        "rank": world.rank,
+        "shared": distributed.share({"of": world.rank, "text": "cät"}),
+        "highest": distributed.highest(world.rank * 15),
+        "scalars": scalars.tolist(),
+        "batch": batch.tolist(),
+    }
+
+
+def main() -> None:
+    """Every case, and the collectives, in the processes that there are."""
+    place = Path(sys.argv[1])
+    with distributed.joined():
+        (place / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
+        for case in CASES:
+            record(case, place / case)
+
+
+if __name__ == "__main__":
+    main()

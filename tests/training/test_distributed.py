@@ -1,0 +1,296 @@
+"""One process and two take the same steps; a job of two survives what happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from command_line import catgan
+from torch import nn
+
+import catgan as package
+from catgan.config import load_recipe, override
+from catgan.data.drawn import write_drawn_cats
+from catgan.errors import CatganError
+from catgan.networks.dropout import Dropout
+from catgan.training import distributed, signals, start
+from catgan.training.distributed import SynchronisedBatchNorm
+from catgan.training.run_directory import RunDirectory
+from catgan.training.streams import Draws, Share, Stream, torch_generator
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import distributed_worker as worker  # noqa: E402
+
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(Path(package.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+# -- agreement -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Every case of `distributed_worker`, run in this process and then in two."""
+    place = tmp_path_factory.mktemp("both")
+    for case in worker.CASES:
+        (place / case).mkdir()
+        write_drawn_cats(place / case / "dataset", 30, worker.config_of(case).network.resolution)
+        worker.record(case, place / case)
+    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(place)]
+    job = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert job.returncode == 0, job.stderr[-4000:]
+    return place
+
+
+@pytest.mark.parametrize("case", worker.CASES)
+def test_gradients_of_one_process_and_of_two_are_the_same(both, case):
+    """To 1e-5 of each tensor; where a tensor cancels to nearly 0, to 1e-6 of its player's."""
+    one, two = (
+        safetensors.torch.load_file(both / case / f"gradients-{processes}.safetensors")
+        for processes in (1, 2)
+    )
+    assert one.keys() == two.keys()
+    assert sum("running" not in name for name in one) > 30  # two players, two steps
+    largest = max(gradient.norm() for gradient in one.values())
+    assert largest > 0
+    for name in one:
+        difference = (one[name] - two[name]).norm()
+        assert difference <= max(1e-5 * one[name].norm(), 1e-6 * largest), name
+
+
+@pytest.mark.parametrize("case", worker.CASES)
+def test_log_and_batch_statistics_of_one_process_and_of_two_are_the_same(both, case):
+    one, two = (RunDirectory(both / case / f"run-{processes}") for processes in (1, 2))
+    assert [row["images"] for row in one.rows()] == [8, 16]
+    for a, b in zip(one.rows(), two.rows(), strict=True):
+        a.pop("machine"), b.pop("machine")
+        assert b == pytest.approx(a, rel=1e-5)
+    a, b = (run.checkpoints.load("latest", print).tensors for run in (one, two))
+    for part in a:
+        assert a[part].keys() == b[part].keys()
+        for name, tensor in a[part].items():
+            if part != "optimizer":  # moments are of gradients, compared above
+                torch.testing.assert_close(b[part][name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_what_processes_tell_each_other(both):
+    for rank in range(2):
+        told = json.loads((both / f"collectives-{rank}.json").read_text())
+        assert told == {
+            "rank": rank,
+            "shared": {"of": 0, "text": "cät"},
+            "highest": 15,
+            "scalars": [0.0, 10.0],
+            "batch": [[0.0, 1.0], [2.0, 3.0], [10.0, 11.0], [12.0, 13.0]],
+        }
+
+
+def test_shares_of_random_numbers_make_up_the_whole_ones():
+    def draws(share):
+        return Draws(torch_generator(3, Stream.AUGMENT, 1), share)
+
+    for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
+        parts = [draw(draws(Share(rank, 3)), 4) for rank in range(3)]
+        assert torch.equal(torch.cat(parts, -1), draw(draws(Share()), 12))
+    assert [Share(rank, 3).of(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+
+
+def test_shares_of_dropout_make_up_the_whole_one():
+    layer, x = Dropout(0.5).train(), torch.ones(6, 3, 5, 7).to(memory_format=torch.channels_last)
+    torch.manual_seed(1)
+    whole = layer(x)
+    parts = []
+    for rank in range(3):
+        layer.share = (rank, 3)
+        torch.manual_seed(1)
+        parts.append(layer(x[2 * rank : 2 * rank + 2]))
+    assert torch.equal(torch.cat(parts), whole)
+    assert 0.3 < (whole == 0).float().mean() < 0.7
+
+
+@pytest.fixture
+def group_of_one():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_synchronised_batch_norm_is_batch_norm(group_of_one):
+    """Its output, gradient, gradient of gradient and statistics; while evaluating, too."""
+    torch.manual_seed(0)
+    theirs = nn.BatchNorm2d(5)
+    nn.init.normal_(theirs.weight)
+    nn.init.normal_(theirs.bias)
+    copy = nn.BatchNorm2d(5)
+    copy.load_state_dict(theirs.state_dict())
+    ours = SynchronisedBatchNorm.of(copy)
+    x = 7 + torch.randn(4, 5, 3, 3)
+    results = []
+    for layer in (theirs, ours):
+        image = x.clone().requires_grad_()
+        seen = layer(image).tanh()
+        (gradient,) = torch.autograd.grad(seen.square().sum(), image, create_graph=True)
+        gradient.square().sum().backward()
+        found = [seen, gradient, image.grad, layer.weight.grad, *layer.state_dict().values()]
+        results.append([*found, layer.eval()(x)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+
+
+# -- the job ---------------------------------------------------------------------------------------
+
+SETTINGS = [
+    "--recipe=lsgan-64",
+    *(
+        f"--set={setting}"
+        for setting in (
+            "network.resolution=32",
+            "network.channels=8",
+            "network.maximum_channels=16",
+            "network.latent_size=8",
+            "training.batch_size=8",
+            "training.images=2000000",
+            "output.log_images=40",
+            "output.sheet_images=800000",
+            "output.checkpoint_images=80",
+            "output.sheet_seeds=1",
+            "output.score_samples=0",
+        )
+    ),
+]
+
+
+def wait_until(condition, process, seconds=100):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the job ended"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def workers_of(job):
+    """The job's processes by rank."""
+    found = {}
+    for child in psutil.Process(job.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "RANK" in child.environ():
+                found[child.environ()["RANK"]] = child
+    return found
+
+
+def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_on(tmp_path):
+    write_drawn_cats(tmp_path / "cats", 60, 32)
+    run = RunDirectory(tmp_path / "run")
+    command = [*TORCHRUN, "--max-restarts=1", "-m", "catgan", "train", str(tmp_path / "cats")]
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        job = subprocess.Popen(
+            [*command, f"--out={run.path}", *SETTINGS], stdout=out, stderr=err, env=ENVIRONMENT
+        )
+        try:
+            wait_until(lambda: run.checkpoints.names(), job)
+            first = workers_of(job)
+            assert first.keys() == {"0", "1"}
+            first["1"].kill()
+            wait_until(lambda: "2 processes" in (tmp_path / "out").read_text(), job)
+            reached = int(run.checkpoints.names()[-1])
+            wait_until(lambda: int(run.checkpoints.names()[-1]) > reached, job)
+            again = workers_of(job)
+            assert not {p.pid for p in first.values()} & {p.pid for p in again.values()}
+            job.send_signal(signal.SIGTERM)
+            assert job.wait(timeout=100) != 0
+        finally:
+            left = [job, *workers_of(job).values()] if job.poll() is None else []
+            for process in left:
+                process.kill()
+    out, err = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
+    assert out.count("catgan 0.") == 2, out  # rank 0 alone, before and after
+    assert out.count("stopped after") == 1, out
+    assert len(re.findall("catgan: error", err)) == 1, err  # of the one that was not killed
+    assert "another process of this job ended" in err
+    stopped_at = int(re.search(r"stopped after ([\d,]+)", out)[1].replace(",", ""))
+    assert run.checkpoints.pointer("latest") == f"{stopped_at:09d}"
+    rows = [row["images"] for row in run.rows()]
+    assert rows == list(range(40, rows[-1] + 1, 40))  # nothing twice, nothing left out
+    # Another number of processes: the rest in this one.
+    total = stopped_at + 80
+    said = catgan("train", "--resume", run.path, "--set", f"training.images={total}")
+    assert "processes: 2 when the run began, 1 now" in said
+    assert f"finished after {total:,} images" in said
+    assert run.rows()[-1]["images"] // 40 == total // 40
+
+
+def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    jobs = []
+    for rank in (0, 1):
+        place = tmp_path / str(rank)
+        place.mkdir()
+        write_drawn_cats(place / "cats", 30 + rank, 32)  # the same name, other images
+        environment = ENVIRONMENT | {
+            "RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2",
+            "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "catgan", "train", "cats", "--out=run", *SETTINGS]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        jobs.append(subprocess.Popen(command, cwd=place, env=environment, text=True, **pipes))
+    said = [job.communicate(timeout=200) for job in jobs]
+    assert all(job.returncode > 0 for job in jobs)
+    errors = "".join(err for _, err in said).strip().splitlines()
+    assert len(errors) == 1, said
+    assert "holds other images than the first process has" in errors[0]
+    assert not (tmp_path / "1" / "run").exists()
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
+def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch, processes, nearest):
+    monkeypatch.setattr(distributed, "world", lambda: Share(0, processes))
+    words = f"batch_size = 32 .* {processes} processes: try --set training.batch_size={nearest},"
+    with pytest.raises(CatganError, match=words) as error:
+        start.new_run(None, "lsgan-64", [], tmp_path / "run", "cpu", print)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+    fits = override(load_recipe("lsgan-64"), [f"training.batch_size={nearest}"])
+    start._check_batch(fits)
+
+
+def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert "--out" in catgan("train", "--recipe", "lsgan-64", code=2)
+
+
+def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
+    with signals.StopSignals(float("inf")) as stop:
+        assert not stop.asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked()
+        assert stop.received == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    monkeypatch.setattr(distributed, "world", lambda: Share(0, 2))
+    with signals.StopSignals(float("inf")) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
