@@ -19,7 +19,7 @@ from torch import Tensor
 from catgan.config import Config, check_resumable, from_table
 from catgan.data.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics, quick_score
-from catgan.generation.sheet import save_image, sheet
+from catgan.generation.sheet import sheet
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.training.augment import augment
 from catgan.training.checkpoint import Players, optimizer_tensors
@@ -67,10 +67,10 @@ def train(
 ) -> Outcome:
     """Train until `config.training.images`, `minutes` of wall time, or a signal.
 
-    `run` is a fresh directory, or with `resume` one that holds checkpoints. The dataset's
-    resolution is the network's. With `reals`, checkpoints are scored against them. Raises
-    `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read or
-    written.
+    `run` is a fresh directory, or with `resume` one that holds checkpoints; it is locked meanwhile.
+    The dataset's resolution is the network's. With `reals`, checkpoints are scored against them.
+    Raises `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read
+    or written.
     """
     began = time.monotonic()
     settings, seed = config.training, config.training.seed
@@ -126,11 +126,13 @@ def train(
     # -- 4. Where it goes on -----------------------------------------------------------------------
     images = 0
     tally = Tally(device, batch_size)
-    run.checkpoints.clean()
+    run.lock.acquire()
+    run.clean()
     if resume and run.checkpoints.names():
         checkpoint = run.checkpoints.load("latest", display.note)
         check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
         checkpoint.restore(modules, players)
+        run.checkpoints.go_on_from(checkpoint)
         images = checkpoint.images
         tally.restore(checkpoint.window)
     if resume:
@@ -139,7 +141,7 @@ def train(
 
     def draw_sheet() -> None:
         cats = sampler(range(output.sheet_seeds))
-        save_image(sheet(cats), run.sheet_path(images))
+        run.save_sheet(images, sheet(cats))
 
     def score() -> float | None:
         if reals is None:
@@ -168,6 +170,7 @@ def train(
     events = TensorBoard(run.path, images) if tensorboard else None
     display.begin(images, settings.images)
     with StopSignals() as stop, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(run.lock.release)
         at_the_end.callback(display.end)
         while (
             images < settings.images
@@ -240,5 +243,5 @@ def train(
             draw_sheet()
         if run.checkpoints.pointer("latest") != f"{images:09d}":
             save_checkpoint(score() if images >= settings.images else None)
-    write_report(run)
+        write_report(run)
     return Outcome(images, images >= settings.images, stop.received)
