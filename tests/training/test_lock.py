@@ -15,10 +15,11 @@ from catgan.training import lock as lock_module
 from catgan.training.lock import RunLock
 
 HOLD = """
-import os, sys
+import sys
 from pathlib import Path
 from catgan.training.lock import RunLock
-RunLock(Path(sys.argv[1])).acquire()
+lock = RunLock(Path(sys.argv[1]))
+lock.acquire()
 print("held", flush=True)
 sys.stdin.read()
 """

@@ -106,7 +106,7 @@ def _record(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
     try:
         record = json.loads(file.read(4096))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
