@@ -30,11 +30,11 @@ from faults.scene import Scene, Stage, differences, leftovers, settings
 from catgan.data.drawn import write_drawn_cats
 from catgan.training.run_directory import RunDirectory, is_run
 
-IMAGES, CHECKPOINT, BATCH = 960, 40, 8  # of a run; between two checkpoints; of a step
+IMAGES, CHECKPOINT = 960, 80  # of a run; between two checkpoints
 WORDS = settings(
     training__images=IMAGES,
     output__checkpoint_images=CHECKPOINT,
-    output__sheet_images=80,
+    output__sheet_images=160,
 )
 
 
@@ -152,7 +152,7 @@ def what_was_seen(scene: Scene, error: str, said: list[str]) -> str:
     """The line that a person read, without this machine's paths and numbers."""
     told = [line for line in said if "kimg" not in line and not line.startswith("catgan ")]
     line = error or next((line for line in told if "unsound" in line or "latest" in line), "")
-    line = line or next(line for line in told if line.startswith(("finished", "stopped")))
+    line = line or next((line for line in told if line.startswith(("finished", "stopped"))), "")
     line = line.replace(str(scene.run), "RUN").replace(str(scene.data), "CATS")
     since = r"process \d+ since [-\d]+ [\d:]+"
     line = re.sub(since, "process 4711 since 2026-11-22 09:30:00", line)
@@ -178,7 +178,8 @@ def table(place: Path) -> bool:
             after, sound = "FAILED", False
         sound = sound and ended.code == fault.code
         line = what_was_seen(scene, ended.error, ended.said)
-        print(f"| {fault.name} | {ended.code} | `{line.replace('`', '')}` | {after} |", flush=True)
+        line = f"`{line.replace('`', '')}`" if line else ""
+        print(f"| {fault.name} | {ended.code} | {line} | {after} |", flush=True)
     return sound
 
 
