@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint clean web-runtime embed wheel
+.PHONY: demo test test-slow torture lint clean web-runtime embed wheel
 
 demo: .venv/installed
 	rm -rf demo
@@ -20,6 +20,10 @@ test: .venv/installed lint web-runtime
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+# 300 kills at random moments, each followed by a resume: docs/reliability.md
+torture: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m faults.torture
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -157,6 +157,8 @@ def test_a_resumed_run_may_be_longer_but_not_another():
     assert changed_settings(old, new) == {"training.batch_size": (64, 8)}
     with pytest.raises(CatganError, match=r"training\.batch_size"):
         check_resumable(old, new)
+    with pytest.raises(CatganError, match=r"network\.channels.*training\.seed.*may change"):
+        check_resumable(old, override(old, ["training.seed=1", "network.channels=7"]))
 
 
 def test_configurations_are_frozen():

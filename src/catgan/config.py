@@ -251,12 +251,16 @@ def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
 def check_resumable(old: Config, new: Config) -> None:
     """Raise `CatganError` when `new` changes what a resumed run must keep."""
-    for name, (was, now) in changed_settings(old, new).items():
-        if name not in RESUMABLE_KEYS and name.split(".")[0] not in RESUMABLE_SECTIONS:
-            raise CatganError(
-                f"a resumed run must keep {name} = {was!r} (asked for {now!r}): start a new run "
-                f"for that; a resumed one may change {', '.join(RESUMABLE_KEYS)} and output.*"
-            )
+    refused = [
+        f"{name} = {was!r} (asked for {now!r})"
+        for name, (was, now) in changed_settings(old, new).items()
+        if name not in RESUMABLE_KEYS and name.split(".")[0] not in RESUMABLE_SECTIONS
+    ]
+    if refused:
+        raise CatganError(
+            f"a resumed run must keep {', '.join(refused)}: start a new run for that; a resumed "
+            f"one may change {', '.join(RESUMABLE_KEYS)} and output.*"
+        )
 
 
 # -- helpers ------------------------------------------------------------------------------------

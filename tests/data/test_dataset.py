@@ -61,7 +61,9 @@ def test_open(made):
     assert dataset.records[1].crop == (0, 1, 32, 33)
     with pytest.raises(ValueError, match="no split"):
         dataset.indices("test")
-    dataset.verify()
+    read = []
+    dataset.verify(lambda *progress: read.append(progress))
+    assert read == [(3, 3)]
 
 
 def test_verify_notices_a_changed_pixel(made):

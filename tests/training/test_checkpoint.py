@@ -82,7 +82,7 @@ def test_every_damage_is_noticed_and_the_newest_sound_one_taken(store):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 3},
         {"images": "10"},
         {"images": True},
         {"config": []},
@@ -96,12 +96,56 @@ def test_every_damage_is_noticed_and_the_newest_sound_one_taken(store):
 def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
     path = save(store, 10)
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | change))
+    manifest = manifest | change
+    manifest["sum"] = checkpoint_module._manifest_sum(manifest)  # not that is what is wrong
+    (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UnsoundCheckpointError):
         read_checkpoint(path)
     (path / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(UnsoundCheckpointError):
         read_checkpoint(path)
+
+
+def test_no_flipped_bit_of_a_manifest_changes_what_is_read(store):
+    """Each is noticed, or turns one white space into another."""
+    path = save(store, 10, score=2.5) / "manifest.json"
+    data, sound = bytearray(path.read_bytes()), json.loads(path.read_bytes())
+    harmless = 0
+    for position in range(len(data)):
+        for bit in range(8):
+            data[position] ^= 1 << bit
+            path.write_bytes(data)
+            data[position] ^= 1 << bit
+            try:
+                assert checkpoint_module._read_manifest(path.parent) == sound
+                harmless += 1
+            except UnsoundCheckpointError:
+                pass
+    assert harmless < 8 * sum(chr(byte).isspace() for byte in data)
+
+
+def test_a_checkpoint_under_another_name_is_unsound(store):
+    path = save(store, 10)
+    with pytest.raises(UnsoundCheckpointError, match="incomplete"):
+        read_checkpoint(path.rename(store.directory / "000000020"))
+
+
+def test_checkpoints_from_before_manifests_had_a_sum_are_read(store):
+    path = save(store, 10) / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"format": 1}
+    del manifest["sum"]
+    path.write_text(json.dumps(manifest))
+    assert load(store)[0].images == 10
+
+
+def test_a_run_that_goes_on_from_an_older_one_says_so_in_latest(store):
+    save(store, 10)
+    path = save(store, 20)
+    (path / "ema.safetensors").write_bytes(b"")
+    checkpoint, _ = load(store)
+    store.go_on_from(checkpoint)
+    assert load(store)[1] == []
+    assert store.pointer("latest") == "000000010"
 
 
 def test_pointers_that_name_nothing_fall_back_loudly(store):
@@ -155,8 +199,12 @@ def test_a_killed_writer_leaves_nothing_that_counts(store):
     leftover.mkdir()
     (leftover / "manifest.json").write_text("{")
     assert store.names() == ["000000010"]
+    pointer = store.directory / ".latest.partial-1234"
+    pointer.write_text("00000")
     store.clean()
     assert not leftover.exists()
+    assert not pointer.exists()
+    assert load(store)[1] == []
 
 
 def test_adam_goes_on_as_if_nothing_had_happened(store):

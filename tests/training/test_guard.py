@@ -103,7 +103,7 @@ def test_networks_that_still_find_their_feet_are_left_alone(run, change):
 def test_what_is_not_finite_stops_a_run_at_once(run, measure, value):
     images, text, error = watch(Guard(run), [{}, {measure: value}], first=STEP)
     assert images == 2 * STEP
-    assert f"diverged before {images} images, losses are not finite" in text
+    assert f"diverged before {images} images, numbers of the log ({measure}) are not" in text
     assert error.exit_code == 3
     assert "\n" not in text
 

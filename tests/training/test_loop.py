@@ -213,7 +213,9 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
 
     monkeypatch.setattr(loop, "generator_loss", poisoned)
     display = Silent()
-    with pytest.raises(TrainingFailedError, match="before 160 images, losses") as error:
+    with pytest.raises(
+        TrainingFailedError, match=r"before 160 images, numbers of the log \(dis"
+    ) as error:
         train(tiny_config, cats, run, display, device=CPU)
     assert error.value.exit_code == 3
     assert "\n" not in str(error.value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from catgan.config import Config, override
@@ -31,6 +32,54 @@ def test_a_place_that_is_taken_is_not_touched(run, tmp_path):
     with pytest.raises(CatganError, match="cannot be written"):
         RunDirectory.create(tmp_path / "file", Config(), FACTS)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kept", range(5))
+def test_a_creation_that_was_killed_is_begun_again(run, tmp_path, kept):
+    """Whatever it had come to: nothing of it is anybody's."""
+    left = ["samples", "checkpoints", ".lock", "run.json", ".config.toml.partial-7"]
+    path = tmp_path / "killed"
+    path.mkdir()
+    for name in left[: kept + 1]:
+        if "." in name:
+            (path / name).write_text("{")
+        else:
+            (path / name).mkdir()
+    with pytest.raises(CatganError, match=r"start it again, catgan train \.\.\. --out"):
+        RunDirectory.open(path)
+    assert RunDirectory.create(path, Config(), FACTS).facts() == FACTS
+    (tmp_path / "mine" / "samples").mkdir(parents=True)
+    (tmp_path / "mine" / "samples" / "cat.png").write_text("mine")
+    with pytest.raises(CatganError, match="not empty"):
+        RunDirectory.create(tmp_path / "mine", Config(), FACTS)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["samples"]
+
+
+def test_what_killed_writers_leave_is_removed(run):
+    run.append_row({"images": 10})
+    run.sheet_path(10).write_bytes(b"")
+    before = sorted(run.path.rglob("*"))
+    (run.path / ".report.html.partial-7").write_text("<ht")
+    (run.path / "samples" / ".000000010.png.partial-7").write_text("")
+    run.clean()
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_what_the_disk_refuses_is_one_line_with_the_way_on(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("catgan.files.os.fsync", full)
+    for write in (
+        lambda: run.append_row({"images": 1}),
+        lambda: run.rewind(0),
+        lambda: run.update_config(Config()),
+        lambda: run.save_sheet(0, np.zeros((4, 4, 3), np.uint8)),
+        lambda: run.write(run.report, b""),
+    ):
+        with pytest.raises(CatganError, match=r"No space left on device.*--resume") as error:
+            write()
+        assert "\n" not in str(error.value)
 
 
 def test_the_log_survives_a_torn_line_and_rewinds(run):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -115,11 +116,16 @@ class Dataset:
         found = [index for index, record in enumerate(self.records) if record.split == split]
         return np.array(found, dtype=np.int64)
 
-    def verify(self) -> None:
-        """Read every pixel and compare with `identity`; `CatganError` when they differ."""
+    def verify(self, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Read every pixel and compare with `identity`; `CatganError` when they differ.
+
+        `on_progress` gets how many images have been read, and how many there are.
+        """
         digest = hashlib.sha256()
-        for image in self.images:
+        for done, image in enumerate(self.images, 1):
             digest.update(image)
+            if on_progress and (done % 1024 == 0 or done == len(self)):
+                on_progress(done, len(self))
         if digest.hexdigest() != self.identity:
             raise CatganError(f"{self.path / IMAGES} has changed on disk: prepare it again.")
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from catgan.errors import CatganError
 from catgan.files import flush_directory, write_and_flush, write_durably
 
-FORMAT = 1
+FORMAT = 2  # 1 had no sum of the manifest itself; it is read, too
 PARTS = ("generator", "ema", "discriminator", "optimizer")
 MANIFEST = "manifest.json"
 ADAM_QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
@@ -121,7 +121,7 @@ class CheckpointStore:
                 )
                 write_and_flush(partial / f"{part}.safetensors", data)
                 sums[part] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-            manifest = {
+            manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "images": images,
                 "score": score,
@@ -129,6 +129,7 @@ class CheckpointStore:
                 "window": asdict(window),
                 "files": sums,
             }
+            manifest["sum"] = _manifest_sum(manifest)
             write_and_flush(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
             flush_directory(partial)
             self._discard(target)  # there only if it was found unsound, or is being written again
@@ -141,10 +142,7 @@ class CheckpointStore:
             self._prune(keep)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise CatganError(
-                f"checkpoint {target}: cannot be written ({error.strerror or error}): "
-                "make room or give another place, then go on with --resume"
-            ) from None
+            raise _cannot_write(target, error) from None
         return target
 
     def load(self, which: str, note: Callable[[str], None]) -> Checkpoint:
@@ -187,10 +185,24 @@ class CheckpointStore:
             + ": start the run anew"
         )
 
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Let `latest` name the checkpoint that a run goes on from, where it does not."""
+        if self.pointer("latest") != checkpoint.path.name:
+            try:
+                write_durably(self.directory / "latest", checkpoint.path.name.encode())
+            except OSError as error:
+                raise _cannot_write(self.directory / "latest", error) from None
+
     def clean(self) -> None:
-        """Remove what a killed process left half written or half removed."""
-        for leftover in self.directory.glob(".partial-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        """Remove what a killed process left half written or half removed.
+
+        What cannot be removed is in nobody's way: it counts as no checkpoint.
+        """
+        for leftover in self.directory.glob(".*partial-*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def _best_score(self) -> float:
         best = self.pointer("best")
@@ -212,6 +224,19 @@ class CheckpointStore:
             hidden = self.directory / f".partial-removed-{path.name}-{os.getpid()}"
             path.rename(hidden)
             shutil.rmtree(hidden)
+
+
+def _cannot_write(target: Path, error: OSError) -> CatganError:
+    return CatganError(
+        f"checkpoint {target}: cannot be written ({error.strerror or error}): "
+        f"make room, then catgan train --resume {target.parent.parent}"
+    )
+
+
+def _manifest_sum(manifest: dict[str, Any]) -> str:
+    """sha256 of what a manifest says, its own sum aside."""
+    said = {key: value for key, value in manifest.items() if key != "sum"}
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -238,9 +263,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
-        known = manifest["format"] == FORMAT
+        known = type(manifest["format"]) is int and 1 <= manifest["format"] <= FORMAT
+        intact = manifest["format"] == 1 or manifest["sum"] == _manifest_sum(manifest)
         complete = (
             type(manifest["images"]) is int
+            and manifest["images"] == int(path.name)
             and isinstance(manifest["config"], dict)
             and type(manifest["window"]["steps"]) is int
             and all(isinstance(total, float) for total in manifest["window"]["sums"])
@@ -253,7 +280,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsoundCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
     if not known:
-        raise UnsoundCheckpointError(f"{MANIFEST} has format {manifest['format']!r}, not {FORMAT}")
+        raise UnsoundCheckpointError(
+            f"{MANIFEST} has format {manifest['format']!r}, not 1 to {FORMAT}"
+        )
+    if not intact:
+        raise UnsoundCheckpointError(f"{MANIFEST} does not have the sum it was written with")
     if not complete:
         raise UnsoundCheckpointError(f"{MANIFEST} is incomplete")
     return manifest

@@ -79,8 +79,10 @@ class LineDisplay:
         self.console = console
 
     def begin(self, images: int, total: int) -> None:
-        """Remember how far it is."""
+        """Remember how far it is; say where a resumed run goes on."""
         self.total = total
+        if images:
+            self.note(f"goes on after {images:,} of {total:,} images")
 
     def step(self, images: int) -> None:
         """A step is no line."""

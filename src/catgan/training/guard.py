@@ -41,17 +41,21 @@ class Guard:
     def check_finite(self, tensors: Iterable[Tensor], what: str, images: int) -> None:
         """Raise `TrainingFailedError` when a number is NaN or infinite."""
         if not all(torch.isfinite(tensor).all() for tensor in tensors):
-            raise TrainingFailedError(
-                f"{self.run.path}: training diverged before {images} images, {what} are not "
-                "finite; what was saved before stays: start anew with lower "
-                "optimizer.*_learning_rate, or with --set training.precision=float32"
-            )
+            raise self._diverged(what, images)
+
+    def _diverged(self, what: str, images: int) -> TrainingFailedError:
+        return TrainingFailedError(
+            f"{self.run.path}: training diverged before {images} images, {what} are not "
+            "finite; what was saved before stays: start anew with lower "
+            "optimizer.*_learning_rate, or with --set training.precision=float32"
+        )
 
     def watch(self, row: dict[str, Any]) -> None:
         """Take in the next row; raise `TrainingFailedError` when it tells of a failure."""
         images = row["images"]
-        if not all(math.isfinite(row[measure]) for measure in MEASURES):
-            self.check_finite([torch.tensor(math.nan)], "losses", images)
+        lost = [name for name in MEASURES if not math.isfinite(row[name])]
+        if lost:
+            raise self._diverged(f"numbers of the log ({', '.join(lost)})", images)
         self.recent.append(row)
         if images < SETTLED or len(self.recent) < ROWS_WATCHED:
             return

@@ -21,7 +21,7 @@ from torch import Tensor
 from catgan.config import Config, check_resumable, from_table
 from catgan.data.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics, quick_score
-from catgan.generation.sheet import save_image, sheet
+from catgan.generation.sheet import sheet
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.training import distributed
 from catgan.training.augment import augment
@@ -70,10 +70,10 @@ def train(
 ) -> Outcome:
     """Train until `config.training.images`, `minutes` of wall time, or a signal.
 
-    `run` is a fresh directory, or with `resume` one that holds checkpoints. The dataset's
-    resolution is the network's. With `reals`, checkpoints are scored against them. Raises
-    `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read or
-    written.
+    `run` is a fresh directory, or with `resume` one that holds checkpoints; it is locked meanwhile.
+    The dataset's resolution is the network's. With `reals`, checkpoints are scored against them.
+    Raises `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read
+    or written.
     """
     began = time.monotonic()
     settings, seed = config.training, config.training.seed
@@ -128,11 +128,13 @@ def train(
     # -- 4. Where it goes on -----------------------------------------------------------------------
     images, tally = 0, Tally(device, batch_size)
     if world.leads:
-        run.checkpoints.clean()
+        run.lock.acquire()
+        run.clean()
         if resume and run.checkpoints.names():
             checkpoint = run.checkpoints.load("latest", display.note)
             check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
             checkpoint.restore(modules, players)
+            run.checkpoints.go_on_from(checkpoint)
             images = checkpoint.images
             tally.restore(checkpoint.window)
         if resume:
@@ -141,7 +143,7 @@ def train(
     guard = Guard(run)
 
     def draw_sheet() -> None:
-        save_image(sheet(sampler(range(output.sheet_seeds))), run.sheet_path(images))
+        run.save_sheet(images, sheet(sampler(range(output.sheet_seeds))))
 
     def score() -> float | None:
         if reals is None:
@@ -170,6 +172,7 @@ def train(
     events = TensorBoard(run.path, images) if tensorboard and world.leads else None
     display.begin(images, settings.images)
     with StopSignals(began + 60 * minutes) as stop, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(run.lock.release)
         at_the_end.callback(display.end)
         while images < settings.images and not stop.asked():
             step, step_began = images // batch_size, time.monotonic()

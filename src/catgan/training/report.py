@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import catgan
 from catgan.config import to_toml
-from catgan.files import write_durably
 from catgan.pages import figure_svg, file_uri, render
 from catgan.training.display import duration, kimg
 from catgan.training.run_directory import RunDirectory
@@ -53,7 +52,7 @@ def write_report(run: RunDirectory) -> None:
         sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
         sheet_seeds=config.output.sheet_seeds,
     )
-    write_durably(run.report, page.encode())
+    run.write(run.report, page.encode())
 
 
 def _spread(values: Sequence[int], most: int) -> list[int]:

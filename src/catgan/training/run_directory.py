@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from catgan.config import Config, from_toml, to_toml
 from catgan.errors import CatganError
-from catgan.files import write_durably
+from catgan.files import flush_directory, write_durably
 from catgan.training.checkpoint import CheckpointStore
+from catgan.training.lock import RunLock
+
+PARTIAL = ".*.partial-*"  # what `write_durably` calls a file until it is whole
 
 
 def is_run(path: Path) -> bool:
@@ -27,32 +35,49 @@ class RunDirectory:
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.log = path / "log.jsonl"
         self.report = path / "report.html"
+        self.lock = RunLock(path)
 
     @classmethod
     def create(cls, path: Path, config: Config, facts: Mapping[str, Any]) -> RunDirectory:
         """A new run; `facts` (JSON) say what data and machine it has. The place must be free."""
+        run = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise CatganError(
-                    f"{path} is not empty: choose another place with --out, "
-                    f"or go on with what is there: catgan train --resume {path}"
-                )
-            (path / "samples").mkdir()
-            (path / "checkpoints").mkdir()
-            write_durably(path / "run.json", json.dumps(facts, indent=2).encode())
-            write_durably(path / "config.toml", to_toml(config).encode())
+            run._check_free()
+            run.lock.acquire()
+            try:
+                run._check_free()  # another process may have been faster
+                (path / "samples").mkdir(exist_ok=True)
+                (path / "checkpoints").mkdir(exist_ok=True)
+                write_durably(path / "run.json", json.dumps(facts, indent=2).encode())
+                # Last, because it is what makes a directory a run.
+                write_durably(path / "config.toml", to_toml(config).encode())
+            finally:
+                run.lock.release()
         except OSError as error:
             raise CatganError(
                 f"{path}: cannot be written ({error.strerror or error}): "
                 "choose another place with --out"
             ) from None
-        return cls(path)
+        return run
+
+    def _check_free(self) -> None:
+        """`CatganError` when something is there, but for what a killed `create` may leave."""
+        if not _is_free(self.path):
+            raise CatganError(
+                f"{self.path} is not empty: choose another place with --out, "
+                f"or go on with what is there: catgan train --resume {self.path}"
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """An existing run; `CatganError` when `path` is none."""
         if not is_run(path):
+            if path.is_dir() and any(path.iterdir()) and _is_free(path):
+                raise CatganError(
+                    f"{path} was stopped before its run began: start it again, "
+                    f"catgan train ... --out {path}"
+                )
             raise CatganError(
                 f"{path} is not a run (it has no config.toml): name the directory that "
                 "`catgan train` printed"
@@ -69,7 +94,20 @@ class RunDirectory:
 
     def update_config(self, config: Config) -> None:
         """Replace the configuration, as a resumed run may in part."""
-        write_durably(self.path / "config.toml", to_toml(config).encode())
+        self.write(self.path / "config.toml", to_toml(config).encode())
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Replace a file of the run, durably; `CatganError` for what the disk refuses."""
+        try:
+            write_durably(path, data)
+        except OSError as error:
+            raise self._cannot_write(path, error) from None
+
+    def _cannot_write(self, path: Path, error: OSError) -> CatganError:
+        return CatganError(
+            f"{path}: cannot be written ({error.strerror or error}): "
+            f"make room, then catgan train --resume {self.path}"
+        )
 
     def facts(self) -> dict[str, Any]:
         """What `create` was given."""
@@ -86,6 +124,12 @@ class RunDirectory:
         """Where the sample sheet after `images` images lies."""
         return self.path / "samples" / f"{images:09d}.png"
 
+    def save_sheet(self, images: int, picture: np.ndarray) -> None:
+        """Write the sample sheet after `images` images, (H, W, 3) uint8."""
+        png = io.BytesIO()
+        Image.fromarray(picture).save(png, "PNG")
+        self.write(self.sheet_path(images), png.getvalue())
+
     def sheets(self) -> dict[int, Path]:
         """Sample sheets by images seen, in order."""
         found = {
@@ -96,15 +140,17 @@ class RunDirectory:
         return dict(sorted(found.items()))
 
     def append_row(self, row: Mapping[str, Any]) -> None:
-        """Add one row to the log."""
+        """Add one row to the log; it is on the disk when this returns."""
         try:
+            new = not self.log.exists()
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if new:
+                flush_directory(self.path)
         except OSError as error:
-            raise CatganError(
-                f"{self.log}: cannot be written ({error.strerror or error}): "
-                f"make room, then catgan train --resume {self.path}"
-            ) from None
+            raise self._cannot_write(self.log, error) from None
 
     def rows(self) -> list[dict[str, Any]]:
         """The log's rows; a half-written last line is no row."""
@@ -122,7 +168,29 @@ class RunDirectory:
     def rewind(self, images: int) -> None:
         """Forget what was logged and drawn after `images`: the resumed run does it again."""
         rows = [row for row in self.rows() if row["images"] <= images]
-        write_durably(self.log, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        for seen, path in self.sheets().items():
-            if seen > images:
-                path.unlink()
+        self.write(self.log, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        try:
+            for seen, path in self.sheets().items():
+                if seen > images:
+                    path.unlink()
+        except OSError as error:
+            raise self._cannot_write(self.path / "samples", error) from None
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written; only for who holds the lock."""
+        self.checkpoints.clean()
+        for directory in (self.path, self.path / "samples"):
+            for leftover in directory.glob(PARTIAL):
+                leftover.unlink(missing_ok=True)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory without `config.toml` holds nothing, or what a killed `create` left."""
+    return all(
+        entry.name in ("run.json", ".lock")
+        or entry.match(PARTIAL)
+        or (
+            entry.name in ("samples", "checkpoints") and entry.is_dir() and not any(entry.iterdir())
+        )
+        for entry in path.iterdir()
+    )

@@ -17,7 +17,7 @@ import torch
 import catgan
 from catgan.config import Config, check_resumable, from_table, load_recipe, override
 from catgan.data import drawn
-from catgan.data.cache import embedded_dataset, generated_dataset, open_or_prepare
+from catgan.data.cache import cache_directory, embedded_dataset, generated_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
 from catgan.data.generated import Origin
 from catgan.errors import CatganError
@@ -33,6 +33,7 @@ from catgan.training.run_directory import RunDirectory
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
 MOST_NAMED = 10  # files left out that are named at the start of a run
 MOST_REALS = 2_000  # training images that checkpoints are scored against
+BYTES_WORTH_A_BAR = 2**31  # of pixels, which take seconds to check
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
@@ -62,6 +63,7 @@ def new_run(
     _check_batch(config)
     device = choose_device(device_name)
     dataset = _dataset(source, config, on_progress)
+    _check_pixels(dataset, on_progress)
     facts = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -88,6 +90,7 @@ def resume_run(
 ) -> Plan:
     """A run from its last checkpoint; refuses other data and settings that must stay."""
     run = RunDirectory.open(path)
+    run.lock.acquire()
     facts, old = run.facts(), run.config()
     config = override(old, settings)
     check_resumable(old, config)
@@ -102,14 +105,8 @@ def resume_run(
             )
     began_with_drawn = facts["dataset"].get("name") == drawn.NAME
     dataset = _dataset(source, config, on_progress, drawn_cats=began_with_drawn)
-    if dataset.identity != facts["dataset"].get("identity") or _split_identity(dataset) != facts[
-        "dataset"
-    ].get("split"):
-        raise CatganError(
-            f"{path} was trained on {facts['dataset'].get('name')!r} "
-            f"({facts['dataset'].get('images')} images); {dataset.name!r} ({len(dataset)} images) "
-            "differs from it, or is split otherwise: give the same data, or start a new run"
-        )
+    _check_pixels(dataset, on_progress)
+    _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
     notes = _notes(dataset, config)
     machine = _machine(config, device)
@@ -233,6 +230,39 @@ def _machine(config: Config, device: torch.device) -> dict[str, str | int]:
     precision = str(choose_precision(config.training.precision, device)).removeprefix("torch.")
     processes = distributed.world().processes
     return describe_machine(device) | {"precision": precision, "processes": processes}
+
+
+def _check_pixels(dataset: Dataset, on_progress: OnProgress) -> None:
+    """Read all pixels; `CatganError` when they are not what the dataset was made with."""
+
+    def reading(done: int, total: int) -> None:
+        on_progress("checking the images", done, total)
+
+    try:
+        dataset.verify(reading if dataset.images.nbytes > BYTES_WORTH_A_BAR else None)
+    except CatganError:
+        if dataset.path.is_relative_to(cache_directory()):
+            raise CatganError(
+                f"{dataset.path} has changed on disk since it was made: delete it, and it is made "
+                "again"
+            ) from None
+        raise
+
+
+def _check_same_data(path: Path, facts: dict[str, Any], dataset: Dataset) -> None:
+    """`CatganError` unless `dataset` has the pixels and the split that the run began with."""
+    if dataset.identity != facts.get("identity"):
+        how = "in its images or their order"
+    elif _split_identity(dataset) != facts.get("split"):
+        how = "in what is held out: it is split otherwise"
+    else:
+        return
+    raise CatganError(
+        f"{path} was trained on {facts.get('name')!r} ({facts.get('images')} images, "
+        f"{facts.get('to train on')} to train on); {dataset.name!r} ({len(dataset)} images, "
+        f"{len(dataset.indices('train'))} to train on) differs from it {how}: give the same data, "
+        "or start a new run"
+    )
 
 
 def _notes(dataset: Dataset, config: Config) -> list[str]:

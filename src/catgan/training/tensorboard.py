@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from catgan.errors import CatganError
 
 
 class TensorBoard:
-    """Writes scalars, by images seen, into `tensorboard/` of a run that goes on after `images`."""
+    """Writes scalars, by images seen, into `tensorboard/` of a run that goes on after `images`.
+
+    `CatganError` for what the disk refuses, though perhaps only a row later: the events are
+    written by a thread.
+    """
 
     def __init__(self, run: Path, images: int) -> None:
         try:
@@ -19,11 +24,24 @@ class TensorBoard:
             raise CatganError(
                 "--tensorboard needs the tensorboard package: pip install 'catgan[tensorboard]'"
             ) from None
-        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=images + 1)
+        self.run = run
+        with self._writing():
+            self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=images + 1)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Write one row of the log."""
-        for name, value in row.items():
-            if isinstance(value, float):
-                self.writer.add_scalar(name, value, row["images"])
-        self.writer.flush()
+        with self._writing():
+            for name, value in row.items():
+                if isinstance(value, float):
+                    self.writer.add_scalar(name, value, row["images"])
+            self.writer.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CatganError(
+                f"{self.run / 'tensorboard'}: cannot be written ({error.strerror or error}): make "
+                f"room, or leave out --tensorboard, then catgan train --resume {self.run}"
+            ) from None

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from catgan.errors import CatganError
+from catgan.training.tensorboard import TensorBoard
+
+pytest.importorskip("tensorboard")
+
+
+def test_what_the_disk_refuses_is_one_line_with_the_way_on(tmp_path, monkeypatch):
+    events = TensorBoard(tmp_path / "run", 0)
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(events.writer, "flush", full)
+    with pytest.raises(CatganError, match=r"No space left on device.*--tensorboard") as error:
+        events.row({"images": 8, "generator_loss": 0.5})
+    assert "\n" not in str(error.value)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatganError, match="cannot be written"):
+        TensorBoard(tmp_path / "file", 0)
