@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+MOST_FIELDS = 100_000  # of one message; a field of two bytes becomes seventy bytes of Python
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 
@@ -16,8 +17,11 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
     Raises ValueError for bytes that are no message.
     """
-    position = 0
+    position = count = 0
     while position < len(message):
+        count += 1
+        if count > MOST_FIELDS:
+            raise ValueError(f"it has more than {MOST_FIELDS:,} fields in one place")
         key, position = _varint(message, position)
         if key >> 32:  # other readers keep 32 bits, and would see another field
             raise ValueError("a field's number is too large")
