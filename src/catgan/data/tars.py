@@ -102,8 +102,16 @@ def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
                 elif not member.isreg() or member.sparse is not None:
                     problem = "not a regular file inside the tar"
                 yield TarMember(member.name, member.offset_data, member.size, problem)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
-        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+    # Beside its own errors tarfile lets pass what its parsing of a hostile header runs into.
+    except (
+        tarfile.TarError,
+        ValueError,
+        LookupError,
+        OverflowError,
+        EOFError,
+        RecursionError,
+    ) as e:
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from e
 
 
 class _Bounded:
