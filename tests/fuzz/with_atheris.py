@@ -2,9 +2,9 @@
 
 python tests/fuzz/with_atheris.py [--seconds 600] [--out fuzz] [PARSER ...]
 
-Every parser gets so many seconds, and an input at most 5 of the processor and 2 GiB. What is found is written
-to OUT/PARSER/crash-*, and the inputs that led somewhere new are kept in OUT/PARSER/corpus for the
-next time. Ends with 1 when anything was found.
+Every parser gets so many seconds, and an input at most 5 of the processor and 2 GiB of memory. What
+is found is written to OUT/PARSER/crash-*, and the inputs that led somewhere new are kept in
+OUT/PARSER/corpus for the next time. Ends with 1 when anything was found.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ MAX_HEADER_BYTES = 2**20  # of a member's extended header, which tarfile reads w
 # Python before 3.11.10 and 3.12.6 takes, over a run of digits in a header, time that grows with
 # the square of its length (CVE-2024-6232): minutes at a megabyte. No name or number is this long.
 _DIGITS = re.compile(rb"[0-9]{100}")
+_PARSING = (ValueError, LookupError, OverflowError, EOFError, RecursionError)
 _CHUNK = 2**20
 
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
@@ -102,16 +103,9 @@ def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
                 elif not member.isreg() or member.sparse is not None:
                     problem = "not a regular file inside the tar"
                 yield TarMember(member.name, member.offset_data, member.size, problem)
-    # Beside its own errors tarfile lets pass what its parsing of a hostile header runs into.
-    except (
-        tarfile.TarError,
-        ValueError,
-        LookupError,
-        OverflowError,
-        EOFError,
-        RecursionError,
-    ) as e:
-        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from e
+    # tarfile lets pass what its parsing of a hostile header runs into.
+    except (tarfile.TarError, *_PARSING) as error:
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
 
 
 class _Bounded:
