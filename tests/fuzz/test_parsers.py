@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catgan.errors import CatganError
-from catgan.generation.artefact import read_artefact
+from catgan.generation.artefact import check_artefact
 
 BY_NAME = {target.name: target for target in TARGETS}
 FINDINGS = sorted((Path(__file__).parent / "findings").glob("*/*"))
@@ -108,7 +108,6 @@ def extended_header(content: bytes) -> bytes:
     [
         pytest.param("tar", extended_header(b"1" * 2**18), id="digits for minutes"),
         pytest.param("config", b"a." * 2**15 + b"a = 1\n", id="keys for half a minute"),
-        pytest.param("model", b"\x08\0" * 200_000, id="too many fields"),
         pytest.param("journal", b"[" * 20_000 + b"\n", id="nested too deep"),
         pytest.param("run", b"{}\n--\n" + b"[" * 20_000 + b"\n", id="nested too deep"),
     ],
@@ -117,12 +116,12 @@ def test_what_was_found_at_length_stays_mended(name: str, data: bytes, tmp_path:
     again(BY_NAME[name], data, tmp_path)
 
 
-def test_many_fields_do_not_become_much_memory(tmp_path: Path) -> None:
-    (tmp_path / "cats.onnx").write_bytes(b"\x08\0" * 2**20)
+def test_many_fields_do_not_become_much_memory() -> None:
+    model = b"\x08\0" * 2**20
     tracemalloc.start()
     try:
         with pytest.raises(CatganError, match="fields in one place"):
-            read_artefact(tmp_path / "cats.onnx")
+            check_artefact(model, "cats.onnx")
         assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
     finally:
         tracemalloc.stop()
