@@ -1,14 +1,16 @@
 """Fit the model that notices misframed faces, from the cats that the package draws.
 
     python benchmarks/fit_face_framing.py                      # writes framing.npy anew
-    python benchmarks/fit_face_framing.py --calibrate FOLDER   # its median and spread on real faces
+    python benchmarks/fit_face_framing.py --calibrate PHOTOS   # its median and spread on real faces
 
 The cascades take the nose of a close-up for a face, and the classifier finds a nose convincing,
 too. What is wrong with such a crop is its scale. So drawn cats, whose framing is known, are cut too
 wide, too close and off centre, and a ridge regression tells the scale from EfficientNet-Lite0's
 last map. No photo enters the fit; drawn cats differ from photographed ones in everything
-but layout, so the answer's zero point and scale are taken from real crops (`--calibrate`, a folder
-of well framed ones such as AFHQ) and stand as constants in `catgan/data/faces/layout.py`.
+but layout, so the answer's zero point and scale are taken from real faces and stand as constants
+in `catgan/data/faces/layout.py`. Those there are from the 282 faces that `--calibrate`, with an
+earlier state of the detector, found in 617 photos of cats and dogs; a later state of it finds
+others and gives somewhat other constants, with which the gates' thresholds would have to move.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 CATS, CUTS, SEED = 300, 2, 0
 RIDGE = 10.0  # in units of the mean eigenvalue of the Gram matrix: nearly the plain covariance
 SIDE = 256
+CLEAR = 3.4  # evidence of a face to calibrate on: what is doubtful may be no face
 
 
 def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,8 +71,11 @@ def fit() -> np.ndarray:
     return weights.reshape(320, 7, 7).astype(np.float16)
 
 
-def calibrate(folder: Path, most: int) -> None:
-    """Print the median and the spread (1.4826 times the median deviation) on detected faces."""
+def calibrate(source: Path, most: int | None) -> None:
+    """Print the median and the spread (1.4826 times the median deviation) on detected faces.
+
+    Of each photo of `source`, or of `most` of them, the most evident face counts, if it is clear.
+    """
     from catgan.data.faces.cascade import CascadeDetector
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import cut, frame_of_box
@@ -79,11 +85,11 @@ def calibrate(folder: Path, most: int) -> None:
 
     detector = CascadeDetector()
     crops = []
-    with open_source(folder) as files:
-        for file in files[:: max(len(files) // most, 1)][:most]:
+    with open_source(source) as files:
+        for file in files[:: max(len(files) // (most or len(files)), 1)][:most]:
             photo = decode(file.read())
             for box in detector.find(photo)[:1]:
-                if box.evidence >= 3.4:
+                if box.evidence >= CLEAR:
                     frame = frame_of_box(box.x, box.y, box.side, box.angle)
                     crops.append(cut(photo, frame, CLASSIFIED_AT))
     values = raw_scale(maps_of(np.stack(crops)).reshape(-1, 320, 7, 7))
@@ -95,8 +101,8 @@ def calibrate(folder: Path, most: int) -> None:
 def main() -> None:
     """Fit, or calibrate what was fitted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--calibrate", type=Path, metavar="FOLDER")
-    parser.add_argument("--most", type=int, default=200)
+    parser.add_argument("--calibrate", type=Path, metavar="PHOTOS")
+    parser.add_argument("--most", type=int, help="photos to calibrate on; all unless given")
     arguments = parser.parse_args()
     if arguments.calibrate:
         calibrate(arguments.calibrate, arguments.most)

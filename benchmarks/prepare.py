@@ -1,133 +1,133 @@
-"""How many photos a second does `catgan prepare --faces` look at, and how much memory does it take?
+"""How many photos a second does `catgan prepare --faces` work through, and with how much memory?
 
-    python benchmarks/prepare.py --photos FOLDER      # 2,000 photos, with one worker and with all
-    python benchmarks/prepare.py --count 20           # a quick look
+    python benchmarks/prepare.py PHOTOS                # 2,000 photos
+    python benchmarks/prepare.py PHOTOS --count 20     # a quick look
 
-The photos of FOLDER are used over and over under new names until there are `--count`; without
-FOLDER they are made up: drawn cats of several sizes in front of noise, 1600 x 1200 px. Each run is
-a process of its own, so that the peak memory is its own; it is interrupted after half of the photos
-and resumed, and the second half counts what it did not have to do again.
+PHOTOS is a folder or an archive of photos, of any number: they are taken over and over, under other
+names and compressed anew each time, so that none is the same file as another, until there are
+`--count`. The command itself is run, as a person would, on all the cores that this process may use,
+from its start to the finished dataset; near-duplicates are kept, since the photos are repeated.
+
+Memory is what Linux says was the most that each process had resident (VmHWM), for the command and
+for all the processes that it started; of these the sum, although they may not have peaked at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import os
-import resource
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from catgan.data.images import ImageRejected, decode
+from catgan.data.sources import open_source
 
-def made_up_photo(seed: int) -> Image.Image:
-    """Two drawn cats in front of coarse noise."""
-    from catgan.data.drawn import draw_cat
-
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    photo = Image.fromarray(coarse).resize((1600, 1200), Image.Resampling.BICUBIC)
-    for left in (100, 900):
-        side = int(random.integers(200, 600))
-        cat = Image.fromarray(draw_cat(int(random.integers(0, 500)), 256)).resize((side, side))
-        photo.paste(cat, (left, int(random.integers(0, 1200 - side))))
-    return photo
+LOOK_EVERY = 0.05  # s
 
 
-def fill(folder: Path, photos: Path | None, count: int) -> None:
-    """Put `count` photos into `folder`, few of them different."""
-    if photos is None:
-        originals = [folder / f"{seed:06d}.jpg" for seed in range(min(count, 40))]
-        for seed, path in enumerate(originals):
-            made_up_photo(seed).save(path, quality=90)
-    else:
-        found = sorted(path for path in photos.rglob("*") if path.is_file())
-        originals = []
-        for number, path in enumerate(found[:count]):
-            originals.append(folder / f"{number:06d}{path.suffix}")
-            shutil.copyfile(path, originals[-1])
-    for number in range(len(originals), count):
-        original = originals[number % len(originals)]
-        os.link(original, folder / f"{number:06d}{original.suffix}")
+def fill(folder: Path, source: Path, count: int) -> None:
+    """Put `count` photos into `folder`, no two of the same bytes."""
+    with open_source(source) as files:
+        number = turn = 0
+        while number < count:
+            before = number
+            for file in files:
+                try:
+                    data = file.read()
+                    if turn:
+                        buffer = io.BytesIO()
+                        # Beyond 30 turns the quality comes round again; the comment never does.
+                        Image.fromarray(decode(data)).save(
+                            buffer, "JPEG", quality=95 - turn % 30, comment=f"turn {turn}"
+                        )
+                        data = buffer.getvalue()
+                except ImageRejected:
+                    continue
+                (folder / f"{number:06d}.jpg").write_bytes(data)
+                number += 1
+                if number == count:
+                    break
+            if number == before:
+                sys.exit(f"{source} holds no photo")
+            turn += 1
 
 
-class _Half(Exception):  # noqa: N818 - an interruption, as Ctrl-C is
-    """Half of the photos are done."""
+def peak(process: int) -> float:
+    """The most that a process had resident until now, in MiB; 0 when it is gone."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
 
 
-def measure(folder: Path, destination: Path, workers: int, *, interrupt: bool) -> dict[str, float]:
-    """Prepare in this process; seconds, photos looked at, faces, peak memory in MiB."""
-    from catgan.data.faces.prepare import prepare_faces
-    from catgan.networks.imagenet import imagenet_classifier
-
-    done_before, stopped = 0, 0
-
-    def progress(done: int, total: int, faces: int, without: int) -> None:
-        nonlocal stopped
-        stopped = done
-        if interrupt and done >= total // 2:
-            raise _Half
-
-    started = time.perf_counter()
-    faces = 0
-    with imagenet_classifier() as classify:
+def below(process: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    found = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            report = prepare_faces(
-                folder, destination, 128, classify, workers=workers, on_progress=progress
-            )
-            faces, done_before = report.kept, report.known
-        except _Half:
-            pass
-    return {
-        "seconds": time.perf_counter() - started,
-        "photos": stopped - done_before,
-        "faces": faces,
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+            children = [int(word) for word in path.read_text().split()]
+        except OSError:
+            continue
+        found += children + [each for child in children for each in below(child)]
+    return found
+
+
+def watched(words: list[str]) -> tuple[float, float, dict[int, float], str]:
+    """Run a command: seconds, its peak in MiB, those of what it started, what it printed."""
+    own, others = 0.0, {}
+    started = time.perf_counter()
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    finished = threading.Event()
+
+    def watch() -> None:
+        nonlocal own
+        while not finished.wait(LOOK_EVERY):
+            own = max(own, peak(running.pid))
+            for process in below(running.pid):
+                others[process] = max(others.get(process, 0.0), peak(process))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        printed, _ = running.communicate()
+    finally:
+        finished.set()
+        watching.join()
+    seconds = time.perf_counter() - started
+    if running.returncode:
+        sys.exit(f"catgan ended with {running.returncode}")
+    return seconds, own, others, printed
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path)
+    parser.add_argument("photos", type=Path)
     parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run:
-        folder, destination, workers, interrupt = arguments.run
-        result = measure(
-            Path(folder), Path(destination), int(workers), interrupt=interrupt == "half"
-        )
-        print(json.dumps(result))
-        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "photos"
         folder.mkdir()
         fill(folder, arguments.photos, arguments.count)
-        print("| workers | part | photos | photos/s | peak MiB |\n|---|---|---|---|---|")
-        for workers in sorted({1, os.cpu_count() or 1}):
-            destination = Path(temporary) / f"cats-{workers}"
-            for part in ("half", "rest"):
-                words = ["--run", folder, destination, str(workers), part]
-                done = subprocess.run(
-                    [sys.executable, __file__, *map(str, words)],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                )
-                found = json.loads(done.stdout)
-                rate = found["photos"] / found["seconds"]
-                print(
-                    f"| {workers} | {part} | {found['photos']:,} | {rate:.2f} | "
-                    f"{found['memory']:,.0f} |",
-                    flush=True,
-                )
+        words = [sys.executable, "-m", "catgan", "prepare", str(folder), f"{temporary}/cats"]
+        seconds, own, others, printed = watched([*words, "--faces", "--gate", "distance=-1"])
+    (about,) = [line for line in printed.splitlines() if " cat faces at " in line]
+    print(about)
+    print("\n| photos | cores | photos/s | peak MiB, command | peak MiB, what it started |")
+    print("|---|---|---|---|---|")
+    print(
+        f"| {arguments.count:,} | {len(os.sched_getaffinity(0))} | "
+        f"{arguments.count / seconds:.2f} | {own:,.0f} | {sum(others.values()):,.0f} |"
+    )
 
 
 if __name__ == "__main__":

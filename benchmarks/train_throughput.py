@@ -122,13 +122,17 @@ class Trainer:
         phases.mark("look at the generated ones")
         self.discriminator.requires_grad_(True)
         detached = [features.detach() for features in seen_generated]
-        for features in seen_real + detached:
-            features.requires_grad_(True)
         on_real, on_generated = self.judge(seen_real), self.judge(detached)
         loss = discriminator_loss(kind, on_real, on_generated)
         phases.mark("heads, forward")
-        penalty = gradient_penalty(on_real, seen_real) + gradient_penalty(on_generated, detached)
-        loss = loss + self.config.loss.penalty / 2 * penalty
+        if self.textbook:
+            for seen in (seen_real, detached):
+                loss = loss + self.config.loss.penalty / 2 * gradient_penalty(self.judge, seen)
+        else:
+            every = self.config.loss.penalty_every
+            seen = zip(seen_real, detached, strict=True)
+            some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
+            loss = loss + self.config.loss.penalty * gradient_penalty(self.judge, some)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         phases.mark("heads, penalties and backward")

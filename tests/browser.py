@@ -96,8 +96,8 @@ class Browser:
                 "Input.dispatchKeyEvent", type=kind, key=key, **(text if kind == "keyDown" else {})
             )
 
-    def screen(self, width, height, *, phone=False, dark=False):
-        """Set the size of the screen."""
+    def screen(self, width, height, *, phone=False, dark=False, calm=False):
+        """Set the size of the screen, and what its owner prefers; `calm` is reduced motion."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone,
@@ -105,7 +105,11 @@ class Browser:
         self.send("Emulation.setTouchEmulationEnabled", enabled=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         hover = {"name": "hover", "value": "none" if phone else "hover"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme, hover])
+        motion = {
+            "name": "prefers-reduced-motion",
+            "value": "reduce" if calm else "no-preference",
+        }
+        self.send("Emulation.setEmulatedMedia", features=[scheme, hover, motion])
 
     def screenshot(self, path):
         """What is seen, as a PNG."""
@@ -137,16 +141,35 @@ def browser(profile):
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    def __init__(self, *arguments, headers, gates, **options):
+        self.more, self.gates = headers, gates
+        super().__init__(*arguments, **options)
+
     def log_message(self, *arguments):
         pass
 
+    def do_GET(self):
+        gate = self.gates.get(self.path.partition("?")[0])
+        if gate:
+            gate.wait(60)
+        super().do_GET()
+
+    def end_headers(self):
+        for name, value in self.more.items():
+            self.send_header(name, value)
+        super().end_headers()
+
 
 @contextmanager
-def served(directory):
-    """A plain static host for a directory; its address."""
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(directory))
+def served(directory, headers=None, gates=None):
+    """A plain static host for a directory; its address.
+
+    `headers` go with every file; a path in `gates` is sent when its event is set.
+    """
+    handler = functools.partial(
+        _Quiet, directory=str(directory), headers=headers or {}, gates=gates or {}
     )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -29,8 +29,8 @@ FACTS = {
 }
 
 
-def make_run(path, recipe, images=64):
-    """A run directory with one checkpoint."""
+def make_run(path, recipe, images=64, spoil=False):
+    """A run directory with one checkpoint; `spoil` puts one NaN into its weights."""
     config = override(load_recipe(recipe), TINY)
     torch.manual_seed(0)
     generator = build_generator(config.network)
@@ -39,6 +39,8 @@ def make_run(path, recipe, images=64):
             generator(torch.randn(64, config.network.latent_size))
         if config.network.family != "projected":  # as if it had learnt some contrast
             generator.layers[-2].weight *= 200
+        if spoil:
+            next(generator.parameters()).view(-1)[0] = torch.nan
     run = RunDirectory.create(path, config, FACTS)
     weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     other = {"weight": torch.zeros(1)}

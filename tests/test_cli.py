@@ -13,6 +13,9 @@ from command_line import catgan
 from faces_photos import photo_of
 from PIL import Image
 
+from catgan.data.faces.decisions import write_decisions
+from catgan.data.faces.gates import FLOORS
+
 TINY = [
     "network.resolution=32", "network.channels=4", "network.maximum_channels=8",
     "network.latent_size=8", "training.batch_size=8", "training.images=48",
@@ -211,7 +214,7 @@ DRAWN = [word for gate in ("cat=0", "sharpness=0", "close=99") for word in ("--g
 
 
 def test_faces_are_found_inspected_and_trained_on(roll, tmp_path, monkeypatch):
-    monkeypatch.setattr("catgan.data.faces.find.LEAST_CAT", 0.0)
+    monkeypatch.setitem(FLOORS, "cat", 0.0)
     cats = tmp_path / "cats"
     text = catgan("prepare", roll, cats, "--size", 32, "--faces", *DRAWN)
     assert "2 cat faces at 32 px from 2 of 3 photos" in text
@@ -221,8 +224,64 @@ def test_faces_are_found_inspected_and_trained_on(roll, tmp_path, monkeypatch):
     assert "2 images of 32 px" in text
     assert (tmp_path / "cats-inspect.html").exists()
     assert "finished after" in catgan("train", cats, "-o", tmp_path / "run", *SETTINGS)
-    text = catgan("inspect", cats, "--extractor", "raw-64", "--like", tmp_path / "run")
-    assert "2 images" in text
+    like = ("--like", tmp_path / "run")
+    text = catgan("inspect", cats, "--extractor", "raw-64", *like, code=2)
+    assert "cats: 2 images are too few to compare" in text
+
+
+def test_a_dataset_is_compared_with_that_of_a_run(home):
+    """The noise that the run was trained on is like itself; nearly black images are not."""
+    (home / "plain").mkdir()
+    for index in range(30):
+        colour = tuple(np.random.default_rng(index).integers(0, 30, 3).tolist())
+        Image.new("RGB", (40, 40), colour).save(home / "plain" / f"{index:02d}.png")
+    catgan("prepare", "plain", "plain-cats", "--size", 32)
+    same = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "run")
+    assert "likeness this is the very dataset" in same
+    other = catgan("inspect", "plain-cats", "--extractor", "raw-64", "--like", "run")
+    assert re.search(r"likeness 0% of these images lie where photos lies \(of its", other)
+    assert "Like the data of a generator?" in (home / "plain-cats-inspect.html").read_text()
+
+
+def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
+    """What cannot work is said before the search, which may take an hour."""
+    stop = mock.Mock(side_effect=AssertionError("searched"))
+    monkeypatch.setattr("catgan.data.faces.prepare.find_faces", stop)
+    monkeypatch.chdir(tmp_path)
+    assert "already exists" in catgan("prepare", roll, ".", "--faces", code=2)
+    assert "already exists" in catgan("prepare", roll, "/", "--faces", code=2)
+    assert "holdout fraction 2" in catgan("prepare", roll, "d", "--faces", "--holdout", 2, code=2)
+    assert "give 0.02 or more" in catgan("prepare", roll, "d", "--faces", *DRAWN, code=2)
+    (tmp_path / "d-decisions.json").write_text("{")
+    assert "holds no decisions" in catgan("prepare", roll, "d", "--faces", "--review", code=2)
+    review = ("prepare", roll, "e", "--faces", "--review", "--decisions")
+    assert "no/d.json: no is no folder" in catgan(*review, "no/d.json", code=2)
+    assert "cannot be read" in catgan(*review, ".", code=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["d-decisions.json"]
+
+
+def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
+    with mock.patch("catgan.evaluation.inspection.inspect_dataset") as never:
+        text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
+        assert "no is no folder: make it, or name another with --out" in text
+        assert not never.called
+    with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
+        assert "this needs cv2, not installed" in catgan("inspect", "cats", code=2)
+
+
+def test_the_next_step_can_be_copied(home):
+    (home / "my cats").mkdir()
+    (home / "my cats" / "a.png").write_bytes((home / "photos" / "03.png").read_bytes())
+    text = catgan("prepare", "my cats", "of $me", "--size", 32)
+    assert "next     catgan train 'of $me' --recipe" in text
+
+
+def test_decisions_about_other_photos_are_told(roll, tmp_path, monkeypatch):
+    monkeypatch.setitem(FLOORS, "cat", 0.0)
+    write_decisions(tmp_path / "d.json", {"0123456789abcdef@1,2": True})
+    text = catgan("prepare", roll, tmp_path / "cats", "--size", 32, "--faces", *DRAWN,
+                  "--decisions", tmp_path / "d.json")  # fmt: skip
+    assert "note     1 of the decisions are about faces that were not found" in text
 
 
 def test_an_interrupted_search_says_that_it_goes_on(roll, tmp_path):

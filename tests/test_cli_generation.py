@@ -101,9 +101,58 @@ def test_edit_shows_directions_and_goes_along_them(home):
     assert read(home / "all.png").shape == (3 * SIDE + 4, 7 * SIDE + 12, 3)
     catgan("edit", "cats.onnx", "--seeds", "7", "--move", "0=+2", "--move", "2=-1", "-o", "e.png")
     cats = package.load("cats.onnx")
+    overview = read(home / "all.png")
+    for number, row in ((0, 0), (2, 2)):
+        top = row * (SIDE + 2)
+        expected = cats.sample([0], moves={number: 3})[0]
+        assert np.array_equal(overview[top : top + SIDE, -SIDE:], expected)
     page = read(home / "e.png")
     assert np.array_equal(page[:, :SIDE], cats.sample([7])[0])
     assert np.array_equal(page[:, SIDE + 2 :], cats.sample([7], moves={0: 2, 2: -1})[0])
+
+
+def test_edit_shows_what_directions_do_to_every_seed(home):
+    text = catgan("edit", "cats.onnx", "--seeds", "7,9", "-o", "both.png")
+    assert "2 seeds, a row a direction and seed" in text
+    page, cats = read(home / "both.png"), package.load("cats.onnx")
+    assert page.shape == (6 * SIDE + 10, 7 * SIDE + 12, 3)
+    for row, (number, seed) in enumerate([(0, 7), (0, 9), (1, 7), (1, 9), (2, 7), (2, 9)]):
+        top = row * (SIDE + 2)
+        expected = cats.sample([seed], moves={number: -3})[0]
+        assert np.array_equal(page[top : top + SIDE, :SIDE], expected)
+    catgan("edit", "cats.onnx", "--seeds", "7,9", "--move", "1=2", "-o", "two.png")
+    page = read(home / "two.png")
+    assert np.array_equal(page[SIDE + 2 :, :SIDE], cats.sample([9])[0])
+    assert np.array_equal(page[SIDE + 2 :, SIDE + 2 :], cats.sample([9], moves={1: 2})[0])
+
+
+def test_a_directory_may_have_a_dot_in_its_name(home):
+    (home / "cats.v2").mkdir()
+    assert "1 cats, one file each" in catgan("sample", "cats.onnx", "--seeds", "7", "-o", "cats.v2")
+    assert (home / "cats.v2" / "seed000007.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("sample", "--seeds", "0-4095", "--size", "2048"), "fewer seeds or a smaller --size"),
+        (("sample", "--seeds", "0-9", "--grid", "1x10", "--size", "2048", "-o", "a.webp"), ".png"),
+        (("morph", "--frames", "10000", "--size", "2048"), "fewer --frames"),
+        (("morph", "--size", "33", "-o", "m.mp4"), "--size 34"),
+        (("edit", "--seeds", "0-999"), "fewer --seeds"),
+        (("edit", "--seeds", "0-99", "--size", "2048"), "fewer seeds or a smaller --size"),
+    ],
+)
+def test_what_cannot_be_held_or_written_is_refused_before_anything_is_drawn(
+    home, monkeypatch, words, expected
+):
+    pytest.importorskip("av")
+
+    def drawn(*_, **__):
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr("catgan.generation.generator.Generator.synthesise", drawn)
+    assert expected in catgan(words[0], "cats.onnx", *words[1:], code=2)
 
 
 def test_info_prints_the_card(home, embedded):
@@ -163,6 +212,7 @@ def test_export_then_draw(home, monkeypatch):
         (("export", "run", "-o", "cats.pt"), ".onnx"),
         (("export", "run", "--checkpoint", "123"), "000000064"),
         (("export", "run", "--direction", "lighter"), "NUMBER=NAME"),
+        (("export", "run", "--direction", "50=lighter"), "0 to 7"),
         (("web", "folder", "short.onnx"), "damaged"),
     ],
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,11 @@ SOFTWARE.
 """
 
 
+def without_source_map(script: bytes) -> bytes:
+    """The script without the line that names a file for debuggers, which is not taken."""
+    return re.sub(rb"^//# sourceMappingURL=\S*\s*\Z", b"", script, flags=re.MULTILINE)
+
+
 def main() -> None:
     """Fetch, check, take the two files."""
     npm = shutil.which("npm")
@@ -70,7 +76,7 @@ def main() -> None:
             sys.exit(f"onnxruntime-web {VERSION} does not have the expected sum: nothing taken")
         with tarfile.open(archive) as files:
             script, program = (files.extractfile(name).read() for name in (SCRIPT, PROGRAM))
-    script = script[: script.rfind(b"//# sourceMappingURL")] or script
+    script = without_source_map(script)
     PLACE.mkdir(parents=True, exist_ok=True)
     (PLACE / "LICENSE").write_text(LICENCE)
     (PLACE / "ort.mjs").write_bytes(script)

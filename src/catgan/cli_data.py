@@ -113,12 +113,13 @@ def inspect(
     from catgan.files import write_durably
 
     console = make_console()
+    page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
+    _check_writable(page, "--out")  # before the work, which is long
     opened = Dataset.open(dataset)
     other = _data_of(like) if like is not None else None
     network = load_extractor(extractor)
     with ProgressBar(console) as progress:
         found = inspect_dataset(opened, network, like=other, progress=progress)
-    page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
     for line in summary(found):
         print_line(console, line)
     try:
@@ -158,6 +159,7 @@ def download(
 ) -> None:
     """Fetch a published collection of cat faces, resumably; its licence is shown first."""
     import sys
+    from shlex import quote
 
     from catgan.data import download as downloading
 
@@ -183,8 +185,8 @@ def download(
     print_line(console, f"{count:,} images  {target}")
     print_line(
         console,
-        f"next     catgan prepare {target} {chosen.name} --licence '{chosen.licence}' "
-        f"--credit '{chosen.credit}'",
+        f"next     catgan prepare {quote(str(target))} {chosen.name} "
+        f"--licence {quote(chosen.licence)} --credit {quote(chosen.credit)}",
     )
 
 
@@ -200,6 +202,7 @@ def _prepare_faces(
 ) -> None:
     require_training_extra()
     _require_prepare_extra()
+    import os
     from functools import partial
 
     from catgan.data.faces.decisions import read_decisions
@@ -209,9 +212,13 @@ def _prepare_faces(
     from catgan.review.server import review_in_browser
 
     gates = with_settings(Gates(), gate)
-    destination = destination.absolute()  # for "." has no name
-    earlier = read_decisions(decisions) if decisions and (decisions.exists() or not review) else {}
-    file = decisions or destination.with_name(f"{destination.name}-decisions.json")
+    destination = Path(os.path.abspath(destination))  # noqa: PTH100 - "." and ".." have no name
+    file = decisions or destination.parent / f"{destination.name}-decisions.json"
+    earlier = {}
+    if file.exists() if review else decisions:
+        earlier = read_decisions(file)
+    if review:
+        _check_writable(file, "--decisions")  # before the search, which is long
     ask = partial(
         review_in_browser,
         path=file,
@@ -257,6 +264,12 @@ def _print_faces(console: Console, report: FacesReport, size: int) -> None:
             f"note     {report.enlarged:,} faces are smaller than {size} px in their photos and "
             "were enlarged: --gate enlarge=1 leaves them out",
         )
+    if report.unmatched:
+        print_line(
+            console,
+            f"note     {report.unmatched:,} of the decisions are about faces that were not found "
+            "in these photos",
+        )
 
 
 def _print_left_out(
@@ -271,6 +284,8 @@ def _print_left_out(
 
 
 def _print_next(console: Console, path: Path, size: int) -> None:
+    from shlex import quote
+
     print_line(console, f"dataset  {path}")
     recipe = {
         32: " --recipe lsgan-64 --set network.resolution=32",
@@ -278,7 +293,18 @@ def _print_next(console: Console, path: Path, size: int) -> None:
         128: "",
         256: " --recipe projected-256",
     }[size]
-    print_line(console, f"next     catgan train {path}{recipe}")
+    print_line(console, f"next     catgan train {quote(str(path))}{recipe}")
+
+
+def _check_writable(path: Path, option: str) -> None:
+    """Refuse a file that cannot be written before the work for it begins."""
+    import os
+
+    folder = path.parent
+    if not folder.is_dir():
+        raise CatganError(f"{path}: {folder} is no folder: make it, or name another with {option}")
+    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise CatganError(f"{path}: cannot be written: choose another place with {option}")
 
 
 def _require_prepare_extra() -> None:
@@ -287,6 +313,5 @@ def _require_prepare_extra() -> None:
     missing = [name for name in ("cv2", "imagehash") if not find_spec(name)]
     if missing:
         raise CatganError(
-            f"finding faces needs {', '.join(missing)}, not installed: "
-            "pip install 'catgan[prepare]'"
+            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[prepare]'"
         )

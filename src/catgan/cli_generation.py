@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_ON_A_SHEET = 4_096
 SEEDS_OF_A_RUN, SEEDS_OF_A_FILE = "0-63", "0-7"
+SEEDS_TO_MOVE, SEED_OF_AN_OVERVIEW = "0-3", "0"
 STEPS_OF_AN_OVERVIEW = (-3, -2, -1, 0, 1, 2, 3)
 LARGEST_MOVE = 10.0
 
@@ -93,17 +94,15 @@ def sample(
 ) -> None:
     """Draw cats: with the package's generator, an exported one, or a run's."""
     from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import check_suffix, enlarge, parse_grid, save_image, sheet
+    from catgan.generation.sheet import check_sheet, enlarge, parse_grid, save_image, sheet
 
     console = make_console()
     is_run = source is not None and source.is_dir()
     numbers = parse_seeds(seeds or (SEEDS_OF_A_RUN if is_run else SEEDS_OF_A_FILE))
-    one_file_a_cat = not out.suffix
+    one_file_a_cat = not out.suffix or out.is_dir()
     columns = parse_grid(grid, len(numbers)) if grid else None
     if one_file_a_cat and grid:
         raise CatganError(f"--grid makes one sheet, {out} is a directory: write -o {out}.png")
-    if not one_file_a_cat:
-        check_suffix(out)
     if not one_file_a_cat and len(numbers) > MOST_ON_A_SHEET:
         raise CatganError(
             f"{len(numbers):,} cats are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
@@ -111,13 +110,15 @@ def sample(
         )
     drawer = _open(console, source, checkpoint, device)
     pixels, how = _enlarged(drawer, size)
+    if not one_file_a_cat:
+        check_sheet(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
         if one_file_a_cat:
             for start in range(0, len(numbers), 16):
                 part = numbers[start : start + 16]
-                images = enlarge(drawer.synthesise(drawer.latents(part), truncation), pixels)
+                images = drawer.synthesise(drawer.latents(part), truncation)
                 for number, image in zip(part, images, strict=True):
-                    save_image(image, out / f"seed{number:06d}.png")
+                    save_image(enlarge(image, pixels), out / f"seed{number:06d}.png")
                 progress("drawing", start + len(part), len(numbers))
         else:
             images = drawer.synthesise(
@@ -128,8 +129,7 @@ def sample(
     if one_file_a_cat:
         print_line(console, f"{len(numbers)} cats, one file each{how}  {out}")
     else:
-        page = sheet(enlarge(images, pixels), columns)
-        save_image(page, out)
+        save_image(sheet(images, columns, size=pixels), out)
         print_line(console, f"{len(numbers)} cats{how}  {out}")
         if show:
             _show(console, sheet(images, columns))
@@ -154,23 +154,28 @@ def morph(
     from catgan.generation.animation import check_animation, save_animation
     from catgan.generation.interpolation import loop_latents
     from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import enlarge
 
     console = make_console()
-    check_animation(out, rate)
     numbers = parse_seeds(seeds)
     drawer = _open(console, source, checkpoint, device)
     pixels, how = _enlarged(drawer, size)
+    check_animation(out, rate, frames, drawer.resolution, pixels)
     z = loop_latents(drawer.latents(numbers), frames)
     with ProgressBar(console) as progress:
         images = drawer.synthesise(z, truncation, lambda done: progress("drawing", done, len(z)))
-    save_animation(enlarge(images, pixels), out, rate)
+    save_animation(images, out, rate, pixels)
     print_line(console, f"{len(numbers)} cats, {frames} frames at {rate} a second{how}  {out}")
 
 
 def edit(
     source: File = None,
-    seeds: Annotated[str, typer.Option(help="Which cats: 7, 0-63 or 1,5,9-12.")] = "0-3",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Which cats: 7, 0-63 or 1,5,9-12.",
+            show_default=f"{SEEDS_TO_MOVE}, without --move {SEED_OF_AN_OVERVIEW}",
+        ),
+    ] = None,
     moves: Annotated[
         list[str] | None,
         typer.Option(
@@ -183,38 +188,50 @@ def edit(
     truncation: Truncation = 1.0,
     size: Size = None,
 ) -> None:
-    """Change cats along directions found without labels; without --move, show what each does."""
+    """Change cats along directions found without labels; without --move, show what each does.
+
+    The overview has a row for each direction and, within it, each of the --seeds.
+    """
     import numpy as np
 
     from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import check_suffix, enlarge, save_image, sheet
+    from catgan.generation.sheet import check_sheet, save_image, sheet
 
     console = make_console()
-    check_suffix(out)
-    numbers, amounts = parse_seeds(seeds), _parse_moves(moves or [])
-    if len(numbers) > MOST_ON_A_SHEET // 2:
-        raise CatganError(f"{len(numbers):,} cats are too many: at most {MOST_ON_A_SHEET // 2:,}")
+    amounts = _parse_moves(moves or [])
+    numbers = parse_seeds(seeds or (SEEDS_TO_MOVE if amounts else SEED_OF_AN_OVERVIEW))
     generator = _artefact(source)
     directions = generator.card.directions
     if not directions:
         raise CatganError(f"{generator.where}: has no directions: export the run again")
     pixels, how = _enlarged(generator, size)
+    steps = STEPS_OF_AN_OVERVIEW
+    columns = 2 if amounts else len(steps)
+    count = columns * len(numbers) * (1 if amounts else len(directions))
+    if count > MOST_ON_A_SHEET:
+        raise CatganError(
+            f"{count:,} images are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
+            "name fewer --seeds"
+        )
+    check_sheet(out, count, columns, pixels)
     z = generator.latents(numbers)
     if amounts:
-        rows = np.stack([z, generator.move(z, amounts)], 1).reshape(-1, z.shape[1])
-        columns, what = 2, "each cat as it is, then changed"
+        changes = [z, generator.move(z, amounts)]
+        what = "each cat as it is, then changed"
     else:
-        steps = [
-            (number, step) for number in range(len(directions)) for step in STEPS_OF_AN_OVERVIEW
+        changes = [
+            generator.move(z, {number: step}) for number in range(len(directions)) for step in steps
         ]
-        rows = np.concatenate([generator.move(z[:1], {number: step}) for number, step in steps])
-        columns = len(STEPS_OF_AN_OVERVIEW)
-        what = f"seed {numbers[0]}, a row a direction, from {steps[0][1]} to +{steps[-1][1]}"
+        each = f"seed {numbers[0]}" if len(z) == 1 else f"{len(z)} seeds"
+        what = f"{each}, a row a direction and seed, from {steps[0]} to +{steps[-1]}"
+    # (change, seed, number) -> rows of the sheet: a direction's steps of one cat side by side
+    table = np.stack(changes).reshape(-1, columns, *z.shape)
+    rows = table.swapaxes(1, 2).reshape(-1, z.shape[1])
     with ProgressBar(console) as progress:
         images = generator.synthesise(
             rows, truncation, lambda done: progress("drawing", done, len(rows))
         )
-    save_image(sheet(enlarge(images, pixels), columns), out)
+    save_image(sheet(images, columns, size=pixels), out)
     for number, direction in enumerate(directions):
         if number in amounts or not amounts:
             name = direction.name or "not named yet"

@@ -73,6 +73,7 @@ class LossConfig:
     penalty: float = 0.0  # of the discriminator's gradient at what it sees (R1 and R2); 0: none
     penalty_final: float = 0.0  # what it falls to, geometrically, ...
     penalty_images: int = 1  # ... by this many images
+    penalty_every: int = 1  # it is taken on every so many-th image of a batch
 
     def __post_init__(self) -> None:
         if (self.discriminator == "relativistic") != (self.generator == "relativistic"):
@@ -82,6 +83,7 @@ class LossConfig:
         _check("loss.penalty", self.penalty, 0.0, 1e6)
         _check("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
         _check("loss.penalty_images", self.penalty_images, 1, 10**12)
+        _check("loss.penalty_every", self.penalty_every, 1, 65_536)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,12 @@ import http.client
 import io
 import os
 import re
+import ssl
 import threading
+import urllib.error
+import urllib.request
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -41,7 +45,9 @@ class Behaviour:
     cuts: list[int] = field(default_factory=list)
     etag: str = '"one"'
     ranges: bool = True
+    range: str | None = None  # what it says that it sends, in place of the truth
     announced: int | None = None
+    length: str | None = None  # the header itself, whatever it says
     statuses: list[int] = field(default_factory=list)
     asked: list[str | None] = field(default_factory=list)
 
@@ -61,14 +67,15 @@ def server():
             if wanted and behaviour.ranges and self.headers.get("If-Range") == behaviour.etag:
                 start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
                 self.send_response(206)
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
-                )
+                range_ = behaviour.range or f"bytes {start}-{len(content) - 1}/{len(content)}"
+                self.send_header("Content-Range", range_)
             else:
                 self.send_response(200)
             if behaviour.etag:
                 self.send_header("ETag", behaviour.etag)
-            if behaviour.announced != -1:
+            if behaviour.length is not None:
+                self.send_header("Content-Length", behaviour.length)
+            elif behaviour.announced != -1:
                 length = behaviour.announced or len(content)
                 self.send_header("Content-Length", str(length - start))
             self.end_headers()
@@ -145,6 +152,96 @@ def test_a_network_that_goes_away_is_no_fault_of_the_disk(server, tmp_path, monk
     assert left(tmp_path) == ["c.zip"]
 
 
+def test_an_answer_that_never_comes_is_no_fault_of_the_disk(server, tmp_path, monkeypatch):
+    behaviour, address = server
+    behaviour.content = archive_of()
+    real = http.client.HTTPConnection.getresponse
+    errors = [
+        OSError(errno.EHOSTUNREACH, "No route"),
+        ssl.SSLError(1, "bad record"),
+        TimeoutError(),
+    ]
+
+    def getresponse(self):
+        if errors:
+            raise errors.pop()
+        return real(self)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", getresponse)
+    assert download(collection(address), tmp_path / "c.zip") == 5
+    assert not errors
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "9" * 5000, "\N{SUPERSCRIPT TWO}"])
+def test_a_length_that_is_none(server, tmp_path, length):
+    behaviour, address = server
+    behaviour.content, behaviour.length = archive_of(), length
+    assert download(collection(address), tmp_path / "c.zip") == 5
+
+
+def test_a_range_that_is_none(server, tmp_path):
+    behaviour, address = server
+    behaviour.content, behaviour.cuts = archive_of(), [60_000]
+    behaviour.range = "bytes 60000-9/" + "9" * 5000
+    assert download(collection(address), tmp_path / "c.zip") == 5
+
+
+def test_a_file_that_begins_anew_is_progress(server, tmp_path):
+    """A new version is behind the old one for a while: no reason to give up."""
+    behaviour, address = server
+    behaviour.content = archive_of()
+    behaviour.cuts = [150_000] + [0] * module._ATTEMPTS
+    fails(address, tmp_path / "c.zip")
+    behaviour.etag, behaviour.cuts = '"two"', [10_000] * (module._ATTEMPTS + 2)
+    assert download(collection(address), tmp_path / "c.zip") == 5
+
+
+def test_two_at_once_do_not_mix(server, tmp_path):
+    behaviour, address = server
+    behaviour.content = archive_of()
+    told = []
+
+    def second(what, done, total):
+        if not told:
+            told.append(fails(address, tmp_path / "c.zip"))
+
+    assert download(collection(address), tmp_path / "c.zip", progress=second) == 5
+    assert "is being fetched by another catgan" in told[0]
+    assert left(tmp_path) == ["c.zip"]
+
+
+@pytest.mark.parametrize(
+    ("target", "sound"), [("http://there/x", False), ("https://there/x", True)]
+)
+def test_no_redirection_leaves_https(target, sound):
+    request = urllib.request.Request("https://here/afhq.zip")
+    arguments = io.BytesIO(), 302, "Found", http.client.HTTPMessage(), target
+    if sound:
+        followed = module._NoWayBack().redirect_request(request, *arguments)
+        assert followed.full_url == target
+    else:
+        with pytest.raises(urllib.error.HTTPError, match="leads away from https"):
+            module._NoWayBack().redirect_request(request, *arguments)
+
+
+def test_a_disk_that_cannot_be_read_is_no_judgement_on_the_archive(server, tmp_path, monkeypatch):
+    behaviour, address = server
+    behaviour.content = archive_of()
+    source = module.open_source
+
+    @contextmanager
+    def failing(path):
+        raise CatganError(f"{path} cannot be read: Input/output error.") from OSError(errno.EIO, "")
+        yield
+
+    monkeypatch.setattr(module, "open_source", failing)
+    assert "Input/output error" in fails(address, tmp_path / "c.zip")
+    behaviour.asked.clear()
+    monkeypatch.setattr(module, "open_source", source)
+    assert download(collection(address), tmp_path / "c.zip") == 5
+    assert behaviour.asked == []  # it had all arrived
+
+
 def test_a_later_call_goes_on_and_nothing_is_lost(server, tmp_path):
     behaviour, address = server
     behaviour.content = archive_of()
@@ -191,6 +288,7 @@ def test_wrong_sizes(server, tmp_path):
     assert "too many" in fails(address, tmp_path / "c.zip", most=100_000)
     behaviour.announced = -1  # none announced, and more than may come
     assert "not cats" in fails(address, tmp_path / "d.zip", most=100_000)
+    assert left(tmp_path) == []  # what is too much is of no use later either
     behaviour.announced = len(behaviour.content) + 1000  # the end never comes
     assert "goes on from there" in fails(address, tmp_path / "e.zip")
     assert not any(name.endswith(".zip") and name[0] != "." for name in left(tmp_path))

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import errno
 import io
+import lzma
+import os
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -176,3 +180,67 @@ def test_odd_lists(tmp_path):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(CatganError, match="holds no files"):
         prepare(tmp_path / "empty.txt", tmp_path / "d", 32)
+
+
+def test_a_damaged_bzip2_is_called_so(tmp_path):
+    packed = tar_of(tmp_path / "a.tar.bz2", [("a.jpg", np.random.bytes(50_000))], "w:bz2")
+    content = bytearray(packed.read_bytes())
+    content[len(content) // 2] ^= 255
+    packed.write_bytes(content)
+    assert "not a sound tar" in one_line(packed)
+
+
+def test_xz_is_not_given_all_memory(tmp_path):
+    """A dictionary of 1.5 GiB is a few bytes in a header."""
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}]
+    plain = tar_of(tmp_path / "a.tar", [("a.jpg", np.random.bytes(50_000))]).read_bytes()
+    packed = tmp_path / "a.tar.xz"
+    packed.write_bytes(lzma.compress(plain, filters=filters))
+    assert len(contents(packed)) == 1
+    content = bytearray(packed.read_bytes())
+    # The block header after the stream's 12 bytes: size, flags, filter 0x21, 1 byte of properties.
+    assert content[14:16] == b"\x21\x01"
+    content[16] = 40  # 4 GiB
+    length = (content[12] + 1) * 4
+    content[12 + length - 4 : 12 + length] = zlib.crc32(content[12 : 12 + length - 4]).to_bytes(
+        4, "little"
+    )
+    packed.write_bytes(content)
+    assert "takes more than 256 MiB of memory" in one_line(packed)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "tail"])
+def test_damaged_xz(tmp_path, damage):
+    packed = tar_of(tmp_path / "a.tar.xz", [("a.jpg", np.random.bytes(50_000))], "w:xz")
+    content = bytearray(packed.read_bytes())
+    if damage == "cut":
+        content = content[:30_000]
+    elif damage == "flipped":
+        content[25_000] ^= 255
+    else:
+        content += b"not xz at all"
+    packed.write_bytes(content)
+    assert "not a sound tar" in one_line(packed)
+
+
+def test_xz_of_several_streams(tmp_path):
+    plain = tar_of(tmp_path / "a.tar", [("a.jpg", b"a" * 5000), ("b.jpg", b"b" * 5000)])
+    content = plain.read_bytes()
+    (tmp_path / "b.tar.xz").write_bytes(
+        lzma.compress(content[:700]) + bytes(8) + lzma.compress(content[700:]) + bytes(4)
+    )
+    assert contents(tmp_path / "b.tar.xz") == contents(plain)
+
+
+def test_a_full_place_for_temporary_files_is_named(tmp_path, monkeypatch):
+    packed = tar_of(tmp_path / "a.tar.gz", [("a.jpg", np.random.bytes(50_000))], "w:gz")
+
+    class Full(io.BytesIO):
+        def write(self, chunk):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", Full)
+    text = one_line(packed)
+    assert "cannot be unpacked to" in text
+    assert "No space left on device" in text
+    assert "TMPDIR" in text

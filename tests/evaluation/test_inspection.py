@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,7 +14,12 @@ from catgan.data.faces.prepare import PREPARATION, THUMBNAILS
 from catgan.data.writer import DatasetWriter
 from catgan.errors import CatganError
 from catgan.evaluation.extractors import load_extractor
-from catgan.evaluation.inspection import inspect_dataset, likeness_text, summary
+from catgan.evaluation.inspection import (
+    inspect_dataset,
+    likeness_text,
+    read_refusals,
+    summary,
+)
 from catgan.evaluation.inspection_page import inspection_page
 
 
@@ -103,16 +109,80 @@ def test_few_images(raw, tmp_path):
     assert "too few images to say" in "\n".join(summary(found))
     assert "too few images to say" in inspection_page(found).lower()
     many = dataset_of(tmp_path / "many", [draw_cat(index, 64) for index in range(30)])
-    with pytest.raises(CatganError, match="too few to compare"):
-        inspect_dataset(many, raw, like=few)
+    for one, other in ((many, few), (few, many)):
+        with pytest.raises(CatganError, match=r"few: [45] images are too few to compare"):
+            inspect_dataset(one, raw, like=other)
+
+
+def test_images_that_are_all_the_same(raw, tmp_path):
+    """Every distance is 0; there is nothing to divide by, and nothing to say."""
+    same = dataset_of(tmp_path / "same", [draw_cat(1, 64)] * 30)
+    found = inspect_dataset(same, raw, like=same)
+    assert found.outliers == ()
+    assert len(found.doubles) == 29
+    assert "0.0 % nearer" in "\n".join(summary(found))
+    assert "Near-duplicate pairs" in inspection_page(found)
+
+
+def changed(path, content):
+    """A file with other content for as long as the context lasts."""
+
+    @contextmanager
+    def change():
+        sound = path.read_bytes()
+        path.write_bytes(content)
+        try:
+            yield
+        finally:
+            path.write_bytes(sound)
+
+    return change()
+
+
+def array(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+HOSTILE_ARRAYS = {
+    "empty": b"",
+    "short": b"\x93NUMPY",
+    "no header": array(b"{'descr'"),
+    "no tuple": array(b"{'descr': '|u1', 'fortran_order': False, 'shape': 3, }"),
+    "endless": array(b"(" * 5000),
+    "a zip": b"PK\x05\x06" + bytes(18),
+    "too little": array(b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 96, 96, 3), }\n"),
+    "objects": array(b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 96, 96, 3), }\n"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_ARRAYS)
+def test_damaged_thumbnails_are_done_without(cats, kind):
+    assert read_refusals(cats)[0].thumbnails.shape[0] == 1
+    with changed(cats.path / THUMBNAILS, HOSTILE_ARRAYS[kind]):
+        assert read_refusals(cats)[0].thumbnails.shape[0] == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"thumbnails": 3}', b"\xff", b"[" * 100_000])
-def test_damaged_additions_are_done_without(cats, raw, content, tmp_path):
-    path = cats.path / PREPARATION
-    sound = path.read_bytes()
-    try:
-        path.write_bytes(content)
-        assert inspect_dataset(cats, raw).refusals[0].thumbnails.shape[0] == 0
-    finally:
-        path.write_bytes(sound)
+def test_damaged_additions_are_done_without(cats, content):
+    with changed(cats.path / PREPARATION, content):
+        assert read_refusals(cats)[0].thumbnails.shape[0] == 0
+
+
+@pytest.mark.parametrize("side", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "-3", "1e300", "[]"])
+def test_hostile_sizes_are_not_believed(cats, raw, side):
+    about = f'{{"images": [{", ".join([f"""{{"side": {side}}}"""] * len(cats))}]}}'
+    with changed(cats.path / PREPARATION, about.encode()):
+        found = inspect_dataset(cats, raw)
+        assert found.sides.tolist() == [40] + [90] * (len(cats) - 1)
+        assert "side in the photo" in inspection_page(found)
+
+
+def test_a_crop_that_no_photo_has_is_damage(cats):
+    path = cats.path / "dataset.json"
+    about = json.loads(path.read_text())
+    about["images"][0]["crop"][2] = 10**400
+    with (
+        changed(path, json.dumps(about).encode()),
+        pytest.raises(CatganError, match="malformed images entry"),
+    ):
+        Dataset.open(cats.path)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from runs import make_run
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 import catgan
 from catgan.errors import CatganError
@@ -55,9 +58,26 @@ def test_truncation_changes_cats_in_every_family(exported, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_gives_the_bytes_of_its_cats_alone(exported, family):
     cats = catgan.load(exported[family].path)
-    feeds = {"z": cats.latents(range(9)), "truncation": np.ones(1, np.float32)}
-    (together,) = cats.session.run(None, feeds)
-    assert np.array_equal(together, cats.sample(range(9)))
+    alone = cats.sample(range(64))
+    for size in (9, 64):
+        feeds = {"z": cats.latents(range(size)), "truncation": np.ones(1, np.float32)}
+        (together,) = cats.session.run(None, feeds)
+        assert np.array_equal(together, alone[:size])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
+    done = export_to(runs["projected-128"], tmp_path, precision=precision)
+    cats, drawn = catgan.load(done.path), []
+    for threads in (1, 3):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        cats.session = onnxruntime.InferenceSession(
+            cats.model, options, providers=["CPUExecutionProvider"]
+        )
+        drawn.append(cats.sample(range(6)))
+    assert np.array_equal(*drawn)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -186,13 +206,90 @@ def test_directions_are_those_of_the_largest_change(runs, exported):
     assert abs(first.vector[5]) > 0.99
 
 
-def test_directions_of_a_projected_generator_see_all_that_z_does(runs):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_first_maps_are_all_that_an_image_begins_with(runs, family):
+    """An image depends on its style through them (and later gains), and they on all of it."""
+    generator = load_sampler(runs[family], CPU, print).generator.eval()
+    style = generator.map(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)))
+    maps = generator.first_maps(style)
+    assert maps.shape[0] == 3
+    assert maps.shape[2:] == (4, 4)
+    middle = generator.first_maps((style[:1] + style[1:2]) / 2)
+    assert torch.allclose(middle, (maps[:1] + maps[1:2]) / 2, atol=1e-5)  # affine: no ReLU yet
+    drawn = generator.synthesise(style)
+    generator.first_maps = lambda _: maps.flip(0)
+    assert not torch.allclose(generator.synthesise(style), drawn)
+
+
+def test_directions_of_a_projected_generator_see_gain_and_place(runs):
+    """What z adds to the learnt map, and the gain that z is on it: each can be what decides."""
     from catgan.export.directions import find_directions
 
-    generator = load_sampler(runs["projected-128"], CPU, print).generator
-    with torch.no_grad():
-        generator.place.weight[:, 3] *= 50  # what z adds to the learnt map
-    assert np.abs(find_directions(generator, 8, {})[0].vector).argmax() == 3
+    for part in ("place", "gain"):
+        generator = load_sampler(runs["projected-128"], CPU, print).generator
+        with torch.no_grad():
+            getattr(generator, part).weight[:, 3] *= 50
+        assert np.abs(find_directions(generator, 8, {})[0].vector).argmax() == 3
+
+
+def test_a_name_for_a_direction_that_is_not_there_is_refused(runs, tmp_path):
+    with pytest.raises(CatganError, match="0 to 7"):
+        export_to(runs["dcgan-128"], tmp_path, direction_names={8: "larger"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    """Torch and the runtime would draw the same nothing of them, so parity does not see it."""
+    run = make_run(tmp_path / "run", "dcgan-128", spoil=True)
+    with pytest.raises(CatganError, match=r"not finite.*--checkpoint"):
+        export_to(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_lies_there_and_is_no_export_s_is_kept(runs, tmp_path):
+    run = runs["dcgan-128"]
+    foreign = tmp_path / "generator.safetensors"
+    for data in (save({"mine": torch.ones(1)}), b"mine", b""):
+        foreign.write_bytes(data)
+        with pytest.raises(CatganError, match=r"no export's.*--out"):
+            export_to(run, tmp_path)
+        assert foreign.read_bytes() == data
+    foreign.unlink()
+    mine = "# Mine\n\nTrained like this:\n\nlibrary_name: catgan\n"  # the words are not enough
+    (tmp_path / "README.md").write_text(mine)
+    with pytest.raises(CatganError, match="no card of catgan's"):
+        export_to(run, tmp_path)
+    assert (tmp_path / "README.md").read_text() == mine
+
+
+def test_an_export_is_renewed_and_one_of_another_name_has_its_own_card(runs, tmp_path):
+    run = runs["dcgan-128"]
+    export_to(run, tmp_path)
+    export_to(run, tmp_path, name="Again")
+    assert "# Again" in (tmp_path / "README.md").read_text()
+
+    def other():
+        return export.export_run(run, tmp_path / "b.onnx", note=print, on_progress=lambda *_: None)
+
+    with pytest.raises(CatganError, match=r"is the card of generator\.onnx.*b/b\.onnx"):
+        other()
+    (tmp_path / "generator.onnx").unlink()
+    other()
+    assert "catgan sample b.onnx" in (tmp_path / "README.md").read_text()
+
+
+def test_cards_know_the_file_that_they_are_about(exported):
+    from catgan.export.readme import describes, readme
+
+    card = catgan.load(exported["dcgan-128"].path).card
+    for name in ("a.onnx", "my cats.onnx", "it's.onnx", 'say "cat".onnx', "Ä: b.onnx"):
+        text = readme(card, name)
+        assert describes(text) == name
+        (line,) = [each for each in text.splitlines() if each.startswith("catgan sample ")]
+        assert shlex.split(line)[2] == name
+    assert describes(text.replace("library_name: catgan", "library_name: other")) is None
+    assert describes("") is None
+    assert describes('---\nlibrary_name: catgan\ncatgan_file: "../x.onnx"\n---\n') is None
 
 
 def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):

@@ -490,12 +490,14 @@ def _model(data: bytes, place: Path) -> None:
 def _card(data: bytes, place: Path) -> None:
     """The card of an artefact, as its JSON, with the model's sum put in at its beginning."""
     from catgan.generation.artefact import KEY, SUM
-    from catgan.generation.protobuf import field
+    from catgan.generation.protobuf import encode_field
 
     model = _model_seeds()[0]
     total = f'{{"{SUM}": "{hashlib.sha256(model).hexdigest()}", '.encode()
     content = data.replace(b"{", total, 1)
-    _artefact(model + field(14, field(1, KEY.encode()) + field(2, content)), place)
+    _artefact(
+        model + encode_field(14, encode_field(1, KEY.encode()) + encode_field(2, content)), place
+    )
 
 
 def _artefact_seeds() -> list[bytes]:
@@ -560,7 +562,6 @@ def _example(hint: typing.Any) -> typing.Any:
 def _review(data: bytes, place: Path) -> None:
     """The body of a request to the review page's server, which must answer it, and the next one."""
     server = _review_server()
-    decisions = dict(server.decisions)
     start, secret = server.address.removeprefix("http://").split("/")[:2]
     host, _, port = start.partition(":")
     for body in (data, b'{"identity": "a", "kept": true}'):
@@ -572,29 +573,28 @@ def _review(data: bytes, place: Path) -> None:
                 answer += chunk
         assert answer.startswith((b"HTTP/1.0 200 ", b"HTTP/1.0 400 ")), answer[:200]
     assert answer.startswith(b"HTTP/1.0 200 ")
-    assert set(server.decisions) <= {*decisions, "a", "b"}
+    assert set(server.save()) <= {"a", "b"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Face:
+    identity: str
+    reason: str | None = None
 
 
 @cache
 def _review_server() -> typing.Any:
-    """One server for all the inputs; it ends with the process."""
+    """One server, of the faces "a" and "b", for all the inputs; it ends with the process."""
     import tempfile
 
-    from catgan.data.faces.prepare import Candidate
+    from catgan.data.faces.judging import Judge
     from catgan.review.server import ReviewServer
 
-    class Two(ReviewServer):
-        def page(self) -> bytes:
-            raise AssertionError("not asked for here")
+    def judge(decisions: dict[str, bool]) -> list[_Face]:
+        return [_Face("a"), _Face("b")]
 
     place = Path(tempfile.mkdtemp())
-    candidates = [typing.cast(Candidate, _Named(name)) for name in ("a", "b")]
-    return Two(candidates, lambda face: np.zeros((8, 8, 3), np.uint8), place / "d").__enter__()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Named:
-    identity: str
+    return ReviewServer(typing.cast(Judge, judge), {}, place / "decisions.json").__enter__()
 
 
 # -- all of them --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from catgan.errors import CatganError
 from catgan.generation.artefact import check_artefact, read_artefact, seal
 from catgan.generation.card import parse_card
 from catgan.generation.generator import Generator
-from catgan.generation.protobuf import fields
+from catgan.generation.protobuf import MOST_FIELDS, Message, encode_field
 
 
 def refusal(data):
@@ -166,7 +166,22 @@ def test_a_field_that_other_readers_would_number_otherwise_is_refused():
         tag >>= 7
     hidden = bytes([*varint, tag, len(value)]) + value
     with pytest.raises(ValueError, match="too large"):
-        list(fields(memoryview(hidden)))
+        list(Message(memoryview(hidden)).fields())
+
+
+def test_a_file_of_countless_fields_is_refused_before_they_are_read():
+    """Two bytes make a field, so 512 MiB could hold 268 million."""
+    assert "fields" in refusal(b"\x08\x00" * (MOST_FIELDS + 1))
+    # Neither can they hide in parts that are small each: all parts draw on one allowance.
+    node = encode_field(1, b"\x08\x00" * 9_000)
+    data = seal(encode_field(7, node * (MOST_FIELDS // 9_000 + 1)), card())
+    assert "fields" in refusal(data)
+
+
+def test_a_generator_costs_a_small_part_of_the_fields():
+    message = Message(memoryview(artefact()))
+    list(message.fields())
+    assert 0 < MOST_FIELDS - message.allowance.left < 100
 
 
 def test_sparse_values_are_refused():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_progress_counts_images(cats):
     assert cats.sample([]).shape == (0, SIDE, SIDE, 3)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 0.5])
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, 7.0, "7", None, float("nan")])
 def test_seeds_out_of_range_are_one_line(cats, seed):
     with pytest.raises(CatganError, match="out of range"):
         cats.sample([seed])
@@ -97,7 +98,21 @@ def test_truncations_out_of_range_are_one_line(cats, truncation):
         cats.sample([1], truncation)
 
 
+def test_a_seed_that_is_no_list_is_one_line(cats):
+    for seeds in (7, "7", {7}, None, np.array(7)):
+        with pytest.raises(CatganError, match=r"write, say, seeds=\[7\]"):
+            cats.sample(seeds)
+    assert np.array_equal(cats.sample(np.array([7])), cats.sample((7,)))
+
+
 def test_other_mistakes_are_one_line(cats):
+    with pytest.raises(CatganError, match="at least one"):
+        cats.grid([])
+    for amount in (float("nan"), float("inf")):
+        with pytest.raises(CatganError, match="leads nowhere"):
+            cats.sample([7], moves={0: amount})
+    with pytest.raises(CatganError, match="finite"):
+        cats.synthesise(np.full((1, SIZE), np.nan))
     with pytest.raises(CatganError, match="shape"):
         cats.synthesise(np.zeros((1, SIZE + 1)))
     with pytest.raises(CatganError, match="two seeds"):
@@ -138,6 +153,24 @@ def test_the_embedded_generator_draws_and_says_its_licence():
     assert embedded_generator().stat().st_size <= 10_000_000
     assert cats.card.licence not in ("", "unknown")
     assert cats.sample([7]).std() > 20
+
+
+@pytest.mark.skipif(embedded_generator() is None, reason="no generator is embedded yet")
+def test_a_seed_of_the_embedded_generator_is_the_same_bytes_wherever_it_is_drawn():
+    """Beside other seeds, by several threads at once, and in a process with one processor."""
+    cats = catgan.load()
+    together = cats.sample(range(6))
+    with ThreadPoolExecutor(3) as pool:
+        by_threads = list(pool.map(lambda seed: cats.sample([seed])[0], range(6)))
+    assert np.array_equal(np.stack(by_threads), together)
+    script = (
+        "import os, sys, catgan\n"
+        "if hasattr(os, 'sched_setaffinity'):\n"
+        "    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "sys.stdout.buffer.write(catgan.load().sample([5, 2]).tobytes())"
+    )
+    theirs = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    assert theirs == together[[5, 2]].tobytes()
 
 
 def test_importing_catgan_imports_nothing_heavy_and_drawing_no_torch(path):

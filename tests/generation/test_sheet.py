@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.generation.sheet import enlarge, parse_grid, save_image, sheet
+from catgan.generation.sheet import check_sheet, enlarge, parse_grid, save_image, sheet
 
 IMAGES = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
 
@@ -50,15 +50,34 @@ def test_errors_name_the_file(tmp_path):
 
 
 def test_enlarging_is_lanczos_and_states_what_it_cannot_do():
-    from PIL import Image
-
-    assert enlarge(IMAGES, 4) is IMAGES
-    ramp = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1) * np.ones((1, 1, 1, 3), np.uint8)
-    expected = Image.fromarray(ramp[0]).resize((24, 24), Image.Resampling.LANCZOS)
-    assert np.array_equal(enlarge(ramp, 24)[0], np.asarray(expected))
+    ramp = np.arange(64, dtype=np.uint8).reshape(8, 8, 1) * np.ones((1, 1, 3), np.uint8)
+    assert enlarge(ramp, 8) is ramp
+    expected = np.asarray(Image.fromarray(ramp).resize((24, 24), Image.Resampling.LANCZOS))
+    assert np.array_equal(enlarge(ramp, 24), expected)
+    page = sheet(np.stack([ramp, ramp]), columns=2, gap=1, size=24)
+    assert page.shape == (24, 49, 3)
+    assert np.array_equal(page[:, 25:], expected)
     for size in (3, 5000):
         with pytest.raises(CatganError, match="--size"):
-            enlarge(IMAGES, size)
+            enlarge(IMAGES[0], size)
+
+
+def test_a_sheet_that_memory_or_its_format_does_not_hold_is_refused_before_it_is_drawn(tmp_path):
+    check_sheet(tmp_path / "a.png", 4096, 64, 128)
+    check_sheet(tmp_path / "a.png", 1, None, 2048)
+    with pytest.raises(CatganError, match="fewer seeds or a smaller --size"):
+        check_sheet(tmp_path / "a.png", 4096, 64, 2048)
+    with pytest.raises(CatganError, match=r"more than a WEBP holds.*\.png"):
+        check_sheet(tmp_path / "a.webp", 128, 1, 128)
+    check_sheet(tmp_path / "a.webp", 126, 1, 128)
+    with pytest.raises(CatganError, match="an image is written as"):
+        check_sheet(tmp_path / "a.bmp", 1, None, 128)
+
+
+def test_nothing_makes_no_sheet():
+    for images, columns in ((IMAGES[:0], None), (IMAGES, -1), (IMAGES, 0)):
+        with pytest.raises(CatganError, match="at least one image"):
+            sheet(images, columns)
 
 
 @pytest.mark.parametrize(("name", "side"), [("a.webp", 16_384), ("a.jpg", 65_501)])

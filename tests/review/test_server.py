@@ -13,31 +13,34 @@ from PIL import Image
 
 from catgan.data.faces.decisions import read_decisions, write_decisions
 from catgan.data.faces.framing import Frame
-from catgan.data.faces.gates import Measures
+from catgan.data.faces.gates import Gates, Measures
 from catgan.data.faces.journal import FoundFace, FoundPhoto
-from catgan.data.faces.prepare import Candidate
+from catgan.data.faces.judging import Judge
 from catgan.errors import CatganError
 from catgan.review.server import ReviewServer, review_in_browser
 
 MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
 
 
-def candidate(number: int, reason: str | None = None) -> Candidate:
-    face = FoundFace(Frame(10.0 * number, 5, 30, 0), (0, 0, 9, 9), MEASURES, number, 0)
-    name = f"cat<{number}>.jpg"
-    return Candidate(FoundPhoto(name, f"{number}" * 64, None, (face,)), face, reason)
-
-
-CANDIDATES = [candidate(1), candidate(2, "blurred: sharpness 1 %"), candidate(3)]
+def photo(number: int, sharpness: float = 9.0) -> FoundPhoto:
+    measures = replace(MEASURES, sharpness=sharpness)
+    face = FoundFace(Frame(10.0 * number, 5, 30, 0), (0, 0, 9, 9), measures, number, 0)
+    return FoundPhoto(f"cat<{number}>.jpg", f"{number}" * 64, None, (face,))
 
 
 def read(face: FoundFace) -> np.ndarray:
     return np.full((32, 32, 3), 40 * face.offset, np.uint8)
 
 
+# Without the gate for near-duplicates: plain grey pictures are all alike.
+JUDGE = Judge([photo(1), photo(2, 1.0), photo(3)], read, Gates(distance=-1), 32)
+TWINS = Judge([photo(1), photo(2), photo(3)], read, Gates(), 32)
+CANDIDATES = JUDGE({})
+
+
 @pytest.fixture
 def server(tmp_path):
-    with ReviewServer(CANDIDATES, read, tmp_path / "decisions.json") as running:
+    with ReviewServer(JUDGE, {}, tmp_path / "decisions.json") as running:
         yield running
 
 
@@ -56,7 +59,7 @@ def test_the_page_shows_every_candidate_escaped(server):
     assert text.count('class="card"') == 3
     assert "cat&lt;2&gt;.jpg" in text
     assert "cat<2>" not in text
-    assert "blurred: sharpness 1 %" in text
+    assert "blurred: sharpness 1.0 %" in text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
@@ -74,8 +77,8 @@ def test_decisions_are_on_the_disk_at_once_and_taken_up(server, tmp_path):
         assert ask(server, "POST", "decide", body)[0] == 200
     expected = {CANDIDATES[0].identity: True, CANDIDATES[1].identity: True}
     assert read_decisions(tmp_path / "decisions.json") == expected
-    with ReviewServer(CANDIDATES, read, tmp_path / "decisions.json") as again:
-        assert again.decisions == expected
+    with ReviewServer(JUDGE, expected, tmp_path / "decisions.json") as again:
+        assert again.save() == expected
         assert ask(again, "GET", "")[1].decode().count('aria-pressed="true"') == 3
 
 
@@ -110,7 +113,7 @@ def test_a_review_ends_when_the_person_is_done(tmp_path):
     path = tmp_path / "decisions.json"
     thread = threading.Thread(
         target=lambda: result.append(
-            review_in_browser(CANDIDATES, read, path=path, announce=announce)
+            review_in_browser(JUDGE, {"an-earlier@1,1": True}, path=path, announce=announce)
         )
     )
     thread.start()
@@ -124,7 +127,7 @@ def test_a_review_ends_when_the_person_is_done(tmp_path):
         connection.request("POST", f"/{rest}{what}", body)
         assert connection.getresponse().status == 200
     thread.join(10)
-    assert result == [{CANDIDATES[2].identity: False}]
+    assert result == [{"an-earlier@1,1": True, CANDIDATES[2].identity: False}]
     assert read_decisions(path) == result[0]
 
 
@@ -146,7 +149,8 @@ def test_files_that_hold_no_decisions(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(ConnectionResetError, False), (ZeroDivisionError, True)]
+    ("error", "told"),
+    [(ConnectionResetError, False), (TimeoutError, False), (ZeroDivisionError, True)],
 )
 def test_a_page_that_goes_away_is_nothing_to_tell(server, monkeypatch, capfd, error, told):
     def picture(number):
@@ -158,6 +162,59 @@ def test_a_page_that_goes_away_is_nothing_to_tell(server, monkeypatch, capfd, er
     assert bool(capfd.readouterr().err) == told
 
 
+def test_a_damaged_picture_is_an_answer_and_no_traceback(server, monkeypatch, capfd):
+    def damaged(face):
+        raise CatganError("crops.bin has changed on disk")
+
+    monkeypatch.setattr(server.judge, "read", damaged)
+    assert ask(server, "GET", "0.webp")[0] == 500
+    assert capfd.readouterr().err == ""
+
+
+def test_a_decision_that_was_not_written_does_not_count(server, monkeypatch):
+    def full(path, decisions):
+        raise OSError(28, "No space left on device")
+
+    body = json.dumps({"identity": CANDIDATES[0].identity, "kept": False})
+    with monkeypatch.context() as patch:
+        patch.setattr("catgan.review.server.write_decisions", full)
+        assert ask(server, "POST", "decide", body)[0] == 507
+    assert server.save() == {}
+
+
+def test_twins_step_in(tmp_path):
+    first, second, third = (each.identity for each in TWINS({}))
+    with ReviewServer(TWINS, {}, tmp_path / "d.json") as server:
+        for identity, kept, changed in (
+            (first, False, {first: False, second: True}),
+            (second, False, {second: False, third: True}),
+            (first, True, {first: True, third: False}),
+            (first, True, {}),
+        ):
+            body = json.dumps({"identity": identity, "kept": kept})
+            status, answer, _ = ask(server, "POST", "decide", body)
+            assert (status, json.loads(answer)) == (200, changed)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the review page was NOT tested")
+def test_a_twin_that_steps_in_is_seen(tmp_path):
+    first, second, _ = (each.identity for each in TWINS({}))
+
+    def pressed(identity):
+        return f"document.querySelector('[data-identity=\"{identity}\"][aria-pressed=true]')"
+
+    with (
+        ReviewServer(TWINS, {}, tmp_path / "d.json") as server,
+        browser(tmp_path / "profile") as page,
+    ):
+        page.open(server.address)
+        page.wait(f"{pressed(first)} && !{pressed(second)}")
+        page.run(f"{pressed(first)}.click()")
+        page.wait(f"!{pressed(first)} && {pressed(second)}")
+        page.wait("document.getElementById('state').textContent.startsWith('a twin stepped in')")
+        assert not [each for each in page.complaints() if "exceptionDetails" in each]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the review page was NOT tested")
 def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monkeypatch):
     """By the next one, or by Done, which does not finish while one is missing."""
@@ -166,7 +223,7 @@ def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monk
     def decide(identity, kept):
         if full[0]:
             raise OSError(28, "No space left on device")
-        real(identity, kept)
+        return real(identity, kept)
 
     monkeypatch.setattr(server, "decide", decide)
     first, second = (each.identity for each in CANDIDATES[:2])
@@ -181,7 +238,7 @@ def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monk
         full[0] = False
         page.run(f"document.querySelector('[data-identity=\"{second}\"]').click()")
         page.wait("document.getElementById('state').textContent.endsWith('kept')")
-        assert dict(server.decisions) == {first: False, second: True}
+        assert read_decisions(server.path) == {first: False, second: True}
         page.run("document.getElementById('done').click()")
         assert server.finished.wait(10)
         assert not [each for each in page.complaints() if "exceptionDetails" in each]

@@ -95,11 +95,10 @@ def test_a_relativistic_loss_knows_no_level():
 def test_the_penalty_of_a_linear_judge_is_its_weights_squared():
     torch.manual_seed(0)
     features = [torch.randn(5, 3, 2, 2), torch.randn(5, 7)]
-    for x in features:
-        x.requires_grad_()
     first, second = nn.Linear(12, 4), nn.Linear(7, 1)
-    outputs = torch.cat([first(features[0].flatten(1)), second(features[1])], 1)
-    penalty = gradient_penalty(outputs, features)
+    penalty = gradient_penalty(
+        lambda maps: torch.cat([first(maps[0].flatten(1)), second(maps[1])], 1), features
+    )
     # The slope of the sum of the four judgements is the sum of their weights.
     expected = first.weight.detach().sum(0).square().sum() + second.weight.detach().square().sum()
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -111,24 +110,34 @@ def test_the_penalty_of_a_linear_judge_is_its_weights_squared():
 
 def test_the_penalty_of_a_quadratic_judge_is_its_closed_form():
     torch.manual_seed(0)
-    x = torch.randn(6, 4, dtype=torch.double, requires_grad=True)
+    x = torch.randn(6, 4, dtype=torch.double)
     matrix = torch.randn(4, 4, dtype=torch.double, requires_grad=True)
     symmetric = matrix + matrix.T
-    penalty = gradient_penalty((x @ symmetric * x).sum(1, keepdim=True) / 2, [x])
+    penalty = gradient_penalty(lambda seen: (seen[0] @ symmetric * seen[0]).sum(1) / 2, [x])
     slopes = (x @ symmetric).detach().numpy()
     assert penalty.item() == pytest.approx((slopes**2).sum(1).mean(), rel=1e-6)
     (gradient,) = torch.autograd.grad(penalty, matrix)
     # Mean of |S x|^2 with S = M + M^T: its slope with respect to M is C + C^T, C = 2 S E[x x^T].
-    xs, s = x.detach().numpy(), symmetric.detach().numpy()
+    xs, s = x.numpy(), symmetric.detach().numpy()
     half = 2 * s @ (xs.T @ xs / len(xs))
     np.testing.assert_allclose(gradient.numpy(), half + half.T, rtol=1e-5)
 
 
+def test_nothing_of_the_penalty_flows_back_to_where_the_features_came_from():
+    source = torch.randn(3, 2, requires_grad=True)
+    weight = torch.randn(2, requires_grad=True)
+    gradient_penalty(lambda seen: seen[0].square() * weight, [2 * source]).backward()
+    assert source.grad is None
+    assert weight.grad is not None
+
+
 def test_the_penalty_averages_images_and_is_taken_in_float32():
-    x = torch.tensor([[1.0], [3.0]], requires_grad=True)
-    assert gradient_penalty(x.square(), [x]).item() == pytest.approx((2**2 + 6**2) / 2)
-    tiny = torch.full((2, 1000), 2.0**-12, dtype=torch.bfloat16, requires_grad=True)
-    penalty = gradient_penalty((tiny * 1.5).float().sum(1, keepdim=True), [tiny])
+    x = torch.tensor([[1.0], [3.0]])
+    assert gradient_penalty(lambda seen: seen[0].square(), [x]).item() == pytest.approx(
+        (2**2 + 6**2) / 2
+    )
+    tiny = torch.full((2, 1000), 2.0**-12, dtype=torch.bfloat16)
+    penalty = gradient_penalty(lambda seen: (seen[0] * 1.5).float().sum(1, keepdim=True), [tiny])
     assert penalty.dtype == torch.float32
     assert penalty.item() == pytest.approx(1000 * 1.5**2)
 

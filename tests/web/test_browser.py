@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import threading
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from catgan.generation.latents import latents
 from catgan.web.site import write_site
 
 CANVAS = "document.getElementById('cat')"
-DRAWN = "document.getElementById('status').textContent.includes('in ')"
+DRAWN = "document.getElementById('status').getAttribute('aria-busy') === 'false'"
+STATUS = "document.getElementById('status').textContent"
 
 
 @pytest.fixture
@@ -85,10 +88,8 @@ def test_truncation_is_the_same(page, address, cats):
         "(v => { v.value = 30; v.dispatchEvent(new Event('input')); })"
         "(document.getElementById('variety'))"
     )
-    page.wait("location.hash.includes('variety=30')")
-    page.wait(f"{CANVAS}.getContext('2d')")
-    page.run("new Promise(r => setTimeout(r, 500))")
     assert shows(page, cats.sample([7], 0.3)[0])
+    page.wait("location.hash.includes('variety=30')")
 
 
 def test_a_sheet_holds_sixteen_and_leads_to_each(page, address, cats):
@@ -159,23 +160,205 @@ def test_what_is_saved_is_the_picture_at_its_own_size(page, address, cats):
     assert name == "cat7.png"
     saved = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
     assert abs(saved.astype(int) - cats.sample([7])[0]).max() <= 2
-
-
-def test_every_control_has_a_name_and_nothing_overflows_a_phone(page, address):
-    page.screen(360, 640, phone=True)
-    show(page, f"{address}/#seed={2**63 - 1}&view=morph")
-    assert page.run("document.documentElement.scrollWidth <= innerWidth")
-    unnamed = page.run(
-        "[...document.querySelectorAll('button, input')].filter(e => !(e.labels?.length || "
-        "e.textContent.trim() || e.getAttribute('aria-label'))).map(e => e.outerHTML)"
-        ".filter(html => !html.includes('canvas'))"
+    # Asked for while it is still being drawn, the next cat is waited for: no old cat by its name.
+    click = "document.getElementById('download').click();"
+    name, encoded = page.run(
+        script.replace(click, f"document.getElementById('next').click(); {click}")
     )
-    assert unnamed == []
+    assert name == "cat8.png"
+    saved = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+    assert abs(saved.astype(int) - cats.sample([8])[0]).max() <= 2
+
+
+@pytest.mark.parametrize("width", [360, 390, 1200])
+@pytest.mark.parametrize("view", ["cat", "morph", "sheet"])
+def test_nothing_overflows_a_screen(page, address, width, view):
+    page.screen(width, 700, phone=width < 1000)
+    show(page, f"{address}/#seed={2**63 - 1}&view={view}")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
     small = page.run(
         "[...document.querySelectorAll('.panel button')].filter(e => e.offsetHeight && "
         "e.offsetHeight < 44).map(e => e.id)"
     )
     assert small == []
+
+
+@pytest.mark.parametrize("view", ["cat", "morph", "sheet"])
+def test_every_control_has_a_name_for_those_who_do_not_see_it(page, address, view):
+    show(page, f"{address}/#seed=7&view={view}")
+    page.send("Accessibility.enable")
+    names = {}
+    for node in page.send("Accessibility.getFullAXTree")["nodes"]:
+        focusable = any(
+            each["name"] == "focusable" and each["value"].get("value")
+            for each in node.get("properties", [])
+        )
+        role = node["role"]["value"]
+        if focusable and not node["ignored"] and role != "RootWebArea":
+            names.setdefault(role, []).append(node["name"].get("value", "").strip())
+    page.send("Accessibility.disable")
+    assert all(all(found) for found in names.values()), names
+    assert set(names["radio"]) == {"One", "Morph", "Sheet"}
+    assert "Seed" in names["textbox"]
+    assert any(name.startswith("Variety") for name in names["slider"])
+    if view == "sheet":
+        assert {f"Cat {seed}" for seed in range(7, 23)} <= set(names["button"])
+    assert page.run("document.documentElement.lang") == "en"
+    assert page.run("document.querySelectorAll('h1').length") == 1
+    zoom = page.run("document.querySelector('meta[name=viewport]').content")
+    assert not re.search("user-scalable|maximum-scale", zoom)
+
+
+# The contrast of WCAG 2.2 of each text that is seen with what is behind it.
+CONTRASTS = """(() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const colour = numbers(getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.body.querySelectorAll('*')]
+    .filter(e => e.checkVisibility({ visibilityProperty: true }))
+    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || e.value)
+    .map(e => {
+      const [a, b] = [light(numbers(getComputedStyle(e).color)), light(ground(e))];
+      return [e.textContent.trim() || e.id, (Math.max(a, b) + .05) / (Math.min(a, b) + .05)];
+    });
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_stands_out(page, address, dark):
+    page.screen(1200, 900, dark=dark)
+    show(page, f"{address}/#seed=7&view=morph")
+    contrasts = page.run(CONTRASTS)
+    assert len(contrasts) > 15
+    assert [each for each in contrasts if each[1] < 4.5] == []
+
+
+def test_where_the_keyboard_is_can_be_seen(page, address):
+    show(page, f"{address}/#seed=7&view=morph")
+    seen = set()
+    for _ in range(12):
+        page.press("Tab")
+        where, style, width = page.run(
+            "(() => { const e = document.activeElement;"
+            "const shown = e.type === 'radio' ? e.nextElementSibling : e;"
+            "const style = getComputedStyle(shown);"
+            "return [e.id || e.name, style.outlineStyle, parseFloat(style.outlineWidth)]; })()"
+        )
+        if where:
+            seen.add(where)
+            assert (style, width) == ("solid", 3), where
+    assert {"new", "view", "seed", "play", "position", "variety", "download", "share"} <= seen
+
+
+def test_who_prefers_stillness_gets_it(page, address):
+    page.screen(1200, 900, calm=True)
+    show(page, f"{address}/#seed=7&view=morph")
+    assert page.run("document.getElementById('play').textContent") == "Play"
+    page.run("new Promise(done => setTimeout(done, 400))")
+    assert page.run("document.getElementById('position').value") == "0"
+    page.run("document.getElementById('play').click()")
+    page.wait("document.getElementById('position').value !== '0'")
+
+
+def test_controls_do_no_harm_before_the_generator_is_there(chromium, cats, tmp_path):
+    write_site(tmp_path / "site", cats)
+    gate = threading.Event()
+    chromium.events.clear()
+    with served(tmp_path / "site", gates={"/generator.onnx": gate}) as url:
+        chromium.screen(1200, 900)
+        chromium.open(f"{url}/#seed=7")
+        chromium.wait("document.getElementById('terms').textContent")
+        chromium.run(
+            "document.querySelectorAll('button, input').forEach(e => {"
+            "e.click(); e.dispatchEvent(new Event('input', { bubbles: true })); })"
+        )
+        for key in ("n", "2", "3", "s", "ArrowRight"):
+            chromium.press(key)
+        chromium.run("document.getElementById('panel').requestSubmit()")
+        chromium.run("new Promise(done => setTimeout(done, 500))")  # the address follows later
+        assert chromium.run("location.hash") == "#seed=7"
+        gate.set()
+        chromium.wait(DRAWN)
+        assert shows(chromium, cats.sample([7])[0])
+        chromium.press("ArrowRight")
+        chromium.wait(f"{STATUS}.startsWith('Cat 8,')")
+        assert shows(chromium, cats.sample([8])[0])
+    assert chromium.complaints() == []
+
+
+def test_a_morph_is_never_from_a_cat_to_itself(page, address):
+    show(page, f"{address}/#seed=7&view=morph&to=7")
+    assert page.run("document.getElementById('ends').textContent") == "7 and 8"
+
+
+def test_after_the_largest_seed_comes_the_first(page, address, cats):
+    show(page, f"{address}/#seed={2**63 - 2}&view=sheet")
+    expected = cats.sample([2**63 - 2, 2**63 - 1, *range(14)])
+    for index in (1, 2, 3, 15):
+        canvas = f"document.querySelectorAll('#sheet canvas')[{index}]"
+        assert abs(pixels(page, canvas).astype(int) - expected[index]).max() <= 2
+    page.press("ArrowRight")
+    page.wait("location.hash.startsWith('#seed=14&')")
+    page.press("ArrowLeft")
+    page.wait(f"location.hash.startsWith('#seed={2**63 - 2}&')")
+
+
+def test_the_address_changes_no_faster_than_browsers_allow(page, address):
+    """Safari ends a page's script at the hundredth change within 30 seconds."""
+    show(page, f"{address}/#seed=7")
+    changes = page.run(
+        "new Promise(done => { let changes = 0;"
+        "for (const name of ['pushState', 'replaceState']) {"
+        "  const real = history[name].bind(history);"
+        "  history[name] = (...words) => { changes += 1; real(...words); };"
+        "}"
+        "let left = 100;"
+        "const timer = setInterval(() => {"
+        "  dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }));"
+        "  if (--left === 0) { clearInterval(timer); setTimeout(() => done(changes), 1000); }"
+        "}, 10); })"
+    )
+    assert 2 <= changes <= 12
+    assert page.run("location.hash") == "#seed=107"
+    page.run(
+        "dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }));"
+        "dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }));"
+        "document.getElementById('share').click()"
+    )
+    assert page.run("location.hash") == "#seed=109"  # what is copied is what is shown
+
+
+# Runs beside the page's own worker, under whatever policy its own file came with.
+PROBE = """onmessage = ({ data }) => fetch(data, { mode: 'no-cors' })
+  .then(() => postMessage('sent'), () => postMessage('refused'));"""
+
+
+def test_with_the_site_s_headers_its_worker_reaches_nothing_else(chromium, cats, tmp_path):
+    """A worker is under the policy of its own response: the page's own does not hold for it."""
+    write_site(tmp_path / "site", cats)
+    (tmp_path / "site" / "probe.js").write_text(PROBE)
+    lines = (tmp_path / "site" / "_headers").read_text().splitlines()[1:]
+    headers = dict(line.strip().split(": ", 1) for line in lines)
+    with served(tmp_path / "site") as elsewhere:
+        for given, expected in (({}, "sent"), (headers, "refused")):
+            with served(tmp_path / "site", headers=given) as url:
+                chromium.events.clear()
+                show(chromium, f"{url}/#seed=7")
+                assert shows(chromium, cats.sample([7])[0])
+                assert chromium.complaints() == []
+                answer = chromium.run(
+                    "new Promise(done => { const probe = new Worker('probe.js');"
+                    f"probe.onmessage = e => done(e.data); probe.postMessage('{elsewhere}'); }})"
+                )
+                assert answer == expected
 
 
 def test_a_generator_that_is_gone_is_said(chromium, cats, tmp_path):
@@ -185,6 +368,7 @@ def test_a_generator_that_is_gone_is_said(chromium, cats, tmp_path):
         chromium.open(url)
         chromium.wait("document.getElementById('loading-text').textContent.startsWith('No cat')")
         assert "404" in chromium.run("document.getElementById('loading-text').textContent")
+        assert chromium.run("document.getElementById('controls').disabled")
 
 
 @pytest.mark.parametrize("recipe", ["dcgan-128", "projected-128"])

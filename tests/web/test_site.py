@@ -26,6 +26,7 @@ def runtime(tmp_path, monkeypatch):
         (home / "runtime" / name).write_text(name)
     (home / "runtime" / "ort.wasm.gz").write_bytes(gzip.compress(b"\0asm"))
     monkeypatch.setattr(site, "_HERE", home)
+    return home
 
 
 def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
@@ -48,7 +49,7 @@ def test_everything_the_page_names_is_there_and_nothing_comes_from_elsewhere(
 ):
     write_site(tmp_path / "site", cats)
     text = (tmp_path / "site" / "index.html").read_text()
-    for name in re.findall(r'(?:src|href)="([^"]+)"', text):
+    for name in re.findall(r'(?:src|href)="([^"?]+)[^"]*"', text):
         assert (tmp_path / "site" / name).is_file(), name
     for path in PAGE.iterdir():
         addresses = set(re.findall(r"https?://[^\s\"'`]+", path.read_text()))
@@ -72,6 +73,59 @@ def test_an_earlier_site_is_renewed_and_anything_else_is_kept(tmp_path, cats, ru
     assert (other / "index.html").read_text() == "mine"
     with pytest.raises(CatganError, match="cannot be written"):
         write_site(tmp_path / "file" / "site", cats)
+
+
+def test_files_that_name_each_other_do_so_by_their_version(tmp_path, cats, runtime):
+    """Else a browser could run the worker of an earlier site with the page of this one."""
+    write_site(tmp_path / "site", cats)
+    texts = {name: (tmp_path / "site" / name).read_text() for name in ("index.html", "app.js")}
+    found = re.findall(r'"(?:\./)?(app\.js|style\.css|worker\.js|latents\.js)(.*?)"', str(texts))
+    assert sorted(name for name, _ in found) == ["app.js", "latents.js", "style.css", "worker.js"]
+    (version,) = {query for _, query in found}
+    assert re.fullmatch(r"\?[0-9a-f]{16}", version)
+    worker = (tmp_path / "site" / "worker.js").read_text()
+    assert f'"./runtime/ort.js{version}"' in worker
+
+    (runtime / "runtime" / "ort.mjs").write_text("newer")
+    write_site(tmp_path / "site", cats)
+    assert version not in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_a_site_that_was_cut_short_is_finished_the_next_time(tmp_path, cats, runtime, monkeypatch):
+    written, write = [], site.write_durably
+
+    def cut(path, data):
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(path.name)
+        write(path, data)
+
+    out = tmp_path / "site"
+    with monkeypatch.context() as patch:
+        patch.setattr(site, "write_durably", cut)
+        with pytest.raises(CatganError, match="cannot be written"):
+            write_site(out, cats)
+    assert len(list(out.iterdir())) == 3
+    write_site(out, cats)
+    assert (out / "generator.onnx").is_file()
+    # One that is renewed keeps its facts until what the new ones name is there.
+    written.clear()
+    monkeypatch.setattr(site, "write_durably", lambda path, data: written.append(path.name))
+    write_site(out, cats)
+    assert written.count("generator.json") == 1
+    assert written[-1] == "generator.json"
+
+
+def test_hosts_that_read_headers_get_the_page_s_policy(tmp_path, cats, runtime):
+    write_site(tmp_path / "site", cats)
+    first, *rest = (tmp_path / "site" / "_headers").read_text().splitlines()
+    headers = dict(line.strip().split(": ", 1) for line in rest)
+    assert first == "/*"
+    policy = headers["Content-Security-Policy"]
+    page = (PAGE / "index.html").read_text()
+    assert 'content="{}"'.format(policy.removesuffix("; frame-ancestors 'self'")) in page
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
 
 
 def test_a_package_without_the_runtime_says_so(tmp_path, cats, monkeypatch):

@@ -94,12 +94,12 @@ class Dataset:
                 identity=about["identity"],
                 licence=about["licence"],
                 credit=about["credit"],
-                images=_map_images(path / IMAGES, (count, side, side, 3)),
+                images=map_images(path / IMAGES, (count, side, side, 3)),
                 records=tuple(_record(entry) for entry in about["images"]),
                 refused=tuple(Refused(**entry) for entry in about["refused"]),
                 duplicates=tuple(Duplicate(**entry) for entry in about["duplicates"]),
             )
-        except (_Damage, OSError) as error:
+        except (Damage, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CatganError(
                 f"{path} is not a sound dataset ({reason}): prepare it again."
@@ -137,13 +137,13 @@ def check_resolution(size: int) -> None:
     raise CatganError(f"size {size} is not one of 32, 64, 128, 256: try {nearest}.")
 
 
-class _Damage(Exception):  # noqa: N818 - becomes a CatganError that names the dataset
+class Damage(Exception):  # noqa: N818 - becomes a CatganError that names the dataset
     """What is wrong with a dataset's files, in a few words."""
 
 
 def _require(condition: bool, problem: str) -> None:
     if not condition:
-        raise _Damage(problem)
+        raise Damage(problem)
 
 
 def _is_int(value: Any) -> bool:
@@ -160,7 +160,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise _Damage(f"{DESCRIPTION} is not JSON") from error
+        raise Damage(f"{DESCRIPTION} is not JSON") from error
     _require(isinstance(about, dict) and about.get("format") == FORMAT, "not a catgan dataset")
     version = about.get("version")
     if _is_int(version) and version > FORMAT_VERSION:
@@ -191,24 +191,27 @@ def _record(entry: Any) -> ImageRecord:
     crop = entry["crop"]
     _require(isinstance(crop, list) and len(crop) == 4 and all(map(_is_int, crop)), problem)
     left, top, right, bottom = crop
-    _require(0 <= left < right and 0 <= top < bottom, problem)
+    _require(0 <= left < right < 2**31 and 0 <= top < bottom < 2**31, problem)
     return ImageRecord(entry["source"], entry["sha256"], (left, top, right, bottom), entry["split"])
 
 
-def _map_images(path: Path, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Map `images.npy` read-only after checking that it is exactly what the JSON says."""
+def map_images(path: Path, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Map a .npy of uint8 read-only after checking that it is exactly what the JSON says.
+
+    Raises `Damage` when it is anything else, `OSError` when it cannot be read.
+    """
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
             found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         except Exception as error:  # numpy's parser raises several types on a hostile header
-            raise _Damage(f"{IMAGES} has no readable header") from error
-        _require(version == (1, 0), f"{IMAGES} has no readable header")
-        _require(dtype == np.uint8, f"{IMAGES} is not uint8")
-        _require(not fortran, f"{IMAGES} is in Fortran order")
-        _require(found == shape, f"{IMAGES} is {found}, {DESCRIPTION} says {shape}")
+            raise Damage(f"{path.name} has no readable header") from error
+        _require(version == (1, 0), f"{path.name} has no readable header")
+        _require(dtype == np.uint8, f"{path.name} is not uint8")
+        _require(not fortran, f"{path.name} is in Fortran order")
+        _require(found == shape, f"{path.name} is {found}, {DESCRIPTION} says {shape}")
         offset = file.tell()
     length = path.stat().st_size
     expected = offset + shape[0] * shape[1] * shape[2] * shape[3]
-    _require(length == expected, f"{IMAGES} has {length} bytes instead of {expected}")
+    _require(length == expected, f"{path.name} has {length} bytes instead of {expected}")
     return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)

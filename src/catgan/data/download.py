@@ -14,9 +14,11 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from catgan import __version__
 from catgan.data.images import ImageRejected
@@ -24,13 +26,18 @@ from catgan.data.sources import label, open_source
 from catgan.errors import CatganError
 from catgan.files import flush_directory, write_durably
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 _CHUNK = 2**18
 _TIMEOUT = 60  # s without a byte
 _ATTEMPTS = 8  # in a row without a single new byte
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.(?:jpg|jpeg|png)", re.IGNORECASE)
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,18 @@ def download(collection: Collection, destination: Path, *, progress: Progress | 
     something else than the collection, or the disk is full. What has arrived is kept, unless it is
     itself what is wrong.
     """
-    if os.path.lexists(destination):
-        raise CatganError(f"{destination} already exists: delete it, or prepare it as it is.")
+    _check_free(destination)
     archive = destination.with_name(f".{destination.name}.download")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(collection, archive, progress)
-        count = _select(collection, archive, destination, progress)
-        archive.unlink()
-        _state_path(archive).unlink(missing_ok=True)
+        with _locked(archive, destination):
+            try:
+                _fetch(collection, archive, progress)
+                count = _select(collection, archive, destination, progress)
+            except _WrongArchiveError:  # going on with it would not help
+                _forget(archive)
+                raise
+            _forget(archive)
     except OSError as error:
         raise CatganError(
             f"cannot write {destination}: {error.strerror or error}; "
@@ -95,7 +105,7 @@ def download(collection: Collection, destination: Path, *, progress: Progress | 
 
 def _fetch(collection: Collection, archive: Path, progress: Progress | None) -> None:
     """Bring the whole archive to `archive`, going on with what is already there."""
-    failures, furthest = 0, archive.stat().st_size if archive.exists() else 0
+    failures, furthest, version = 0, archive.stat().st_size, _read_state(archive)
     while True:
         try:
             if _fetch_more(collection, archive, progress):
@@ -112,7 +122,9 @@ def _fetch(collection: Collection, archive: Path, progress: Progress | None) -> 
             problem = str(getattr(error, "reason", error)) or type(error).__name__
         except ConnectionError as error:
             problem = error.strerror or "the connection was cut"
-        arrived = archive.stat().st_size if archive.exists() else 0
+        arrived = archive.stat().st_size
+        if (now := _read_state(archive)) != version:  # another file, which begins anew
+            furthest, version = 0, now
         failures = 0 if arrived > furthest else failures + 1
         furthest = max(furthest, arrived)
         if failures >= _ATTEMPTS:
@@ -124,31 +136,54 @@ def _fetch(collection: Collection, archive: Path, progress: Progress | None) -> 
         time.sleep(min(2.0**failures - 1, 30))
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
-    """The next bytes; whatever the network does meanwhile is a cut, and no fault of the disk's."""
+@contextmanager
+def _network() -> Iterator[None]:
+    """Whatever the network does is a cut, and no fault of the disk's."""
     try:
-        return response.read(_CHUNK)
+        yield
+    except urllib.error.URLError:
+        raise
     except OSError as error:
         raise ConnectionError(error.errno, error.strerror or str(error)) from error
+
+
+class _NoWayBack(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but none from https to where anybody on the way may answer."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The request to go on with. Raises `HTTPError` when there may be none."""
+        if req.type == "https" and not newurl.lower().startswith("https://"):
+            raise urllib.error.HTTPError(req.full_url, code, "leads away from https", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _fetch_more(collection: Collection, archive: Path, progress: Progress | None) -> bool:
     """One request for what is missing; whether the archive is then whole."""
     state = _read_state(archive)
-    have = archive.stat().st_size if archive.exists() and state else 0
+    have = archive.stat().st_size if state else 0
     headers = {"User-Agent": f"catgan/{__version__}", "Accept-Encoding": "identity"}
     if have:
         if have == state.get("total"):
             return True
         headers |= {"Range": f"bytes={have}-", "If-Range": str(state["version"])}
     request = urllib.request.Request(collection.address, headers=headers)  # noqa: S310 - ours
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
+    with _network():
+        answer = urllib.request.build_opener(_NoWayBack).open(request, timeout=_TIMEOUT)
+    with answer as response:
         length = response.headers.get("Content-Length", "")
-        start, total = 0, int(length) if length.isascii() and length.isdigit() else -1
+        start, total = 0, int(length) if re.fullmatch(r"[0-9]{1,18}", length) else -1
         found = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
         if response.status == 206:
             if found is None or (int(found[1]), int(found[2])) != (have, state["total"]):
-                archive.unlink(missing_ok=True)
+                _empty(archive)
                 return False  # an answer to another question; ask for all of it
             start, total = have, int(found[2])
         if total > collection.most_bytes:
@@ -157,7 +192,7 @@ def _fetch_more(collection: Collection, archive: Path, progress: Progress | None
         if not version or version.startswith("W/"):
             version = ""  # not to be resumed: the parts might be of different files
         if start == 0:
-            archive.unlink(missing_ok=True)
+            _empty(archive)
             text = json.dumps({"version": version, "total": total})
             if version and total > 0:
                 write_durably(_state_path(archive), text.encode())
@@ -165,7 +200,7 @@ def _fetch_more(collection: Collection, archive: Path, progress: Progress | None
                 _state_path(archive).unlink(missing_ok=True)
         with archive.open("ab") as file:
             arrived = start
-            while chunk := _read(response):
+            while chunk := _next(response):
                 arrived += len(chunk)
                 if arrived > (total if total > 0 else collection.most_bytes):
                     raise _not_it(collection, "more arrives than was announced")
@@ -199,6 +234,8 @@ def _select(
                     try:
                         selected.writestr(entry, file.read())
                     except ImageRejected as verdict:
+                        if isinstance(verdict.__cause__, OSError):
+                            raise CatganError(f"{archive}: {verdict.reason}") from verdict.__cause__
                         raise _not_it(collection, f"{name}: {verdict.reason}") from None
                 if progress is not None:
                     progress("checking", done, len(files))
@@ -209,9 +246,8 @@ def _select(
         partial.rename(destination)
         flush_directory(destination.parent)
     except CatganError as error:
-        archive.unlink(missing_ok=True)  # it arrived whole and is wrong: going on would not help
-        _state_path(archive).unlink(missing_ok=True)
-        if isinstance(error, _WrongArchiveError):
+        # What the disk says of itself is no judgement on what arrived.
+        if isinstance(error, _WrongArchiveError) or isinstance(error.__cause__, OSError):
             raise
         raise _not_it(collection, "no sound zip") from error
     finally:
@@ -228,6 +264,47 @@ def _not_it(collection: Collection, reason: str) -> _WrongArchiveError:
         f"{collection.address}: what it sent is not {collection.name} ({reason}); try again, or "
         "fetch it by hand and prepare the zip."
     )
+
+
+def _next(response: http.client.HTTPResponse) -> bytes:
+    with _network():
+        return response.read(_CHUNK)
+
+
+@contextmanager
+def _locked(archive: Path, destination: Path) -> Iterator[None]:
+    """Have `archive`, which is made if need be, for this process alone."""
+    with archive.open("ab") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CatganError(
+                f"{destination} is being fetched by another catgan: wait for it, or choose another "
+                "place with --out."
+            ) from None
+        if os.fstat(file.fileno()).st_nlink == 0:  # the other has just finished, or given up
+            raise CatganError(f"{destination} has just been fetched by another catgan: try again.")
+        _check_free(destination)
+        try:
+            yield
+        finally:
+            if archive.exists() and archive.stat().st_size == 0:  # nothing to go on with
+                _forget(archive)
+
+
+def _check_free(destination: Path) -> None:
+    if os.path.lexists(destination):
+        raise CatganError(f"{destination} already exists: delete it, or prepare it as it is.")
+
+
+def _empty(archive: Path) -> None:
+    os.truncate(archive, 0)  # and not removed: it carries the lock
+
+
+def _forget(archive: Path) -> None:
+    archive.unlink(missing_ok=True)
+    _state_path(archive).unlink(missing_ok=True)
 
 
 def _state_path(archive: Path) -> Path:

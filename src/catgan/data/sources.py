@@ -98,7 +98,9 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
         except FileNotFoundError as error:
             raise CatganError(f"{shown} does not exist: check the path.") from error
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
-            reason = getattr(error, "strerror", None) or "not a usable path"
+            reason = "not a usable path"
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
             raise CatganError(f"{shown} cannot be read: {reason}.") from error
         yield files
 

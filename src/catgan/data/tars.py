@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -27,7 +28,9 @@ _DIGITS = re.compile(rb"[0-9]{100}")
 _PARSING = (ValueError, LookupError, OverflowError, EOFError, RecursionError)
 _CHUNK = 2**20
 
-_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_MAX_MEMORY = 2**28  # for unpacking xz; `xz -9` needs a quarter of it, a hostile one asks for more
+
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 
 
 @dataclass(frozen=True)
@@ -48,37 +51,83 @@ def is_tar(path: Path) -> bool:
         return True
     named = path.name.lower()
     says_tar = named.endswith((".tgz", ".tbz2", ".txz")) or ".tar" in Path(named).suffixes
-    return says_tar and any(start.startswith(magic) for magic in _COMPRESSED)
+    return says_tar and start.startswith((_GZIP, _BZIP2, _XZ))
 
 
 def open_plain(path: Path, shown: str) -> IO[bytes]:
     """The tar as an uncompressed file; a compressed one is unpacked to a nameless temporary file.
 
-    Raises `CatganError` when it is damaged, or grows more than `MAX_RATIO`-fold.
+    Raises `CatganError` when it is damaged, grows more than `MAX_RATIO`-fold, or finds no room.
     """
     with path.open("rb") as file:
         start = file.read(6)
-    opener: Any = next((o for magic, o in _COMPRESSED.items() if start.startswith(magic)), None)
-    if opener is None:
+    if not start.startswith((_GZIP, _BZIP2, _XZ)):
         return path.open("rb")
     most = MAX_RATIO * path.stat().st_size + 2**20
     plain = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
-        with opener(path, "rb") as packed:
-            while chunk := packed.read(_CHUNK):
+        for chunk in _unpacked(path, start, shown):
+            try:
                 plain.write(chunk)
-                if plain.tell() > most:
-                    raise CatganError(
-                        f"{shown} grows more than {MAX_RATIO}-fold: it is a compression bomb, or "
-                        "no photos; unpack it yourself and prepare the folder."
-                    )
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, ValueError) as error:
-        plain.close()
-        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+                plain.flush()
+            except OSError as error:
+                raise CatganError(
+                    f"{shown} cannot be unpacked to {tempfile.gettempdir()} "
+                    f"({error.strerror or error}): free some space there, or set TMPDIR to a "
+                    "folder with more."
+                ) from error
+            if plain.tell() > most:
+                raise CatganError(
+                    f"{shown} grows more than {MAX_RATIO}-fold: it is a compression bomb, or no "
+                    "photos; unpack it yourself and prepare the folder."
+                )
     except BaseException:
-        plain.close()
+        with suppress(OSError):  # which flushes again, and finds the disk as full as before
+            plain.close()
         raise
     return plain
+
+
+def _unpacked(path: Path, start: bytes, shown: str) -> Iterator[bytes]:
+    """What a compressed file holds, in chunks of bounded size."""
+    try:
+        if start.startswith(_XZ):
+            yield from _unpacked_xz(path)
+            return
+        opener: Any = gzip.open if start.startswith(_GZIP) else bz2.open
+        with opener(path, "rb") as packed:
+            while chunk := packed.read(_CHUNK):
+                yield chunk
+    except lzma.LZMAError as error:
+        if "memory" in str(error).lower():
+            raise CatganError(
+                f"{shown} takes more than {_MAX_MEMORY // 2**20} MiB of memory to unpack: unpack "
+                "it yourself and prepare the folder."
+            ) from error
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+    except (EOFError, zlib.error, ValueError) as error:
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # the disk's; what gzip and bz2 say of damage has no number
+        raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
+
+
+def _unpacked_xz(path: Path) -> Iterator[bytes]:
+    """As `lzma.open` does it, which knows no limit of memory: stream after stream."""
+    with path.open("rb") as file:
+        packed = file.read(_CHUNK)
+        while packed:
+            stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_MEMORY)
+            while not stream.eof:
+                if stream.needs_input and not packed and not (packed := file.read(_CHUNK)):
+                    raise EOFError
+                yield stream.decompress(packed, _CHUNK)
+                packed = b""
+            packed = stream.unused_data
+            while not packed.lstrip(b"\0") and (more := file.read(_CHUNK)):
+                packed = more  # padding, which may stand between streams
+            packed = packed.lstrip(b"\0")
 
 
 def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from catgan.data.dataset import Dataset
+from catgan.data.dataset import MAX_DESCRIPTION_BYTES, Damage, Dataset, map_images
 from catgan.data.faces.gates import Gates, NearDuplicates, sharpness
 from catgan.data.faces.prepare import PREPARATION, THUMBNAIL, THUMBNAILS
 from catgan.errors import CatganError
@@ -98,23 +98,30 @@ def inspect_dataset(
     """Look at every image of `dataset` once; features of its splits are cached.
 
     `like` is the dataset of a generator. `seed` decides which images count as unseen in `growth`.
-    Below 24 images nothing is said of outliers, growth and likeness.
+    Below 24 images nothing is said of outliers and growth.
 
     Raises:
-        CatganError: `like` has fewer than 24 training images.
+        CatganError: there are fewer than 24 images to compare with `like`, or it has fewer than 24
+            training images.
     """
+    if like is not None:
+        counts = {str(dataset.path): len(dataset), like.name: len(like.indices("train"))}
+        for name, count in counts.items():
+            if count < FEWEST:
+                raise CatganError(
+                    f"{name}: {count} images are too few to compare, it takes {FEWEST}; leave out "
+                    "--like"
+                )
     rows = []
     doubles = []
-    seen = NearDuplicates()
+    seen = NearDuplicates(Gates().distance)
     for number, image in enumerate(dataset.images):
         values = image.astype(np.float32) / 255
         most, least = values.max(axis=2), values.min(axis=2)
         saturation = float(np.mean((most - least) / np.maximum(most, 1e-6)))
         rows.append((float(values.mean()), saturation, sharpness(image)))
-        near = seen.nearest(image)
-        if near is not None and near[1] <= Gates().distance:
-            doubles.append((int(near[0]), number, near[1]))
-        seen.remember(str(number), image)
+        for other, bits in seen.add(image)[:1]:  # the nearest; of many alike, pairs are endless
+            doubles.append((int(other), number, int(bits)))
         if progress is not None and (number % 64 == 63 or number + 1 == len(dataset)):
             progress("looking at images", number + 1, len(dataset))
     brightness, saturations, sharp = np.array(rows).T
@@ -124,9 +131,9 @@ def inspect_dataset(
     if len(dataset) >= FEWEST:
         vectors = _all_vectors(dataset, extractor, progress)
         (radii,) = neighbour_radii(vectors, (5,))
-        ratio = radii / max(float(np.median(radii)), 1e-12)
-        order = np.argsort(-ratio, kind="stable")[:MOST_SHOWN]
-        outliers = [(int(number), float(ratio[number])) for number in order]
+        if (middle := float(np.median(radii))) > 0:  # else most images have five of their like
+            order = np.argsort(-radii, kind="stable")[:MOST_SHOWN]
+            outliers = [(int(number), float(radii[number] / middle)) for number in order]
         growth = _growth(vectors, seed)
         if like is not None:
             likeness = _likeness(dataset, vectors, like, extractor, seed, progress)
@@ -224,11 +231,20 @@ def _sides(dataset: Dataset) -> np.ndarray:
     boxes = np.array([record.crop for record in dataset.records])
     around = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     try:
-        about: Any = json.loads((dataset.path / PREPARATION).read_bytes())
-        sides = np.array([float(each["side"]) for each in about["images"]])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        sides = np.array([float(each["side"]) for each in _preparation(dataset.path)["images"]])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return around
-    return sides if sides.shape == around.shape else around
+    # No photo is wider than what `Dataset.open` lets pass as a crop.
+    sound = sides.shape == around.shape and ((sides > 0) & (sides < 2**31)).all()
+    return sides if sound else around
+
+
+def _preparation(path: Path) -> Any:
+    """What `prepare --faces` wrote beside the images, unchecked. OSError, ValueError: no such."""
+    file = path / PREPARATION
+    if file.stat().st_size > MAX_DESCRIPTION_BYTES:
+        raise ValueError(file)
+    return json.loads(file.read_bytes())
 
 
 def _kind(reason: str) -> str:
@@ -242,14 +258,14 @@ def _thumbnails(path: Path) -> tuple[list[tuple[str, str]], np.ndarray]:
         np.empty((0, THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8),
     )
     try:
-        about: Any = json.loads((path / PREPARATION).read_bytes())
-        entries = [(str(each["name"]), str(each["reason"])) for each in about["thumbnails"]]
-        pictures = np.load(path / THUMBNAILS, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        entries = [
+            (str(each["name"]), str(each["reason"])) for each in _preparation(path)["thumbnails"]
+        ]
+        if not entries:
+            return nothing  # an empty file cannot be mapped
+        return entries, map_images(path / THUMBNAILS, (len(entries), THUMBNAIL, THUMBNAIL, 3))
+    except (Damage, OSError, ValueError, KeyError, TypeError, RecursionError):
         return nothing
-    if pictures.shape != (len(entries), THUMBNAIL, THUMBNAIL, 3) or pictures.dtype != np.uint8:
-        return nothing
-    return entries, pictures
 
 
 def _all_vectors(dataset: Dataset, extractor: Extractor, progress: Progress | None) -> np.ndarray:
@@ -288,11 +304,6 @@ def _likeness(
     progress: Progress | None,
 ) -> Likeness:
     theirs: Features = cached_features(dataset_images(like), extractor, progress=progress)
-    if len(theirs.vectors) < FEWEST:
-        raise CatganError(
-            f"{like.name}: {len(theirs.vectors)} images are too few to compare with; leave out "
-            "--like"
-        )
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(theirs.vectors))
     half = len(order) // 2
     count = min(half, len(vectors))

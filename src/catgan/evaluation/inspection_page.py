@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catgan import __version__
+from catgan.data.faces.gates import Gates
+from catgan.data.faces.prepare import THUMBNAIL
+from catgan.data.images import resize
 from catgan.evaluation.inspection import Inspection, growth_text, likeness_text
 from catgan.pages import figure_svg, image_uri, render
 
@@ -36,6 +39,7 @@ def inspection_page(inspection: Inspection) -> str:
         shown=len(chosen),
         distributions=figure_svg(_distributions(inspection)),
         growth=figure_svg(_growth_figure(inspection)) if len(inspection.growth) > 1 else None,
+        near_bits=f"{Gates().distance:g}",
         growth_text=growth_text(inspection.growth),
         likeness_text=likeness_text(inspection.likeness) if inspection.likeness else None,
         refusals=[
@@ -54,9 +58,8 @@ def inspection_page(inspection: Inspection) -> str:
 
 def _grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Pictures of one size side by side, row by row, on white."""
-    side = pictures[0].shape[0]
-    step = side // 96 + 1 if side > 96 else 1  # 256 px images would make a page of megabytes
-    small = [picture[::step, ::step] for picture in pictures]
+    side = min(len(pictures[0]), THUMBNAIL)  # 256 px images would make a page of megabytes
+    small = [resize(picture, side) for picture in pictures]
     height, width = small[0].shape[:2]
     columns = min(columns, len(small))
     rows = -(-len(small) // columns)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from catgan.errors import CatganError
 from catgan.evaluation.records import require_writable
@@ -16,7 +17,7 @@ from catgan.export.directions import find_directions
 from catgan.export.document import card_document
 from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
-from catgan.export.readme import LIBRARY_LINE, readme
+from catgan.export.readme import describes, readme
 from catgan.files import write_durably
 from catgan.generation.artefact import check_artefact, seal
 from catgan.generation.card import parse_card
@@ -26,6 +27,7 @@ from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import SEEDS_OF_THE_MEAN, Sampler, restored_sampler
 
 README = "README.md"
+CARD_KEY = "catgan"  # of the safetensors' metadata
 PSI_OF_PARITY = 0.5  # at which every fourth seed of the parity report is drawn, the others at 1
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
@@ -64,6 +66,7 @@ def export_run(
     directory = RunDirectory.open(run)
     loaded = directory.checkpoints.load(checkpoint, note)
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
+    _require_finite(sampler.generator, run)
     on_progress("exporting", 0, 1)
     mean = sampler.mean_style()
     size = config.network.latent_size
@@ -99,7 +102,7 @@ def export_run(
     card = _opened(artefact, out).card
     weights = safetensors.torch.save(
         {key: value.detach().contiguous() for key, value in sampler.generator.state_dict().items()},
-        metadata={"catgan": json.dumps(card.document)},
+        metadata={CARD_KEY: json.dumps(card.document)},
     )
     beside = out.with_suffix(".safetensors")
     try:
@@ -116,16 +119,42 @@ def require_place(out: Path) -> None:
     """Raise `CatganError` for a place that cannot be written, or holds what is no export's."""
     if out.suffix != ".onnx":
         raise CatganError(f"{out}: an artefact is an .onnx file; give it such a name")
-    card = out.with_name(README)
-    if card.exists() and LIBRARY_LINE not in card.read_text("utf-8", errors="replace")[:2_000]:
-        raise CatganError(
-            f"{card} is there already, and no card of catgan's: export into a directory of its "
-            f"own, with --out {out.with_suffix('') / out.name}"
-        )
+    apart = f"export into a directory of its own, with --out {out.with_suffix('') / out.name}"
+    card, weights = out.with_name(README), out.with_suffix(".safetensors")
     try:
+        if card.exists():
+            described = describes(card.read_text("utf-8", errors="replace"))
+            if described is None:
+                raise CatganError(f"{card} is there already, and no card of catgan's: {apart}")
+            if described != out.name and out.with_name(described).exists():
+                raise CatganError(f"{card} is the card of {described} beside it: {apart}")
+        if weights.exists() and not _is_ours(weights):
+            raise CatganError(f"{weights} is there already, and no export's: {apart}")
         require_writable(out.parent)
     except OSError as error:
         raise _cannot_write(out, error) from None
+
+
+def _is_ours(weights: Path) -> bool:
+    """Whether a safetensors file is an export's: it has the card in its metadata."""
+    try:
+        with safetensors.safe_open(weights, "pt") as file:
+            return CARD_KEY in (file.metadata() or {})
+    except safetensors.SafetensorError:
+        return False
+
+
+def _require_finite(generator: nn.Module, run: Path) -> None:
+    """Raise `CatganError` for weights with which every image is the same nothing.
+
+    The comparison with torch would not notice: both draw the same nothing.
+    """
+    for name, tensor in generator.state_dict().items():
+        if not tensor.isfinite().all():
+            raise CatganError(
+                f"{run}: the generator's {name} holds numbers that are not finite: name an earlier "
+                "state with --checkpoint"
+            )
 
 
 def _cannot_write(out: Path, error: OSError) -> CatganError:

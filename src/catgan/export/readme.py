@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from catgan.generation.card import Card
 
-LIBRARY_LINE = "library_name: catgan"
+_LIBRARY, _FILE_KEY = "library_name: catgan", "catgan_file"
 # Licences as they are written in datasets, and the names that hubs have for them.
 _LICENCES = {
     "apache-2.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0",
     "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0",
     "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0", "mit",
 }  # fmt: skip
+
+
+def describes(text: str) -> str | None:
+    """The name of the file that a README.md written by `readme` is about, None for other texts."""
+    front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    lines = front[1].split("\n") if front else []
+    if _LIBRARY not in lines:
+        return None
+    for line in lines:
+        key, _, value = line.partition(": ")
+        if key == _FILE_KEY:
+            try:
+                name = json.loads(value)
+            except ValueError:
+                return None
+            return name if isinstance(name, str) and name == Path(name).name else None
+    return None
 
 
 def readme(card: Card, file_name: str) -> str:
@@ -25,7 +44,8 @@ def readme(card: Card, file_name: str) -> str:
         "---",
         f"license: {licence if known else 'other'}",
         *([] if known else [f"license_name: {json.dumps(card.licence)}"]),
-        LIBRARY_LINE,
+        _LIBRARY,
+        f"{_FILE_KEY}: {json.dumps(file_name)}",
         "pipeline_tag: unconditional-image-generation",
         "tags: [gan, cats, onnx, unconditional-image-generation]",
         "---",
@@ -40,13 +60,13 @@ def readme(card: Card, file_name: str) -> str:
         "",
         "```console",
         "pip install catgan",
-        f"catgan sample {file_name} --seeds 0-15 -o cats.png",
+        f"catgan sample {shlex.quote(file_name)} --seeds 0-15 -o cats.png",
         "```",
         "",
         "```python",
         "import catgan",
         "",
-        f'cats = catgan.load("{file_name}").sample(seeds=[7], truncation=0.8)',
+        f"cats = catgan.load({json.dumps(file_name)}).sample(seeds=[7], truncation=0.8)",
         "```",
         "",
         "Neither needs torch. The file is an ordinary ONNX model: `z`, float32 (N, "

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.generation.sheet import written_beside
+from catgan.generation.sheet import MOST_PIXELS, enlarge, written_beside
 
 MOST_FRAMES_A_SECOND = 50  # the fastest that GIF viewers show
 _MP4_QUALITY = "18"  # x264's constant rate factor: at most what an eye cannot tell apart
 
 
-def check_animation(path: Path, rate: int) -> None:
-    """Raise `CatganError` for a file name or a rate of frames that cannot be written."""
+def check_animation(path: Path, rate: int, frames: int, side: int, size: int) -> None:
+    """Raise `CatganError` for what cannot be written, before it is drawn.
+
+    `frames` images of `side` pixels, `rate` a second, are to be enlarged to `size` pixels.
+    """
     if path.suffix.lower() not in _WRITERS:
         raise CatganError(
             f"{path}: a morph is written as {', '.join(_WRITERS)}; give the file such a name"
@@ -31,50 +35,75 @@ def check_animation(path: Path, rate: int) -> None:
         raise CatganError(
             f"--fps {rate} is out of range: choose from 1 to {MOST_FRAMES_A_SECOND} frames a second"
         )
+    if frames * side**2 > MOST_PIXELS:
+        raise CatganError(
+            f"{frames:,} frames of {side} px are more than fit into memory: take fewer --frames"
+        )
+    if path.suffix.lower() == ".mp4":  # written a frame at a time
+        if size % 2:
+            raise CatganError(
+                f"{path}: an MP4 has an even number of pixels, not {size}: take --size {size + 1}"
+            )
+    elif frames * size**2 > MOST_PIXELS:
+        raise CatganError(
+            f"{path}: {frames:,} frames of {size} px are more than fit into memory: take fewer "
+            "--frames or a smaller --size, or write an .mp4"
+        )
 
 
-def save_animation(frames: np.ndarray, path: Path, rate: int) -> None:
-    """Write frames (N, H, W, 3) uint8, `rate` a second, endlessly looped, complete or not at all.
+def save_animation(frames: np.ndarray, path: Path, rate: int, size: int) -> None:
+    """Write frames (N, side, side, 3) uint8, `rate` a second, endlessly looped, enlarged to `size`.
 
-    An MP4 cannot ask its player to loop; the frames of a closed morph join all the same.
+    Complete or not at all. An MP4 cannot ask its player to loop; the frames of a closed morph join
+    all the same. Raises as `check_animation` does.
     """
-    check_animation(path, rate)
+    check_animation(path, rate, len(frames), frames.shape[1], size)
     with written_beside(path) as partial:
-        _WRITERS[path.suffix.lower()](frames, partial, rate)
+        _WRITERS[path.suffix.lower()]((enlarge(frame, size) for frame in frames), partial, rate)
 
 
-def _save_gif(frames: np.ndarray, path: Path, rate: int) -> None:
+def durations(count: int, rate: int, step: int) -> list[int]:
+    """How long each frame is shown, in milliseconds, all of them multiples of `step`.
+
+    The frames keep time with `rate` together, however coarse the steps are.
+    """
+    ends = [step * round(1000 * number / (rate * step)) for number in range(count + 1)]
+    return [end - begin for begin, end in pairwise(ends)]
+
+
+def _save_gif(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
     # A palette of its own for each frame: fur has more colours than one palette for all.
     first, *rest = [
         Image.fromarray(frame).quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames
     ]
-    first.save(path, "GIF", save_all=True, append_images=rest, duration=1000 // rate, loop=0)
+    times = durations(1 + len(rest), rate, 10)  # the format counts hundredths of a second
+    first.save(path, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
 
 
-def _save_webp(frames: np.ndarray, path: Path, rate: int) -> None:
+def _save_webp(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
     first, *rest = [Image.fromarray(frame) for frame in frames]
-    first.save(
-        path, "WEBP", save_all=True, append_images=rest, duration=1000 // rate, loop=0, quality=90
-    )
+    times = durations(1 + len(rest), rate, 1)
+    first.save(path, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, quality=90)
 
 
-def _save_mp4(frames: np.ndarray, path: Path, rate: int) -> None:
+def _save_mp4(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
     import av
 
     try:
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=rate)
-            stream.height, stream.width = frames.shape[1:3]
+            first = next(frames)
+            stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuv420p"  # what every player knows
             stream.options = {"crf": _MP4_QUALITY}
-            for frame in frames:
+            for frame in chain([first], frames):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
     except av.FFmpegError as error:
         raise OSError(f"FFmpeg: {error}") from None
 
 
-_WRITERS: dict[str, Callable[[np.ndarray, Path, int], None]] = {
+_WRITERS: dict[str, Callable[[Iterator[np.ndarray], Path, int], None]] = {
     ".gif": _save_gif,
     ".webp": _save_webp,
     ".mp4": _save_mp4,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from catgan.errors import CatganError
-from catgan.generation.protobuf import field, fields, number_of, parts, text
+from catgan.generation.protobuf import Message, encode_field
 
 KEY = "catgan"
 SUM = "model_sha256"
@@ -27,7 +27,7 @@ _GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25  # of a model
 _NODE, _TENSOR, _SPARSE = 1, 5, 15  # of a graph
 _ATTRIBUTE, _DOMAIN = 5, 7  # of a node
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-_ATTRIBUTE_SPARSE = (22, 23)
+_ATTRIBUTE_SPARSE = {22, 23}
 _EXTERNAL, _LOCATION = 13, 14  # of a tensor
 
 
@@ -35,7 +35,7 @@ def seal(model: bytes, card: Mapping[str, Any]) -> bytes:
     """The artefact of a serialised ONNX model without metadata and a card (JSON)."""
     content = {**card, SUM: hashlib.sha256(model).hexdigest()}
     value = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-    return model + field(_METADATA, field(1, KEY.encode()) + field(2, value))
+    return model + encode_field(_METADATA, encode_field(1, KEY.encode()) + encode_field(2, value))
 
 
 def read_artefact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
@@ -63,11 +63,11 @@ def read_artefact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
 
 def check_artefact(data: bytes, where: str) -> dict[str, Any]:
     """The card of an artefact's bytes; `CatganError` as for `read_artefact`."""
-    view = memoryview(data)
+    model = Message(memoryview(data))
     try:
-        models = list(fields(view))
-        entries = {text(entry, 1): entry for entry in parts(view, _METADATA)}
-        graphs = list(parts(view, _GRAPH))
+        numbers = {number for number, _ in model.fields()}
+        entries = {entry.text(1): entry for entry in model.parts(_METADATA)}
+        graphs = list(model.parts(_GRAPH))
     except ValueError as error:
         raise CatganError(
             f"{where}: is damaged or no ONNX file ({error}): export the run again"
@@ -81,13 +81,13 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
         )
     try:
         _check_graph(graphs[0])
-        if any(number in (_TRAINING, _FUNCTIONS) for number, _ in models):
+        if numbers & {_TRAINING, _FUNCTIONS}:
             raise ValueError("it brings functions of its own")
         card = _parse_card(entries[KEY])
     except ValueError as error:
         raise CatganError(f"{where}: is refused ({error}): export the run again") from None
-    sealed = len(data) - len(field(_METADATA, bytes(entries[KEY])))
-    if hashlib.sha256(view[:sealed]).hexdigest() != card.get(SUM):
+    sealed = len(data) - len(encode_field(_METADATA, bytes(entries[KEY].data)))
+    if hashlib.sha256(model.data[:sealed]).hexdigest() != card.get(SUM):
         raise CatganError(
             f"{where}: is damaged (it does not have the sum it was written with): "
             "fetch or export it again"
@@ -95,8 +95,8 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
     return card
 
 
-def _parse_card(entry: memoryview) -> dict[str, Any]:
-    value = text(entry, 2)
+def _parse_card(entry: Message) -> dict[str, Any]:
+    value = entry.text(2)
     if len(value) > MOST_CARD_BYTES:
         raise ValueError("its card is too long")
     try:
@@ -112,25 +112,30 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _check_graph(graph: memoryview) -> None:
+def _check_graph(graph: Message) -> None:
     """ValueError for what no generator needs: other files, other operators' code, inner graphs."""
-    for tensor in parts(graph, _TENSOR):
+    for tensor in graph.parts(_TENSOR):
         _check_tensor(tensor)
-    if any(True for _ in parts(graph, _SPARSE)):
+    if any(True for _ in graph.parts(_SPARSE)):
         raise ValueError("it has sparse tensors")
-    for node in parts(graph, _NODE):
-        if text(node, _DOMAIN) not in ("", "ai.onnx"):
+    for node in graph.parts(_NODE):
+        if node.text(_DOMAIN) not in ("", "ai.onnx"):
             raise ValueError("it has operators that are not ONNX's own")
-        for attribute in parts(node, _ATTRIBUTE):
-            for number, value in fields(attribute):
-                if number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                    raise ValueError("it has loops or branches")
-                if number in _ATTRIBUTE_SPARSE:
-                    raise ValueError("it has sparse tensors")
-                if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS) and not isinstance(value, int):
-                    _check_tensor(value)
+        for attribute in node.parts(_ATTRIBUTE):
+            _check_attribute(attribute)
 
 
-def _check_tensor(tensor: memoryview) -> None:
-    if number_of(tensor, _LOCATION) or any(True for _ in parts(tensor, _EXTERNAL)):
+def _check_attribute(attribute: Message) -> None:
+    numbers = {number for number, _ in attribute.fields()}
+    if numbers & {_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS}:
+        raise ValueError("it has loops or branches")
+    if numbers & _ATTRIBUTE_SPARSE:
+        raise ValueError("it has sparse tensors")
+    for number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+        for tensor in attribute.parts(number):
+            _check_tensor(tensor)
+
+
+def _check_tensor(tensor: Message) -> None:
+    if tensor.integer(_LOCATION) or any(True for _ in tensor.parts(_EXTERNAL)):
         raise ValueError("it would read another file")

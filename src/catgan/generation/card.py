@@ -17,6 +17,7 @@ FORMAT = 1
 LATENTS = "philox4x32-10 box-muller"  # of generation/latents.py
 PRECISIONS = ("float32", "float16", "int8")
 MOST_DIRECTIONS = 64
+MOST_SCORES = 256
 MOST_TEXT = 2_000  # characters of one text that are kept
 
 
@@ -110,9 +111,11 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
             credit=_text(data["credit"]),
             scores=tuple(
                 Score(_text(score["line"]), _table(score["values"]), _table(score["fingerprint"]))
-                for score in _list(clean["scores"])
+                for score in _list(clean["scores"], MOST_SCORES)
             ),
-            directions=tuple(_direction(each, size) for each in _list(clean["directions"])),
+            directions=tuple(
+                _direction(each, size) for each in _list(clean["directions"], MOST_DIRECTIONS)
+            ),
             parity=_parity(clean["parity"]),
             document=clean,
         )
@@ -195,7 +198,7 @@ def _table(value: Any) -> dict[str, Any]:
     return value
 
 
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list) or len(value) > MOST_DIRECTIONS:
+def _list(value: Any, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
         raise TypeError("a list is none, or too long")
     return value

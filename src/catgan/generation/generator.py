@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -65,7 +66,10 @@ class Generator:
     def grid(
         self, seeds: Sequence[int], columns: int | None = None, truncation: float = 1.0
     ) -> np.ndarray:
-        """All images on one sheet, (H, W, 3); near square unless `columns` says otherwise."""
+        """All images on one sheet, (H, W, 3); near square unless `columns` says otherwise.
+
+        Raises `CatganError` for no seeds, too.
+        """
         return sheet(self.sample(seeds, truncation), columns)
 
     def morph(self, a: int, b: int, frames: int = 24, truncation: float = 1.0) -> np.ndarray:
@@ -83,15 +87,20 @@ class Generator:
         return self.synthesise(loop_latents(self.latents(seeds), frames), truncation, on_progress)
 
     def move(self, z: np.ndarray, moves: Mapping[int, float]) -> np.ndarray:
-        """Latents `z` (N, latent_size) moved along directions of the card, by their numbers."""
+        """Latents `z` (N, latent_size) moved along directions of the card, by their numbers.
+
+        Raises `CatganError` for a direction that the card has not, and an amount that is no number.
+        """
         directions = self.card.directions
         for number, amount in moves.items():
-            if not 0 <= number < len(directions):
+            if number not in range(len(directions)):
                 have = f"0 to {len(directions) - 1}" if directions else "none"
                 raise CatganError(
                     f"{self.where}: has no direction {number}: it has {have}; "
                     "`catgan edit` shows them"
                 )
+            if not math.isfinite(amount):
+                raise CatganError(f"{amount} along direction {number} leads nowhere: write, say, 2")
             z = z + np.float32(amount) * directions[number].vector
         return z
 
@@ -101,13 +110,16 @@ class Generator:
         """One image for each row of `z` (N, latent_size).
 
         Images are drawn one at a time: how a processor rounds can depend on how many are drawn
-        together, and a seed is to be the same image always.
+        together, and a seed is to be the same image always. Raises `CatganError` for latents of
+        another shape, or that are not finite.
         """
         if not 0 <= truncation <= 1:
             raise CatganError(f"truncation {truncation} is out of range: choose from 0 to 1")
         size = self.card.latent_size
         if z.ndim != 2 or z.shape[1] != size:
             raise CatganError(f"{self.where}: takes latents of shape (N, {size}), not {z.shape}")
+        if not np.isfinite(z).all():
+            raise CatganError(f"{self.where}: takes latents of finite numbers, these are not all")
         side = self.resolution
         images = np.empty((len(z), side, side, 3), np.uint8)
         session, psi = self.session, np.array([truncation], np.float32)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
+
+import numpy as np
 
 from catgan.errors import CatganError, quoted
 
@@ -33,9 +36,16 @@ def parse_seeds(text: str) -> list[int]:
 
 def check_seeds(seeds: Sequence[int]) -> Sequence[int]:
     """`seeds` as they are; `CatganError` for one that is no whole number from 0 to 2^63 - 1."""
+    is_list = isinstance(seeds, Sequence) and not isinstance(seeds, str)
+    if not is_list and np.ndim(seeds) != 1:  # NumPy's arrays are lists as well
+        raise CatganError(f"seeds are a list, not {seeds!r}: write, say, seeds=[7]")
     for seed in seeds:
-        if not 0 <= seed <= LARGEST_SEED or seed != int(seed):
+        try:
+            in_range = 0 <= operator.index(seed) <= LARGEST_SEED
+        except TypeError:  # a fraction, or no number at all
+            in_range = False
+        if not in_range:
             raise CatganError(
-                f"seed {seed} is out of range: choose whole numbers from 0 to {LARGEST_SEED}"
+                f"seed {seed!r} is out of range: choose whole numbers from 0 to {LARGEST_SEED}"
             )
     return seeds

@@ -15,22 +15,50 @@ from PIL import Image
 from catgan.errors import CatganError
 
 LARGEST_SIZE = 2_048
+MOST_PIXELS = 200_000_000  # of all that is held in memory at once: 600 MB
 LONGEST_SIDE = {"WEBP": 16_383, "JPEG": 65_500}  # in pixels; a PNG holds more than memory does
 SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
-def sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
-    """Images (N, H, W, 3) uint8 side by side in rows, on white; near square unless told."""
-    count, height, width, _ = images.shape
+def sheet(
+    images: np.ndarray, columns: int | None = None, gap: int = 2, size: int | None = None
+) -> np.ndarray:
+    """Images (N, side, side, 3) uint8 in rows on white, each brought to `size` by `enlarge`.
+
+    Near square unless told. Raises `CatganError` for no images, or no columns.
+    """
+    count, side = images.shape[:2]
+    size = size or side
+    columns, height, width = _page(count, columns, gap, size)
+    page = np.full((height, width, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (size + gap), index % columns * (size + gap)
+        page[top : top + size, left : left + size] = enlarge(image, size)
+    return page
+
+
+def check_sheet(path: Path, count: int, columns: int | None, size: int, gap: int = 2) -> None:
+    """Raise `CatganError` if a sheet of so many images of `size` pixels cannot be held or written.
+
+    Before anything is drawn: what cannot be written should not cost time first.
+    """
+    kind = check_suffix(path)
+    _, height, width = _page(count, columns, gap, size)
+    if height * width > MOST_PIXELS:
+        raise CatganError(
+            f"{path}: {width} x {height} pixels are more than the {MOST_PIXELS:,} of the largest "
+            "sheet: take fewer seeds or a smaller --size, or name a directory with -o"
+        )
+    _check_sides(path, kind, height, width)
+
+
+def _page(count: int, columns: int | None, gap: int, size: int) -> tuple[int, int, int]:
+    """Columns, height and width of a sheet."""
+    if count < 1 or (columns is not None and columns < 1):
+        raise CatganError("a sheet holds at least one image: name a seed, and a column or more")
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    page = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
-    )
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        page[top : top + height, left : left + width] = image
-    return page
+    return columns, rows * (size + gap) - gap, columns * (size + gap) - gap
 
 
 def parse_grid(text: str, count: int) -> int:
@@ -60,14 +88,18 @@ def check_suffix(path: Path) -> str:
 def save_image(image: np.ndarray, path: Path) -> None:
     """Write one (H, W, 3) uint8 image, complete or not at all; folders are made as needed."""
     kind = check_suffix(path)
-    if max(image.shape[:2]) > LONGEST_SIDE.get(kind, math.inf):
-        raise CatganError(
-            f"{path}: {image.shape[1]} x {image.shape[0]} pixels are more than a {kind} holds: "
-            "write a .png, or take a smaller --size or --grid"
-        )
+    _check_sides(path, kind, *image.shape[:2])
     options = {} if kind == "PNG" else {"quality": 95}
     with written_beside(path) as partial:
         Image.fromarray(image).save(partial, kind, **options)
+
+
+def _check_sides(path: Path, kind: str, height: int, width: int) -> None:
+    if max(height, width) > LONGEST_SIDE.get(kind, math.inf):
+        raise CatganError(
+            f"{path}: {width} x {height} pixels are more than a {kind} holds: "
+            "write a .png, or take a smaller --size or --grid"
+        )
 
 
 @contextmanager
@@ -91,20 +123,15 @@ def written_beside(path: Path) -> Iterator[Path]:
         ) from None
 
 
-def enlarge(images: np.ndarray, size: int) -> np.ndarray:
-    """Images (N, side, side, 3) uint8 brought to `size` by Lanczos' filter, which adds no detail.
+def enlarge(image: np.ndarray, size: int) -> np.ndarray:
+    """An image (side, side, 3) uint8 brought to `size` by Lanczos' filter, which adds no detail.
 
     (Duchon, "Lanczos Filtering in One and Two Dimensions", 1979.) Raises as `check_size` does.
     """
-    check_size(images.shape[1], size)
-    if size == images.shape[1]:
-        return images
-    return np.stack(
-        [
-            np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
-            for image in images
-        ]
-    )
+    check_size(len(image), size)
+    if size == len(image):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def check_size(side: int, size: int) -> None:

@@ -38,9 +38,13 @@ class Generator(TwoPartGenerator):
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
 
+    def first_maps(self, style: Tensor) -> Tensor:
+        """The noise as 4 x 4 maps."""
+        return self.layers[0](style[:, :, None, None])
+
     def synthesise(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, which is the noise."""
-        return self.layers(style[:, :, None, None])
+        return self.layers[1:](self.first_maps(style))
 
 
 class Discriminator(nn.Module):

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catgan.networks.shapes import pixel_shuffle
+
 _FUSED: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # absent without oneDNN
 _CLIP = ("hardtanh", [0.0, 6.0], "")
 
@@ -96,6 +98,8 @@ class _Convolution(torch.autograd.Function):
         if y is not None:
             gradient = torch.ops.aten.hardtanh_backward(gradient, y, 0.0, 6.0)
         kernel = weight.shape[-1]
+        if ctx.stride == 2 and ctx.groups == 1:
+            return _by_phases(gradient, weight, ctx.shape), None, None, None, None, None
         # A "SAME" convolution of stride 2 is the one of stride 1, looked at in every other place;
         # so its gradient is that of stride 1, which is zero in the places between.
         if ctx.stride > 1:
@@ -111,6 +115,27 @@ class _Convolution(torch.autograd.Function):
             turned = turned.transpose(0, 1)
         gradient = F.conv2d(gradient, turned, None, 1, kernel // 2, 1, ctx.groups)
         return gradient, None, None, None, None, None
+
+
+def _by_phases(gradient: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+    """The gradient of a "SAME" convolution of stride 2 toward its input, of `shape`.
+
+    Pixels of even and odd rows and columns meet different weights, and those of one kind all the
+    same ones: four small convolutions of the gradient, done as one with four times the channels.
+    Where the input has three channels, as images have, that takes a fraction of the time.
+    """
+    kernel = weight.shape[-1]
+    reach = kernel // 2
+    taps = 2 * torch.arange(2 * reach, -1, -1)
+    rows, columns = (
+        torch.stack([taps + phase + _same_padding(size, kernel, 2) // 2 for phase in (0, 1)])
+        for size in shape[2:]
+    )
+    padded = F.pad(weight, [2 * reach, 2 * reach + 1] * 2)
+    phases = padded[:, :, rows[:, None, :, None], columns[None, :, None, :]]
+    phases = phases.permute(2, 3, 1, 0, 4, 5).flatten(0, 2)
+    pixels = pixel_shuffle(F.conv2d(gradient, phases, None, 1, reach))
+    return pixels[:, :, : shape[2], : shape[3]]
 
 
 def _padded(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor, tuple[int, int]]:

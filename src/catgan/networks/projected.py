@@ -14,8 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catgan.networks.convolution import Convolution
+from catgan.networks.frequencies import Frequencies
 from catgan.networks.projection import CHANNELS, Projection
-from catgan.networks.shapes import COARSEST_SIDE, TwoPartGenerator, stage_channels
+from catgan.networks.shapes import (
+    COARSEST_SIDE,
+    TwoPartGenerator,
+    pixel_shuffle,
+    stage_channels,
+)
 
 PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
@@ -52,9 +58,13 @@ class Generator(TwoPartGenerator):
         """The noise on its sphere."""
         return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
 
+    def first_maps(self, style: Tensor) -> Tensor:
+        """The learnt map, each channel with its gain, and what the noise adds to it."""
+        return self.gain(self.constant, style) + self.unflatten(self.place(style))
+
     def synthesise(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
-        x = self.gain(self.constant, style) + self.unflatten(self.place(style))
+        x = self.first_maps(style)
         x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
         for block in self.blocks:
             x = block(x, style)
@@ -91,19 +101,24 @@ class _Gain(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Four small networks, each judging one of the four projected maps."""
+    """Four small networks, each judging one of the four projected maps.
+
+    The finest one also judges the images' own finest frequencies.
+    """
 
     def __init__(self, feature_resolution: int, reals: Tensor, precision: torch.dtype) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(
-            _Head(channels, feature_resolution // stride)
-            for channels, stride in zip(CHANNELS, (4, 8, 16, 32), strict=True)
-        )
+        sides = [feature_resolution // stride for stride in (4, 8, 16, 32)]
+        block = reals.shape[-1] // sides[0]
+        channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:])
+        self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
         self.projection = Projection(feature_resolution, reals, precision)
+        self.frequencies = Frequencies(block, reals)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The projected features of (B, 3, H, W) images in [-1, 1], which nothing here trains."""
-        return self.projection(images)
+        """What is seen of (B, 3, H, W) images in [-1, 1], in which nothing is trained."""
+        finest, *coarser = self.projection(images)
+        return [torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1), *coarser]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Four times 4 x 4 logits for each image, (B, 4, 16), high for real."""
@@ -130,17 +145,6 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).flatten(1)
-
-
-def pixel_shuffle(x: Tensor) -> Tensor:
-    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W): `F.pixel_shuffle` in the order of channels-last memory.
-
-    Channels are taken as (row, column, C), so that pieces of C numbers stay together.
-    """
-    batch, channels, height, width = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
-    x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
-    return x.permute(0, 3, 1, 2)
 
 
 def _blur(x: Tensor) -> Tensor:

@@ -13,6 +13,17 @@ def stage_channels(resolution: int, channels: int, maximum_channels: int) -> lis
     return [min(channels * 2**stage, maximum_channels) for stage in range(stages)]
 
 
+def pixel_shuffle(x: Tensor) -> Tensor:
+    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W): `F.pixel_shuffle` in the order of channels-last memory.
+
+    Channels are taken as (row, column, C), so that pieces of C numbers stay together.
+    """
+    batch, channels, height, width = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
+    return x.permute(0, 3, 1, 2)
+
+
 def initialise(module: nn.Module) -> None:
     """DCGAN's start: weights from N(0, 0.02), batch normalisation gains from N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -35,6 +46,13 @@ class TwoPartGenerator(nn.Module):
     def map(self, z: Tensor) -> Tensor:
         """(B, latent_size) noise -> (B, style_size) style; here z itself."""
         return z
+
+    def first_maps(self, style: Tensor) -> Tensor:
+        """(B, style_size) style -> (B, channels, 4, 4) maps that the image begins with.
+
+        All that the style does to them is in them, before any nonlinearity.
+        """
+        raise NotImplementedError
 
     def synthesise(self, style: Tensor) -> Tensor:
         """(B, style_size) style -> (B, 3, resolution, resolution) images."""

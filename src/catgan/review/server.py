@@ -14,19 +14,17 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from catgan import __version__
-from catgan.data.faces.decisions import read_decisions, write_decisions
-from catgan.data.faces.journal import FoundFace
-from catgan.data.faces.prepare import Candidate
+from catgan.data.faces.decisions import write_decisions
+from catgan.data.faces.judging import Judge
 from catgan.errors import CatganError
 from catgan.pages import render
 
@@ -36,28 +34,24 @@ _MOST_BYTES = 2**16  # of a request: one decision
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that is closed or loaded anew in the middle of a picture is nothing to tell."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class ReviewServer:
-    """Serves the candidates for review; `decisions` (identity -> kept) grow while it runs.
+    """Serves the judge's candidates for review; decisions (identity -> kept) go to `path`.
 
-    Decisions in `path` from an earlier review are taken up. `address` is what to open in a browser.
+    `decisions` are those of an earlier review, to begin with. `address` is what to open in a
+    browser.
     """
 
-    def __init__(
-        self,
-        candidates: Sequence[Candidate],
-        read: Callable[[FoundFace], np.ndarray],
-        path: Path,
-    ) -> None:
-        self.candidates, self.path = candidates, path
-        self.decisions = read_decisions(path) if path.exists() else {}
+    def __init__(self, judge: Judge, decisions: Mapping[str, bool], path: Path) -> None:
+        self.judge, self.path = judge, path
+        self.candidates = judge({})  # as the gates see them; `_kept` is after the decisions
         self.finished = threading.Event()
-        self._read = read
+        self._decisions = dict(decisions)
+        self._kept = self._verdicts(self._decisions)
         self._lock = threading.Lock()
-        self._identities = {candidate.identity for candidate in candidates}
         self._secret = secrets.token_urlsafe(16)
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -82,12 +76,13 @@ class ReviewServer:
         self._thread.join()
 
     def page(self) -> bytes:
-        """The page: what would be kept first, then what would not, each with the reason."""
-        cards = []
-        for number, candidate in enumerate(self.candidates):
-            kept = self.decisions.get(candidate.identity, candidate.reason is None)
-            caption = candidate.photo.name
-            cards.append((number, candidate.identity, kept, caption, candidate.reason))
+        """The page: what the gates pass first, then what they refuse, each with the reason."""
+        with self._lock:
+            kept = self._kept
+        cards = [
+            (number, each.identity, kept[each.identity], each.photo.name, each.reason)
+            for number, each in enumerate(self.candidates)
+        ]
         return render(
             "review.html.jinja",
             version=__version__,
@@ -99,16 +94,34 @@ class ReviewServer:
     def picture(self, number: int) -> bytes:
         """A candidate's crop as WebP."""
         buffer = io.BytesIO()
-        Image.fromarray(self._read(self.candidates[number].face)).save(buffer, "WEBP", quality=90)
+        crop = self.judge.read(self.candidates[number].face)
+        Image.fromarray(crop).save(buffer, "WEBP", quality=90)
         return buffer.getvalue()
 
-    def decide(self, identity: str, kept: bool) -> None:
-        """Record a decision, on the disk before this returns. KeyError: there is no such face."""
-        if identity not in self._identities:
-            raise KeyError(identity)
+    def decide(self, identity: str, kept: bool) -> dict[str, bool]:
+        """Record a decision, on the disk before this returns; which verdicts it changed.
+
+        Those are identities and whether they are kept now: also twins, which step in for a face
+        that is refused. KeyError: there is no such face. OSError: it cannot be written.
+        """
         with self._lock:
-            self.decisions[identity] = kept
-            write_decisions(self.path, self.decisions)
+            if identity not in self._kept:
+                raise KeyError(identity)
+            decisions = self._decisions | {identity: kept}
+            write_decisions(self.path, decisions)
+            verdicts = self._verdicts(decisions)
+            changed = {each: now for each, now in verdicts.items() if now != self._kept[each]}
+            self._decisions, self._kept = decisions, verdicts
+        return changed
+
+    def save(self) -> dict[str, bool]:
+        """Bring the decisions to the disk, even if there are none; returns them. Raises OSError."""
+        with self._lock:
+            write_decisions(self.path, self._decisions)
+            return self._decisions
+
+    def _verdicts(self, decisions: Mapping[str, bool]) -> dict[str, bool]:
+        return {each.identity: each.reason is None for each in self.judge(decisions)}
 
     def is_ours(self, path: str, host: str | None) -> str | None:
         """What a request asks for behind the secret, or None if it may not ask."""
@@ -118,26 +131,25 @@ class ReviewServer:
 
 
 def review_in_browser(
-    candidates: Sequence[Candidate],
-    read: Callable[[FoundFace], np.ndarray],
+    judge: Judge,
+    decisions: Mapping[str, bool],
     *,
     path: Path,
     announce: Callable[[str], None],
 ) -> Mapping[str, bool]:
-    """Let a person decide; waits until they say that they are done. A `prepare.Review`.
+    """Let a person decide; waits until they say that they are done. A `faces.judging.Review`.
 
     `announce` is told the address. Decisions go to `path` as they are made.
 
     Raises:
-        CatganError: `path` holds something else, or cannot be written.
+        CatganError: `path` cannot be written.
     """
     try:
-        with ReviewServer(candidates, read, path) as server:
+        with ReviewServer(judge, decisions, path) as server:
             announce(server.address)
             while not server.finished.wait(0.5):  # with a limit, so that Ctrl-C is heard
                 pass
-            write_decisions(path, server.decisions)
-            return server.decisions
+            return server.save()
     except OSError as error:
         raise CatganError(
             f"{path}: cannot be written ({error.strerror or error}); make room and review again"
@@ -155,11 +167,7 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
             if wanted == "":
                 self._answer(review.page(), "text/html; charset=utf-8")
             elif wanted is not None and re.fullmatch(r"[0-9]{1,9}\.webp", wanted):
-                number = int(wanted.removesuffix(".webp"))
-                if number < len(review.candidates):
-                    self._answer(review.picture(number), "image/webp")
-                else:
-                    self.send_error(HTTPStatus.NOT_FOUND)
+                self._picture(int(wanted.removesuffix(".webp")))
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
@@ -175,21 +183,33 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
-        def _decide(self) -> None:
+        def _picture(self, number: int) -> None:
             try:
-                length = int(self.headers.get("Content-Length") or 0)
-                if not 0 < length <= _MOST_BYTES:
-                    raise ValueError
-                told: Any = json.loads(self.rfile.read(length))
+                picture = review.picture(number)
+            except IndexError:
+                self.send_error(HTTPStatus.NOT_FOUND)
+            except CatganError:  # damaged on the disk; writing the dataset will say so
+                self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            else:
+                self._answer(picture, "image/webp")
+
+        def _decide(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            if not re.fullmatch(r"[0-9]{1,9}", length) or not 0 < int(length) <= _MOST_BYTES:
+                self.send_error(HTTPStatus.BAD_REQUEST)
+                return
+            body = self.rfile.read(int(length))
+            try:
+                told: Any = json.loads(body)
                 if not isinstance(told["kept"], bool):
                     raise ValueError
-                review.decide(told["identity"], told["kept"])
+                changed = review.decide(told["identity"], told["kept"])
             except (ValueError, KeyError, TypeError, RecursionError):
                 self.send_error(HTTPStatus.BAD_REQUEST)
             except OSError:
                 self.send_error(HTTPStatus.INSUFFICIENT_STORAGE)
             else:
-                self._answer(b"{}", "application/json")
+                self._answer(json.dumps(changed).encode(), "application/json")
 
         def _answer(self, content: bytes, kind: str) -> None:
             self.send_response(HTTPStatus.OK)

@@ -188,18 +188,17 @@ def train(
             # The discriminator learns to tell real from generated ...
             discriminator.requires_grad_(True)
             detached = [features.detach() for features in seen_generated]
-            strength = penalty_strength(config.loss, images)
-            for features in seen_real + detached:
-                features.requires_grad_(strength > 0)
             on_real, on_generated = judge(seen_real), judge(detached)
             loss_of_discriminator = discriminator_loss(
                 config.loss.discriminator, on_real, on_generated
             )
             penalised = loss_of_discriminator
-            if strength:
-                penalty = gradient_penalty(on_real, seen_real)
-                penalty = penalty + gradient_penalty(on_generated, detached)
-                penalised = penalised + strength / 2 * penalty
+            strength = penalty_strength(config.loss, images)
+            if strength:  # R1 and R2 together, on a part of the batch
+                every = config.loss.penalty_every
+                seen = zip(seen_real, detached, strict=True)
+                some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
+                penalised = penalised + strength * gradient_penalty(judge, some)
             discriminator_optimizer.zero_grad(set_to_none=True)
             penalised.backward()
             discriminator_optimizer.step()

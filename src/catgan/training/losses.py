@@ -14,7 +14,7 @@ K judgements of an image are summed, each the average of P places, and images av
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,15 +45,17 @@ def generator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
     return _mean(F.softplus(real.detach() - generated))  # relativistic
 
 
-def gradient_penalty(outputs: Tensor, features: Sequence[Tensor]) -> Tensor:
+def gradient_penalty(judge: Callable[[list[Tensor]], Tensor], features: Sequence[Tensor]) -> Tensor:
     """Mean over images of the squared gradient of the sum of their judgements at all places.
 
     R1 on real images, R2 on generated ones (Mescheder et al., "Which Training Methods for GANs do
     actually Converge?", ICML 2018), with respect to what the discriminator sees: the images, or
-    projected features, where it needs no pass through the frozen network. `features` must require
-    gradients.
+    projected features, where it needs no pass through the frozen network. `judge` is the
+    discriminator from there on; nothing flows back to where `features` came from.
     """
-    gradients = torch.autograd.grad(outputs.sum(), features, create_graph=True)
+    seen = [feature.detach().requires_grad_() for feature in features]
+    outputs = judge(seen)
+    gradients = torch.autograd.grad(outputs.sum(), seen, create_graph=True)
     squares = (gradient.float().square().sum() / len(gradient) for gradient in gradients)
     return sum(squares, outputs.new_zeros(()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from catgan.errors import CatganError
 from catgan.files import write_durably
 from catgan.generation.generator import Generator
 
-FACTS = "generator.json"
+FACTS = "generator.json"  # which also marks a directory as a site
 _HERE = Path(__file__).parent
 _PAGE = ("index.html", "style.css", "app.js", "worker.js", "latents.js", "icon.svg")
 # The runtime's file in the package, and where the page looks for it: under names that every host
@@ -47,17 +48,50 @@ def write_site(out: Path, generator: Generator) -> Site:
         raise CatganError(f"{out} is there already, and no earlier site: choose another place")
     files = {name: (_HERE / "page" / name).read_bytes() for name in _PAGE}
     files |= {place: (runtime / name).read_bytes() for name, place in _RUNTIME.items()}
+    files = _versioned(files)
+    files["_headers"] = _headers(files["index.html"].decode()).encode()
     files["generator.onnx"] = generator.model
     files[FACTS] = _facts(generator, files).encode()
+    # The mark comes first, so that a site that was cut short is known as one; an earlier site has
+    # it, and keeps its facts until all that the new ones name is there.
+    order = list(files) if (out / FACTS).is_file() else [FACTS, *files]
     try:
-        for name, data in files.items():
+        for name in order:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            write_durably(out / name, data)
+            write_durably(out / name, files[name])
     except OSError as error:
         raise CatganError(
             f"{out}: cannot be written ({error.strerror or error}): choose another place"
         ) from None
     return Site(len(files), sum(map(len, files.values())))
+
+
+def _versioned(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with the sum of all of them behind every name by which one names another.
+
+    A browser that kept files of an earlier site would else mix them with those of this one.
+    """
+    version = hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]
+    names = "|".join(re.escape(name) for name in files)
+    named = re.compile(rf'"((?:\./)?(?:{names}))"')
+    code = [name for name in _PAGE if name.endswith((".html", ".js"))]
+    return files | {
+        name: named.sub(rf'"\1?{version}"', files[name].decode()).encode() for name in code
+    }
+
+
+def _headers(page: str) -> str:
+    """A file that several hosts take response headers from; others ignore it.
+
+    The policy in the page itself does not hold for its worker, which follows its own response's.
+    """
+    policy = page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
+    return (
+        "/*\n"
+        f"  Content-Security-Policy: {policy}; frame-ancestors 'self'\n"
+        "  X-Content-Type-Options: nosniff\n"
+        "  Cache-Control: no-cache\n"
+    )
 
 
 def _facts(generator: Generator, files: dict[str, bytes]) -> str:

@@ -110,26 +110,38 @@ def changed(image: np.ndarray) -> np.ndarray:
 
 
 def test_near_duplicates_are_found_and_others_are_not():
-    seen = NearDuplicates()
-    assert seen.nearest(draw_cat(0, 128)) is None
+    seen = NearDuplicates(Gates().distance)
     for index in range(8):
-        seen.remember(f"cat {index}", draw_cat(index, 128))
-    limit = Gates().distance
+        assert seen.add(draw_cat(index, 128)).shape == (0, 2)
     for index in range(8):
         again = changed(draw_cat(index, 128))
-        name, bits = seen.nearest(again)
-        assert (name, bits <= limit) == (f"cat {index}", True)
-        name, bits = seen.nearest(again[:, ::-1])
-        assert (name, bits <= limit) == (f"cat {index}", True)
+        rows = seen.add(again)
+        assert rows[0, 0] == index
+        assert rows[0, 1] <= Gates().distance
+        mirrored = seen.add(again[:, ::-1])
+        assert set(mirrored[:, 0]) == {index, 8 + 2 * index}
+        assert list(mirrored[:, 1]) == sorted(mirrored[:, 1])
     rng = np.random.default_rng(0)
     for _ in range(8):
         noise = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        assert seen.nearest(np.asarray(noise.resize((128, 128))))[1] > limit
+        assert len(seen.add(np.asarray(noise.resize((128, 128))))) == 0
 
 
 def test_more_near_duplicates_than_the_first_room_holds():
-    seen = NearDuplicates()
+    seen = NearDuplicates(0)
     for index in range(1100):
-        seen.remember(str(index), np.full((8, 8, 3), index % 256, np.uint8))
-    seen.remember("cat", draw_cat(3, 64))
-    assert seen.nearest(draw_cat(3, 64)) == ("cat", 0)
+        seen.add(np.full((8, 8, 3), index % 256, np.uint8))
+    assert len(seen.add(draw_cat(3, 64))) == 0
+    assert seen.add(draw_cat(3, 64)).tolist() == [[1100, 0]]
+
+
+@pytest.mark.parametrize(("setting", "floor"), [("cat=0", "0.02"), ("face=1.4", "1.5")])
+def test_a_threshold_below_what_is_looked_at_is_refused(setting, floor):
+    """It would change nothing: what lies there was forgotten when the photo was looked at."""
+    with pytest.raises(CatganError, match=rf"^gate [^\n]*give {floor} or more$"):
+        with_settings(Gates(), [setting])
+    name = setting.split("=")[0]
+    at_floor = with_settings(Gates(), [f"{name}={floor}"])
+    just = replace(GOOD, cat=0.02, closeness=0) if name == "cat" else replace(GOOD, evidence=1.5)
+    assert refusal(replace(just, closeness=0), Gates(), 128) is not None
+    assert refusal(replace(just, closeness=0), at_floor, 128) is None

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -115,5 +118,45 @@ def test_two_at_once_are_refused(tmp_path):
         Journal(tmp_path / "j", 32, {"version": 1}),
         pytest.raises(CatganError, match="in use"),
         Journal(tmp_path / "j", 32, {"version": 1}),
+    ):
+        pass
+
+
+def test_a_full_disk_is_one_line_and_costs_only_what_was_under_way(tmp_path):
+    class Full:
+        """A file on a disk that fills up in the middle of a crop."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, payload):
+            self.file.write(payload[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        journal.add("0.jpg", "0" * 64, photo_size=(99, 80), faces=[face(0)])
+        sound, journal._crops = journal._crops, Full(journal._crops)
+        expected = r"^cannot write [^\n]*No space left on device; free some space and give the same"
+        with pytest.raises(CatganError, match=expected):
+            journal.add("1.jpg", "1" * 64, photo_size=(99, 80), faces=[face(1)])
+        journal._crops = sound  # another thread, a moment later: there is room again
+        with pytest.raises(CatganError, match="cannot write"):
+            journal.add("2.jpg", "2" * 64, photo_size=(99, 80), faces=[face(2)])
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        assert [photo.name for photo in journal.found.values()] == ["0.jpg"]
+        journal.add("3.jpg", "3" * 64, photo_size=(99, 80), faces=[face(3)])
+        for photo in journal.found.values():
+            crop = journal.crop(photo.faces[0])
+            np.testing.assert_array_equal(crop, face(int(photo.name[0])).crop)
+
+
+def test_a_place_for_no_directory_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(CatganError, match=r"^cannot write [^\n]*choose another destination\.$"),
+        Journal(tmp_path / "file" / "j", 32, {"version": 1}),
     ):
         pass

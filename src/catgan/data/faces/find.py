@@ -9,7 +9,7 @@ import numpy as np
 
 from catgan.data.faces.cascade import CascadeDetector
 from catgan.data.faces.framing import Frame, cut, fitted, frame_of_box, outside_share
-from catgan.data.faces.gates import Measures, brightness, sharpness
+from catgan.data.faces.gates import FLOORS, Measures, brightness, sharpness
 from catgan.data.faces.layout import closeness
 
 # uint8 N x 224 x 224 x 3 to the probabilities of ImageNet's classes, N x 1000, and EfficientNet's
@@ -19,10 +19,6 @@ Classify = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 CLASSIFIED_AT = 224  # px
 CATS = slice(281, 286)  # tabby, tiger cat, Persian, Siamese, Egyptian
 DOGS = slice(151, 269)
-
-# Below this nothing is ever a face: such boxes are forgotten rather than refused.
-LEAST_EVIDENCE = 1.5
-LEAST_CAT = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,10 +35,11 @@ def find_faces(
 ) -> list[Face]:
     """The faces in an H x W x 3 uint8 photo, most evident first, none of them judged yet.
 
-    `crop`s are cut whatever their scale; `gates.refusal` says which are of use.
+    `crop`s are cut whatever their scale; `gates.refusal` says which are of use. What lies below
+    `gates.FLOORS` is no face to anyone and is left out.
     """
     height, width = photo.shape[:2]
-    boxes = [box for box in detector.find(photo) if box.evidence >= LEAST_EVIDENCE]
+    boxes = [box for box in detector.find(photo) if box.evidence >= FLOORS["face"]]
     if not boxes:
         return []
     frames = [
@@ -53,7 +50,7 @@ def find_faces(
     close = closeness(maps)
     faces = []
     for box, frame, cat, dog, near in zip(boxes, frames, cats, dogs, close, strict=True):
-        if cat < LEAST_CAT:
+        if cat < FLOORS["cat"]:
             continue
         crop = cut(photo, frame, size)
         measures = Measures(

@@ -17,6 +17,10 @@ from catgan.errors import CatganError, quoted
 MEASURED_AT = 128  # px: sharpness depends on the size of what is measured
 _HASH_SIDE = 8  # 64 bits
 
+# Below these the finder forgets what it saw, for else every cushion would be kept, named and shown.
+# So no threshold may lie lower: it would promise what was never looked at.
+FLOORS = {"face": 1.5, "cat": 0.02}
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -48,7 +52,11 @@ class Measures:
 
 @dataclass(frozen=True)
 class Gates:
-    """Thresholds, each of which a face has to pass; see docs/faces.md for how they were chosen."""
+    """Thresholds, each of which a face has to pass; see docs/faces.md for how they were chosen.
+
+    Raises:
+        CatganError: one lies below its floor (`FLOORS`).
+    """
 
     face: float = 2.3  # least clarity: the evidence, less the closeness where that is positive
     cat: float = 0.15  # least probability of ImageNet's five domestic cats
@@ -57,16 +65,22 @@ class Gates:
     outside: float = 0.1  # most of a crop that may be reflected because the photo ends
     sharpness: float = 2.0  # least, in percent
     brightness: float = 60.0  # least, of 255
-    distance: float = (
-        6.0  # most bits of 64 in which the hashes of near-duplicates differ; -1 keeps all
-    )
+    distance: float = 6.0  # most bits of 64 between hashes of near-duplicates; -1 keeps all
+
+    def __post_init__(self) -> None:
+        for name, floor in FLOORS.items():
+            if (value := getattr(self, name)) < floor:
+                raise CatganError(
+                    f"gate {name}={value:g}: nothing below {floor:g} is taken for a face at all: "
+                    f"give {floor:g} or more"
+                )
 
 
 def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
     """`gates` changed by texts such as "cat=0.3".
 
     Raises:
-        CatganError: a name that no gate has, or a value that is no number.
+        CatganError: a name that no gate has, or a value that is no number or too low.
     """
     names = [field.name for field in fields(Gates)]
     for setting in settings:
@@ -134,28 +148,29 @@ def _grey(crop: np.ndarray) -> np.ndarray:
 
 
 class NearDuplicates:
-    """Remembers perceptual hashes (64-bit pHash) and finds the nearest among them."""
+    """Remembers perceptual hashes (64-bit pHash); near-duplicates are within `limit` bits."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
         self._hashes = np.empty(1024, dtype=np.uint64)
-        self._names: list[str] = []
+        self._count = 0
 
-    def nearest(self, crop: np.ndarray) -> tuple[str, int] | None:
-        """The remembered image that differs in the fewest bits, as it is or mirrored."""
-        if not self._names:
-            return None
-        known = self._hashes[: len(self._names)]
-        ways = np.stack([known ^ _hash(crop), known ^ _hash(crop[:, ::-1])])
-        bits = np.bitwise_count(ways).min(axis=0)
-        best = int(bits.argmin())
-        return self._names[best], int(bits[best])
+    def add(self, crop: np.ndarray) -> np.ndarray:
+        """Remember an image, uint8 N x N x 3, and name the near-duplicates among those before it.
 
-    def remember(self, name: str, crop: np.ndarray) -> None:
-        """Add an image, uint8 N x N x 3, under what a person knows it by."""
-        if len(self._names) == len(self._hashes):
+        Rows of (position among the images added, bits of difference, as it is or mirrored), int32,
+        nearest first.
+        """
+        own, mirrored = _hash(crop), _hash(crop[:, ::-1])
+        known = self._hashes[: self._count]
+        bits = np.bitwise_count(np.stack([known ^ own, known ^ mirrored])).min(axis=0)
+        (near,) = np.nonzero(bits <= self.limit)
+        near = near[np.argsort(bits[near], kind="stable")]
+        if self._count == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
-        self._hashes[len(self._names)] = _hash(crop)
-        self._names.append(name)
+        self._hashes[self._count] = own
+        self._count += 1
+        return np.stack([near, bits[near]], axis=1).astype(np.int32)
 
 
 def _hash(crop: np.ndarray) -> np.uint64:

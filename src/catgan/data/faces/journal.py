@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +31,7 @@ except ImportError:  # Windows
 
 JOURNAL, CROPS = "journal.jsonl", "crops.bin"
 _WHOLE = ("offset", "checksum")  # numbers of a face
-_FLUSH_EVERY = 32  # photos: what a power cut may cost
+_SYNC_EVERY = 32  # photos: what a power cut may cost; a killed process costs none that is finished
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,25 @@ class FoundPhoto:
 class Journal:
     """Context manager over the journal in `directory`, locked while it is open.
 
-    `key` is what the work depends on; a journal of other work is begun anew. `found` maps the
-    (name, sha256) of photos to what was found in them.
+    `key` is what the work depends on. `found` maps the (name, sha256) of photos to what was found
+    in them. Threads may share it.
 
-    Raises `CatganError` when another process has it open, or it holds other work.
+    Raises `CatganError` when another process has it open, it holds other work, or it cannot be
+    written.
     """
 
     def __init__(self, directory: Path, size: int, key: Mapping[str, Any]) -> None:
         self.directory, self.size = directory, size
         self.found: dict[tuple[str, str], FoundPhoto] = {}
         self._head = json.dumps({"size": size, **key}, sort_keys=True)
-        self._unflushed = 0
+        self._unsynced = 0
+        self._broken = False
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Journal:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._lines: BinaryIO = (self.directory / JOURNAL).open("a+b")
+        with self._one_line_errors():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lines: BinaryIO = (self.directory / JOURNAL).open("a+b")
         if fcntl is not None:
             try:
                 fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,16 +86,15 @@ class Journal:
                     f"{self.directory} is in use: another catgan prepares the same dataset; "
                     "wait for it or choose another destination."
                 ) from None
-        self._crops: BinaryIO = (self.directory / CROPS).open("a+b")
-        self._recover()
+        with self._one_line_errors():
+            self._crops: BinaryIO = (self.directory / CROPS).open("a+b")
+            self._recover()
         return self
 
     def __exit__(self, *error: object) -> None:
-        try:
-            self.flush()
-        finally:
-            self._lines.close()
-            self._crops.close()
+        with self._one_line_errors(), closing(self._lines), closing(self._crops):
+            if not self._broken:
+                self._sync()
 
     def add(
         self,
@@ -100,35 +105,51 @@ class Journal:
         faces: list[Face] | None = None,
         rejected: str | None = None,
     ) -> FoundPhoto:
-        """Record a finished photo of `photo_size` (width, height) and remember it in `found`."""
-        recorded = []
-        for face in faces or []:
-            payload = np.ascontiguousarray(face.crop).tobytes()
-            recorded.append(
-                FoundFace(
-                    face.frame,
-                    crop_box(face.frame, *photo_size),
-                    face.measures,
-                    self._end,
-                    zlib.crc32(payload),
-                )
-            )
-            self._crops.write(payload)
-            self._end += len(payload)
-        photo = FoundPhoto(name, sha256, rejected, tuple(recorded))
-        self._lines.write(json.dumps(asdict(photo), ensure_ascii=False).encode() + b"\n")
-        self.found[name, sha256] = photo
-        self._unflushed += 1
-        if self._unflushed >= _FLUSH_EVERY:
-            self.flush()
+        """Record a finished photo of `photo_size` (width, height) and remember it in `found`.
+
+        Once this returns, the photo outlives the process.
+        """
+        payloads = [np.ascontiguousarray(face.crop).tobytes() for face in faces or []]
+        with self._lock, self._one_line_errors():
+            if self._broken:  # by another thread; where the next crop would lie is not known
+                raise CatganError(f"cannot write {self.directory}: see the error before this.")
+            recorded = []
+            for face, payload in zip(faces or [], payloads, strict=True):
+                box = crop_box(face.frame, *photo_size)
+                checksum = zlib.crc32(payload)
+                recorded.append(FoundFace(face.frame, box, face.measures, self._end, checksum))
+                self._crops.write(payload)
+                self._end += len(payload)
+            photo = FoundPhoto(name, sha256, rejected, tuple(recorded))
+            self._lines.write(json.dumps(asdict(photo), ensure_ascii=False).encode() + b"\n")
+            self._crops.flush()  # before the line that speaks of them
+            self._lines.flush()
+            self._unsynced += 1
+            if self._unsynced >= _SYNC_EVERY:
+                self._sync()
+            self.found[name, sha256] = photo
         return photo
 
-    def flush(self) -> None:
+    def _sync(self) -> None:
         """Bring everything to the disk, the crops before the lines that speak of them."""
         for file in (self._crops, self._lines):
             file.flush()
             os.fsync(file.fileno())
-        self._unflushed = 0
+        self._unsynced = 0
+
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """What the operating system says, as one line with a remedy."""
+        try:
+            yield
+        except OSError as error:
+            self._broken = True
+            remedy = "choose another destination."
+            if self.found:
+                remedy = "free some space and give the same command: it goes on from what is there."
+            raise CatganError(
+                f"cannot write {self.directory}: {error.strerror or error}; {remedy}"
+            ) from error
 
     def crop(self, face: FoundFace) -> np.ndarray:
         """A face's pixels, uint8 size x size x 3.
@@ -136,7 +157,6 @@ class Journal:
         Raises:
             CatganError: they are not what was written.
         """
-        self._crops.flush()
         payload = os.pread(self._crops.fileno(), self._crop_bytes, face.offset)
         if len(payload) != self._crop_bytes or zlib.crc32(payload) != face.checksum:
             raise CatganError(

@@ -13,19 +13,20 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from catgan.data.dataset import check_resolution, is_dataset
+from catgan.data.dataset import is_dataset
 from catgan.data.faces.cascade import CascadeDetector
-from catgan.data.faces.find import Classify, Face, find_faces
-from catgan.data.faces.gates import Gates, NearDuplicates, refusal
+from catgan.data.faces.find import Classify, find_faces
+from catgan.data.faces.gates import Gates
 from catgan.data.faces.journal import FoundFace, FoundPhoto, Journal
+from catgan.data.faces.judging import Candidate, Judge, Review
 from catgan.data.images import ImageRejected, decode, quiet_pillow, resize
 from catgan.data.parallel import ordered_map
 from catgan.data.prepare import OnProgress
@@ -44,34 +45,13 @@ NO_FACE = "no cat face found"
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A face and its verdict: `reason` says why it is refused, None that it is kept.
-
-    `identity` names it in a file of decisions: the photo's content and the face's place in it.
-    """
-
-    photo: FoundPhoto
-    face: FoundFace
-    reason: str | None
-
-    @property
-    def identity(self) -> str:
-        """The photo's sha256, cut to 16 digits, and the face's centre in whole pixels."""
-        frame = self.face.frame
-        return f"{self.photo.sha256[:16]}@{frame.x:.0f},{frame.y:.0f}"
-
-
-# Sees all candidates and how to read a crop; answers identity -> kept, for those that it decided.
-Review = Callable[[Sequence[Candidate], Callable[[FoundFace], np.ndarray]], Mapping[str, bool]]
-
-
-@dataclass(frozen=True)
 class FacesReport:
     """What became of a source of whole photos.
 
     `photos` were read, `with_face` of them gave an image, `kept` images were written in all, of
     which `enlarged` were smaller than that in the photo. `known` photos were found finished in the
-    journal. `refused` and `duplicates` are as in `PrepareReport`.
+    journal. `unmatched` decisions were about faces that these photos do not have. `refused` and
+    `duplicates` are as in `PrepareReport`.
     """
 
     path: Path
@@ -82,6 +62,7 @@ class FacesReport:
     train: int
     holdout: int
     enlarged: int
+    unmatched: int
     refused: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, str], ...]
     seconds: float
@@ -89,7 +70,7 @@ class FacesReport:
 
 def journal_directory(destination: Path) -> Path:
     """Where the unfinished preparation of `destination` lies."""
-    return destination.with_name(f".{destination.name}.preparing")
+    return destination.parent / f".{destination.name}.preparing"
 
 
 def prepare_faces(
@@ -109,15 +90,16 @@ def prepare_faces(
 ) -> FacesReport:
     """Make a dataset of size x size cat faces from whole photos.
 
-    `decisions` (identity -> kept) overrule the gates; `review`, called once with every candidate,
-    overrules both. `on_progress(done, total, faces, without)` is called after each photo with the
-    number of faces found and of photos without one. The other arguments are those of
-    `data.prepare.prepare`. What is written does not depend on `workers`, nor on interruptions.
+    `decisions` (identity -> kept) overrule the gates; `review`, called once with the judge and
+    them, answers those that count instead. `on_progress(done, total, faces, without)` is called
+    after each photo with the number of faces found and of photos without one. The other arguments
+    are those of `data.prepare.prepare`. What is written does not depend on `workers`, nor on
+    interruptions.
 
-    Raises `CatganError` as `prepare` does, and when no face is left; the journal stays.
+    Raises `CatganError` as `prepare` does, and when no face is left; the journal stays. Arguments
+    that cannot be used are refused before the search.
     """
     started = time.perf_counter()
-    check_resolution(size)
     destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
     if is_dataset(source):
         raise CatganError(f"{source} is already a dataset: use it as it is, or give the photos.")
@@ -126,55 +108,43 @@ def prepare_faces(
             f"{destination} already exists and is left as it is: "
             "choose another destination or delete it."
         )
+    writer = DatasetWriter(  # before the search, which is long: it checks what it is given
+        destination,
+        size,
+        name=label(Path(source).resolve().stem),
+        licence=licence,
+        credit=credit,
+        holdout_fraction=holdout_fraction,
+    )
     gates = gates or Gates()
     work = journal_directory(destination)
     key = {"version": FINDING_VERSION, "opencv": cv2.__version__}
-    with Journal(work, size, key) as journal:
-        known = len(journal.found)
-        with open_source(source) as files, quiet_pillow():
-            if not files:
-                raise CatganError(f"{label(str(source))} holds no files: give photos.")
-            photos = list(_find_all(files, journal, size, classify, workers, on_progress))
-        writer = DatasetWriter(
-            destination,
-            size,
-            name=label(Path(source).resolve().stem),
-            licence=licence,
-            credit=credit,
-            holdout_fraction=holdout_fraction,
-        )
-        distinct, duplicates = _without_copies(photos)
-        candidates = judged(distinct, journal.crop, gates, size)
-        candidates = _decided(candidates, decisions or {})
-        if review is not None:
-            candidates = _decided(candidates, review(candidates, journal.crop))
-        kept = [candidate for candidate in candidates if candidate.reason is None]
-        refused = _refusals(distinct, candidates)
-        if not kept:
-            raise CatganError(_nothing_left(label(str(source)), refused))
-        with writer:
-            for candidate in kept:
-                writer.append(
-                    journal.crop(candidate.face),
-                    source=candidate.photo.name,
-                    sha256=candidate.photo.sha256,
-                    crop=candidate.face.box,
-                )
-            for name, reason, _ in refused:
-                writer.refuse(name, reason)
-            for name, original in duplicates:
-                writer.duplicate(name, original)
-            _attach(writer, kept, refused, journal.crop, gates)
+    with open_source(source) as files:
+        if not files:
+            raise CatganError(f"{label(str(source))} holds no files: give photos.")
+        with Journal(work, size, key) as journal:
+            found = _find_all(files, journal, size, classify, workers, on_progress)
+            photos, duplicates = _without_copies([photo for photo, _ in found])
+            judge = Judge(photos, journal.crop, gates, size)
+            told = review(judge, decisions or {}) if review else decisions or {}
+            candidates = judge(told)
+            kept = [candidate for candidate in candidates if candidate.reason is None]
+            refused = _refusals(photos, candidates)
+            if not kept:
+                raise CatganError(_nothing_left(label(str(source)), refused))
+            with writer:
+                _write(writer, kept, refused, duplicates, journal, gates)
     shutil.rmtree(work, ignore_errors=True)
     return FacesReport(
         path=destination,
-        photos=len(photos),
-        with_face=len({candidate.photo.name for candidate in kept}),
-        known=min(known, len(photos)),
+        photos=len(files),
+        with_face=len({id(candidate.photo) for candidate in kept}),
+        known=sum(known for _, known in found),
         kept=len(kept),
         train=writer.splits.count("train"),
         holdout=writer.splits.count("holdout"),
         enlarged=sum(candidate.face.measures.side < size for candidate in kept),
+        unmatched=len(told.keys() - {candidate.identity for candidate in candidates}),
         refused=tuple((name, reason) for name, reason, _ in refused),
         duplicates=tuple(duplicates),
         seconds=time.perf_counter() - started,
@@ -188,90 +158,44 @@ def _find_all(
     classify: Classify,
     workers: int | None,
     on_progress: OnProgress | None,
-) -> Iterator[FoundPhoto]:
-    """Every file of the source in order, from the journal or looked at now and put there."""
+) -> list[tuple[FoundPhoto, bool]]:
+    """Every file of the source in order, and whether it was in the journal; now all are."""
     detector = CascadeDetector()
-    one = partial(_find_one, size=size, detector=detector, classify=classify, known=journal.found)
+    one = partial(_find_one, size=size, detector=detector, classify=classify, journal=journal)
+    found = []
     faces = without = 0
-    for done, (file, result) in enumerate(ordered_map(one, files, workers), start=1):
-        if isinstance(result, FoundPhoto):
-            photo = result
-        elif isinstance(result, ImageRejected):
-            photo = FoundPhoto(file.name, "", result.reason, ())  # cheap to find out again
-        else:
-            sha256, photo_size, found, rejected = result
-            photo = journal.add(
-                file.name, sha256, photo_size=photo_size, faces=found, rejected=rejected
-            )
-        yield photo
-        faces += len(photo.faces)
-        without += not photo.faces
-        if on_progress is not None:
-            on_progress(done, len(files), faces, without)
-
-
-_Looked = tuple[str, tuple[int, int], list[Face], str | None]
+    with quiet_pillow():
+        for done, (_, result) in enumerate(ordered_map(one, files, workers), start=1):
+            found.append(result)
+            faces += len(result[0].faces)
+            without += not result[0].faces
+            if on_progress is not None:
+                on_progress(done, len(files), faces, without)
+    return found
 
 
 def _find_one(
-    file: SourceFile,
-    size: int,
-    detector: CascadeDetector,
-    classify: Classify,
-    known: Mapping[tuple[str, str], FoundPhoto],
-) -> FoundPhoto | ImageRejected | _Looked:
+    file: SourceFile, size: int, detector: CascadeDetector, classify: Classify, journal: Journal
+) -> tuple[FoundPhoto, bool]:
+    """Look at a photo and put what is found into the journal at once, whoever waits for it."""
     try:
         data = file.read()
     except ImageRejected as verdict:
-        return verdict.with_traceback(None)
+        return FoundPhoto(file.name, "", verdict.reason, ()), False  # cheap to find out again
     sha256 = hashlib.sha256(data).hexdigest()
-    if (file.name, sha256) in known:
-        return known[file.name, sha256]
+    if (file.name, sha256) in journal.found:
+        return journal.found[file.name, sha256], True
     try:
         photo = decode(data)
     except ImageRejected as verdict:
-        return sha256, (1, 1), [], verdict.reason
+        return journal.add(file.name, sha256, rejected=verdict.reason), False
     height, width = photo.shape[:2]
-    return sha256, (width, height), find_faces(photo, size, detector, classify), None
-
-
-def judged(
-    photos: Iterable[FoundPhoto],
-    read: Callable[[FoundFace], np.ndarray],
-    gates: Gates,
-    size: int,
-) -> list[Candidate]:
-    """Every face with its verdict; of near-duplicates, the first that passes all else is kept."""
-    seen = NearDuplicates()
-    candidates = []
-    for photo in photos:
-        for face in photo.faces:
-            reason = refusal(face.measures, gates, size)
-            if reason is None and gates.distance >= 0:
-                crop = read(face)
-                near = seen.nearest(crop)
-                if near is not None and near[1] <= gates.distance:
-                    reason = f"near-duplicate: {near[1]} of 64 bits from {near[0]}"
-                else:
-                    seen.remember(photo.name, crop)
-            candidates.append(Candidate(photo, face, reason))
-    return candidates
-
-
-def _decided(candidates: Sequence[Candidate], decisions: Mapping[str, bool]) -> list[Candidate]:
-    result = []
-    for candidate in candidates:
-        kept = decisions.get(candidate.identity)
-        if kept is True:
-            candidate = replace(candidate, reason=None)
-        elif kept is False and candidate.reason is None:
-            candidate = replace(candidate, reason="refused in review")
-        result.append(candidate)
-    return result
+    faces = find_faces(photo, size, detector, classify)
+    return journal.add(file.name, sha256, photo_size=(width, height), faces=faces), False
 
 
 def _without_copies(
-    photos: Iterable[FoundPhoto],
+    photos: Sequence[FoundPhoto],
 ) -> tuple[list[FoundPhoto], list[tuple[str, str]]]:
     names: dict[str, str] = {}
     distinct, duplicates = [], []
@@ -290,8 +214,8 @@ _Refusal = tuple[str, str, FoundFace | None]
 def _refusals(photos: Sequence[FoundPhoto], candidates: Sequence[Candidate]) -> list[_Refusal]:
     """(name, reason, face) of what was refused: unusable photos, and faces that a person would see.
 
-    Of a photo that gave nothing, its most evident face speaks. Beside a face that was kept, what
-    was no cat or no clear face is not worth a word.
+    Of a photo that gave nothing, its most evident face speaks. Beside another face, what was no cat
+    or no clear face is not worth a word: it is a cushion more often than not.
     """
     by_photo: dict[int, list[Candidate]] = {}
     for candidate in candidates:
@@ -323,11 +247,33 @@ def _nothing_left(source: str, refused: Sequence[_Refusal]) -> str:
     )
 
 
+def _write(
+    writer: DatasetWriter,
+    kept: Sequence[Candidate],
+    refused: Sequence[_Refusal],
+    duplicates: Sequence[tuple[str, str]],
+    journal: Journal,
+    gates: Gates,
+) -> None:
+    for candidate in kept:
+        writer.append(
+            journal.crop(candidate.face),
+            source=candidate.photo.name,
+            sha256=candidate.photo.sha256,
+            crop=candidate.face.box,
+        )
+    for name, reason, _ in refused:
+        writer.refuse(name, reason)
+    for name, original in duplicates:
+        writer.duplicate(name, original)
+    _attach(writer, kept, refused, journal, gates)
+
+
 def _attach(
     writer: DatasetWriter,
     kept: Sequence[Candidate],
     refused: Sequence[_Refusal],
-    read: Callable[[FoundFace], np.ndarray],
+    journal: Journal,
     gates: Gates,
 ) -> None:
     """Add what `catgan inspect` shows: measures, gates, thumbnails of the refused."""
@@ -335,7 +281,7 @@ def _attach(
     thumbnails = np.empty((len(shown), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
     for row, (_, _, face) in enumerate(shown):
         assert face is not None  # noqa: S101 - for the type checker; see `shown`
-        thumbnails[row] = resize(read(face), THUMBNAIL)
+        thumbnails[row] = resize(journal.crop(face), THUMBNAIL)
     about = {
         "format": "catgan-faces",
         "version": FINDING_VERSION,

@@ -1,24 +1,28 @@
 // The page: what it shows is a pure function of the address (#seed, view, to, variety).
 
-import { LARGEST_SEED, latent, parseSeed, slerp } from "./latents.js";
+import { LARGEST_SEED, SEED_BITS, latent, parseSeed, slerp } from "./latents.js";
 
 const FRAMES = 24; // of a morph, there; the way back shows them again
 const FRAMES_A_SECOND = 15;
 const CATS_ON_A_SHEET = 16;
 const LARGEST_RANDOM_SEED = 1_000_000; // short enough to say to a friend
+const ADDRESS_PAUSE = 400; // ms between changes of the address; Safari refuses more than 100 in 30 s
 
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const worker = new Worker("worker.js", { type: "module" });
 
 let facts = null;
-let ready = false; // the generator; controls may be used before
+let ready = false; // the generator; until then the controls are off
 let state = { view: "cat", seed: 7n, to: 8n, variety: 100 };
 let job = 0;
 let asked = 0; // when the job was given
 let frames = []; // what has been drawn of it
+let wanted = 0; // how many pictures it has
+let saving = false; // as soon as all of them are drawn
 let playing = !calm.matches;
 let beat = 0; // of the morph: which frame, there and back
+let address = { timer: 0, written: -Infinity, keep: false };
 
 start();
 
@@ -51,7 +55,7 @@ worker.onmessage = ({ data }) => {
 function begin() {
   ready = true;
   $("loading").hidden = true;
-  $("new").disabled = $("download").disabled = false;
+  $("controls").disabled = false;
   readAddress();
   addEventListener("hashchange", readAddress);
   setInterval(step, 1000 / FRAMES_A_SECOND);
@@ -70,6 +74,9 @@ function showLoading(bytes) {
 function fail(reason) {
   worker.terminate();
   worker.onmessage = null; // what is under way would be shown over the reason
+  ready = false;
+  $("controls").disabled = true;
+  $("status").textContent = "";
   $("loading").hidden = false;
   $("progress").hidden = true;
   $("loading-text").textContent = `No cat: ${reason}`;
@@ -78,6 +85,7 @@ function fail(reason) {
 // -- the address ----------------------------------------------------------------------------------
 
 function readAddress() {
+  clearTimeout(address.timer);
   const given = new URLSearchParams(location.hash.slice(1));
   const views = ["cat", "morph", "sheet"];
   const variety = Number(given.get("variety") ?? 100);
@@ -85,7 +93,7 @@ function readAddress() {
   state = {
     view: views.includes(given.get("view")) ? given.get("view") : "cat",
     seed,
-    to: parseSeed(given.get("to") ?? "") ?? shifted(seed, 1n),
+    to: another(seed, parseSeed(given.get("to") ?? "")),
     variety: variety >= 0 && variety <= 100 ? Math.round(variety) : 100,
   };
   render();
@@ -93,18 +101,36 @@ function readAddress() {
 
 /** Change what is shown; the address follows, and with `keep` so does the way back. */
 function go(change, keep = true) {
+  if (!ready) return;
   state = { ...state, ...change };
+  address.keep ||= keep;
+  clearTimeout(address.timer);
+  const pause = address.written + ADDRESS_PAUSE - performance.now();
+  if (pause > 0) address.timer = setTimeout(writeAddress, pause);
+  else writeAddress();
+  render();
+}
+
+function writeAddress() {
+  clearTimeout(address.timer);
   const words = new URLSearchParams({ seed: state.seed });
   if (state.view !== "cat") words.set("view", state.view);
   if (state.view === "morph") words.set("to", state.to);
   if (state.variety !== 100) words.set("variety", state.variety);
-  history[keep ? "pushState" : "replaceState"](null, "", `#${words}`);
-  render();
+  if (location.hash !== `#${words}`) {
+    history[address.keep ? "pushState" : "replaceState"](null, "", `#${words}`);
+  }
+  address = { timer: 0, written: performance.now(), keep: false };
 }
 
+/** The seed so many further on; after the largest comes 0. */
 function shifted(seed, by) {
-  const moved = seed + by;
-  return moved < 0n ? LARGEST_SEED : moved > LARGEST_SEED ? 0n : moved;
+  return BigInt.asUintN(SEED_BITS, seed + by);
+}
+
+/** `seed`, or if there is none or it is `than` itself, the one after `than`. */
+function another(than, seed) {
+  return seed === null || seed === than ? shifted(than, 1n) : seed;
 }
 
 function randomSeed() {
@@ -126,7 +152,6 @@ function render() {
   $("between").hidden = view !== "morph";
   $("ends").textContent = `${seed} and ${to}`;
   $("play").textContent = playing ? "Pause" : "Play";
-  $("play").setAttribute("aria-pressed", playing);
   document.title = view === "sheet" ? "Cats that do not exist" : `Cat ${seed} does not exist`;
   if (ready) request();
 }
@@ -142,6 +167,9 @@ function request() {
     latents = sheetSeeds().map((each) => latent(each, size));
   }
   frames = [];
+  wanted = latents.length;
+  saving = false;
+  $("status").setAttribute("aria-busy", true); // the end is read out, not each picture
   if (view !== "cat") $("status").textContent = "Drawing";
   for (const canvas of sheetCanvases()) canvas.className = "stale";
   job += 1;
@@ -158,6 +186,7 @@ function show(index, pixels) {
     rgba.data[to + 3] = 255;
   }
   frames[index] = rgba;
+  const done = index + 1 === wanted; // they come in order
   const { view, seed, to } = state;
   const seconds = ((performance.now() - asked) / 1000).toFixed(2);
   if (view === "cat") {
@@ -170,22 +199,21 @@ function show(index, pixels) {
       $("position").value = beat = 0;
     }
     $("cat").setAttribute("aria-label", `Generated cats between seeds ${seed} and ${to}`);
-    tell(`${index + 1} of ${FRAMES} frames`, index + 1 === FRAMES, `${FRAMES} frames in ${seconds} s`);
+    $("status").textContent = done
+      ? `${FRAMES} frames in ${seconds} s`
+      : `${index + 1} of ${FRAMES} frames`;
   } else {
     const canvas = sheetCanvases()[index];
     put(canvas, rgba);
     canvas.className = "";
     canvas.parentElement.setAttribute("aria-label", `Cat ${sheetSeeds()[index]}`);
-    tell(
-      `${index + 1} of ${CATS_ON_A_SHEET} cats`,
-      index + 1 === CATS_ON_A_SHEET,
-      `Seeds ${seed} to ${sheetSeeds().at(-1)}, in ${seconds} s. Choose one.`,
-    );
+    $("status").textContent = done
+      ? `Seeds ${seed} to ${sheetSeeds().at(-1)}, in ${seconds} s. Choose one.`
+      : `${index + 1} of ${CATS_ON_A_SHEET} cats`;
   }
-}
-
-function tell(meanwhile, done, finally_) {
-  $("status").textContent = done ? finally_ : meanwhile;
+  if (!done) return;
+  $("status").setAttribute("aria-busy", false);
+  if (saving) download();
 }
 
 function put(canvas, image) {
@@ -207,7 +235,6 @@ function step() {
 function play(on) {
   playing = on;
   $("play").textContent = on ? "Pause" : "Play";
-  $("play").setAttribute("aria-pressed", on);
 }
 
 // -- sheet ----------------------------------------------------------------------------------------
@@ -232,9 +259,9 @@ function sheetCanvases() {
 
 // -- controls -------------------------------------------------------------------------------------
 
-function another() {
+function anyCat() {
   const seed = randomSeed();
-  go({ seed, to: randomSeed() });
+  go({ seed, to: another(seed, randomSeed()) });
 }
 
 function neighbour(by) {
@@ -246,7 +273,7 @@ function takeSeed() {
   const seed = parseSeed($("seed").value);
   $("seed").setAttribute("aria-invalid", seed === null);
   if (seed === null) {
-    $("status").textContent = "A seed is a whole number from 0 to 9223372036854775807";
+    $("status").textContent = `A seed is a whole number from 0 to ${LARGEST_SEED}`;
   } else if (seed !== state.seed) {
     go({ seed, to: shifted(seed, 1n) });
   }
@@ -268,7 +295,10 @@ function picture() {
   return page;
 }
 
+/** Save what is asked for: at once, or as soon as it is drawn. */
 function download() {
+  saving = frames.length < wanted;
+  if (saving) return;
   picture().toBlob((blob) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
@@ -279,6 +309,7 @@ function download() {
 }
 
 async function share() {
+  writeAddress(); // a change may be waiting
   try {
     await navigator.clipboard.writeText(location.href);
     $("status").textContent = "The link is copied";
@@ -287,7 +318,7 @@ async function share() {
   }
 }
 
-$("new").addEventListener("click", another);
+$("new").addEventListener("click", anyCat);
 $("previous").addEventListener("click", () => neighbour(-1n));
 $("next").addEventListener("click", () => neighbour(1n));
 $("download").addEventListener("click", download);
@@ -312,7 +343,7 @@ addEventListener("keydown", (event) => {
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !ready) return;
   const onRadio = event.target.matches?.("input[type=radio]");
   const actions = {
-    n: another,
+    n: anyCat,
     s: download,
     1: () => go({ view: "cat" }),
     2: () => go({ view: "morph" }),

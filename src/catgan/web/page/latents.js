@@ -1,6 +1,7 @@
 // A seed's latent vector, and ways between two: the same numbers as catgan/generation/latents.py
 // and interpolation.py. Philox 4x32-10 (Salmon et al., SC 2011), then Box and Muller's method.
 
+export const SEED_BITS = 63;
 export const LARGEST_SEED = 2n ** 63n - 1n;
 const WORD = 2 ** 32;
 

@@ -1,0 +1,60 @@
+"""What a frozen network is blind to: the finest patterns, given to the discriminator as they are.
+
+An ImageNet network halves the image's side in its first layer, without a filter, so a line of three
+pixels' period looks to it as one of six would. A generator that is judged by nothing else learns to
+draw such lines, and its fur and backgrounds are woven of them. The frequencies of small blocks of
+pixels, the transform of JPEG (Ahmed et al., "Discrete Cosine Transform", 1974), hide nothing, and
+each brought to one deviation over real images shows the faint fine ones as well as the strong
+coarse ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Of a frequency, beside 1 of a projected channel. With 1 the discriminator wins by the finest
+# frequencies before the generator has any shape (`docs/projected.md`).
+DEVIATION = 0.15
+
+
+class Frequencies(nn.Module):
+    """Images (B, 3, H, W) -> (B, 3 block ** 2, H / block, W / block), DEVIATION over `reals`.
+
+    Nothing in it is trained; the scales found in `reals` are part of the state.
+    """
+
+    transform: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, block: int, reals: Tensor) -> None:
+        super().__init__()
+        self.block = block
+        self.register_buffer("transform", cosine_transform(block), persistent=False)
+        deviation, mean = torch.std_mean(self._frequencies(reals.float()), dim=(0, 1, 2))
+        scale = DEVIATION / deviation.clamp_min(1e-6)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", -mean * scale)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """In float32: the finest frequencies are smaller than bfloat16's steps of a pixel."""
+        with torch.autocast(images.device.type, enabled=False):
+            scaled = self._frequencies(images.float()) * self.scale + self.shift
+            return scaled.flatten(3).permute(0, 3, 1, 2)
+
+    def _frequencies(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, H / block, W / block, C, block ** 2)."""
+        pixels = images.permute(0, 2, 3, 1)
+        blocks = pixels.unflatten(2, (-1, self.block)).unflatten(1, (-1, self.block))
+        return blocks.permute(0, 1, 3, 5, 2, 4).flatten(4) @ self.transform.T
+
+
+def cosine_transform(block: int) -> Tensor:
+    """The orthonormal DCT-II of block x block pixels, as a matrix (block ** 2, block ** 2)."""
+    place, frequency = torch.arange(block) + 0.5, torch.arange(block)
+    line = math.sqrt(2 / block) * torch.cos(math.pi / block * frequency[:, None] * place)
+    line[0] /= math.sqrt(2)
+    return torch.kron(line, line)
