@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow torture lint clean web-runtime embed wheel
+.PHONY: demo test test-slow torture lint lock fuzz audit sbom clean web-runtime embed wheel
 
 demo: .venv/installed
 	rm -rf demo
@@ -30,10 +30,44 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/installed: pyproject.toml constraints.txt
+LOCKED := --quiet --require-hashes --no-deps --only-binary :all: --requirement
+
+# Everything by its sum. The libraries for GPUs only where the PyTorch that was taken asks for them.
+.venv/installed: pyproject.toml requirements/locked.txt requirements/gpu.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(LOCKED) requirements/locked.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	if $(BIN)/python tools/torch_wants_gpu.py; then \
+		$(BIN)/python -m pip install $(LOCKED) requirements/gpu.txt; fi
+	$(BIN)/python -m pip check
 	touch $@
+
+# pyproject.toml says what works, constraints.txt which versions, requirements/ which files of them.
+lock: .venv/tools/installed
+	$(PYTHON) tools/lock.py --uv .venv/tools/bin/uv
+
+.venv/tools/installed: requirements/tools.txt
+	$(PYTHON) -m venv .venv/tools
+	.venv/tools/bin/python -m pip install $(LOCKED) requirements/tools.txt
+	touch $@
+
+# Ten minutes for each parser of foreign files: make fuzz SECONDS=60 PARSERS="zip tar"
+SECONDS ?= 600
+fuzz: .venv/installed
+	$(BIN)/python -m pip install $(LOCKED) requirements/fuzz.txt
+	$(BIN)/python tests/fuzz/with_atheris.py --seconds $(SECONDS) $(PARSERS)
+
+# Known vulnerabilities of what is locked; needs the network, and says so where there is none.
+audit: .venv/tools/installed
+	$(PYTHON) tools/audit.py .venv/tools/bin/pip-audit
+
+# What is in the environment: as CycloneDX, and the licences as a table.
+sbom: .venv/installed .venv/tools/installed
+	mkdir -p dist
+	.venv/tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file dist/catgan.cdx.json $(BIN)/python
+	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown --order license \
+		--ignore-packages catgan --output-file dist/licences.md
 
 # ONNX Runtime for browsers, out of npm; without npm, `catgan web` and its tests are left out.
 web-runtime: src/catgan/web/runtime/ort.wasm.gz
@@ -49,4 +83,4 @@ wheel: .venv/installed web-runtime
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,12 +13,13 @@ import math
 import tomllib
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 
 RESOLUTIONS = (32, 64, 128, 256)
 FEATURE_RESOLUTIONS = (128, 256)  # those whose every halving, down to 4, is even
@@ -44,7 +45,7 @@ class NetworkConfig:
         if self.resolution not in RESOLUTIONS:
             nearest = min(RESOLUTIONS, key=lambda r: abs(math.log(r / max(self.resolution, 1))))
             raise CatganError(
-                f"network.resolution = {self.resolution} is impossible: it must be one of "
+                f"network.resolution = {quoted(self.resolution)} is impossible: it must be one of "
                 f"{', '.join(map(str, RESOLUTIONS))}; try {nearest}"
             )
         _check("network.latent_size", self.latent_size, 1, 4096)
@@ -58,7 +59,7 @@ class NetworkConfig:
             )
         if self.feature_resolution not in FEATURE_RESOLUTIONS:
             raise CatganError(
-                f"network.feature_resolution = {self.feature_resolution} is impossible: "
+                f"network.feature_resolution = {quoted(self.feature_resolution)} is impossible: "
                 f"it must be one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
             )
 
@@ -188,7 +189,7 @@ def recipe_names() -> list[str]:
 def recipe_text(name: str) -> str:
     """The TOML text of a recipe; `CatganError` for a name that the package does not have."""
     if name not in recipe_names():
-        raise CatganError(f"no recipe {name!r}{_suggestion(name, recipe_names())}")
+        raise CatganError(f"no recipe {quoted(name)}{_suggestion(name, recipe_names())}")
     return (resources.files("catgan") / "recipes" / f"{name}.toml").read_text("utf-8")
 
 
@@ -204,7 +205,7 @@ def from_toml(text: str, where: str) -> Config:
     """Read a configuration; `where` names the text in errors."""
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: numbers of thousands of digits too
         raise CatganError(f"{where} is not valid TOML: {_one_line(error)}") from None
     return from_table(table, where)
 
@@ -232,13 +233,15 @@ def override(config: Config, assignments: list[str]) -> Config:
         name, text = name.strip(), text.strip()
         if not equals or not text:
             raise CatganError(
-                f"--set {assignment!r} is not of the form section.key=value: "
+                f"--set {quoted(assignment)} is not of the form section.key=value: "
                 "try, for instance, --set training.batch_size=32"
             )
         section, _, key = name.rpartition(".")
         target = table.get(section) if section else table
         if not isinstance(target, dict) or key not in target or isinstance(target[key], dict):
-            raise CatganError(f"--set {assignment!r}: no setting {name!r}{_suggest_setting(name)}")
+            raise CatganError(
+                f"--set {quoted(assignment)}: no setting {quoted(name)}{_suggest_setting(name)}"
+            )
         target[key] = _parse_value(text)
     return from_table(table, where="--set")
 
@@ -274,10 +277,12 @@ def _from_table(cls: type[T], table: Mapping[str, Any], prefix: str, where: str)
     for key, value in table.items():
         name = prefix + key
         if key not in hints:
-            raise CatganError(f"{where}: no setting {name!r}{_suggest_setting(name)}")
+            raise CatganError(f"{where}: no setting {quoted(name)}{_suggest_setting(name)}")
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
-                raise CatganError(f"{where}: [{name}] must be a table of settings, got {value!r}")
+                raise CatganError(
+                    f"{where}: [{name}] must be a table of settings, got {quoted(value)}"
+                )
             values[key] = _from_table(hints[key], value, prefix=f"{name}.", where=where)
         else:
             values[key] = _coerce(name, value, hints[key], where)
@@ -289,24 +294,26 @@ def _coerce(name: str, value: Any, hint: Any, where: str) -> Any:
         choices = [str(choice) for choice in typing.get_args(hint)]
         if value in choices:
             return value
-        raise CatganError(f"{where}: {name} = {value!r}{_suggestion(str(value), choices)}")
+        hint = _suggestion(value if isinstance(value, str) else "", choices)
+        raise CatganError(f"{where}: {name} = {quoted(value)}{hint}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        with suppress(OverflowError):  # then it is told below
+            value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise CatganError(f"{where}: {name} must be {expected[hint]}, got {value!r}")
+        raise CatganError(f"{where}: {name} must be {expected[hint]}, got {quoted(value)}")
     return value
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise CatganError(f"{name} = {value} is out of range: choose from {low} to {high}")
+        raise CatganError(f"{name} = {quoted(value)} is out of range: choose from {low} to {high}")
 
 
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text  # a bare word: `--set loss.generator=mse`
 
 

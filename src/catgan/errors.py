@@ -1,4 +1,6 @@
-"""The one exception that a user's mistake may end in."""
+"""The one exception that a user's mistake may end in, and how it repeats what was written."""
+
+MOST_QUOTED = 120  # characters
 
 
 class CatganError(Exception):
@@ -9,3 +11,15 @@ class CatganError(Exception):
     """
 
     exit_code = 2
+
+
+def quoted(value: object) -> str:
+    """What somebody wrote, as an error repeats it: on one line, printable, and not too much of it.
+
+    Python refuses to show numbers of thousands of digits and what is nested too deep.
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "…"

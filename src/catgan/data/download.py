@@ -315,7 +315,7 @@ def _read_state(archive: Path) -> dict[str, object]:
     """Which version of the file is arriving, and how large it is; {} where nothing sound is."""
     try:
         state = json.loads(_state_path(archive).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     sound = (
         isinstance(state, dict)

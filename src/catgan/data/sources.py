@@ -311,7 +311,8 @@ def _directory_bytes(path: Path) -> int:
 def _zip_files(
     archive: zipfile.ZipFile, archive_bytes: int, shown: str
 ) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
-    members = [info for info in archive.infolist() if not info.is_dir()]
+    # Not `info.is_dir()`, which fails on a member without a name.
+    members = [info for info in archive.infolist() if not info.filename.endswith("/")]
     if sum(info.compress_size for info in members) > archive_bytes:
         # Members that share their bytes: a bomb that no ratio of a single member betrays
         # (Fifield, "A better zip bomb", WOOT 2019).

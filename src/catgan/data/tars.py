@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import tarfile
 import tempfile
 import zlib
@@ -21,6 +22,10 @@ from catgan.errors import CatganError
 
 MAX_RATIO = 20  # of a compressed tar as a whole: photos hardly compress
 MAX_HEADER_BYTES = 2**20  # of a member's extended header, which tarfile reads whole into memory
+# Python before 3.11.10 and 3.12.6 takes, over a run of digits in a header, time that grows with
+# the square of its length (CVE-2024-6232): minutes at a megabyte. No name or number is this long.
+_DIGITS = re.compile(rb"[0-9]{100}")
+_PARSING = (ValueError, LookupError, OverflowError, EOFError, RecursionError)
 _CHUNK = 2**20
 
 _MAX_MEMORY = 2**28  # for unpacking xz; `xz -9` needs a quarter of it, a hostile one asks for more
@@ -147,7 +152,8 @@ def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
                 elif not member.isreg() or member.sparse is not None:
                     problem = "not a regular file inside the tar"
                 yield TarMember(member.name, member.offset_data, member.size, problem)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
+    # tarfile lets pass what its parsing of a hostile header runs into.
+    except (tarfile.TarError, *_PARSING) as error:
         raise CatganError(f"{shown} is not a sound tar: copy or download it again.") from error
 
 
@@ -160,7 +166,10 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise tarfile.ReadError("a header is too large")
-        return self._file.read(size)
+        data = self._file.read(size)
+        if _DIGITS.search(data):
+            raise tarfile.ReadError("a header is made to be slow")
+        return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 
 LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 1_000_000
@@ -16,19 +16,20 @@ MOST_SEEDS = 1_000_000
 
 def parse_seeds(text: str) -> list[int]:
     """The seeds that `text` names, in its order; ranges include both ends."""
+    where = f"seeds {quoted(text)}"
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,19})\s*(?:-\s*(\d{1,19})\s*)?", part, re.ASCII)
         if not match:
-            raise CatganError(f"seeds {text!r}: {part!r} is no seed: write 7, 0-63 or 1,5,9-12")
+            raise CatganError(f"{where}: {quoted(part)} is no seed: write 7, 0-63 or 1,5,9-12")
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first:
-            raise CatganError(f"seeds {text!r}: {part!r} runs backwards: write {last}-{first}")
+            raise CatganError(f"{where}: {part!r} runs backwards: write {last}-{first}")
         if last > LARGEST_SEED:
-            raise CatganError(f"seeds {text!r}: the largest seed is {LARGEST_SEED}")
+            raise CatganError(f"{where}: the largest seed is {LARGEST_SEED}")
         if len(seeds) + last - first + 1 > MOST_SEEDS:
-            raise CatganError(f"seeds {text!r}: more than {MOST_SEEDS:,} at once; use fewer")
+            raise CatganError(f"{where}: more than {MOST_SEEDS:,} at once; use fewer")
         seeds.extend(range(first, last + 1))
     return seeds
 

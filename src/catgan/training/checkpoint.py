@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 from catgan.files import flush_directory, write_and_flush, write_durably
 
 FORMAT = 2  # 1 had no sum of the manifest itself; it is read, too
@@ -208,9 +208,9 @@ class CheckpointStore:
         best = self.pointer("best")
         try:
             score = _read_manifest(self.directory / best)["score"] if best else None
-        except UnsoundCheckpointError:
+            return float("inf") if score is None else float(score)
+        except (UnsoundCheckpointError, OverflowError):
             return float("inf")
-        return float("inf") if score is None else float(score)
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}
@@ -270,6 +270,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             and manifest["images"] == int(path.name)
             and isinstance(manifest["config"], dict)
             and type(manifest["window"]["steps"]) is int
+            and isinstance(manifest["window"]["sums"], list)
             and all(isinstance(total, float) for total in manifest["window"]["sums"])
             and len(manifest["window"]) == 2
             and isinstance(manifest.get("score"), float | int | None)
@@ -281,7 +282,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise UnsoundCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
     if not known:
         raise UnsoundCheckpointError(
-            f"{MANIFEST} has format {manifest['format']!r}, not 1 to {FORMAT}"
+            f"{MANIFEST} has format {quoted(manifest['format'])}, not 1 to {FORMAT}"
         )
     if not intact:
         raise UnsoundCheckpointError(f"{MANIFEST} does not have the sum it was written with")

@@ -21,6 +21,8 @@ from catgan.training.lock import RunLock
 
 PARTIAL = ".*.partial-*"  # what `write_durably` calls a file until it is whole
 
+MOST_CONFIG_BYTES = 16 * 2**10  # ten times a real one; dotted keys cost the square of their length
+
 
 def is_run(path: Path) -> bool:
     """Whether `path` looks like a training run."""
@@ -88,6 +90,8 @@ class RunDirectory:
         """The complete configuration."""
         path = self.path / "config.toml"
         try:
+            if path.stat().st_size > MOST_CONFIG_BYTES:
+                raise CatganError(f"{path} is no configuration, it is far too long: restore it")
             return from_toml(path.read_text("utf-8"), where=str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise CatganError(f"{path} cannot be read ({error}): restore it") from None
@@ -159,7 +163,7 @@ class RunDirectory:
             for line in self.log.read_text("utf-8", errors="replace").splitlines():
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(row, dict) and isinstance(row.get("images"), int):
                     rows.append(row)

@@ -12,7 +12,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 
 MEASURED_AT = 128  # px: sharpness depends on the size of what is measured
 _HASH_SIDE = 8  # 64 bits
@@ -88,14 +88,16 @@ def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
         if name not in names or not separator:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}=...?" if near else f"gates are {', '.join(names)}"
-            raise CatganError(f"--gate {setting}: is not a gate and its value: {hint}")
+            raise CatganError(f"--gate {quoted(setting)}: is not a gate and its value: {hint}")
         try:
             value = float(text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
             example = f"{name}={getattr(Gates(), name):g}"
-            raise CatganError(f"--gate {setting}: {text!r} is not a number: try {example}")
+            raise CatganError(
+                f"--gate {quoted(setting)}: {quoted(text)} is not a number: try {example}"
+            )
         gates = replace(gates, **{name: value})
     return gates
 

@@ -22,7 +22,7 @@ import numpy as np
 from catgan.data.faces.find import Face
 from catgan.data.faces.framing import Frame, crop_box
 from catgan.data.faces.gates import Measures
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 
 try:
     import fcntl
@@ -30,6 +30,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 JOURNAL, CROPS = "journal.jsonl", "crops.bin"
+_WHOLE = ("offset", "checksum")  # numbers of a face
 _SYNC_EVERY = 32  # photos: what a power cut may cost; a killed process costs none that is finished
 
 
@@ -168,11 +169,11 @@ class Journal:
         """What was found at another size or by another version may be hours of work."""
         try:
             size = json.loads(head)["size"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return
         self._lines.close()
         self._crops.close()
-        what = f"at {size} px" if size != self.size else "by another version"
+        what = f"at {quoted(size)} px" if size != self.size else "by another version"
         raise CatganError(
             f"{self.directory} holds an interrupted search {what}: go on with that, or delete the "
             "directory"
@@ -198,7 +199,7 @@ class Journal:
             else:
                 try:
                     photo = _photo(json.loads(line))
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     break
                 end = crops_end + len(photo.faces) * self._crop_bytes
                 if end > length:
@@ -214,6 +215,17 @@ class Journal:
 
 
 def _photo(entry: dict[str, Any]) -> FoundPhoto:
+    """A line of the journal; one of several types of error where it is none."""
+    texts = (entry["name"], entry["sha256"], entry["rejected"] or "")
+    numbers: list[Any] = []
+    for face in entry["faces"]:
+        numbers += [*face["frame"].values(), *face["box"], *face["measures"].values()]
+        if not all(type(face[key]) is int and 0 <= face[key] < 2**63 for key in _WHOLE):
+            raise TypeError
+    if not all(isinstance(text, str) for text in texts) or not all(
+        type(number) in (int, float) for number in numbers
+    ):
+        raise TypeError
     faces = tuple(
         FoundFace(
             Frame(**face["frame"]),

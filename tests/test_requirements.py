@@ -1,0 +1,60 @@
+"""The lock files hold what constraints.txt and pyproject.toml say, each with its sums."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ["locked", "gpu", "tools", "fuzz"]
+
+
+def entries(name: str) -> dict[str, str]:
+    """A lock file's requirements: by name, the whole text with the sums."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    found = re.split(r"\n(?=\w)", re.sub(r"^#.*\n", "", text).strip())
+    return {entry.split("==")[0]: entry for entry in found}
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_requirement_has_a_version_and_sums(name: str) -> None:
+    assert entries(name)
+    for entry in entries(name).values():
+        assert re.fullmatch(
+            r"[\w.-]+==\S+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry
+        )
+
+
+def test_the_lock_has_the_versions_of_the_constraints() -> None:
+    locked = {
+        name: re.split(r"[ ;]", entry.split("==", 1)[1])[0]
+        for name, entry in entries("locked").items()
+    }
+    pinned = constraints()
+    assert {name: locked.get(name) for name in pinned} == pinned, "run `make lock`"
+    assert set(locked) - set(pinned) <= {"colorama"}, "add these to constraints.txt"  # Windows'
+
+
+def test_the_lock_has_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {normal(re.split(r"[\[<>=]", each)[0]) for group in groups for each in group}
+    names -= {"catgan"}
+    assert names <= set(entries("locked")), "run `make lock`"
+
+
+def test_no_lock_names_a_place_to_fetch_from() -> None:
+    for name in LOCKS:
+        assert "://" not in (ROOT / "requirements" / f"{name}.txt").read_text()
