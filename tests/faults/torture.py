@@ -154,7 +154,7 @@ def what_was_seen(scene: Scene, error: str, said: list[str]) -> str:
     line = error or next((line for line in told if "unsound" in line or "latest" in line), "")
     line = line or next((line for line in told if line.startswith(("finished", "stopped"))), "")
     line = line.replace(str(scene.run), "RUN").replace(str(scene.data), "CATS")
-    since = r"process \d+ since [-\d]+ [\d:]+"
+    since = r"process \d+ since [-\d]+ \d\d:\d\d:\d\d"
     line = re.sub(since, "process 4711 since 2026-11-22 09:30:00", line)
     return re.sub(r"kill \d+", "kill 4711", line)
 
@@ -178,7 +178,7 @@ def table(place: Path) -> bool:
             after, sound = "FAILED", False
         sound = sound and ended.code == fault.code
         line = what_was_seen(scene, ended.error, ended.said)
-        line = f"`{line.replace('`', '')}`" if line else ""
+        line = f"`{line.replace('`', '')}`" if line else "(nothing)"
         print(f"| {fault.name} | {ended.code} | {line} | {after} |", flush=True)
     return sound
 
