@@ -32,9 +32,12 @@ lint: .venv/installed
 
 LOCKED := --quiet --require-hashes --no-deps --only-binary :all: --requirement
 
-# Everything by its sum. The libraries for GPUs only where the PyTorch that was taken asks for them.
-.venv/installed: pyproject.toml requirements/locked.txt requirements/gpu.txt
+# Everything by its sum. PyTorch's CPU build where pip is set up to find it, else the one on PyPI,
+# and the libraries for GPUs only where that one asks for them.
+.venv/installed: pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(LOCKED) requirements/torch-cpu.txt 2> /dev/null \
+		|| echo "pip finds no CPU build of PyTorch: taking the build on PyPI"
 	$(BIN)/python -m pip install $(LOCKED) requirements/locked.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	if $(BIN)/python tools/torch_wants_gpu.py; then \

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ["locked", "gpu", "tools", "fuzz"]
+LOCKS = ["locked", "torch-cpu", "gpu", "tools", "fuzz"]
 
 
 def entries(name: str) -> dict[str, str]:
@@ -45,6 +45,11 @@ def test_the_lock_has_the_versions_of_the_constraints() -> None:
     pinned = constraints()
     assert {name: locked.get(name) for name in pinned} == pinned, "run `make lock`"
     assert set(locked) - set(pinned) <= {"colorama"}, "add these to constraints.txt"  # Windows'
+
+
+def test_both_builds_of_torch_are_of_one_version() -> None:
+    (cpu,) = entries("torch-cpu").values()
+    assert cpu.startswith(f"torch=={constraints()['torch']}+cpu ")
 
 
 def test_the_lock_has_every_dependency() -> None:

@@ -41,7 +41,12 @@ def main() -> int:
         if "vulns" not in each:
             print(f"{each['name']}: not asked ({each.get('skip_reason', 'no reason given')})")
     print(f"{len(asked)} dependencies asked about, {len(found)} with a known vulnerability")
-    return 1 if found else 0
+    if found:
+        return 1
+    if len(asked) < len(dependencies):
+        print("NOT AUDITED: the advisories do not answer for all of them", file=sys.stderr)
+        return 3
+    return 0
 
 
 if __name__ == "__main__":

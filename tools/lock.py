@@ -2,8 +2,10 @@
 
 `make lock` runs it. What pip installs from them is compared with the sums in them:
 
-- locked.txt: everything but PyTorch's GPU libraries; of PyTorch both the builds on PyPI and the
-  CPU builds on PyTorch's own index, so that either may be there to be taken;
+- torch-cpu.txt: PyTorch's CPU builds, which are not on PyPI but on PyTorch's own index. A file of
+  its own, for of two allowed builds pip takes the one whose sum an index states, and a file on a
+  disk has none stated;
+- locked.txt: everything else but PyTorch's GPU libraries, and PyTorch's builds on PyPI;
 - gpu.txt: the libraries that PyTorch's build on PyPI needs on Linux, and the CPU builds do not;
 - tools.txt and fuzz.txt: what `make audit`, `make sbom`, `make lock` and `make fuzz` add.
 """
@@ -67,11 +69,12 @@ def main() -> None:
     )
     gpu = [entry for entry in entries if GPU.match(entry)]
     rest = [entry for entry in entries if not GPU.match(entry)]
-    (place,) = (n for n, entry in enumerate(rest) if entry.startswith("torch=="))
-    if not rest[place].startswith(f"torch=={TORCH} "):
-        raise SystemExit(f"{rest[place].split()[0]}: TORCH_CPU has the sums of {TORCH}")
-    rest[place] += "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_CPU)
+    (torch,) = (entry.split()[0] for entry in rest if entry.startswith("torch=="))
+    if torch != f"torch=={TORCH}":
+        raise SystemExit(f"{torch}: TORCH_CPU has the sums of {TORCH}")
+    sums = "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_CPU)
     for name, chosen in (
+        ("torch-cpu.txt", [f"{torch}+cpu{sums}"]),
         ("locked.txt", rest),
         ("gpu.txt", gpu),
         ("tools.txt", compile_with(uv, ["requirements/tools.in"])),
