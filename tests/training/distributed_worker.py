@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import safetensors.torch
 import torch
@@ -103,15 +104,13 @@ def record(case: str, place: Path) -> None:
     run = RunDirectory(place / f"run-{world.processes}")
     if world.leads:
         run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
-    loop.REALS_FOR_STATISTICS = 8
-    loop.build_discriminator = without_corners
-    distributed.average_gradients = remember
-    try:
-        dataset = Dataset.open(place / "dataset")
+    dataset = Dataset.open(place / "dataset")
+    with (
+        mock.patch.object(loop, "REALS_FOR_STATISTICS", 8),
+        mock.patch.object(loop, "build_discriminator", without_corners),
+        mock.patch.object(distributed, "average_gradients", remember),
+    ):
         loop.train(config, dataset, run, Silent(), device=torch.device("cpu"))
-    finally:
-        distributed.average_gradients = average
-        loop.build_discriminator = build_discriminator
     if world.leads:
         data = safetensors.torch.save({k: v.contiguous() for k, v in gradients.items()})
         (place / f"gradients-{world.processes}.safetensors").write_bytes(data)
