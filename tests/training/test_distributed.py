@@ -49,10 +49,13 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def both(tmp_path_factory):
     """Every case of `distributed_worker`, run in this process and then in two."""
     place = tmp_path_factory.mktemp("both")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as torchrun's processes have: more would add up in another order
     for case in worker.CASES:
         (place / case).mkdir()
         write_drawn_cats(place / case / "dataset", 30, worker.config_of(case).network.resolution)
         worker.record(case, place / case)
+    torch.set_num_threads(threads)
     command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(place)]
     job = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert job.returncode == 0, job.stderr[-4000:]
