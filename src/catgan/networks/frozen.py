@@ -13,8 +13,8 @@ arithmetic, and each has its remedy here (`benchmarks/frozen.py`):
 - the gradient of the first layer toward an image of three channels, which kernels made for many
   channels waste: done for the four phases of its stride at once, as twelve channels.
 
-Before the last of these, forward and back of 32 images of 128 px took 188 ms in bfloat16, with the
-library's layers 847, in float32 378 and 393 (2-core Xeon with AMX, 2026-11-22).
+Forward and back, 32 images of 128 px: 232 ms in bfloat16, with the library's layers 998, in float32
+434 and 543 (2-core Xeon with AMX, 2026-11-22).
 """
 
 from __future__ import annotations
