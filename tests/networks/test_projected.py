@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from catgan.config import NetworkConfig, load_recipe
 from catgan.networks import projected
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.networks.shapes import pixel_shuffle
+from catgan.networks.shapes import blur, pixel_shuffle
 from catgan.training.losses import gradient_penalty
 
 LATENT_SIZE = 24
@@ -133,16 +133,46 @@ def test_every_gain_depends_on_z_and_on_nothing_else(generator):
 
 
 @torch.no_grad()
+def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_generator(generator):
+    z = torch.randn(64, LATENT_SIZE)
+    other = generator_of(seed=5)
+    sides = []
+    for block, another in zip(generator.blocks, other.blocks, strict=True):
+        noise = block.noise
+        assert torch.equal(noise.maps, another.noise.maps)
+        assert torch.equal(noise.mixing, another.noise.mixing)
+        assert not torch.equal(noise.strength, another.noise.strength)
+        side = int(noise.maps.shape[1] ** 0.5)
+        sides.append(side)
+        x = torch.zeros(64, len(noise.strength), side, side)
+        added = noise(x, z)
+        own = added / noise.strength
+        torch.testing.assert_close(noise(x, 0.2 * z), added, rtol=0, atol=1e-5)
+        torch.testing.assert_close(own, own[:, :1].expand_as(own), rtol=1e-4, atol=1e-4)
+        assert own[:, 0].std().item() == pytest.approx(1, abs=0.15)
+        # No lines: neighbours say nothing of one another, nor do places further apart.
+        map_ = own[:, 0]
+        for shift in (1, 2, 3):
+            for dim in (1, 2):
+                agreement = (map_ * map_.roll(shift, dim)).mean() / map_.square().mean()
+                assert agreement.abs() < 0.2
+        assert (own[0] - own[1]).abs().mean() > 0.3
+        shifted = noise(x + 1, z)
+        torch.testing.assert_close(shifted, added + 1)
+    assert sides == [8, 16, 32]
+
+
+@torch.no_grad()
 def test_the_blur_lets_no_grid_through_and_keeps_what_is_flat(generator):
     flat = torch.full((2, 3, 16, 16), 0.7)
-    torch.testing.assert_close(projected._blur(flat), flat)
+    torch.testing.assert_close(blur(flat), flat)
     columns = torch.ones(2, 3, 16, 16)
     columns[..., ::2] = -1
     for grid in (columns, columns.mT, columns * columns.mT):
-        assert projected._blur(grid)[..., 1:-1, 1:-1].abs().max() < 1e-6
+        assert blur(grid)[..., 1:-1, 1:-1].abs().max() < 1e-6
     x = torch.randn(1, 1, 5, 5)
     weights = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
-    middle = projected._blur(x.expand(1, 3, 5, 5))[0, :, 2, 2]
+    middle = blur(x.expand(1, 3, 5, 5))[0, :, 2, 2]
     torch.testing.assert_close(middle, (x[0, 0, 1:4, 1:4] * weights).sum().expand(3))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import safetensors.torch
@@ -28,6 +29,20 @@ def build(side=128, *, reals=None, precision=torch.float32, seed=0):
 @pytest.fixture(scope="module")
 def projection():
     return build()
+
+
+@torch.no_grad()
+def test_fine_lines_are_not_taken_for_coarse_ones(projection):
+    """The first layer halves the side: unfiltered, these three periods would pass for one."""
+    place = 2 * math.pi * torch.arange(128) / 8
+
+    def lines(periods):
+        return 0.05 * torch.cos(periods * place).expand(1, 3, 128, 128)
+
+    grey = projection(torch.zeros(1, 3, 128, 128))
+    fine, coarse = projection(lines(3)), projection(lines(1))
+    for nothing, small, large in zip(grey, fine, coarse, strict=True):
+        assert (small - nothing).square().mean() < 0.4 * (large - nothing).square().mean()
 
 
 @pytest.mark.parametrize("side", [128, 256])

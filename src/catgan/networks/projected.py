@@ -19,6 +19,7 @@ from catgan.networks.projection import CHANNELS, Projection
 from catgan.networks.shapes import (
     COARSEST_SIDE,
     TwoPartGenerator,
+    blur,
     pixel_shuffle,
     stage_channels,
 )
@@ -26,6 +27,8 @@ from catgan.networks.shapes import (
 PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
 SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
+NOISE_MAPS = 16  # for each side, mixed by z
+NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
 HEAD_CHANNELS = 128  # of a head's coarser maps
 
 
@@ -36,6 +39,8 @@ class Generator(TwoPartGenerator):
     is and where the background, is learnt at once and not for each noise anew (Karras et al., "A
     Style-Based Generator Architecture", CVPR 2019). The noise, taken to the sphere of radius
     sqrt(latent_size), is added to that map, and is a gain on every channel of every later one.
+    Fur and background are made of irregular maps, which never change; without them it weaves them
+    of whatever its convolutions repeat.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class Generator(TwoPartGenerator):
         nn.init.normal_(self.place.weight, 0.0, SHARE_OF_Z * latent_size**-0.5)
         self.unflatten = nn.Unflatten(1, shape)
         self.blocks = nn.ModuleList(
-            _UpBlock(coarse, fine, latent_size) for coarse, fine in pairwise(widths)
+            _UpBlock(coarse, fine, latent_size, COARSEST_SIDE * 2**stage)
+            for stage, (coarse, fine) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
 
@@ -70,20 +76,21 @@ class Generator(TwoPartGenerator):
             x = block(x, style)
         # The finest map is made by a pixel shuffle, as one at full resolution with its own
         # convolutions would cost more than the rest; its grid does not pass the blur.
-        return torch.tanh(_blur(pixel_shuffle(self.to_rgb(x)).float()))
+        return torch.tanh(blur(pixel_shuffle(self.to_rgb(x)).float()))
 
 
 class _UpBlock(nn.Module):
-    """Double the side: a convolution, batch normalisation, a gain of z and LeakyReLU."""
+    """Double the side: a convolution, batch normalisation, noise, a gain of z and LeakyReLU."""
 
-    def __init__(self, inputs: int, outputs: int, latent_size: int) -> None:
+    def __init__(self, inputs: int, outputs: int, latent_size: int, side: int) -> None:
         super().__init__()
         self.convolution = Convolution(inputs, outputs, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
+        self.noise = _Noise(latent_size, outputs, side)
         self.gain = _Gain(latent_size, outputs)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        x = self.norm(self.convolution(F.interpolate(x, scale_factor=2)))
+        x = self.noise(self.norm(self.convolution(F.interpolate(x, scale_factor=2))), z)
         return F.leaky_relu(self.gain(x, z), SLOPE)
 
 
@@ -98,6 +105,31 @@ class _Gain(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         gain = F.linear(z, self.weight, self.bias)
         return x * gain[:, :, None, None].to(x.dtype)
+
+
+class _Noise(nn.Module):
+    """Add one irregular map, of mean 0 and deviation 1, to each channel in a learnt strength.
+
+    A style-based generator draws such noise anew for each image (Karras et al., CVPR 2019). Here
+    each image has its own mixture of a few maps that never change, given by the direction of z, so
+    that a latent remains an image, in whatever the generator is exported to.
+    """
+
+    maps: Tensor
+    mixing: Tensor
+
+    def __init__(self, latent_size: int, channels: int, side: int) -> None:
+        super().__init__()
+        draws = torch.Generator().manual_seed(side)
+        self.register_buffer("maps", torch.randn(NOISE_MAPS, side**2, generator=draws))
+        self.register_buffer("mixing", torch.randn(NOISE_MAPS, latent_size, generator=draws))
+        self.strength = nn.Parameter(NOISE_STRENGTH * torch.randn(channels, 1, 1))
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        shares = F.linear(z, self.mixing)
+        shares = shares * torch.rsqrt(shares.square().sum(1, keepdim=True) + 1e-8)
+        noise = (shares @ self.maps).unflatten(1, (1, *x.shape[2:]))
+        return x + noise.to(x.dtype) * self.strength.to(x.dtype)
 
 
 class Discriminator(nn.Module):
@@ -145,10 +177,3 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).flatten(1)
-
-
-def _blur(x: Tensor) -> Tensor:
-    """Convolve each channel with (1, 2, 1) / 4 along both axes, the border repeated."""
-    kernel = x.new_tensor([0.25, 0.5, 0.25])
-    kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(x, [1] * 4, mode="replicate"), kernel, groups=x.shape[1])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from catgan.networks.efficientnet_lite import LITE0, load
 from catgan.networks.frozen import SameConv2d, freeze
+from catgan.networks.shapes import blur
 
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at strides 4, 8, 16 and 32
 _PORTION = 32  # real images looked at together when the statistics are taken
@@ -24,7 +25,9 @@ class Projection(nn.Module):
     """Images N x 3 x side x side in [-1, 1] to four maps of `CHANNELS`, finest first.
 
     `reals` (some hundreds of images in [-1, 1]) give the statistics. Images of another size are
-    first resized to `side`. Everything is frozen and kept in `precision`; the mixing weights are
+    first resized to `side`; then all are blurred a little, since the network halves their side in
+    its first layer without a filter, and takes lines of three pixels' period for lines of six.
+    Everything is frozen and kept in `precision`; the mixing weights are
     part of the state that checkpoints save, the pretrained ones are not.
     """
 
@@ -59,8 +62,9 @@ class Projection(nn.Module):
                 images, size=(self.side, self.side), mode="bilinear", antialias=True
             )
         with torch.autocast(images.device.type, enabled=False):
-            images = ((images + 1) / 2).to(self.network.stem.weight.dtype)
-            return self.network.features(images.contiguous(memory_format=torch.channels_last))
+            images = images.float().contiguous(memory_format=torch.channels_last)
+            images = blur((images + 1) / 2).to(self.network.stem.weight.dtype)
+            return self.network.features(images)
 
     def _mixed(self, seen: list[Tensor]) -> list[Tensor]:
         with torch.autocast(seen[0].device.type, enabled=False):

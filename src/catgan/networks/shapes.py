@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 COARSEST_SIDE = 4
@@ -22,6 +23,13 @@ def pixel_shuffle(x: Tensor) -> Tensor:
     x = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
     x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
     return x.permute(0, 3, 1, 2)
+
+
+def blur(x: Tensor) -> Tensor:
+    """Convolve each map of (B, C, H, W) with (1, 2, 1) / 4 along both axes, the border repeated."""
+    kernel = x.new_tensor([0.25, 0.5, 0.25])
+    kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, [1] * 4, mode="replicate"), kernel, groups=x.shape[1])
 
 
 def initialise(module: nn.Module) -> None:
