@@ -1,9 +1,10 @@
-"""What the matrix-product convolutions win: forward and backward of each layer of lsgan-64.
+"""What our convolutions win: forward and backward of the layers of lsgan-64 and projected-128.
 
     python benchmarks/convolution.py
 
 Median of seven, in milliseconds a batch, bfloat16 in channels-last memory under autocast, as in
-training. `networks/convolution.py` takes the matrix product where the coarse side is at most 8.
+training. `networks/convolution.py` takes the matrix product where the coarse side is at most 8,
+and enlarges by a transposed convolution where it is at least 16.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import time
 import torch
 
 from catgan.networks import convolution
-from catgan.networks.convolution import Convolution, TransposedConvolution
+from catgan.networks.convolution import (
+    Convolution,
+    EnlargingConvolution,
+    TransposedConvolution,
+)
 
 BATCH = 32
 LAYERS = [  # channels on the fine side, channels on the coarse side, coarse side
@@ -22,6 +27,7 @@ LAYERS = [  # channels on the fine side, channels on the coarse side, coarse sid
     (256, 512, 8),
     (512, 1024, 4),
 ]
+ENLARGING = [(384, 384, 4), (384, 192, 8), (192, 96, 16), (96, 48, 32)]  # in, out, coarse side
 
 
 def milliseconds(layer: torch.nn.Module, image: torch.Tensor) -> float:
@@ -55,6 +61,19 @@ def main() -> None:
             name = f"{kind.__name__} {channels[0]}->{channels[1]}, coarse {side}"
             choice = "product" if side <= taken else "library"
             print(f"{name:34s} {times[0]:8.1f} {times[1]:8.1f}  {choice}")
+    convolution.MATRIX_PRODUCT_SIDE = taken
+    limit = convolution.TRANSPOSED_SIDE
+    print(f"{'layer':34s} {'repeated':>8s} {'transp.':>8s}  taken")
+    for inputs, outputs, side in ENLARGING:
+        layer = EnlargingConvolution(inputs, outputs).to(memory_format=torch.channels_last)
+        image = torch.randn(BATCH, inputs, side, side, dtype=torch.bfloat16)
+        image = image.contiguous(memory_format=torch.channels_last).requires_grad_()
+        times = []
+        for convolution.TRANSPOSED_SIDE in (10_000, 0):
+            times.append(milliseconds(layer, image))
+        name = f"enlarging {inputs}->{outputs}, coarse {side}"
+        choice = "transposed" if side >= limit else "repeated"
+        print(f"{name:34s} {times[0]:8.1f} {times[1]:8.1f}  {choice}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from catgan.networks import convolution
-from catgan.networks.convolution import Convolution, TransposedConvolution
+from catgan.networks.convolution import (
+    Convolution,
+    EnlargingConvolution,
+    TransposedConvolution,
+)
 
 GEOMETRIES = [  # kernel, stride, padding, side
     (4, 2, 1, 8),
@@ -66,3 +70,27 @@ def test_large_images_take_the_library_kernel_and_agree_in_bfloat16(kind, monkey
     assert ours.dtype == theirs.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), theirs.float(), rtol=0.05, atol=0.05)
     assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("side", [4, 16])
+def test_enlarging_is_repeating_each_pixel_and_convolving(side, monkeypatch):
+    torch.manual_seed(0)
+    layer = EnlargingConvolution(3, 5).double()
+    image = torch.randn(2, 3, side, side, dtype=torch.double)
+    taken = []
+    transposed = F.conv_transpose2d
+    monkeypatch.setattr(
+        F, "conv_transpose2d", lambda *a, **k: taken.append(side) or transposed(*a, **k)
+    )
+    ours, our_gradients = loss_and_gradients(layer, layer, image)
+    assert taken == ([16] if side == 16 else [])
+    theirs, their_gradients = loss_and_gradients(
+        layer,
+        lambda x: F.conv2d(
+            x.repeat_interleave(2, 2).repeat_interleave(2, 3), layer.weight, None, 1, 1
+        ),
+        image,
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    for a, b in zip(our_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)

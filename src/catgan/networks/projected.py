@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catgan.networks.convolution import Convolution
+from catgan.networks.convolution import Convolution, EnlargingConvolution
 from catgan.networks.frequencies import Frequencies
 from catgan.networks.projection import CHANNELS, Projection
 from catgan.networks.shapes import (
@@ -84,13 +84,13 @@ class _UpBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, latent_size: int, side: int) -> None:
         super().__init__()
-        self.convolution = Convolution(inputs, outputs, 3, padding=1, bias=False)
+        self.convolution = EnlargingConvolution(inputs, outputs)
         self.norm = nn.BatchNorm2d(outputs)
         self.noise = _Noise(latent_size, outputs, side)
         self.gain = _Gain(latent_size, outputs)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        x = self.noise(self.norm(self.convolution(F.interpolate(x, scale_factor=2))), z)
+        x = self.noise(self.norm(self.convolution(x)), z)
         return F.leaky_relu(self.gain(x, z), SLOPE)
 
 
@@ -129,7 +129,13 @@ class _Noise(nn.Module):
         shares = F.linear(z, self.mixing)
         shares = shares * torch.rsqrt(shares.square().sum(1, keepdim=True) + 1e-8)
         noise = (shares @ self.maps).unflatten(1, (1, *x.shape[2:]))
-        return x + noise.to(x.dtype) * self.strength.to(x.dtype)
+        if torch.compiler.is_exporting():
+            return x + noise * self.strength
+        # A matrix product of rank one, which makes no map of the products and gives the
+        # strength's gradient in one pass.
+        rows = x.permute(0, 2, 3, 1)
+        added = torch.addmm(rows.flatten(0, 2), noise.reshape(-1, 1), self.strength.view(1, -1))
+        return added.view(rows.shape).permute(0, 3, 1, 2)
 
 
 class Discriminator(nn.Module):
