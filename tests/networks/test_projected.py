@@ -176,6 +176,29 @@ def test_the_blur_lets_no_grid_through_and_keeps_what_is_flat(generator):
     torch.testing.assert_close(middle, (x[0, 0, 1:4, 1:4] * weights).sum().expand(3))
 
 
+@torch.no_grad()
+def test_sharpness_begins_at_nothing_and_lets_the_fine_pass(generator):
+    z = torch.randn(8, LATENT_SIZE)
+    assert generator.sharpness == 0
+
+    def finest(images):
+        return (images - blur(images)).square().mean()
+
+    blurred = generator(z)
+    generator.sharpness.fill_(1 / projected.SHARPENING)
+    sharp = generator(z)
+    generator.sharpness.zero_()
+    assert finest(sharp) > 1.5 * finest(blurred)
+    torch.testing.assert_close(torch.tanh(blur(torch.atanh(sharp))), blurred, rtol=0, atol=1e-4)
+
+
+def test_pixels_are_finer_than_bfloat16_under_autocast(generator):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        images = generator(torch.randn(2, LATENT_SIZE))
+    assert images.dtype == torch.float32
+    assert (images != images.bfloat16()).float().mean() > 0.5
+
+
 def test_every_weight_of_the_generator_is_reached(generator):
     z = torch.randn(4, LATENT_SIZE)
     with torch.autocast("cpu", torch.bfloat16):

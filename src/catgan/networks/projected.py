@@ -27,6 +27,7 @@ from catgan.networks.shapes import (
 PIXEL_RANGE = (-1.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU
 SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
+SHARPENING = 5.0  # how much faster than another weight the sharpness is learnt
 NOISE_MAPS = 16  # for each side, mixed by z
 NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
 HEAD_CHANNELS = 128  # of a head's coarser maps
@@ -59,6 +60,7 @@ class Generator(TwoPartGenerator):
             for stage, (coarse, fine) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.zeros(()))
 
     def map(self, z: Tensor) -> Tensor:
         """The noise on its sphere."""
@@ -75,8 +77,11 @@ class Generator(TwoPartGenerator):
         for block in self.blocks:
             x = block(x, style)
         # The finest map is made by a pixel shuffle, as one at full resolution with its own
-        # convolutions would cost more than the rest; its grid does not pass the blur.
-        return torch.tanh(blur(pixel_shuffle(self.to_rgb(x)).float()))
+        # convolutions would cost more than the rest; its grid does not pass the blur. Nor do the
+        # finest hairs: once there are cats, how much passes is learnt.
+        sharp = pixel_shuffle(self.to_rgb(x)).float()
+        with torch.autocast(sharp.device.type, enabled=False):
+            return torch.tanh(torch.lerp(blur(sharp), sharp, SHARPENING * self.sharpness))
 
 
 class _UpBlock(nn.Module):
