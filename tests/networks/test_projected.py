@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from catgan.config import NetworkConfig, load_recipe
 from catgan.networks import projected
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.networks.shapes import blur, pixel_shuffle
+from catgan.networks.projection import BLUR
+from catgan.networks.shapes import convolve_each, pixel_shuffle
 from catgan.training.losses import gradient_penalty
 
 LATENT_SIZE = 24
@@ -163,33 +164,25 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
 
 
 @torch.no_grad()
-def test_the_blur_lets_no_grid_through_and_keeps_what_is_flat(generator):
+@pytest.mark.parametrize(
+    ("line", "passing"),  # and the share that passes of lines of 4 pixels' period
+    [(projected.GRID_FILTER, 0.75), (BLUR, 0.5)],
+)
+def test_the_filters_let_no_grid_through_and_keep_what_is_flat(line, passing):
     flat = torch.full((2, 3, 16, 16), 0.7)
-    torch.testing.assert_close(blur(flat), flat)
+    torch.testing.assert_close(convolve_each(flat, line), flat)
     columns = torch.ones(2, 3, 16, 16)
     columns[..., ::2] = -1
+    inside = (..., slice(2, -2), slice(2, -2))
     for grid in (columns, columns.mT, columns * columns.mT):
-        assert blur(grid)[..., 1:-1, 1:-1].abs().max() < 1e-6
-    x = torch.randn(1, 1, 5, 5)
-    weights = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
-    middle = blur(x.expand(1, 3, 5, 5))[0, :, 2, 2]
-    torch.testing.assert_close(middle, (x[0, 0, 1:4, 1:4] * weights).sum().expand(3))
-
-
-@torch.no_grad()
-def test_sharpness_begins_at_nothing_and_lets_the_fine_pass(generator):
-    z = torch.randn(8, LATENT_SIZE)
-    assert generator.sharpness == 0
-
-    def finest(images):
-        return (images - blur(images)).square().mean()
-
-    blurred = generator(z)
-    generator.sharpness.fill_(1 / projected.SHARPENING)
-    sharp = generator(z)
-    generator.sharpness.zero_()
-    assert finest(sharp) > 1.5 * finest(blurred)
-    torch.testing.assert_close(torch.tanh(blur(torch.atanh(sharp))), blurred, rtol=0, atol=1e-4)
+        assert convolve_each(grid, line)[inside].abs().max() < 1e-6
+    wide = torch.tensor([1.0, 0, -1, 0]).repeat(4).expand(2, 3, 16, 16)
+    torch.testing.assert_close(convolve_each(wide, line)[inside], passing * wide[inside])
+    x = torch.randn(1, 1, 7, 7)
+    weights, reach = torch.outer(*2 * [torch.tensor(line)]), len(line) // 2
+    window = x[0, 0, 3 - reach : 4 + reach, 3 - reach : 4 + reach]
+    middle = convolve_each(x.expand(1, 3, 7, 7), line)[0, :, 3, 3]
+    torch.testing.assert_close(middle, (window * weights).sum().expand(3))
 
 
 def test_pixels_are_finer_than_bfloat16_under_autocast(generator):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,11 +27,14 @@ def pixel_shuffle(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def blur(x: Tensor) -> Tensor:
-    """Convolve each map of (B, C, H, W) with (1, 2, 1) / 4 along both axes, the border repeated."""
-    kernel = x.new_tensor([0.25, 0.5, 0.25])
-    kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(x, [1] * 4, mode="replicate"), kernel, groups=x.shape[1])
+def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
+    """Convolve each map of (B, C, H, W) with `line` along both axes, the border repeated.
+
+    `line` is symmetric and of odd length.
+    """
+    kernel = x.new_tensor(line)
+    kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, len(line), len(line))
+    return F.conv2d(F.pad(x, [len(line) // 2] * 4, mode="replicate"), kernel, groups=x.shape[1])
 
 
 def initialise(module: nn.Module) -> None:
