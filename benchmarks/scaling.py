@@ -54,7 +54,9 @@ def message_sizes(config: Config) -> list[tuple[str, float]]:
     """What crosses the network in a step, in MB of each process's data."""
     side = config.network.resolution
     generator = build_generator(config.network)
-    discriminator = build_discriminator(config.network, torch.rand(8, 3, side, side), torch.float32)
+    discriminator = build_discriminator(
+        config.network, lambda: torch.rand(8, 3, side, side), torch.float32
+    )
 
     def parameters(module: nn.Module) -> float:
         return 4e-6 * sum(p.numel() for p in module.parameters())

@@ -76,7 +76,7 @@ class Trainer:
         torch.manual_seed(0)
         network, optimizer = config.network, config.optimizer
         self.generator = build_generator(network).to(memory_format=self.memory)
-        discriminator = build_discriminator(network, reals, self.precision)
+        discriminator = build_discriminator(network, lambda: reals, self.precision)
         self.discriminator = discriminator.to(memory_format=self.memory)
         betas = (optimizer.beta1, optimizer.beta2)
         self.generator_optimizer, self.discriminator_optimizer = (

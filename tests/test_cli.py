@@ -257,6 +257,8 @@ def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
     review = ("prepare", roll, "e", "--faces", "--review", "--decisions")
     assert "no/d.json: no is no folder" in catgan(*review, "no/d.json", code=2)
     assert "cannot be read" in catgan(*review, ".", code=2)
+    text = catgan(*review, "x" * 250, code=2)
+    assert "File name too long): choose another place with --decisions" in text
     assert [path.name for path in tmp_path.iterdir()] == ["d-decisions.json"]
 
 
@@ -264,6 +266,14 @@ def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
     with mock.patch("catgan.evaluation.inspection.inspect_dataset") as never:
         text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
         assert "no is no folder: make it, or name another with --out" in text
+        # A folder; a name too long for what is written beside; where even root may not write.
+        refused = ["cats", "x" * 250 + ".html"]
+        if sys.platform == "linux":
+            refused.append("/proc/page.html")
+        for page in refused:
+            text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", page, code=2)
+            assert f"{page}: cannot be written (" in text
+            assert "choose another place with --out" in text
         assert not never.called
     with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
         assert "this needs cv2, not installed" in catgan("inspect", "cats", code=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_latest_and_best_are_told_apart_and_both_kept(home):
     assert sorted(p.name for p in latest.parent.iterdir()) == [
         "000000008", "000000016", "000000016-2",
     ]  # fmt: skip
+
+
+def test_a_checkpoint_is_read_once(home):
+    """Also so that what is drawn is of the checkpoint that is named, while the run goes on."""
+    from catgan.training.checkpoint import read_checkpoint  # needs torch
+
+    with mock.patch("catgan.training.checkpoint.read_checkpoint", wraps=read_checkpoint) as read:
+        catgan("evaluate", "run", *RAW, "--samples", 24)
+    assert read.call_count == 1
 
 
 def test_folders_are_scored_under_their_own_names(home):

@@ -70,6 +70,43 @@ def test_a_penalty_needs_something_to_fall_to():
     assert override(Config(), ["loss.penalty=0", "loss.penalty_final=0"]).loss.penalty_final == 0
 
 
+@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
+def test_a_frozen_network_is_the_projected_family_s_alone(family):
+    settings = [f"network.family={family}", "network.feature_resolution=256"]
+    if family == "projected":
+        assert override(Config(), settings).network.feature_resolution == 256
+    else:
+        with pytest.raises(CatganError, match=f"no effect on the {family} family.* to 128 or "):
+            override(Config(), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default"),
+    [("penalty_final", 1.0, 0.0), ("penalty_images", 9, 1), ("penalty_every", 4, 1)],
+)
+def test_how_a_penalty_falls_needs_a_penalty(name, value, default):
+    with pytest.raises(
+        CatganError, match=rf"^without loss\.penalty, loss\.{name} would .*={default}$"
+    ):
+        override(Config(), [f"loss.{name}={value}"])
+    remedy = "loss.penalty_final=0.0, loss.penalty_images=1, loss.penalty_every=1"
+    with pytest.raises(CatganError, match=f"{remedy}$"):
+        override(load_recipe("projected-128"), ["loss.penalty=0"])
+    given = ["loss.penalty=0", *remedy.split(", ")]
+    assert override(load_recipe("projected-128"), given).loss.penalty == 0
+    settings = ["loss.penalty=10", "loss.penalty_final=1", f"loss.{name}={value}"]
+    assert getattr(override(Config(), settings).loss, name) == value
+
+
+@pytest.mark.parametrize("name", ["dcgan-128", "lsgan-64", "quick-64"])
+def test_classic_runs_state_the_defaults_of_what_does_not_concern_them(name):
+    """In every configuration on disk: they must go on loading."""
+    text = to_toml(load_recipe(name))
+    for line in ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1"):
+        assert line in text
+    assert from_toml(text, "a run") == load_recipe(name)
+
+
 def test_overrides_read_toml_values_and_bare_words():
     config = override(
         Config(),

@@ -298,13 +298,17 @@ def _print_next(console: Console, path: Path, size: int) -> None:
 
 def _check_writable(path: Path, option: str) -> None:
     """Refuse a file that cannot be written before the work for it begins."""
-    import os
+    from catgan.files import try_writing
 
     folder = path.parent
-    if not folder.is_dir():
-        raise CatganError(f"{path}: {folder} is no folder: make it, or name another with {option}")
-    if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise CatganError(f"{path}: cannot be written: choose another place with {option}")
+    try:
+        if not folder.is_dir():
+            raise CatganError(
+                f"{path}: {folder} is no folder: make it, or name another with {option}"
+            )
+        try_writing(path)
+    except OSError as error:
+        raise cannot_write(path, error, option) from None
 
 
 def _require_prepare_extra() -> None:

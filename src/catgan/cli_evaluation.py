@@ -281,21 +281,18 @@ def _scored(
     from catgan.evaluation.image_sets import Checkpoint, generated_images
     from catgan.training.device import choose_device
     from catgan.training.run_directory import RunDirectory, is_run
-    from catgan.training.sampling import load_sampler
+    from catgan.training.sampling import restored_sampler
 
     if not is_run(path):
         return _reals(path)[0], None
 
-    def note(text: str) -> None:
-        print_line(console, text)
-
     # Which checkpoint "latest" and "best" are is settled once, also while the run goes on.
     store = RunDirectory.open(path).checkpoints
-    found = store.load(checkpoint, note)
+    found = store.load(checkpoint, lambda text: print_line(console, text))
     state = Checkpoint(
         found.images,
         tuple(name for name in ("latest", "best") if store.pointer(name) == found.path.name),
     )
-    sampler = load_sampler(path, choose_device(device), note, str(found.images))
+    sampler, _ = restored_sampler(found, choose_device(device))
     made = generated_images(label(path.resolve().name), sampler, samples, checkpoint=state)
     return made, Latents(sampler.synthesise, sampler.config.latent_size)

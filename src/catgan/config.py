@@ -62,6 +62,12 @@ class NetworkConfig:
                 f"network.feature_resolution = {quoted(self.feature_resolution)} is impossible: "
                 f"it must be one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
             )
+        default = NetworkConfig.feature_resolution  # it is in every run on disk, of any family
+        if self.family != "projected" and self.feature_resolution != default:
+            raise CatganError(
+                f"network.feature_resolution has no effect on the {self.family} family, which has "
+                f"no frozen network: set it to {default} or use network.family=projected"
+            )
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,19 @@ class LossConfig:
         _check("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
         _check("loss.penalty_images", self.penalty_images, 1, 10**12)
         _check("loss.penalty_every", self.penalty_every, 1, 65_536)
+        if not self.penalty:
+            # The defaults are in every run on disk; what else is here, somebody has asked for.
+            defaults = {
+                f"loss.{name}": default
+                for name in ("penalty_final", "penalty_images", "penalty_every")
+                if getattr(self, name) != (default := getattr(LossConfig, name))
+            }
+            if defaults:
+                raise CatganError(
+                    f"without loss.penalty, {', '.join(defaults)} would have no effect: set "
+                    "loss.penalty above 0, or set "
+                    + ", ".join(f"{name}={default}" for name, default in defaults.items())
+                )
 
 
 @dataclass(frozen=True)

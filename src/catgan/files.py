@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: written beside, flushed to the disk, renamed. Raises OSError."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = _beside(path)
     try:
         write_and_flush(partial, data)
         partial.replace(path)
@@ -16,6 +17,19 @@ def write_durably(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     flush_directory(path.parent)
+
+
+def try_writing(path: Path) -> None:
+    """Pass if `write_durably` can put a file at `path`; nothing is left behind. Raises OSError.
+
+    It is tried, as permissions do not tell it: those of a superuser, of a mount or of /proc allow
+    what fails, and a name can be too long.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    partial = _beside(path)
+    partial.touch()
+    partial.unlink()
 
 
 def write_and_flush(path: Path, data: bytes) -> None:
@@ -33,3 +47,7 @@ def flush_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{os.getpid()}")

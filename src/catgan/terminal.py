@@ -24,10 +24,10 @@ def fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def cannot_write(path: Path, error: OSError) -> CatganError:
-    """The error for a place that --out named and that cannot be written."""
+def cannot_write(path: Path, error: OSError, option: str = "--out") -> CatganError:
+    """The error for a place that `option` named and that cannot be written."""
     return CatganError(
-        f"{path}: cannot be written ({error.strerror or error}): choose another place with --out"
+        f"{path}: cannot be written ({error.strerror or error}): choose another place with {option}"
     )
 
 

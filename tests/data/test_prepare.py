@@ -169,6 +169,8 @@ def test_impossible_arguments(photos, tmp_path):
     prepare(photos, tmp_path / "d", 32)
     before = snapshot(tmp_path / "d")
     assert "already exists" in errors(photos, tmp_path / "d", 32)
+    long = tmp_path / ("x" * 256)
+    assert "too long" in errors(photos, long, 32, on_progress=lambda *_: pytest.fail("looked"))
     assert "already a dataset" in errors(tmp_path / "d", tmp_path / "e", 32)
     assert snapshot(tmp_path / "d") == before
 

@@ -264,6 +264,13 @@ def test_what_lies_there_and_is_no_export_s_is_kept(runs, tmp_path):
     assert (tmp_path / "README.md").read_text() == mine
 
 
+def test_a_directory_in_the_way_is_found_before_anything_is_written(runs, tmp_path):
+    (tmp_path / "generator.onnx").mkdir()
+    with pytest.raises(CatganError, match=r"^[^\n]*onnx: cannot be written \(Is a directory\)"):
+        export_to(runs["dcgan-128"], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["generator.onnx"]
+
+
 def test_an_export_is_renewed_and_one_of_another_name_has_its_own_card(runs, tmp_path):
     run = runs["dcgan-128"]
     export_to(run, tmp_path)

@@ -42,7 +42,7 @@ def generator():
 def discriminator():
     torch.manual_seed(0)
     config = NetworkConfig("projected", 64, feature_resolution=128)
-    return build_discriminator(config, torch.rand(6, 3, 64, 64) * 2 - 1, torch.float32)
+    return build_discriminator(config, lambda: torch.rand(6, 3, 64, 64) * 2 - 1, torch.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_the_players_of_every_recipe_fit_one_another(name):
     generator = build_generator(network)
     images = generator(torch.randn(2, network.latent_size))
     assert images.shape == (2, 3, network.resolution, network.resolution)
-    judge = build_discriminator(network, torch.rand(2, 3, *images.shape[2:]), torch.float32)
+    judge = build_discriminator(network, lambda: torch.rand_like(images), torch.float32)
     assert judge(judge.features(images)).shape == (2, 4, 16)
     assert sum(weight.numel() for weight in generator.parameters()) < 5e6  # 10 MB as float16
 
@@ -255,7 +255,7 @@ def test_only_the_heads_are_trained(discriminator):
 @pytest.mark.parametrize("side", [128, 256])
 def test_heads_fit_the_maps_of_either_feature_resolution(side):
     config = NetworkConfig("projected", 64, feature_resolution=side)
-    network = build_discriminator(config, torch.rand(2, 3, 64, 64), torch.bfloat16)
+    network = build_discriminator(config, lambda: torch.rand(2, 3, 64, 64), torch.bfloat16)
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         judgements = network(network.features(images))

@@ -275,8 +275,7 @@ def test_the_average_is_drawn_and_the_discriminator_sees_all_training_images(
 
     def remember(seed, images, batch, count):
         indices = real(seed, images, batch, count)
-        if batch == tiny_config.training.batch_size:  # not those that statistics are taken of
-            shown.extend(indices.tolist())
+        shown.extend(indices.tolist())
         return indices
 
     monkeypatch.setattr(loop, "batch_indices", remember)
@@ -417,6 +416,26 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
     assert run.checkpoints.names() == ["000000080"]
     assert [row["images"] for row in run.rows()] == [40, 80]
     assert all(row["diversity"] < 1e-3 for row in run.rows())
+
+
+def test_only_a_projected_run_looks_at_images_for_statistics(
+    tmp_path, tiny_config, projected_config, cats, cats_64, monkeypatch
+):
+    indices, chosen = loop.batch_indices, []
+
+    def remember(seed, images_seen, count, length):
+        chosen.append((images_seen, count))
+        return indices(seed, images_seen, count, length)
+
+    monkeypatch.setattr(loop, "batch_indices", remember)
+    for name, config, data, at_first in (
+        ("classic", override(tiny_config, ["training.images=16"]), cats, []),
+        ("projected", override(projected_config, ["training.images=8"]), cats_64, [(0, 8)]),
+    ):
+        chosen.clear()
+        train(config, data, new_run(tmp_path / name, config), Silent(), device=CPU)
+        size = config.training.batch_size
+        assert chosen == [*at_first, (0, size), (size, size)]
 
 
 def test_the_classic_families_may_be_penalised_and_relativistic(tmp_path, tiny_config, cats):

@@ -196,11 +196,14 @@ class DatasetWriter:
         flush_directory(self.destination.parent)
 
     def _check_free(self) -> None:
-        if os.path.lexists(self.destination):
-            raise DestinationExistsError(
-                f"{self.destination} already exists and is left as it is: "
-                "choose another destination or delete it."
-            )
+        try:
+            self.destination.lstat()  # not `lexists`: a name that is too long would pass as free
+        except FileNotFoundError:
+            return
+        raise DestinationExistsError(
+            f"{self.destination} already exists and is left as it is: "
+            "choose another destination or delete it."
+        )
 
     def _write_header(self, count: int) -> int:
         """Write the npy header, which numpy pads so that any count fits; its end in bytes."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +124,8 @@ def require_place(out: Path) -> None:
     apart = f"export into a directory of its own, with --out {out.with_suffix('') / out.name}"
     card, weights = out.with_name(README), out.with_suffix(".safetensors")
     try:
+        if out.is_dir():  # writing it comes last, when the others are there
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if card.exists():
             described = describes(card.read_text("utf-8", errors="replace"))
             if described is None:

@@ -6,6 +6,8 @@ and calling it on these features gives its judgement. One look at a batch so ser
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -23,14 +25,17 @@ def build_generator(config: NetworkConfig) -> TwoPartGenerator:
     )
 
 
-def build_discriminator(config: NetworkConfig, reals: Tensor, precision: torch.dtype) -> nn.Module:
+def build_discriminator(
+    config: NetworkConfig, reals: Callable[[], Tensor], precision: torch.dtype
+) -> nn.Module:
     """A freshly initialised discriminator: features of B images -> (B, judgements of each).
 
-    `reals` (some hundreds of images in the family's pixel range) and `precision` serve the frozen
-    part of a projected one: its statistics are taken from them, and its weights kept in it.
+    `reals` and `precision` serve the frozen part of a projected one, and no other family: its
+    statistics are taken from what `reals` gives (some hundreds of images in the family's pixel
+    range), and its weights kept in `precision`.
     """
     if config.family == "projected":
-        return projected.Discriminator(config.feature_resolution, reals, precision)
+        return projected.Discriminator(config.feature_resolution, reals(), precision)
     if config.family == "dcgan":
         return dcgan.Discriminator(
             config.resolution, config.channels, config.maximum_channels, config.dropout

@@ -100,8 +100,11 @@ def train(
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
     generator = build_generator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    sample = real_images(0, REALS_FOR_STATISTICS, slice(None)).cpu()  # where networks are built
-    discriminator = build_discriminator(config.network, sample, precision)
+    discriminator = build_discriminator(
+        config.network,
+        lambda: real_images(0, REALS_FOR_STATISTICS, slice(None)).cpu(),  # where it is built
+        precision,
+    )
     discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     distributed.span_the_batch(generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False)
