@@ -161,12 +161,12 @@ class Trainer:
 
 def as_textbook(step: Callable[[], None]) -> None:
     """Take `step` with torch's own kernels in place of ours."""
-    fused, side = frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE
-    frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE = None, 0
+    ours = frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE, convolution.TRANSPOSED_SIDE
+    frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE, convolution.TRANSPOSED_SIDE = None, 0, 10_000
     try:
         step()
     finally:
-        frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE = fused, side
+        frozen._FUSED, convolution.MATRIX_PRODUCT_SIDE, convolution.TRANSPOSED_SIDE = ours
 
 
 def gemm(precision: torch.dtype) -> float:
