@@ -100,11 +100,8 @@ def train(
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
     generator = build_generator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    discriminator = build_discriminator(
-        config.network,
-        lambda: real_images(0, REALS_FOR_STATISTICS, slice(None)).cpu(),  # where it is built
-        precision,
-    )
+    sample = functools.partial(real_images, 0, REALS_FOR_STATISTICS, slice(None))
+    discriminator = build_discriminator(config.network, lambda: sample().cpu(), precision)
     discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     distributed.span_the_batch(generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False)
