@@ -19,7 +19,8 @@ from torch import Tensor, nn
 # Side of the coarse image up to which the matrix product wins: it does so by far at 4, somewhat at
 # 8, and loses at 16 (`benchmarks/convolution.py`).
 MATRIX_PRODUCT_SIDE = 8
-# Side of the coarse image from which a transposed convolution is the faster way to enlarge.
+# Side of the coarse image from which a transposed convolution is the faster way to enlarge
+# (`benchmarks/convolution.py`).
 TRANSPOSED_SIDE = 16
 
 
