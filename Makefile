@@ -15,8 +15,10 @@ demo: .venv/installed
 	@echo "  its report  demo/run/report.html"
 	@echo "  with photos of your own: $(BIN)/catgan train PHOTOS"
 
+# A process for each core, each of one thread.
 test: .venv/installed lint web-runtime
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses logical \
+		--maxprocesses 8 --dist worksteal
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

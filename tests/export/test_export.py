@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 import catgan
 from catgan.errors import CatganError
 from catgan.export import export, graph
+from catgan.export.directions import find_directions
 from catgan.export.parity import Parity
 from catgan.training.sampling import load_sampler
 
@@ -87,9 +88,10 @@ def test_the_model_is_plain_onnx_without_traces_of_the_machine(exported, family)
     model = onnx.load(exported[family].path)
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
-    assert not {"ScatterND", "Loop", "If", "BatchNormalization"} & {
-        node.op_type for node in model.graph.node
-    }
+    operations = [node.op_type for node in model.graph.node]
+    assert not {"ScatterND", "Loop", "If"} & set(operations)
+    # Folded into the convolutions; the eigenfaces' amounts come from none.
+    assert operations.count("BatchNormalization") == (family == "projected-128")
     assert b"site-packages" not in exported[family].path.read_bytes()
     assert b".py" not in exported[family].path.read_bytes()
 
@@ -196,8 +198,6 @@ def test_a_generator_that_is_not_the_run_s_is_not_exported(runs, tmp_path, monke
 
 def test_directions_are_those_of_the_largest_change(runs, exported):
     """In a family whose first layer is linear: the singular vectors of its weights."""
-    from catgan.export.directions import find_directions
-
     generator = load_sampler(runs["dcgan-128"], CPU, print).generator
     with torch.no_grad():
         generator.layers[0].weight[5] *= 20  # z's number 5 now decides most
@@ -223,15 +223,15 @@ def test_the_first_maps_are_all_that_an_image_begins_with(runs, family):
     assert not torch.allclose(generator.synthesise(style), drawn)
 
 
-def test_directions_of_a_projected_generator_see_gain_and_place(runs):
-    """What z adds to the learnt map, and the gain that z is on it: each can be what decides."""
-    from catgan.export.directions import find_directions
-
-    for part in ("place", "gain"):
-        generator = load_sampler(runs["projected-128"], CPU, print).generator
-        with torch.no_grad():
-            getattr(generator, part).weight[:, 3] *= 50
-        assert np.abs(find_directions(generator, 8, {})[0].vector).argmax() == 3
+def test_directions_of_a_projected_generator_are_its_eigenfaces(runs):
+    """What the coarse images vary in most, strongest first, wherever it stands among z."""
+    generator = load_sampler(runs["projected-128"], CPU, print).generator
+    eigenfaces = generator.eigenfaces
+    torch.nn.init.orthogonal_(eigenfaces.components)
+    eigenfaces.deviations.copy_(torch.tensor([1.0, 2, 3, 9, 4, 5, 6, 7]))
+    found = find_directions(generator, 8, {})
+    assert [np.abs(direction.vector).argmax() for direction in found] == [3, 7, 6, 5, 4, 2, 1, 0]
+    assert found[0].share == pytest.approx(81 / 221, rel=0.1)
 
 
 def test_a_name_for_a_direction_that_is_not_there_is_refused(runs, tmp_path):

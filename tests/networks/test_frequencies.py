@@ -7,7 +7,7 @@ import pytest
 import scipy.fft
 import torch
 
-from catgan.networks.frequencies import DEVIATION, Frequencies, cosine_transform
+from catgan.networks.frequencies import DEVIATION, Colours, Frequencies, cosine_transform
 
 
 def noise(count, side, seed=0):
@@ -73,3 +73,30 @@ def test_autocast_does_not_coarsen_it():
         inside = frequencies(images)
     assert inside.dtype == torch.float32
     assert torch.equal(inside, frequencies(images))
+
+
+# -- colours ---------------------------------------------------------------------------------------
+
+
+def test_colours_are_means_of_parts_each_at_deviation_1_over_the_reals():
+    reals, images = noise(64, 32), noise(2, 32, seed=1)
+    found = Colours(2, reals)(images)
+    assert found.shape == (2, 48, 2, 2)
+    parts = images.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean((3, 5)).numpy()  # 8 x 8 of them
+    of_reals = reals.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean((3, 5)).numpy()
+    # Blue, third row and second column of the 4 x 4 parts of the lower left place.
+    alike = of_reals[:, 2, 2::4, 1::4]
+    expected = (parts[1, 2, 4 + 2, 1] - alike.mean()) / alike.std(ddof=1)
+    assert found[1, 2 * 16 + 2 * 4 + 1, 1, 0].item() == pytest.approx(expected, abs=1e-4)
+    deviation, mean = torch.std_mean(Colours(2, reals)(reals), dim=(0, 2, 3))
+    torch.testing.assert_close(mean, torch.zeros(48), atol=1e-5, rtol=0)
+    torch.testing.assert_close(deviation, torch.ones(48), atol=1e-5, rtol=0)
+
+
+def test_contrast_shows_in_the_colours_and_fine_lines_do_not():
+    smooth = torch.nn.functional.interpolate(noise(16, 8), size=(32, 32), mode="bicubic")
+    colours = Colours(2, smooth)
+    lines = torch.tensor([0.2, -0.2]).repeat(16)
+    torch.testing.assert_close(colours(smooth + lines), colours(smooth), atol=1e-4, rtol=0)
+    more = colours(1.2 * (smooth - smooth.mean(0)) + smooth.mean(0))
+    assert more.std() == pytest.approx(1.2 * colours(smooth).std().item(), rel=0.1)

@@ -25,7 +25,8 @@ def generator_of(resolution=64, channels=16, maximum_channels=64, seed=0):
         channels=channels,
         maximum_channels=maximum_channels,
     )
-    return build_generator(config).to(memory_format=torch.channels_last)
+    reals = torch.randn(64, 3, resolution, resolution).mul_(0.4).clamp_(-1, 1)
+    return build_generator(config, [reals]).to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,7 @@ def test_heads_fit_the_maps_of_either_feature_resolution(side):
 
 def test_the_penalty_is_the_squared_slope_by_finite_differences(discriminator):
     head = discriminator.heads[-1].double()
-    x = torch.randn(2, 256, 4, 4, dtype=torch.double)
+    x = torch.randn(2, 256 + 48, 4, 4, dtype=torch.double)
     penalty = gradient_penalty(lambda seen: head(seen[0]), [x]).item()
     step, squares = 1e-6, 0.0
     with torch.no_grad():

@@ -55,5 +55,5 @@ def cats_64(tmp_path_factory) -> Dataset:
 @pytest.fixture
 def projected_config(monkeypatch):
     """A projected run of six steps, its features standardised on eight images."""
-    monkeypatch.setattr("catgan.training.loop.REALS_FOR_STATISTICS", 8)
+    monkeypatch.setattr("catgan.training.loop.STATISTICS_OF", 8)
     return override(load_recipe("projected-128"), TINY_PROJECTED)

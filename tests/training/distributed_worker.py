@@ -106,7 +106,7 @@ def record(case: str, place: Path) -> None:
         run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
     dataset = Dataset.open(place / "dataset")
     with (
-        mock.patch.object(loop, "REALS_FOR_STATISTICS", 8),
+        mock.patch.object(loop, "STATISTICS_OF", 8),
         mock.patch.object(loop, "build_discriminator", without_corners),
         mock.patch.object(distributed, "average_gradients", remember),
     ):

@@ -97,7 +97,7 @@ from catgan.training.run_directory import RunDirectory
 sys.path.insert(0, {tests!r})
 from test_loop import Silent
 run = RunDirectory.open(Path({run!r}))
-loop.REALS_FOR_STATISTICS = {reals}
+loop.STATISTICS_OF = {reals}
 act = lambda: os.kill(os.getpid(), signal.{signal})
 data = Dataset.open({data!r})
 outcome = loop.train(run.config(), data, run, Silent({at}, act), device=torch.device("cpu"))
@@ -111,7 +111,7 @@ def run_child(run, cats, at, signal_name):
         run=str(run.path),
         data=str(cats.path),
         at=at,
-        reals=loop.REALS_FOR_STATISTICS,
+        reals=loop.STATISTICS_OF,
         signal=signal_name,
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -391,9 +391,9 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
     class One(torch.nn.Module):
         """Whatever is asked for, the same image."""
 
-        def __init__(self, network):
+        def __init__(self, network, reals):
             super().__init__()
-            self.inner = build_generator(network)
+            self.inner = build_generator(network, reals)
 
         def forward(self, z):
             return self.inner(torch.ones_like(z))

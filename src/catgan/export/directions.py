@@ -1,7 +1,8 @@
 """Directions in which a generator's cats change, found without labels.
 
-GANSpace (Härkönen et al., NeurIPS 2020): the principal components of the generator's first maps,
-over many z, and for each the direction of z that moves along it, by least squares.
+GANSpace (Härkönen et al., NeurIPS 2020): the principal components of the generator's first maps, or
+of the coarse images that it begins with, over many z, and for each the direction of z that moves
+along it, by least squares.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def find_directions(
             )
     z = latents(range(SAMPLES), latent_size)
     with torch.no_grad():
-        drawn = generator.first_maps(generator.map(torch.from_numpy(z)))
+        drawn = generator.beginnings(generator.map(torch.from_numpy(z)))
     maps = drawn.flatten(1).double().numpy()
     maps -= maps.mean(0)
     variances, scores = np.linalg.eigh(maps @ maps.T)  # of the samples: fewer than the numbers

@@ -123,7 +123,8 @@ def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
         quantize_dynamic(before, after, weight_type=QuantType.QUInt8)
         quantised = onnx.load(after)
     _strip(quantised)
-    if quantised.ByteSize() > model.ByteSize() / 2:
+    sizes = [sum(t.ByteSize() for t in m.graph.initializer) for m in (quantised, model)]
+    if sizes[0] > sizes[1] / 2:
         raise CatganError(
             "ONNX Runtime has no 8-bit form of this family's layers: use --precision float16"
         )

@@ -6,7 +6,7 @@ and calling it on these features gives its judgement. One look at a batch so ser
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,20 @@ from catgan.networks.shapes import TwoPartGenerator
 FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 
 
-def build_generator(config: NetworkConfig) -> TwoPartGenerator:
-    """A freshly initialised generator: (B, latent_size) -> (B, 3, resolution, resolution)."""
-    return FAMILIES[config.family].Generator(
+def build_generator(
+    config: NetworkConfig, reals: Iterable[Tensor] | None = None
+) -> TwoPartGenerator:
+    """A freshly initialised generator: (B, latent_size) -> (B, 3, resolution, resolution).
+
+    One of the projected family takes from `reals`, portions of real images in its pixel range, what
+    it begins with; not needed where weights will be loaded.
+    """
+    generator = FAMILIES[config.family].Generator(
         config.resolution, config.latent_size, config.channels, config.maximum_channels
     )
+    if config.family == "projected" and reals is not None:
+        generator.eigenfaces.learn(reals)
+    return generator
 
 
 def build_discriminator(

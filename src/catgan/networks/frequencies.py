@@ -1,11 +1,12 @@
-"""What a frozen network is blind to: the finest patterns, given to the discriminator as they are.
+"""What a frozen network is blind to, given to the discriminator: the finest patterns, and colours.
 
 An ImageNet network halves the image's side in its first layer, without a filter, so a line of three
 pixels' period looks to it as one of six would. A generator that is judged by nothing else learns to
 draw such lines, and its fur and backgrounds are woven of them. The frequencies of small blocks of
 pixels, the transform of JPEG (Ahmed et al., "Discrete Cosine Transform", 1974), hide nothing, and
 each brought to one deviation over real images shows the faint fine ones as well as the strong
-coarse ones.
+coarse ones. Of brightness, contrast and colour themselves such a network tells little: it was
+trained to name what it sees in any light.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Of a frequency, beside 1 of a projected channel. With 1 the discriminator wins by the finest
@@ -50,6 +52,32 @@ class Frequencies(nn.Module):
         pixels = images.permute(0, 2, 3, 1)
         blocks = pixels.unflatten(2, (-1, self.block)).unflatten(1, (-1, self.block))
         return blocks.permute(0, 1, 3, 5, 2, 4).flatten(4) @ self.transform.T
+
+
+class Colours(nn.Module):
+    """Images (B, 3, H, W) -> (B, 48, side, side): of each place the colours of 4 x 4 parts.
+
+    Each is brought to mean 0 and deviation 1 over `reals`; nothing in it is trained.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, side: int, reals: Tensor) -> None:
+        super().__init__()
+        self.side = side
+        deviation, mean = torch.std_mean(self._colours(reals.float()), dim=(0, 2, 3), keepdim=True)
+        scale = 1 / deviation.clamp_min(1e-6)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", -mean * scale)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """In float32, as the frequencies."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self._colours(images.float()) * self.scale + self.shift
+
+    def _colours(self, images: Tensor) -> Tensor:
+        return F.pixel_unshuffle(F.adaptive_avg_pool2d(images, 4 * self.side), 4)
 
 
 def cosine_transform(block: int) -> Tensor:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catgan.networks.convolution import Convolution, EnlargingConvolution
-from catgan.networks.frequencies import Frequencies
+from catgan.networks.eigenfaces import Eigenfaces
+from catgan.networks.frequencies import Colours, Frequencies
 from catgan.networks.projection import CHANNELS, Projection
 from catgan.networks.shapes import (
     COARSEST_SIDE,
@@ -41,8 +42,9 @@ class Generator(TwoPartGenerator):
     is and where the background, is learnt at once and not for each noise anew (Karras et al., "A
     Style-Based Generator Architecture", CVPR 2019). The noise, taken to the sphere of radius
     sqrt(latent_size), is added to that map, and is a gain on every channel of every later one.
-    Fur and background are made of irregular maps, which never change; without them it weaves them
-    of whatever its convolutions repeat.
+    Layout, colours and light are eigenfaces', which need no training; what the layers make are the
+    details on them. Fur and background are made of irregular maps, which never change; without them
+    it weaves them of whatever its convolutions repeat.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Generator(TwoPartGenerator):
             for stage, (coarse, fine) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
+        self.eigenfaces = Eigenfaces(resolution, latent_size)
 
     def map(self, z: Tensor) -> Tensor:
         """The noise on its sphere."""
@@ -68,35 +71,56 @@ class Generator(TwoPartGenerator):
 
     def first_maps(self, style: Tensor) -> Tensor:
         """The learnt map, each channel with its gain, and what the noise adds to it."""
+        if torch.compiler.is_exporting():  # affine in style: as one matrix it is a smaller file
+            constant = self.constant.flatten(2)[0, :, :, None]
+            weight = (constant * self.gain.weight[:, None]).flatten(0, 1) + self.place.weight
+            level = (constant[..., 0] * self.gain.bias[:, None]).flatten()
+            return self.unflatten(F.linear(style, weight, level))
         return self.gain(self.constant, style) + self.unflatten(self.place(style))
 
     def synthesise(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
+        coarse = self.eigenfaces.coarse(style)
         x = self.first_maps(style)
         x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
         for block in self.blocks:
-            x = block(x, style)
+            x = block(x, style, coarse)
         # The finest map is made by a pixel shuffle, as one at full resolution with its own
         # convolutions would cost more than the rest; its grid does not pass the filter. In float32,
         # as bfloat16 has coarser steps than bytes near black and white.
-        images = pixel_shuffle(self.to_rgb(x)).float()
-        with torch.autocast(images.device.type, enabled=False):
-            return torch.tanh(convolve_each(images, GRID_FILTER))
+        details = pixel_shuffle(self.to_rgb(x)).float()
+        with torch.autocast(details.device.type, enabled=False):
+            return self.eigenfaces(style.float(), convolve_each(details, GRID_FILTER))
+
+    def beginnings(self, style: Tensor) -> Tensor:
+        """The eigenfaces' coarse images, before tanh."""
+        return self.eigenfaces.coarse(style)
 
 
 class _UpBlock(nn.Module):
-    """Double the side: a convolution, batch normalisation, noise, a gain of z and LeakyReLU."""
+    """Double the side: a convolution, batch normalisation, noise, a gain of z and LeakyReLU.
+
+    Each is also shown the coarse image that its details will be drawn on.
+    """
 
     def __init__(self, inputs: int, outputs: int, latent_size: int, side: int) -> None:
         super().__init__()
+        self.side = side
         self.convolution = EnlargingConvolution(inputs, outputs)
         self.norm = nn.BatchNorm2d(outputs)
         self.noise = _Noise(latent_size, outputs, side)
+        self.sight = Convolution(3, outputs, 3, padding=1, bias=False)
+        nn.init.normal_(self.sight.weight, 0.0, 1 / 3)
         self.gain = _Gain(latent_size, outputs)
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        x = self.noise(self.norm(self.convolution(x)), z)
+    def forward(self, x: Tensor, z: Tensor, coarse: Tensor) -> Tensor:
+        x = self.noise(self.norm(self.convolution(x)), z) + self.sight(self._resized(coarse))
         return F.leaky_relu(self.gain(x, z), SLOPE)
+
+    def _resized(self, images: Tensor) -> Tensor:
+        if (smaller := images.shape[-1] // self.side) > 0:
+            return F.avg_pool2d(images, smaller)
+        return F.interpolate(images, size=(self.side, self.side), mode="bilinear")
 
 
 class _Gain(nn.Module):
@@ -146,22 +170,25 @@ class _Noise(nn.Module):
 class Discriminator(nn.Module):
     """Four small networks, each judging one of the four projected maps.
 
-    The finest one also judges the images' own finest frequencies.
+    The finest one also judges the images' own finest frequencies, the coarsest one their colours.
     """
 
     def __init__(self, feature_resolution: int, reals: Tensor, precision: torch.dtype) -> None:
         super().__init__()
         sides = [feature_resolution // stride for stride in (4, 8, 16, 32)]
         block = reals.shape[-1] // sides[0]
-        channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:])
+        channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:-1], CHANNELS[-1] + 3 * 4**2)
         self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
         self.projection = Projection(feature_resolution, reals, precision)
         self.frequencies = Frequencies(block, reals)
+        self.colours = Colours(sides[-1], reals)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What is seen of (B, 3, H, W) images in [-1, 1], in which nothing is trained."""
-        finest, *coarser = self.projection(images)
-        return [torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1), *coarser]
+        finest, *between, coarsest = self.projection(images)
+        finest = torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1)
+        coarsest = torch.cat([coarsest, self.colours(images).to(finest.dtype)], 1)
+        return [finest, *between, coarsest.contiguous(memory_format=torch.channels_last)]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Four times 4 x 4 logits for each image, (B, 4, 16), high for real."""

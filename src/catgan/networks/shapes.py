@@ -67,6 +67,10 @@ class TwoPartGenerator(nn.Module):
         """
         raise NotImplementedError
 
+    def beginnings(self, style: Tensor) -> Tensor:
+        """(B, style_size) style -> (B, ...), affine: what decides how the image will look."""
+        return self.first_maps(style)
+
     def synthesise(self, style: Tensor) -> Tensor:
         """(B, style_size) style -> (B, 3, resolution, resolution) images."""
         raise NotImplementedError

@@ -44,7 +44,8 @@ from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, t
 from catgan.training.tally import Tally
 from catgan.training.tensorboard import TensorBoard
 
-REALS_FOR_STATISTICS = 256  # images that a projected discriminator is standardised on
+STATISTICS_OF = 256  # real images: what a projected discriminator is standardised on
+PORTIONS_FOR_START = 16  # of as many: what a projected generator's eigenfaces are found in
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def train(
     or written.
     """
     began = time.monotonic()
-    settings, seed = config.training, config.training.seed
+    settings, seed, rules = config.training, config.training.seed, config.loss
     batch_size, output = settings.batch_size, config.output
 
     # -- 1. The machine ----------------------------------------------------------------------------
@@ -97,11 +98,14 @@ def train(
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255)
 
+    def portion(number: int) -> Tensor:  # to take statistics from
+        return real_images(number * STATISTICS_OF, STATISTICS_OF, slice(None)).cpu()
+
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
-    generator = build_generator(config.network).to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    sample = functools.partial(real_images, 0, REALS_FOR_STATISTICS, slice(None))
-    discriminator = build_discriminator(config.network, lambda: sample().cpu(), precision)
+    generator = build_generator(config.network, map(portion, range(PORTIONS_FOR_START)))
+    generator = generator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
+    discriminator = build_discriminator(config.network, lambda: portion(0), precision)
     discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     distributed.span_the_batch(generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False)
@@ -190,13 +194,11 @@ def train(
             discriminator.requires_grad_(True)
             detached = [features.detach() for features in seen_generated]
             on_real, on_generated = judge(seen_real), judge(detached)
-            loss_of_discriminator = discriminator_loss(
-                config.loss.discriminator, on_real, on_generated
-            )
+            loss_of_discriminator = discriminator_loss(rules.discriminator, on_real, on_generated)
             penalised = loss_of_discriminator
-            strength = penalty_strength(config.loss, images)
+            strength = penalty_strength(rules, images)
             if strength:  # R1 and R2 together, on a part of the batch
-                every = config.loss.penalty_every
+                every = rules.penalty_every
                 seen = zip(seen_real, detached, strict=True)
                 some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
                 penalised = penalised + strength * gradient_penalty(judge, some)
@@ -207,9 +209,7 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            loss_of_generator = generator_loss(
-                config.loss.generator, on_real, judge(seen_generated)
-            )
+            loss_of_generator = generator_loss(rules.generator, on_real, judge(seen_generated))
             generator_optimizer.zero_grad(set_to_none=True)
             loss_of_generator.backward()
             distributed.average_gradients(generator)
@@ -221,7 +221,7 @@ def train(
 
             # -- 6. What is kept of it, by the first process ---------------------------------------
             losses = torch.stack([loss_of_discriminator, loss_of_generator])
-            measures = measure(config.loss, losses, on_real, on_generated, real, generated)
+            measures = measure(rules, losses, on_real, on_generated, real, generated)
             if not world.leads:
                 continue
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
