@@ -3,13 +3,15 @@
     python benchmarks/artefact_throughput.py RUN [--images 256] [--threads 2]
 
 Exports RUN in every precision, opens each in ONNX Runtime and the run in torch, and prints images
-a second at batch 1 and 64 (best of three passes after a warm-up), the file's size, and the
-difference from torch in steps of 1/255. A precision that `catgan export` would refuse is marked.
+a second at batch 1 and 64, the file's size, and the difference from torch in steps of 1/255. The
+forms take turns, `PASSES` times; medians, with the slowest and the fastest pass beside them. A
+precision that `catgan export` would refuse is marked.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,23 +28,25 @@ from catgan.networks.truncation import draw
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import restored_sampler, to_uint8
 
-PASSES = 3
+PASSES = 5
 BATCHES = (1, 64)
 
 Draw = Callable[[np.ndarray], np.ndarray]
 
 
 def rate(function: Draw, z: np.ndarray, batch: int) -> float:
-    """Images a second, in batches of `batch`."""
+    """Images a second, in batches of `batch`, after the first one."""
     parts = [z[start : start + batch] for start in range(0, len(z), batch)]
     function(parts[0])
-    fastest = float("inf")
-    for _ in range(PASSES):
-        began = time.perf_counter()
-        for part in parts:
-            function(part)
-        fastest = min(fastest, time.perf_counter() - began)
-    return len(z) / fastest
+    began = time.perf_counter()
+    for part in parts:
+        function(part)
+    return len(z) / (time.perf_counter() - began)
+
+
+def spread(rates: list[float]) -> str:
+    """The median, and between which it lies."""
+    return f"{statistics.median(rates):6.1f} ({min(rates):.0f}-{max(rates):.0f})"
 
 
 def session_of(model: bytes, threads: int) -> Draw:
@@ -73,7 +77,6 @@ def main() -> None:
 
     reference = sampler.synthesise(z)
     forms: dict[str, tuple[Draw, int]] = {"torch": (by_torch, 0)}
-    rates = {"torch": [rate(by_torch, z, batch) for batch in BATCHES]}
     mean = sampler.mean_style()
     generator.to(memory_format=torch.contiguous_format)
     model = float32_model(generator, config.network.latent_size, mean, low_high)
@@ -84,10 +87,14 @@ def main() -> None:
             print(f"{precision}: {error}")
             continue
         forms[precision] = (session_of(data, given.threads), len(data))
-        rates[precision] = [rate(forms[precision][0], z, batch) for batch in BATCHES]
-    print(f"{config.recipe}, {given.images} images, {given.threads} threads")
+    rates: dict[tuple[str, int], list[float]] = {}
+    for _ in range(PASSES):
+        for name, (function, _) in forms.items():
+            for batch in BATCHES:
+                rates.setdefault((name, batch), []).append(rate(function, z, batch))
+    print(f"{config.recipe}, {given.images} images, {given.threads} threads; img/s")
     print(
-        f"{'form':10s} {'batch 1':>10s} {'batch 64':>10s} {'MB':>7s} {'largest':>8s} {'mean':>9s}"
+        f"{'form':10s} {'batch 1':>18s} {'batch 64':>18s} {'MB':>6s} {'largest':>8s} {'mean':>8s}"
     )
     for name, (function, size) in forms.items():
         images = np.concatenate([function(row[None]) for row in z])
@@ -98,10 +105,10 @@ def main() -> None:
                 require_parity(parity, name)
             except CatganError:
                 note = "  refused"
-        one, many = rates[name]
+        one, many = (spread(rates[name, batch]) for batch in BATCHES)
         print(
-            f"{name:10s} {one:6.1f} img/s {many:6.1f} img/s {size / 1e6:7.1f} "
-            f"{parity.largest:8d} {parity.mean:9.4f}{note}"
+            f"{name:10s} {one:>18s} {many:>18s} {size / 1e6:6.1f} {parity.largest:8d} "
+            f"{parity.mean:8.4f}{note}"
         )
 
 

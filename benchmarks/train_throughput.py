@@ -75,7 +75,7 @@ class Trainer:
         self.autocast = torch.autocast("cpu", self.precision, enabled=not textbook)
         torch.manual_seed(0)
         network, optimizer = config.network, config.optimizer
-        self.generator = build_generator(network).to(memory_format=self.memory)
+        self.generator = build_generator(network, [reals]).to(memory_format=self.memory)
         discriminator = build_discriminator(network, lambda: reals, self.precision)
         self.discriminator = discriminator.to(memory_format=self.memory)
         betas = (optimizer.beta1, optimizer.beta2)
