@@ -107,6 +107,16 @@ def test_file_swapped_for_a_pipe_after_listing_does_not_block(tmp_path):
             files[0].read()
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no list of open files")
+def test_what_is_no_file_leaves_nothing_open(tmp_path):
+    """Found by fuzzing: a list that named a thousand directories ran out of descriptors."""
+    before = len(list(Path("/dev/fd").iterdir()))
+    for place in [tmp_path, Path("/dev/null"), tmp_path / "none"] * 5:
+        with pytest.raises(ImageRejected):
+            sources._read_regular(place)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_size_is_checked_before_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MAX_FILE_BYTES", 2**20)
     (tmp_path / "a.jpg").write_bytes(b"x" * (2**20 + 1))

@@ -238,7 +238,8 @@ def _read_regular(path: Path) -> bytes:
     """Read a regular file of acceptable size; a pipe or device neither blocks nor is read."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - a descriptor
+        # By an opener, or the descriptor of a directory, which opens and is no file, would leak.
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageRejected("not a regular file")
