@@ -428,9 +428,11 @@ def test_only_a_projected_run_looks_at_images_for_statistics(
         return indices(seed, images_seen, count, length)
 
     monkeypatch.setattr(loop, "batch_indices", remember)
+    eigenfaces = [(8 * number, 8) for number in range(loop.PORTIONS_FOR_START)]
+    looked = [*eigenfaces, (0, 8)]
     for name, config, data, at_first in (
         ("classic", override(tiny_config, ["training.images=16"]), cats, []),
-        ("projected", override(projected_config, ["training.images=8"]), cats_64, [(0, 8)]),
+        ("projected", override(projected_config, ["training.images=8"]), cats_64, looked),
     ):
         chosen.clear()
         train(config, data, new_run(tmp_path / name, config), Silent(), device=CPU)

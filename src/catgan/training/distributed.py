@@ -220,7 +220,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     @classmethod
     def of(cls, layer: nn.BatchNorm2d) -> SynchronisedBatchNorm:
         """The same layer, parameters and statistics and all, synchronised."""
-        made = cls(layer.num_features, layer.eps, layer.momentum)
+        made = cls(layer.num_features, layer.eps, layer.momentum, layer.affine)
         made._parameters, made._buffers = layer._parameters, layer._buffers
         return made.train(layer.training)
 
@@ -241,8 +241,10 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
+        scale, shift = torch.rsqrt(variance + self.eps), torch.zeros_like(mean)
+        if self.affine:
+            scale, shift = scale * self.weight, self.bias
+        shift = shift - mean * scale
         return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
 
 
