@@ -110,7 +110,9 @@ def sample(
         )
     drawer = _open(console, source, checkpoint, device)
     pixels, how = _enlarged(drawer, size)
-    if not one_file_a_cat:
+    if one_file_a_cat:
+        check_sheet(out / "cat.png", 1, None, pixels)
+    else:
         check_sheet(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
         if one_file_a_cat:

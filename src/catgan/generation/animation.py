@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.generation.sheet import MOST_PIXELS, enlarge, written_beside
+from catgan.generation.sheet import MOST_PIXELS, check_place, enlarge, written_beside
 
 MOST_FRAMES_A_SECOND = 50  # the fastest that GIF viewers show
 _MP4_QUALITY = "18"  # x264's constant rate factor: at most what an eye cannot tell apart
@@ -49,6 +49,7 @@ def check_animation(path: Path, rate: int, frames: int, side: int, size: int) ->
             f"{path}: {frames:,} frames of {size} px are more than fit into memory: take fewer "
             "--frames or a smaller --size, or write an .mp4"
         )
+    check_place(path)
 
 
 def save_animation(frames: np.ndarray, path: Path, rate: int, size: int) -> None:

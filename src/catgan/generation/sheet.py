@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
+from catgan.files import try_writing
 
 LARGEST_SIZE = 2_048
 MOST_PIXELS = 200_000_000  # of all that is held in memory at once: 600 MB
@@ -50,6 +51,7 @@ def check_sheet(path: Path, count: int, columns: int | None, size: int, gap: int
             "sheet: take fewer seeds or a smaller --size, or name a directory with -o"
         )
     _check_sides(path, kind, height, width)
+    check_place(path)
 
 
 def _page(count: int, columns: int | None, gap: int, size: int) -> tuple[int, int, int]:
@@ -118,9 +120,22 @@ def written_beside(path: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise CatganError(
-            f"{path}: cannot be written ({error.strerror or error}): choose another place"
-        ) from None
+        raise _cannot_be_written(path, error) from None
+
+
+def check_place(path: Path) -> None:
+    """Raise `CatganError` if no file can be put there; folders are made as needed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try_writing(path)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from None
+
+
+def _cannot_be_written(path: Path, error: OSError) -> CatganError:
+    return CatganError(
+        f"{path}: cannot be written ({error.strerror or error}): choose another place"
+    )
 
 
 def enlarge(image: np.ndarray, size: int) -> np.ndarray:
