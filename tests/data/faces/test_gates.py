@@ -33,13 +33,13 @@ def test_a_good_face_passes():
     [
         ({"cat": 0.05}, "not a cat: 0.05 sure of a cat, less than"),
         ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: 0.05"),
-        ({"evidence": 2.0, "closeness": -3}, "not a clear face: clarity 2.0, less than"),
-        ({"evidence": 4.0, "closeness": 2.0}, "not a clear face: clarity 2.0, less than"),
-        ({"closeness": 9.0}, "a close-up: closeness 9.0, more than"),
+        ({"evidence": 2.0, "closeness": -3}, "not a clear face: clarity 2.00, less than"),
+        ({"evidence": 4.0, "closeness": 2.0}, "not a clear face: clarity 2.00, less than"),
+        ({"closeness": 9.0}, "a close-up: closeness 9.00, more than"),
         ({"side": 60}, "too small: 60.0 px, less than 64"),
         ({"outside": 0.3}, "cut off: 30% outside the photo, more than 10%"),
         ({"brightness": 20}, "too dark: 20 of 255, less than"),
-        ({"sharpness": 0.5}, "blurred: sharpness 0.5 %, less than"),
+        ({"sharpness": 0.5}, "blurred: sharpness 0.50 %, less than"),
     ],
 )
 def test_each_gate_says_what_and_by_how_much(changes, reason):

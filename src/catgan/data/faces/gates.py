@@ -112,9 +112,9 @@ def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
         what = ", a dog" if measures.dog > max(0.3, measures.cat) else ""
         return f"not a cat{what}: {measures.cat:.2f} sure of a cat, less than {gates.cat:g}"
     if measures.closeness > gates.close:
-        return f"a close-up: closeness {measures.closeness:.1f}, more than {gates.close:g}"
+        return f"a close-up: closeness {measures.closeness:.2f}, more than {gates.close:g}"
     if measures.clarity < gates.face:
-        return f"not a clear face: clarity {measures.clarity:.1f}, less than {gates.face:g}"
+        return f"not a clear face: clarity {measures.clarity:.2f}, less than {gates.face:g}"
     if measures.side < least_side:
         return f"too small: {measures.side:.1f} px, less than {least_side:.0f}"
     if measures.outside > gates.outside:
@@ -122,7 +122,7 @@ def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
     if measures.brightness < gates.brightness:
         return f"too dark: {measures.brightness:.0f} of 255, less than {gates.brightness:g}"
     if measures.sharpness < gates.sharpness:
-        return f"blurred: sharpness {measures.sharpness:.1f} %, less than {gates.sharpness:g}"
+        return f"blurred: sharpness {measures.sharpness:.2f} %, less than {gates.sharpness:g}"
     return None
 
 
