@@ -26,7 +26,7 @@ from unittest import mock
 from faults.scene import Scene
 
 from catgan.data.drawn import write_drawn_cats
-from catgan.training import loop
+from catgan.training import loop, losses
 
 Inflict = Callable[[Scene], AbstractContextManager[object]]
 
@@ -333,12 +333,12 @@ def poisoned(value: float, *, batches: int) -> Inflict:
 @contextmanager
 def poisoned_loss(scene: Scene) -> Iterator[None]:
     """The generator's loss of one step is NaN."""
-    real, calls = loop.generator_loss, iter(range(10**9))
+    real, calls = losses.generator_loss, iter(range(10**9))
 
     def generator_loss(*words):  # type: ignore[no-untyped-def]
         return real(*words) * (math.nan if next(calls) == 1 else 1.0)
 
-    with mock.patch.object(loop, "generator_loss", generator_loss):
+    with mock.patch.object(losses, "generator_loss", generator_loss):
         yield
 
 

@@ -15,7 +15,7 @@ from catgan.data.drawn import write_drawn_cats
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
-from catgan.training import loop
+from catgan.training import loop, losses
 from catgan.training.checkpoint import read_checkpoint
 from catgan.training.guard import TrainingFailedError
 from catgan.training.loop import train
@@ -40,7 +40,7 @@ def test_the_best_checkpoint_outlives_a_run_that_diverges(stage, tmp_path):
     data = Dataset.open(stage.data)
     reals = reals_statistics(dataset_images(data), load_extractor("raw-64"))
     run = RunDirectory.create(tmp_path / "run", config, {"dataset": {}, "machine": {}})
-    scores, real, calls = iter([9.0, 3.0, 5.0, 7.0]), loop.generator_loss, iter(range(10**9))
+    scores, real, calls = iter([9.0, 3.0, 5.0, 7.0]), losses.generator_loss, iter(range(10**9))
 
     def quick_score(*words, **options):
         found = score(*words, **options)
@@ -53,7 +53,7 @@ def test_the_best_checkpoint_outlives_a_run_that_diverges(stage, tmp_path):
     score = loop.quick_score
     with (
         mock.patch.object(loop, "quick_score", quick_score),
-        mock.patch.object(loop, "generator_loss", generator_loss),
+        mock.patch.object(losses, "generator_loss", generator_loss),
         pytest.raises(TrainingFailedError, match="diverged before 80 images"),
     ):
         train(config, data, run, Silent(), device=torch.device("cpu"), reals=reals)

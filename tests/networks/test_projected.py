@@ -217,6 +217,20 @@ def test_pixel_shuffle_is_torch_s_but_for_the_order_of_channels():
             assert torch.equal(ours[:, :, row::2, column::2], x[:, first : first + channels])
 
 
+@torch.no_grad()
+def test_blocks_enlarge_as_bilinear_interpolation_does():
+    """All but the border, where one repeats maps and the other images."""
+    torch.manual_seed(0)
+    block = projected._UpBlock(3, 5, 16, 32)
+    block.norm = torch.nn.Identity()
+    block.noise.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    seen, x = [], torch.randn(2, 3, 16, 16)
+    block(x, torch.randn(2, 16), torch.zeros(2, 3, 32, 32))
+    large = F.interpolate(x, scale_factor=2, mode="bilinear")
+    expected = F.conv2d(large, block.convolution.weight, padding=1)
+    torch.testing.assert_close(seen[0][..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2])
+
+
 # -- the discriminator -----------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
 from catgan.networks.build import build_generator
-from catgan.training import guard, loop
+from catgan.training import guard, loop, losses
 from catgan.training.checkpoint import PARTS, read_checkpoint
 from catgan.training.guard import TrainingFailedError
 from catgan.training.loop import train
@@ -205,13 +205,13 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
 ):
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
-    real = loop.generator_loss
+    real = losses.generator_loss
 
     def poisoned(kind, real_outputs, outputs):
         calls["count"] += 1
         return real(kind, real_outputs, outputs) * (math.nan if calls["count"] > 15 else 1.0)
 
-    monkeypatch.setattr(loop, "generator_loss", poisoned)
+    monkeypatch.setattr(losses, "generator_loss", poisoned)
     display = Silent()
     with pytest.raises(
         TrainingFailedError, match=r"before 160 images, numbers of the log \(dis"
@@ -231,7 +231,7 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
     """The loss of the very step is still finite; only its gradient is not."""
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
-    real = loop.generator_loss
+    real = losses.generator_loss
 
     def poisoned(kind, real_outputs, outputs):
         calls["count"] += 1
@@ -240,7 +240,7 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
             loss.register_hook(lambda gradient: gradient * math.nan)
         return loss
 
-    monkeypatch.setattr(loop, "generator_loss", poisoned)
+    monkeypatch.setattr(losses, "generator_loss", poisoned)
     with pytest.raises(TrainingFailedError, match="before 160 images, weights of generator"):
         train(tiny_config, cats, run, Silent(), device=CPU)
     assert run.checkpoints.names() == ["000000080"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from catgan.networks.convolution import Convolution, EnlargingConvolution
 from catgan.networks.eigenfaces import Eigenfaces
 from catgan.networks.frequencies import Colours, Frequencies
-from catgan.networks.projection import CHANNELS, Projection
+from catgan.networks.projection import CHANNELS, STRIDES, Projection
 from catgan.networks.shapes import (
     COARSEST_SIDE,
     TwoPartGenerator,
@@ -30,6 +30,7 @@ SLOPE = 0.2  # of LeakyReLU
 SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
 # Along either axis; nothing of the finest grid passes, and three quarters of lines twice as wide.
 GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
+SMOOTHING = (1 / 4, 2 / 4, 1 / 4)  # along either axis; makes enlarging by repeating bilinear
 NOISE_MAPS = 16  # for each side, mixed by z
 NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
 HEAD_CHANNELS = 128  # of a head's coarser maps
@@ -98,7 +99,7 @@ class Generator(TwoPartGenerator):
 
 
 class _UpBlock(nn.Module):
-    """Double the side: a convolution, batch normalisation, noise, a gain of z and LeakyReLU.
+    """Double the side: a smooth convolution, batch normalisation, noise, a gain, and LeakyReLU.
 
     Each is also shown the coarse image that its details will be drawn on.
     """
@@ -114,7 +115,8 @@ class _UpBlock(nn.Module):
         self.gain = _Gain(latent_size, outputs)
 
     def forward(self, x: Tensor, z: Tensor, coarse: Tensor) -> Tensor:
-        x = self.noise(self.norm(self.convolution(x)), z) + self.sight(self._resized(coarse))
+        x = self.norm(convolve_each(self.convolution(x), SMOOTHING))
+        x = self.noise(x, z) + self.sight(self._resized(coarse))
         return F.leaky_relu(self.gain(x, z), SLOPE)
 
     def _resized(self, images: Tensor) -> Tensor:
@@ -175,7 +177,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, feature_resolution: int, reals: Tensor, precision: torch.dtype) -> None:
         super().__init__()
-        sides = [feature_resolution // stride for stride in (4, 8, 16, 32)]
+        sides = [feature_resolution // stride for stride in STRIDES]
         block = reals.shape[-1] // sides[0]
         channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:-1], CHANNELS[-1] + 3 * 4**2)
         self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
@@ -185,7 +187,11 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What is seen of (B, 3, H, W) images in [-1, 1], in which nothing is trained."""
-        finest, *between, coarsest = self.projection(images)
+        return self.with_pixels(self.projection(images), images)
+
+    def with_pixels(self, projected: list[Tensor], images: Tensor) -> list[Tensor]:
+        """`features` of images, given what `projection` made of them."""
+        finest, *between, coarsest = projected
         finest = torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1)
         coarsest = torch.cat([coarsest, self.colours(images).to(finest.dtype)], 1)
         return [finest, *between, coarsest.contiguous(memory_format=torch.channels_last)]

@@ -17,7 +17,8 @@ from catgan.networks.efficientnet_lite import LITE0, load
 from catgan.networks.frozen import SameConv2d, freeze
 from catgan.networks.shapes import convolve_each
 
-CHANNELS = (32, 64, 128, 256)  # of the projected maps at strides 4, 8, 16 and 32
+STRIDES = (4, 8, 16, 32)
+CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
 BLUR = (1 / 4, 2 / 4, 1 / 4)  # along either axis of what the network is shown
 _PORTION = 32  # real images looked at together when the statistics are taken
 
@@ -34,7 +35,7 @@ class Projection(nn.Module):
 
     def __init__(self, side: int, reals: Tensor, precision: torch.dtype) -> None:
         super().__init__()
-        self.side = side
+        self.side, self.precision = side, precision
         self.network = load(LITE0).to(precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         widths = (*CHANNELS[1:], 2 * CHANNELS[-1])
         self.across_channels = nn.ModuleList(

@@ -23,19 +23,14 @@ from catgan.data.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import sheet
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.training import distributed
+from catgan.training import distributed, losses
 from catgan.training.augment import augment
 from catgan.training.checkpoint import Players, optimizer_tensors
 from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
 from catgan.training.guard import Guard, measure
-from catgan.training.losses import (
-    discriminator_loss,
-    generator_loss,
-    gradient_penalty,
-    penalty_strength,
-)
+from catgan.training.memory import Memory
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
@@ -92,14 +87,14 @@ def train(
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(images_seen: int, count: int, share: slice) -> Tensor:
+    def real_images(images_seen: int, count: int, share: slice) -> tuple[Tensor, Tensor]:
         chosen = batch_indices(seed, images_seen, count, len(training_images))[share]
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
-        return low + pixels.float() * ((high - low) / 255)
+        return low + pixels.float() * ((high - low) / 255), torch.from_numpy(chosen)
 
     def portion(number: int) -> Tensor:  # to take statistics from
-        return real_images(number * STATISTICS_OF, STATISTICS_OF, slice(None)).cpu()
+        return real_images(number * STATISTICS_OF, STATISTICS_OF, slice(None))[0].cpu()
 
     # -- 3. The players ----------------------------------------------------------------------------
     torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
@@ -119,11 +114,13 @@ def train(
     }
     modules = {"generator": generator, "ema": average, "discriminator": discriminator}
     sampler = Sampler(average, config.network, device)
+    memory = Memory(discriminator, config.augment, len(training_images), device)
 
-    def look(pictures: Tensor, amounts: Draws) -> list[Tensor]:
-        pictures = augment(pictures, config.augment, amounts, (low, high))
+    def look(images: Tensor, amounts: Draws, chosen: Tensor | None = None) -> list[Tensor]:
+        pictures = augment(images, config.augment, amounts, (low, high))
         with autocast:
-            return discriminator.features(pictures.contiguous(memory_format=memory_format))
+            pictures = pictures.contiguous(memory_format=memory_format)
+            return memory.features(pictures, images, chosen)
 
     def judge(features: list[Tensor]) -> Tensor:
         with autocast:
@@ -182,26 +179,28 @@ def train(
             step, step_began = images // batch_size, time.monotonic()
             torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # dropout draws from it
             noise = torch_generator(seed, Stream.NOISE, step)
-            augmentation = Draws(torch_generator(seed, Stream.AUGMENT, step), world)
+            amounts = Draws(torch_generator(seed, Stream.AUGMENT, step), world)
             z = torch.randn(batch_size, config.network.latent_size, generator=noise)[mine]
 
             with autocast:
                 generated = generator(z.to(device)).float()
-            real = real_images(images, batch_size, mine)
-            seen_real, seen_generated = look(real, augmentation), look(generated, augmentation)
+            real, chosen = real_images(images, batch_size, mine)
+            seen_real, seen_generated = look(real, amounts, chosen), look(generated, amounts)
 
             # The discriminator learns to tell real from generated ...
             discriminator.requires_grad_(True)
             detached = [features.detach() for features in seen_generated]
             on_real, on_generated = judge(seen_real), judge(detached)
-            loss_of_discriminator = discriminator_loss(rules.discriminator, on_real, on_generated)
+            loss_of_discriminator = losses.discriminator_loss(
+                rules.discriminator, on_real, on_generated
+            )
             penalised = loss_of_discriminator
-            strength = penalty_strength(rules, images)
+            strength = losses.penalty_strength(rules, images)
             if strength:  # R1 and R2 together, on a part of the batch
                 every = rules.penalty_every
                 seen = zip(seen_real, detached, strict=True)
                 some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
-                penalised = penalised + strength * gradient_penalty(judge, some)
+                penalised = penalised + strength * losses.gradient_penalty(judge, some)
             discriminator_optimizer.zero_grad(set_to_none=True)
             penalised.backward()
             distributed.average_gradients(discriminator)
@@ -209,7 +208,9 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            loss_of_generator = generator_loss(rules.generator, on_real, judge(seen_generated))
+            loss_of_generator = losses.generator_loss(
+                rules.generator, on_real, judge(seen_generated)
+            )
             generator_optimizer.zero_grad(set_to_none=True)
             loss_of_generator.backward()
             distributed.average_gradients(generator)
@@ -220,8 +221,8 @@ def train(
             update_ema(average, generator, decay)
 
             # -- 6. What is kept of it, by the first process ---------------------------------------
-            losses = torch.stack([loss_of_discriminator, loss_of_generator])
-            measures = measure(rules, losses, on_real, on_generated, real, generated)
+            both = torch.stack([loss_of_discriminator, loss_of_generator])
+            measures = measure(rules, both, on_real, on_generated, real, generated)
             if not world.leads:
                 continue
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it

@@ -1,0 +1,69 @@
+"""What a frozen network sees in the real images, looked at once for all epochs.
+
+A tenth of a step of the projected recipes went into looking at real images, which come again and
+again; where they are at most mirrored in front of the discriminator, there are two of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from catgan.config import AugmentConfig
+from catgan.networks.projected import Discriminator
+from catgan.networks.projection import CHANNELS, STRIDES
+
+MOST_BYTES = 2**31  # to remember; of more images than that is enough for, none is
+TOGETHER = 8  # looked at; one by one an image takes five times as long as in whole batches
+ONLY_MIRRORED = AugmentConfig(flip=True)
+
+
+class Memory:
+    """`features` of training images, of each of which a projected discriminator looks but once.
+
+    It remembers the projected maps. Images are always looked at in groups of one size, so what is
+    seen in one does not depend on how many are new, and a resumed run, which has forgotten them
+    all, sees the same. Discriminators of pixels have nothing to remember; on a GPU looking is cheap
+    and memory is not.
+    """
+
+    def __init__(
+        self, discriminator: nn.Module, config: AugmentConfig, images: int, device: torch.device
+    ) -> None:
+        self.look: Callable[[Tensor], list[Tensor]] = discriminator.features  # type: ignore[assignment]
+        self.projected: Discriminator | None = None
+        if not isinstance(discriminator, Discriminator) or device.type != "cpu":
+            return
+        if dataclasses.replace(config, flip=True) != ONLY_MIRRORED:
+            return
+        projection, count = discriminator.projection, 2 * images  # with the mirror images
+        sides = [projection.side // stride for stride in STRIDES]
+        shapes = [(count, side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
+        if sum(map(math.prod, shapes)) * projection.precision.itemsize <= MOST_BYTES:
+            self.projected = discriminator
+            self.known = torch.zeros(count, dtype=torch.bool)
+            self.maps = [torch.empty(shape, dtype=projection.precision) for shape in shapes]
+
+    def features(self, pictures: Tensor, images: Tensor, chosen: Tensor | None) -> list[Tensor]:
+        """What is seen of `pictures`, (B, 3, H, W), augmented from `images`.
+
+        `chosen` has their numbers, (B,), if they are training images.
+        """
+        if chosen is None or self.projected is None:
+            return self.look(pictures)
+        mirrored = (pictures != images).flatten(1).any(1)
+        names = 2 * chosen + mirrored
+        new = (~self.known[names]).nonzero().flatten()
+        for first in range(0, len(new), TOGETHER):
+            group = new[first : first + TOGETHER]
+            filled = group[torch.arange(TOGETHER) % len(group)]  # with some of it again
+            seen = self.projected.projection(pictures[filled])
+            for kept, maps in zip(self.maps, seen, strict=True):
+                kept[names[group]] = maps[: len(group)].permute(0, 2, 3, 1)
+        self.known[names] = True
+        remembered = [kept[names].permute(0, 3, 1, 2) for kept in self.maps]
+        return self.projected.with_pixels(remembered, pictures)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+
+from catgan.config import AugmentConfig, NetworkConfig
+from catgan.networks.build import build_discriminator
+from catgan.training import memory as memory_module
+from catgan.training.memory import Memory
+
+CPU = torch.device("cpu")
+ONLY_FLIP = AugmentConfig(flip=True)
+
+
+@pytest.fixture(scope="module")
+def images():
+    draws = torch.Generator().manual_seed(2)
+    return torch.rand(5, 3, 64, 64, generator=draws) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def discriminator(images):
+    torch.manual_seed(0)
+    config = NetworkConfig("projected", 64, feature_resolution=128)
+    return build_discriminator(config, lambda: images, torch.float32)
+
+
+def looks(discriminator):
+    """Counts the images that the frozen network is shown."""
+    counted = []
+
+    def see(pictures):
+        assert len(pictures) in (5, memory_module.TOGETHER)
+        counted.extend(pictures.flatten(1).unique(dim=0))
+        return projection(pictures)
+
+    projection = discriminator.projection.forward
+    return mock.patch.object(discriminator.projection, "forward", see), counted
+
+
+@torch.no_grad()
+def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, images):
+    memory = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    patch, counted = looks(discriminator)
+    for numbers, turned in (
+        ([0, 1, 2], [False, False, True]),
+        ([2, 1, 0], [True, False, True]),  # new: 0 mirrored
+        ([0, 0, 2, 2], [False, True, False, True]),  # new: 2 as it is
+        ([1, 0, 2], [False, True, False]),
+    ):
+        chosen, mirrored = torch.tensor(numbers), torch.tensor(turned)[:, None, None, None]
+        pictures = torch.where(mirrored, images[chosen].flip(3), images[chosen])
+        with patch:
+            seen = memory.features(pictures, images[chosen], chosen)
+        for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+    assert len(counted) == 5
+
+
+@torch.no_grad()
+def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, images):
+    together, alone = (Memory(discriminator, ONLY_FLIP, 5, CPU) for _ in range(2))
+    everything = together.features(images, images, torch.arange(5))
+    for number in (3, 0, 4):
+        one = images[number : number + 1]
+        seen = alone.features(one, one, torch.tensor([number]))
+        for ours, expected in zip(seen, everything, strict=True):
+            assert torch.equal(ours[0], expected[number])
+
+
+@pytest.mark.parametrize(
+    "augmentation", [AugmentConfig(crop=0.1), AugmentConfig(flip=False, diffaugment_colour=True)]
+)
+def test_images_that_never_come_again_are_looked_at_each_time(discriminator, images, augmentation):
+    memory = Memory(discriminator, augmentation, 5, CPU)
+    patch, counted = looks(discriminator)
+    with patch:
+        for _ in range(2):
+            memory.features(images, images, torch.arange(5))
+    assert len(counted) == 10
+
+
+def test_generated_images_are_looked_at_with_gradients(discriminator, images):
+    pictures = images.clone().requires_grad_()
+    seen = Memory(discriminator, ONLY_FLIP, 5, CPU).features(pictures, pictures, None)
+    (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), pictures)
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 10)])
+def test_it_remembers_all_or_nothing(discriminator, images, monkeypatch, room, expected):
+    side = 128
+    numbers = sum(
+        width * (side // stride) ** 2
+        for width, stride in zip((32, 64, 128, 256), (4, 8, 16, 32), strict=True)
+    )
+    monkeypatch.setattr(memory_module, "MOST_BYTES", room * numbers * 4)
+    memory = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    patch, counted = looks(discriminator)
+    with patch:
+        for _ in range(2):
+            memory.features(images, images, torch.arange(5))
+    assert len(counted) == expected
+
+
+def test_a_discriminator_of_pixels_has_nothing_to_remember(images):
+    judge = build_discriminator(NetworkConfig("dcgan", 64), lambda: images, torch.float32)
+    memory = Memory(judge, ONLY_FLIP, 5, CPU)
+    assert memory.features(images, images, torch.arange(5))[0] is images
