@@ -241,11 +241,10 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
-        scale, shift = torch.rsqrt(variance + self.eps), torch.zeros_like(mean)
+        y = (x - mean[:, None, None]) * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
-            scale, shift = scale * self.weight, self.bias
-        shift = shift - mean * scale
-        return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(input.dtype)
 
 
 class _Sum(torch.autograd.Function):
