@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from catgan.config import NetworkConfig, load_recipe
 from catgan.networks import projected
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.networks.projection import BLUR
-from catgan.networks.shapes import convolve_each, pixel_shuffle
+from catgan.networks.shapes import convolve_each, pixel_shuffle, smooth
 from catgan.training.losses import gradient_penalty
 
 LATENT_SIZE = 24
@@ -166,24 +165,33 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("line", "passing"),  # and the share that passes of lines of 4 pixels' period
-    [(projected.GRID_FILTER, 0.75), (BLUR, 0.5)],
+    ("filtered", "line", "passing"),  # and the share that passes of lines of 4 pixels' period
+    [
+        (lambda x: convolve_each(x, projected.GRID_FILTER), projected.GRID_FILTER, 0.75),
+        (smooth, (0.25, 0.5, 0.25), 0.5),
+    ],
 )
-def test_the_filters_let_no_grid_through_and_keep_what_is_flat(line, passing):
+def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, passing):
     flat = torch.full((2, 3, 16, 16), 0.7)
-    torch.testing.assert_close(convolve_each(flat, line), flat)
+    torch.testing.assert_close(filtered(flat), flat)
     columns = torch.ones(2, 3, 16, 16)
     columns[..., ::2] = -1
     inside = (..., slice(2, -2), slice(2, -2))
     for grid in (columns, columns.mT, columns * columns.mT):
-        assert convolve_each(grid, line)[inside].abs().max() < 1e-6
+        assert filtered(grid)[inside].abs().max() < 1e-6
     wide = torch.tensor([1.0, 0, -1, 0]).repeat(4).expand(2, 3, 16, 16)
-    torch.testing.assert_close(convolve_each(wide, line)[inside], passing * wide[inside])
+    torch.testing.assert_close(filtered(wide)[inside], passing * wide[inside])
     x = torch.randn(1, 1, 7, 7)
     weights, reach = torch.outer(*2 * [torch.tensor(line)]), len(line) // 2
     window = x[0, 0, 3 - reach : 4 + reach, 3 - reach : 4 + reach]
-    middle = convolve_each(x.expand(1, 3, 7, 7), line)[0, :, 3, 3]
+    middle = filtered(x.expand(1, 3, 7, 7))[0, :, 3, 3]
     torch.testing.assert_close(middle, (window * weights).sum().expand(3))
+
+
+def test_smoothing_is_its_own_adjoint_to_the_border():
+    x = torch.randn(2, 3, 5, 4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(smooth, x)
+    assert torch.autograd.gradgradcheck(smooth, x)
 
 
 def test_pixels_are_finer_than_bfloat16_under_autocast(generator):

@@ -22,6 +22,7 @@ from catgan.networks.shapes import (
     TwoPartGenerator,
     convolve_each,
     pixel_shuffle,
+    smooth,
     stage_channels,
 )
 
@@ -30,7 +31,6 @@ SLOPE = 0.2  # of LeakyReLU
 SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
 # Along either axis; nothing of the finest grid passes, and three quarters of lines twice as wide.
 GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
-SMOOTHING = (1 / 4, 2 / 4, 1 / 4)  # along either axis; makes enlarging by repeating bilinear
 NOISE_MAPS = 16  # for each side, mixed by z
 NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
 HEAD_CHANNELS = 128  # of a head's coarser maps
@@ -115,7 +115,8 @@ class _UpBlock(nn.Module):
         self.gain = _Gain(latent_size, outputs)
 
     def forward(self, x: Tensor, z: Tensor, coarse: Tensor) -> Tensor:
-        x = self.norm(convolve_each(self.convolution(x), SMOOTHING))
+        # Smoothed, what repeats pixels is bilinear interpolation before the convolution.
+        x = self.norm(smooth(self.convolution(x)))
         x = self.noise(x, z) + self.sight(self._resized(coarse))
         return F.leaky_relu(self.gain(x, z), SLOPE)
 

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from catgan.networks.efficientnet_lite import LITE0, load
 from catgan.networks.frozen import SameConv2d, freeze
-from catgan.networks.shapes import convolve_each
+from catgan.networks.shapes import smooth
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
-BLUR = (1 / 4, 2 / 4, 1 / 4)  # along either axis of what the network is shown
 _PORTION = 32  # real images looked at together when the statistics are taken
 
 
@@ -65,7 +64,7 @@ class Projection(nn.Module):
             )
         with torch.autocast(images.device.type, enabled=False):
             images = images.float().contiguous(memory_format=torch.channels_last)
-            images = convolve_each((images + 1) / 2, BLUR).to(self.network.stem.weight.dtype)
+            images = smooth((images + 1) / 2).to(self.network.stem.weight.dtype)
             return self.network.features(images)
 
     def _mixed(self, seen: list[Tensor]) -> list[Tensor]:
