@@ -17,7 +17,9 @@ import catgan
 from catgan.errors import CatganError
 from catgan.export import export, graph
 from catgan.export.directions import find_directions
+from catgan.export.document import hours_of_steps
 from catgan.export.parity import Parity
+from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import load_sampler
 
 CPU = torch.device("cpu")
@@ -336,3 +338,12 @@ def test_limits_are_what_is_said():
         require_parity(Parity(2, 3, 3 / 96), "float32")
     with pytest.raises(CatganError, match="float16"):
         require_parity(Parity(2, 3, 2.5), "int8")
+
+
+def test_the_card_tells_the_hours_of_the_steps_up_to_its_checkpoint(tmp_path):
+    run = RunDirectory.open(make_run(tmp_path / "run", "dcgan-128", images=2048))
+    for images, rate in ((1024, 2.0), (2048, 4.0), (3072, 1.0)):
+        run.append_row({"images": images, "machine": {"images_per_second": rate}})
+        run.append_row({"images": images, "score": 9.0})
+    assert hours_of_steps(run, 2048) == pytest.approx((512 + 256) / 3600)
+    assert hours_of_steps(run, 100) == 0

@@ -140,6 +140,9 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
         {"directions": [{"name": "x", "share": 0.1, "vector": "A" * 32}]},
         {"directions": [{"name": "x", "share": 0.1, "vector": 5}]},
         {"directions": [3]},
+        {"training": "long"},
+        {"training": {"hours": 1}},
+        {"training": {"hours": "1", "machine": "cpu"}},
         {"parity": {}},
         {"parity": {"seeds": 256, "largest": 1000, "mean": 0.1}},
         {"parity": {"seeds": 256, "largest": 1, "mean": 10**400}},
@@ -149,6 +152,19 @@ def test_cards_that_make_no_sense_are_one_line(changes):
     with pytest.raises(CatganError) as error:
         parse_card(card(**changes), "cats.onnx")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({}, "tiny, 1,234 images seen"),
+        ({"hours": 1.02, "machine": "cpu"}, "tiny, 1,234 images seen in 61 minutes on cpu"),
+        ({"hours": 30, "machine": "cuda"}, "tiny, 1,234 images seen in 30.0 hours on cuda"),
+    ],
+)
+def test_a_card_tells_how_long_it_took_if_it_knows(training, expected):
+    changes = {"training": training} if training else {}
+    assert parse_card(card(**changes), "cats.onnx").trained == expected
 
 
 def test_a_card_cannot_write_to_the_terminal():

@@ -17,6 +17,7 @@ from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
 from catgan.training.run_directory import RunDirectory
 
 UNKNOWN = "unknown"
+_MACHINE = ("device", "processor", "precision")
 
 
 def card_document(
@@ -31,7 +32,8 @@ def card_document(
     parity: Parity,
 ) -> dict[str, Any]:
     """The card as JSON, described in docs/formats.md; `images` says which checkpoint it is."""
-    data = run.facts()["dataset"]
+    facts = run.facts()
+    data = facts["dataset"]
     data_name = str(data.get("name", UNKNOWN))
     return {
         "format": FORMAT,
@@ -48,11 +50,28 @@ def card_document(
             "credit": str(data.get("credit", UNKNOWN)),
             "identity": data.get("identity"),
         },
+        "training": {
+            "hours": round(hours_of_steps(run, images), 2),
+            "machine": ", ".join(str(facts["machine"].get(key, UNKNOWN)) for key in _MACHINE),
+        },
         "truncation": truncation,
         "scores": [_score(each) for each in evaluations_of(run, images)],
         "directions": [direction_to_json(each) for each in directions],
         "parity": dataclasses.asdict(parity),
     }
+
+
+def hours_of_steps(run: RunDirectory, images: int) -> float:
+    """How long the steps up to `images` took by the log, without scores, sheets and checkpoints."""
+    seconds, before = 0.0, 0
+    for row in run.rows():
+        if row["images"] > images:
+            break
+        rate = row.get("machine", {}).get("images_per_second", 0)
+        if rate > 0:
+            seconds += (row["images"] - before) / rate
+            before = row["images"]
+    return seconds / 3600
 
 
 def evaluations_of(run: RunDirectory, images: int) -> list[Evaluation]:

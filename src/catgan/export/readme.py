@@ -55,8 +55,7 @@ def readme(card: Card, file_name: str) -> str:
         f"# {_plain(card.name)}",
         "",
         f"A generator of {size} x {size} images, trained with catgan: recipe "
-        f"{_plain(card.recipe)}, {card.images:,} images seen, on {card.data_images:,} images of "
-        f"{_plain(card.data_name)}.",
+        f"{_plain(card.trained)}, on {card.data_images:,} images of {_plain(card.data_name)}.",
         "",
         "```console",
         "pip install catgan",

@@ -53,6 +53,7 @@ class Card:
     latent_size: int
     images: int
     recipe: str
+    training: str
     data_name: str
     data_images: int
     licence: str
@@ -62,12 +63,18 @@ class Card:
     parity: dict[str, Any]
     document: dict[str, Any]
 
+    @property
+    def trained(self) -> str:
+        """With which recipe, on how many images, and for how long, if that is known."""
+        seen = f"{self.recipe}, {self.images:,} images seen"
+        return f"{seen} in {self.training}" if self.training else seen
+
     def lines(self) -> list[tuple[str, str]]:
         """What a person wants to know, as pairs of a title and a text."""
         parity = self.parity
         lines = [
             ("generator", f"{self.name}, {self.resolution} x {self.resolution} px"),
-            ("trained", f"{self.recipe}, {self.images:,} images seen"),
+            ("trained", self.trained),
             ("on", f"{self.data_images:,} images of {self.data_name}"),
             ("credit", self.credit),
             ("licence", self.licence),
@@ -105,6 +112,7 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
             latent_size=size,
             images=_whole(clean["images"], 0, 2**63),
             recipe=_text(clean["config"]["recipe"]),
+            training=_training(clean.get("training")),
             data_name=_text(data["name"]),
             data_images=_whole(data["images"], 0, 2**63),
             licence=_text(data["licence"]),
@@ -153,6 +161,15 @@ def _direction(value: Any, size: int) -> Direction:
     if not np.isfinite(vector).all() or not 0.99 < np.linalg.norm(vector) < 1.01:
         raise ValueError("a direction does not have length one")
     return Direction(_text(value["name"]), _number(value["share"]), vector)
+
+
+def _training(value: Any) -> str:
+    """How long it took, on what; empty for a card that does not tell."""
+    if value is None:
+        return ""
+    hours = _number(_table(value)["hours"])
+    time = f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    return f"{time} on {_text(value['machine'])}"
 
 
 def _parity(value: Any) -> dict[str, Any]:
