@@ -59,7 +59,7 @@ def test_the_page_shows_every_candidate_escaped(server):
     assert text.count('class="card"') == 3
     assert "cat&lt;2&gt;.jpg" in text
     assert "cat<2>" not in text
-    assert "blurred: sharpness 1.0 %" in text
+    assert "blurred: sharpness 1.00 %" in text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
