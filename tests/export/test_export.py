@@ -342,6 +342,8 @@ def test_limits_are_what_is_said():
 
 def test_the_card_tells_the_hours_of_the_steps_up_to_its_checkpoint(tmp_path):
     run = RunDirectory.open(make_run(tmp_path / "run", "dcgan-128", images=2048))
+    for wrong in (None, [], {}, {"images_per_second": "fast"}, {"images_per_second": 0}):
+        run.append_row({"images": 64, "machine": wrong})
     for images, rate in ((1024, 2.0), (2048, 4.0), (3072, 1.0)):
         run.append_row({"images": images, "machine": {"images_per_second": rate}})
         run.append_row({"images": images, "score": 9.0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,8 +68,9 @@ def hours_of_steps(run: RunDirectory, images: int) -> float:
     for row in run.rows():
         if row["images"] > images:
             break
-        rate = row.get("machine", {}).get("images_per_second", 0)
-        if rate > 0:
+        machine = row.get("machine")
+        rate = machine.get("images_per_second") if isinstance(machine, dict) else None
+        if isinstance(rate, int | float) and 0.001 < rate < math.inf:  # a log can be edited
             seconds += (row["images"] - before) / rate
             before = row["images"]
     return seconds / 3600
