@@ -517,7 +517,9 @@ def _card_seeds() -> list[bytes]:
     from artefacts import card  # type: ignore[import-not-found]
 
     scores = [{"line": "FD-lite2 30.1", "values": {"frechet": 30.1}, "fingerprint": {"split": "x"}}]
-    return [json.dumps(card()).encode(), json.dumps(card(scores=scores)).encode()]
+    training = {"hours": 1.25, "machine": "cpu, a processor, bfloat16"}
+    cards = (card(), card(scores=scores), card(training=training))
+    return [json.dumps(each).encode() for each in cards]
 
 
 def _evaluation(data: bytes, place: Path) -> None:
