@@ -18,7 +18,7 @@ from catgan.networks.projected import Discriminator
 from catgan.networks.projection import CHANNELS, STRIDES
 
 MOST_BYTES = 2**31  # to remember; of more images than that is enough for, none is
-TOGETHER = 8  # looked at; one by one an image takes five times as long as in whole batches
+TOGETHER = 8  # looked at; one by one each would take far longer than in a batch
 ONLY_MIRRORED = AugmentConfig(flip=True)
 
 
