@@ -25,12 +25,12 @@ def learnt():
     """300 images of 32 pixels, and the 24 strongest components of their coarse parts."""
     images = images_like_faces(300, 32)
     torch.manual_seed(0)
-    eigenfaces = Eigenfaces(32, 24)
+    eigenfaces = Eigenfaces(32, 25)
     eigenfaces.learn(images.split(100))
     return images, eigenfaces
 
 
-def noise(count, seed, size=24):
+def noise(count, seed, size=25):
     return torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -69,10 +69,30 @@ def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_p
         torch.testing.assert_close(amounts[0].mean(0), amounts[1].mean(0), atol=0.05, rtol=0)
 
 
+def test_how_much_images_differ_in_the_strength_of_all_amounts_is_learnt_and_drawn():
+    draws = np.random.default_rng(0)
+    bases = draws.standard_normal((200, 3, 8, 8))
+    enlarging = Eigenfaces(32, 2).enlarging.double().numpy()
+    amounts = draws.standard_normal((2000, 200)) * 0.005
+    for spread in (0.0, 0.3):
+        strength = np.exp(spread * draws.standard_normal((2000, 1)))
+        small = np.tanh(np.einsum("nk,kcyx->ncyx", strength * amounts, bases))
+        images = torch.from_numpy(enlarging @ small @ enlarging.T).float()
+        eigenfaces = Eigenfaces(32, 3 * 8**2 + 1)
+        eigenfaces.learn(images.split(500))
+        assert float(eigenfaces.spread) == pytest.approx(spread, abs=0.03)
+        drawn = eigenfaces.coarse(noise(2000, 1, 193)).flatten(1).double().numpy()
+        for seen in (small.reshape(2000, -1), drawn):
+            level = np.log(seen.std(1))
+            assert level.std() == pytest.approx(np.hypot(spread, 0.055), abs=0.03)
+        np.testing.assert_allclose(drawn.std(), np.arctanh(small).std(), rtol=0.03)
+
+
 def test_fine_details_are_drawn_as_they_are_and_coarse_ones_move_the_amounts(learnt):
     _, eigenfaces = learnt
     eigenfaces.eval()
     style = noise(4, 4)
+    style[:, -1] = eigenfaces.spread  # amounts as they are, neither stronger nor fainter
     plain = torch.atanh(eigenfaces(style, torch.zeros(4, 3, 32, 32)).double())
     lines = torch.zeros(4, 3, 32, 32)
     lines[..., ::2], lines[..., 1::2] = 0.2, -0.2
@@ -108,15 +128,15 @@ def test_details_are_given_gradients_and_nothing_here_is_trained(learnt):
 
 
 def test_fewer_images_than_components_and_more_noise_than_numbers_are_fine():
-    few = Eigenfaces(32, 24)
+    few = Eigenfaces(32, 25)
     few.learn([images_like_faces(2, 32)])
-    many = Eigenfaces(32, 3 * 8**2 + 10)
+    many = Eigenfaces(32, 3 * 8**2 + 11)
     many.learn([images_like_faces(20, 32)])
     assert many.components.shape == (192, 192)
-    black = Eigenfaces(32, 24)
+    black = Eigenfaces(32, 25)
     black.learn([-torch.ones(3, 3, 32, 32)])
     for eigenfaces in (few, many, black):
-        size = eigenfaces.count + (10 if eigenfaces is many else 0)
+        size = eigenfaces.count + (11 if eigenfaces is many else 1)
         details = 0.1 * torch.randn(4, 3, 32, 32)
         assert torch.isfinite(eigenfaces(noise(4, 1, size), details)).all()
     assert black.coarse(noise(1, 1)).tanh().mean() == pytest.approx(-0.95, abs=0.01)
@@ -124,7 +144,7 @@ def test_fewer_images_than_components_and_more_noise_than_numbers_are_fine():
 
 def test_what_was_learnt_is_in_the_state(learnt):
     _, eigenfaces = learnt
-    again = Eigenfaces(32, 24)
+    again = Eigenfaces(32, 25)
     again.load_state_dict(eigenfaces.state_dict())
     details = torch.randn(2, 3, 32, 32)
     assert torch.equal(again.eval()(noise(2, 1), details), eigenfaces.eval()(noise(2, 1), details))

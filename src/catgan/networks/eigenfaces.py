@@ -7,6 +7,11 @@ generator that begins with them has layout, colours and contrast from its first 
 face for each noise. Their amounts are batch-normalised, whatever the generator's layers add to
 them: so over all images each keeps the deviation that it has in photos, and which amounts go
 together is what training is for.
+
+All but one thing: some photos have more of everything than others, a plain wall or grass behind the
+cat, and Gaussian amounts, independent of one another, have not. So all amounts of an image are
+multiplied by one number, log-normal over images (a Gaussian scale mixture: Wainwright and
+Simoncelli, "Scale mixtures of Gaussians and the statistics of natural images", 1999).
 """
 
 from __future__ import annotations
@@ -20,14 +25,16 @@ from torch import Tensor, nn
 MOST_PIXELS = 32  # a side of the coarse images
 BRIGHTEST = 0.95  # beyond which photos' pixels count as this, of 1, which tanh never reaches
 FAINTEST = 1e-4  # deviation that a component counts as having at least
+PLAINEST = 0.1  # strength that an image counts as having at least, of the root mean square
 
 
 class Eigenfaces(nn.Module):
     """(B, latent_size) noise and (B, 3, resolution, resolution) details -> images in (-1, 1).
 
     An image's coarse part is the small image, of `side` pixels, that comes nearest to it when it is
-    enlarged; all here is before tanh. Mean, components and deviations are part of the state, and
-    zero before `learn`.
+    enlarged; all here is before tanh. Noise gives the amounts, its last number how strong they all
+    are: `spread` is the deviation of the logarithm of that over images. Mean, components,
+    deviations and spread are part of the state, and zero before `learn`.
     """
 
     enlarging: Tensor
@@ -35,12 +42,13 @@ class Eigenfaces(nn.Module):
     mean: Tensor
     components: Tensor
     deviations: Tensor
+    spread: Tensor
 
     def __init__(self, resolution: int, latent_size: int) -> None:
         super().__init__()
         self.side = min(resolution // 4, MOST_PIXELS)
         numbers = 3 * self.side**2
-        self.count = min(latent_size, numbers)
+        self.count = min(latent_size - 1, numbers)
         unit = torch.eye(self.side, dtype=torch.float64).unflatten(1, (1, self.side, 1))
         enlarging = F.interpolate(unit, size=(resolution, 1), mode="bicubic").flatten(1).T
         fitting = torch.linalg.pinv(enlarging)
@@ -49,31 +57,42 @@ class Eigenfaces(nn.Module):
         self.register_buffer("mean", torch.zeros(numbers))
         self.register_buffer("components", torch.zeros(self.count, numbers))
         self.register_buffer("deviations", torch.zeros(self.count))
+        self.register_buffer("spread", torch.zeros(()))
         self.norm = nn.BatchNorm2d(self.count, affine=False)
 
     def forward(self, style: Tensor, details: Tensor) -> Tensor:
         """Images whose amounts of each component are style's and details' together, normalised."""
         # In this order an exported graph holds the components once.
         found = (self.components @ self._coarse_part(details).flatten(1).T).T
-        amounts = style[:, : self.count] + found / self.deviations.clamp_min(FAINTEST)
+        amounts = self._amounts(style) + found / self.deviations.clamp_min(FAINTEST)
         amounts = self.norm(amounts[:, :, None, None])[:, :, 0, 0] * self.deviations
         change = self._small(self.mean + (amounts - found) @ self.components)
         return torch.tanh(details + self.enlarging @ change @ self.enlarging.T)
 
     def coarse(self, style: Tensor) -> Tensor:
         """(B, latent_size) -> (B, 3, side, side): the small images of the style alone."""
-        amounts = style[:, : self.count] * self.deviations
+        amounts = self._amounts(style) * self.deviations
         return self._small(self.mean + amounts @ self.components)
+
+    def _amounts(self, style: Tensor) -> Tensor:
+        """(B, latent_size) -> (B, count), of mean 0 and deviation 1 over all images."""
+        strength = torch.exp(self.spread * style[:, -1:] - self.spread.square())
+        return style[:, : self.count] * strength
 
     @torch.no_grad()
     def learn(self, portions: Iterable[Tensor]) -> None:
-        """Take mean, components and deviations from images in [-1, 1] and their mirror images."""
-        count, total, products = 0, torch.zeros_like(self.mean), torch.zeros(2 * self.mean.shape)
+        """Take mean, components, deviations, spread from images in [-1, 1] and their mirror images.
+
+        The small images of all are in memory at once, 12 kB each.
+        """
+        every, total, products = [], torch.zeros_like(self.mean), torch.zeros(2 * self.mean.shape)
         for images in portions:
             coarse = self._coarse_part(images).clamp(-BRIGHTEST, BRIGHTEST).atanh()
+            every.append(coarse.flatten(1))
             seen = torch.cat([coarse, coarse.flip(3)]).flatten(1)
-            count, total = count + len(seen), total + seen.sum(0)
+            total += seen.sum(0)
             products += seen.T @ seen
+        count = 2 * sum(map(len, every))
         mean = total / count
         covariance = products / count - mean.outer(mean)
         # By random projections (Halko et al., SIAM Review 2011): all of them would take minutes.
@@ -82,6 +101,11 @@ class Eigenfaces(nn.Module):
         self.mean.copy_(mean)
         self.components.copy_(components[:, : self.count].T)
         self.deviations.copy_(variances[: self.count].sqrt())
+        amounts = (torch.cat(every) - mean) @ self.components.T
+        squares = (amounts / self.deviations.clamp_min(FAINTEST)).square().mean(1)
+        variance = squares.clamp_min(PLAINEST**2).log().var(correction=0) / 4
+        # Without any spread, the mean of so many squares would still vary, by 2 / count.
+        self.spread.copy_((variance - 1 / (2 * self.count)).clamp_min(0).sqrt())
 
     def _small(self, numbers: Tensor) -> Tensor:
         return numbers.unflatten(1, (3, self.side, self.side))
