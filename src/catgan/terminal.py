@@ -11,7 +11,7 @@ from catgan.errors import CatganError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 
 def fail(text: str, code: int) -> None:
@@ -54,9 +54,36 @@ def require_training_extra(*also: str) -> None:
 
 
 class ProgressBar:
-    """A bar for what takes a while, shown only where someone watches."""
+    """A bar for what takes a while; where nobody watches, one line."""
 
     def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.tasks: dict[str, TaskID] = {}
+        self.told: set[str] = set()
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So much of `what` is done; its bar appears with its first call."""
+        if not self.console.is_terminal:
+            if what not in self.told:
+                print_line(self.console, f"{what}: {total:,}")
+            self.told.add(what)
+            return
+        if self.bar is None:
+            self.bar = self._start()
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=total)
+        self.bar.update(self.tasks[what], completed=done, total=total)
+
+    def _start(self) -> Progress:
+        # Its import takes as long as drawing a cat.
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -65,28 +92,13 @@ class ProgressBar:
             TimeRemainingColumn,
         )
 
-        self.bar = Progress(
+        bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            console=console,
+            console=self.console,
             transient=True,
-            disable=not console.is_terminal,
         )
-        self.tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of `what` is done; its bar appears with its first call."""
-        if what not in self.tasks:
-            if self.bar.disable:
-                print_line(self.bar.console, f"{what}: {total:,}")
-            self.tasks[what] = self.bar.add_task(what, total=total)
-            self.bar.start()
-        self.bar.update(self.tasks[what], completed=done, total=total)
+        bar.start()
+        return bar

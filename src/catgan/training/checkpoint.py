@@ -67,8 +67,8 @@ class Checkpoint:
         except (RuntimeError, KeyError):
             raise CatganError(
                 f"{self.path} does not fit the networks of its configuration: "
-                "it was changed by hand, or is another version's; resume from another checkpoint or "
-                "start anew"
+                "it was changed by hand, or is another version's; "
+                "resume from another checkpoint or start anew"
             ) from None
 
 
