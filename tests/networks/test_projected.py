@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from catgan.config import NetworkConfig, load_recipe
 from catgan.networks import projected
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.networks.shapes import convolve_each, pixel_shuffle, smooth
+from catgan.networks.shapes import convolve_each, filter_images, pixel_shuffle, smooth
 from catgan.training.losses import gradient_penalty
 
 LATENT_SIZE = 24
@@ -168,6 +168,7 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
     ("filtered", "line", "passing"),  # and the share that passes of lines of 4 pixels' period
     [
         (lambda x: convolve_each(x, projected.GRID_FILTER), projected.GRID_FILTER, 0.75),
+        (lambda x: filter_images(x, projected.GRID_FILTER), projected.GRID_FILTER, 0.75),
         (smooth, (0.25, 0.5, 0.25), 0.5),
     ],
 )
@@ -186,6 +187,16 @@ def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, p
     window = x[0, 0, 3 - reach : 4 + reach, 3 - reach : 4 + reach]
     middle = filtered(x.expand(1, 3, 7, 7))[0, :, 3, 3]
     torch.testing.assert_close(middle, (window * weights).sum().expand(3))
+
+
+def test_filtering_images_by_products_is_convolving_them_to_the_border_and_backward():
+    images = torch.randn(2, 3, 9, 9, dtype=torch.double, requires_grad=True)
+    line = (-0.1, 0.3, 0.6, 0.3, -0.1)
+    ours, theirs = filter_images(images, line), convolve_each(images, line)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn(2, 3, 9, 9, dtype=torch.double)
+    gradients = [torch.autograd.grad(x, images, weights)[0] for x in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_smoothing_is_its_own_adjoint_to_the_border():

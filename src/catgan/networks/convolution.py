@@ -19,9 +19,8 @@ from torch import Tensor, nn
 # Side of the coarse image up to which the matrix product wins: it does so by far at 4, somewhat at
 # 8, and loses at 16 (`benchmarks/convolution.py`).
 MATRIX_PRODUCT_SIDE = 8
-# Side of the coarse image from which a transposed convolution is the faster way to enlarge
-# (`benchmarks/convolution.py`).
-TRANSPOSED_SIDE = 16
+# Which of three rows of weights each row of an enlarging convolution's four is the sum of.
+_SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 
 
 def convolve(
@@ -76,13 +75,18 @@ class EnlargingConvolution(Convolution):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Enlarge and convolve `input`."""
-        side, on_cpu = input.shape[-1], input.device.type == "cpu"
-        if side < TRANSPOSED_SIDE or not on_cpu or torch.compiler.is_exporting():
+        side, outputs = input.shape[-1], self.out_channels
+        if input.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(F.interpolate(input, scale_factor=2))
-        weight = F.pad(self.weight, [1] * 4)
-        weight = weight[:, :, 1:] + weight[:, :, :-1]
-        weight = weight[..., 1:] + weight[..., :-1]
-        return F.conv_transpose2d(input, weight.flip(2, 3).transpose(0, 1), stride=2, padding=1)
+        with torch.autocast("cpu", enabled=False):
+            sums = torch.kron(_SUMS, _SUMS).to(self.weight.dtype)
+            rows = sums @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
+        rows = rows.view(16, outputs, self.in_channels)
+        if not _by_matrix_product(input, side):
+            weight = rows.permute(2, 1, 0).unflatten(2, (4, 4))
+            return F.conv_transpose2d(input, weight, stride=2, padding=1)
+        patches = F.linear(input.permute(0, 2, 3, 1), rows.flatten(0, 1))
+        return _Scatter.apply(patches, 4, 2, 1, 2 * side)
 
 
 def _by_matrix_product(image: Tensor, side: int) -> bool:

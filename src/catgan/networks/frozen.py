@@ -26,8 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catgan.networks.shapes import pixel_shuffle
-
 _FUSED: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # absent without oneDNN
 _CLIP = ("hardtanh", [0.0, 6.0], "")
 
@@ -136,8 +134,10 @@ def _by_phases(gradient: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
     padded = F.pad(weight, [2 * reach, 2 * reach + 1] * 2)
     phases = padded[:, :, rows[:, None, :, None], columns[None, :, None, :]]
     phases = phases.permute(2, 3, 1, 0, 4, 5).flatten(0, 2)
-    pixels = pixel_shuffle(F.conv2d(gradient, phases, None, 1, reach))
-    return pixels[:, :, : shape[2], : shape[3]]
+    found = F.conv2d(gradient, phases, None, 1, reach).permute(0, 2, 3, 1)
+    # (B, H, W, row x column x C) -> (B, 2 H, 2 W, C), in which pieces of C stay together.
+    found = found.unflatten(3, (2, 2, shape[1])).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return found.permute(0, 3, 1, 2)[:, :, : shape[2], : shape[3]]
 
 
 def _padded(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor, tuple[int, int]]:

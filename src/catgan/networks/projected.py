@@ -20,7 +20,7 @@ from catgan.networks.projection import CHANNELS, STRIDES, Projection
 from catgan.networks.shapes import (
     COARSEST_SIDE,
     TwoPartGenerator,
-    convolve_each,
+    filter_images,
     pixel_shuffle,
     smooth,
     stage_channels,
@@ -89,9 +89,9 @@ class Generator(TwoPartGenerator):
         # The finest map is made by a pixel shuffle, as one at full resolution with its own
         # convolutions would cost more than the rest; its grid does not pass the filter. In float32,
         # as bfloat16 has coarser steps than bytes near black and white.
-        details = pixel_shuffle(self.to_rgb(x)).float()
+        details = pixel_shuffle(self.to_rgb(x).float())
         with torch.autocast(details.device.type, enabled=False):
-            return self.eigenfaces(style.float(), convolve_each(details, GRID_FILTER))
+            return self.eigenfaces(style.float(), filter_images(details, GRID_FILTER))
 
     def beginnings(self, style: Tensor) -> Tensor:
         """The eigenfaces' coarse images, before tanh."""

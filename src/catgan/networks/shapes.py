@@ -20,14 +20,10 @@ def stage_channels(resolution: int, channels: int, maximum_channels: int) -> lis
 
 
 def pixel_shuffle(x: Tensor) -> Tensor:
-    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W): `F.pixel_shuffle` in the order of channels-last memory.
-
-    Channels are taken as (row, column, C), so that pieces of C numbers stay together.
-    """
+    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W): `F.pixel_shuffle`, but channels are (row, column, C)."""
     batch, channels, height, width = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
-    x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
-    return x.permute(0, 3, 1, 2)
+    x = x.contiguous().view(batch, 2, 2, channels // 4, height, width)
+    return x.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
 def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
@@ -38,6 +34,19 @@ def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
     kernel = x.new_tensor(line)
     kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, len(line), len(line))
     return F.conv2d(F.pad(x, [len(line) // 2] * 4, mode="replicate"), kernel, groups=x.shape[1])
+
+
+def filter_images(images: Tensor, line: Sequence[float]) -> Tensor:
+    """`convolve_each` for (B, 3, side, side) images whose colours are apart in memory.
+
+    As two matrix products, which take a third of the time, backward too, in this layout.
+    """
+    if torch.compiler.is_exporting():
+        return convolve_each(images, line)
+    unit = torch.eye(images.shape[-1]).to(images)[:, None]
+    padded = F.pad(unit, [len(line) // 2] * 2, mode="replicate")
+    columns = F.conv1d(padded, images.new_tensor(line)[None, None])[:, 0]
+    return columns.T @ images @ columns
 
 
 def smooth(x: Tensor) -> Tensor:
