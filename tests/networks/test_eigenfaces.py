@@ -110,6 +110,38 @@ def test_fine_details_are_drawn_as_they_are_and_coarse_ones_move_the_amounts(lea
     )
 
 
+def correlated(count, seed):
+    """Amounts of which the first three have something in common, of mean 0.3 and deviation 2."""
+    amounts = noise(count, seed, 24).double()
+    amounts[:, 1] += 0.8 * amounts[:, 0]
+    amounts[:, 2] -= 0.5 * amounts[:, 1]
+    return (2 * amounts + 0.3).float()
+
+
+def test_what_the_strongest_amounts_have_in_common_is_taken_away_in_drawing_alone(learnt):
+    _, eigenfaces = learnt
+    given = correlated(5000, 7)
+    eigenfaces.norm.forward = lambda amounts: given[:, :, None, None]
+    zeros = torch.zeros(5000, 3, 32, 32)
+
+    def drawn():
+        small = eigenfaces._coarse_part(eigenfaces(noise(5000, 3), zeros).double().atanh().float())
+        amounts = (small.flatten(1) - eigenfaces.mean) @ eigenfaces.components.T
+        return amounts / eigenfaces.deviations
+
+    eigenfaces.decorrelate(correlated(20_000, 8))
+    torch.testing.assert_close(drawn()[:, :8], given[:, :8], rtol=0, atol=0.05)  # in training
+    eigenfaces.eval()
+    found = drawn()
+    torch.testing.assert_close(torch.cov(found[:, :8].T), torch.eye(8), rtol=0, atol=0.06)
+    torch.testing.assert_close(found[:, :8].mean(0), torch.zeros(8), rtol=0, atol=0.06)
+    torch.testing.assert_close(found[:, 8:16], given[:, 8:16], rtol=0, atol=0.05)
+    strongest = np.corrcoef(found[:, 0].numpy(), given[:, 0].numpy())[0, 1]
+    assert strongest > 0.999  # only the weaker ones give way
+    eigenfaces.decorrelate(torch.ones(100, 24))  # cats that are all the same
+    assert torch.isfinite(eigenfaces.decorrelation).all()
+
+
 def test_the_small_images_are_those_that_the_style_alone_gives(learnt):
     _, eigenfaces = learnt
     eigenfaces.eval()

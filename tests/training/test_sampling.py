@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
@@ -52,6 +53,40 @@ def test_training_mode_is_left_as_it_was_and_no_seeds_give_no_cats():
     assert sampler([]).shape == (0, 32, 32, 3)
     sampler([1])
     assert sampler.generator.training
+
+
+def test_settling_finds_what_the_strongest_amounts_have_in_common():
+    small = ("network.channels=8", "network.maximum_channels=16", "network.latent_size=32")
+    sampler = sampler_of("projected-128", *small)
+    average = sampler.generator
+    eigenfaces = average.eigenfaces
+    torch.nn.init.orthogonal_(eigenfaces.components)
+    eigenfaces.deviations.fill_(0.1)
+    with torch.no_grad():  # so that the second amount has a share in the first
+        eigenfaces.components[1] = 0.8 * eigenfaces.components[0] + 0.6 * eigenfaces.components[1]
+    amounts = []
+    eigenfaces.norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :8, 0, 0]))
+    average.train()
+    for _ in range(2):  # only once for so many images
+        assert sampler.settled(100, contextlib.nullcontext()) is sampler
+    assert average.training
+    found = torch.cat(amounts).double()
+    assert len(found) == 1024
+    kept = (found - eigenfaces.level) @ eigenfaces.decorrelation.double().T
+    torch.testing.assert_close(
+        torch.cov(kept.T), torch.eye(8, dtype=torch.double), rtol=0, atol=0.01
+    )
+    assert not torch.allclose(eigenfaces.decorrelation, torch.eye(8), atol=0.01)
+    sampler.settled(200, contextlib.nullcontext())
+    assert len(torch.cat(amounts)) == 2048
+
+
+def test_other_families_have_nothing_to_settle():
+    sampler = sampler_of("lsgan-64", "network.channels=4", "network.resolution=32")
+    before = {name: tensor.clone() for name, tensor in sampler.generator.state_dict().items()}
+    sampler.settled(100, contextlib.nullcontext())
+    after = sampler.generator.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_pixels_are_rounded_and_clamped():

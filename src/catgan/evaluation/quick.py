@@ -34,6 +34,11 @@ class QuickScore:
     kernel: float
     fingerprint: Fingerprint
 
+    @property
+    def name(self) -> str:
+        """What it is called, "FD-lite2"."""
+        return self.fingerprint.extractor.frechet_name
+
 
 def reals_statistics(
     reals: ImageSet, extractor: Extractor, *, progress: Progress | None = None

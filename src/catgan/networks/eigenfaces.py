@@ -12,6 +12,11 @@ All but one thing: some photos have more of everything than others, a plain wall
 cat, and Gaussian amounts, independent of one another, have not. So all amounts of an image are
 multiplied by one number, log-normal over images (a Gaussian scale mixture: Wainwright and
 Simoncelli, "Scale mixtures of Gaussians and the statistics of natural images", 1999).
+
+And the strongest are not correlated in photos, being principal components, while the layers' share
+in them makes them so. What is left of that is measured now and then in the course of training, and
+taken away in drawing (Huang et al., "Decorrelated Batch Normalization", CVPR 2018, do so in
+training, too).
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ from torch import Tensor, nn
 MOST_PIXELS = 32  # a side of the coarse images
 BRIGHTEST = 0.95  # beyond which photos' pixels count as this, of 1, which tanh never reaches
 FAINTEST = 1e-4  # deviation that a component counts as having at least
+STRONGEST = 8  # components that are decorrelated
+RIDGE = 1e-3  # added to the strongest amounts' variances, should they be all the same
 PLAINEST = 0.1  # strength that an image counts as having at least, of the root mean square
 
 
@@ -34,7 +41,8 @@ class Eigenfaces(nn.Module):
     An image's coarse part is the small image, of `side` pixels, that comes nearest to it when it is
     enlarged; all here is before tanh. Noise gives the amounts, its last number how strong they all
     are: `spread` is the deviation of the logarithm of that over images. Mean, components,
-    deviations and spread are part of the state, and zero before `learn`.
+    deviations and spread are part of the state, and zero before `learn`; so are the mean of the
+    strongest amounts and the matrix that takes their correlation away, from `decorrelate`.
     """
 
     enlarging: Tensor
@@ -43,6 +51,8 @@ class Eigenfaces(nn.Module):
     components: Tensor
     deviations: Tensor
     spread: Tensor
+    level: Tensor
+    decorrelation: Tensor
 
     def __init__(self, resolution: int, latent_size: int) -> None:
         super().__init__()
@@ -59,14 +69,21 @@ class Eigenfaces(nn.Module):
         self.register_buffer("deviations", torch.zeros(self.count))
         self.register_buffer("spread", torch.zeros(()))
         self.norm = nn.BatchNorm2d(self.count, affine=False)
+        strongest = min(STRONGEST, self.count)
+        self.register_buffer("level", torch.zeros(strongest))
+        self.register_buffer("decorrelation", torch.eye(strongest))
 
     def forward(self, style: Tensor, details: Tensor) -> Tensor:
         """Images whose amounts of each component are style's and details' together, normalised."""
         # In this order an exported graph holds the components once.
         found = (self.components @ self._coarse_part(details).flatten(1).T).T
         amounts = self._amounts(style) + found / self.deviations.clamp_min(FAINTEST)
-        amounts = self.norm(amounts[:, :, None, None])[:, :, 0, 0] * self.deviations
-        change = self._small(self.mean + (amounts - found) @ self.components)
+        amounts = self.norm(amounts[:, :, None, None])[:, :, 0, 0]
+        if not self.training:
+            strongest, others = amounts.tensor_split([len(self.level)], 1)
+            strongest = (strongest - self.level) @ self.decorrelation.T
+            amounts = torch.cat([strongest, others], 1)
+        change = self._small(self.mean + (amounts * self.deviations - found) @ self.components)
         return torch.tanh(details + self.enlarging @ change @ self.enlarging.T)
 
     def coarse(self, style: Tensor) -> Tensor:
@@ -78,6 +95,21 @@ class Eigenfaces(nn.Module):
         """(B, latent_size) -> (B, count), of mean 0 and deviation 1 over all images."""
         strength = torch.exp(self.spread * style[:, -1:] - self.spread.square())
         return style[:, : self.count] * strength
+
+    @torch.no_grad()
+    def decorrelate(self, amounts: Tensor) -> None:
+        """Draw so that amounts like these, (many, count) from `norm`, come out uncorrelated.
+
+        With mean 0 and deviation 1, too. Of the matrices that do it, this is the one that takes
+        from each amount only what it has in common with stronger ones.
+        """
+        strongest = amounts[:, : len(self.level)].double().cpu()
+        moments = torch.cov(strongest.T, correction=0).view(2 * self.level.shape)
+        # `_ex`, as a run that diverged is told so elsewhere.
+        root, _ = torch.linalg.cholesky_ex(moments + RIDGE * torch.eye(len(moments)))
+        unit = torch.eye(len(root), dtype=root.dtype)
+        self.level.copy_(strongest.mean(0))
+        self.decorrelation.copy_(torch.linalg.solve_triangular(root, unit, upper=False))
 
     @torch.no_grad()
     def learn(self, portions: Iterable[Tensor]) -> None:

@@ -33,6 +33,7 @@ SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of d
 GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
 NOISE_MAPS = 16  # for each side, mixed by z
 NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
+SETTLED_AT_ONCE = 64  # images that `settle` holds at once
 HEAD_CHANNELS = 128  # of a head's coarser maps
 
 
@@ -92,6 +93,19 @@ class Generator(TwoPartGenerator):
         details = pixel_shuffle(self.to_rgb(x).float())
         with torch.autocast(details.device.type, enabled=False):
             return self.eigenfaces(style.float(), filter_images(details, GRID_FILTER))
+
+    @torch.no_grad()
+    def settle(self, z: Tensor) -> None:
+        """Find how the strongest eigenfaces' amounts are correlated, which drawing takes away."""
+        amounts: list[Tensor] = []
+        training, norm = self.training, self.eigenfaces.norm
+        hook = norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :, 0, 0]))
+        self.eval()
+        for part in z.split(SETTLED_AT_ONCE):
+            self(part)
+        self.train(training)
+        hook.remove()
+        self.eigenfaces.decorrelate(torch.cat(amounts))
 
     def beginnings(self, style: Tensor) -> Tensor:
         """The eigenfaces' coarse images, before tanh."""

@@ -104,6 +104,12 @@ class TwoPartGenerator(nn.Module):
         """(B, style_size) style -> (B, 3, resolution, resolution) images."""
         raise NotImplementedError
 
+    def settle(self, z: Tensor) -> None:
+        """Measure what it needs to know of its own images, of (N, latent_size) noise; here nothing.
+
+        For weights that were averaged: no step of training was taken with them.
+        """
+
     def forward(self, z: Tensor) -> Tensor:
         """Draw one image for each row of `z`."""
         return self.synthesise(self.map(z))

@@ -144,18 +144,18 @@ def train(
     guard = Guard(run)
 
     def draw_sheet() -> None:
-        run.save_sheet(images, sheet(sampler(range(output.sheet_seeds))))
+        run.save_sheet(images, sheet(sampler.settled(images, autocast)(range(output.sheet_seeds))))
 
     def score() -> float | None:
         if reals is None:
             return None
-        quick = quick_score(sampler, reals, count=output.score_samples)
-        name = quick.fingerprint.extractor.frechet_name
-        run.append_row({"images": images, "score": quick.frechet, "scored_by": name})
-        display.note(f"{name} {quick.frechet:.1f} after {images:,} images")
+        quick = quick_score(sampler.settled(images, autocast), reals, count=output.score_samples)
+        run.append_row({"images": images, "score": quick.frechet, "scored_by": quick.name})
+        display.note(f"{quick.name} {quick.frechet:.1f} after {images:,} images")
         return quick.frechet
 
     def save_checkpoint(score: float | None) -> None:
+        sampler.settled(images, autocast)
         tensors = {part: module.state_dict() for part, module in modules.items()}
         tensors["optimizer"] = optimizer_tensors(players)
         for part, state in tensors.items():  # what is lost must not replace what is not

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from catgan.training.run_directory import RunDirectory
 # Images are always drawn in portions of this many, the last one filled up, so that the kernels a
 # processor picks, and with them the last bits, do not depend on how many were asked for.
 PORTION = 16
+SEEDS_TO_SETTLE = range(1_000_000, 1_001_024)  # none of those that are scored
 SEEDS_OF_THE_MEAN = 4096  # from 0 on, over which the mean style is taken
 
 
@@ -33,6 +36,7 @@ class Sampler:
         self.generator = generator
         self.config = config
         self.device = device
+        self._settled_at = 0  # before training there is nothing to find
 
     def __call__(
         self,
@@ -42,6 +46,19 @@ class Sampler:
     ) -> np.ndarray:
         """One image a seed, the same whatever the other seeds; `on_progress` gets the count."""
         return self.synthesise(self.latents(seeds), truncation, on_progress)
+
+    def settled(self, images: int, precision: AbstractContextManager[Any]) -> Sampler:
+        """Itself, after the generator has measured what it draws with, once at so many `images`.
+
+        In `precision`, a context, as that is enough for it. For weights that are still averaged: a
+        saved generator is settled.
+        """
+        if self._settled_at != images:
+            with precision:
+                z = torch.from_numpy(self.latents(SEEDS_TO_SETTLE))
+                self.generator.settle(z.to(self.device))
+            self._settled_at = images
+        return self
 
     @property
     def resolution(self) -> int:
