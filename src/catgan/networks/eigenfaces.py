@@ -42,7 +42,8 @@ class Eigenfaces(nn.Module):
     enlarged; all here is before tanh. Noise gives the amounts, its last number how strong they all
     are: `spread` is the deviation of the logarithm of that over images. Mean, components,
     deviations and spread are part of the state, and zero before `learn`; so are the mean of the
-    strongest amounts and the matrix that takes their correlation away, from `decorrelate`.
+    strongest amounts and the matrix that takes their correlation away, which do nothing before
+    `decorrelate`.
     """
 
     enlarging: Tensor
@@ -103,7 +104,7 @@ class Eigenfaces(nn.Module):
         With mean 0 and deviation 1, too. Of the matrices that do it, this is the one that takes
         from each amount only what it has in common with stronger ones.
         """
-        strongest = amounts[:, : len(self.level)].double().cpu()
+        strongest = amounts[:, : len(self.level)].cpu().double()
         moments = torch.cov(strongest.T, correction=0).view(2 * self.level.shape)
         # `_ex`, as a run that diverged is told so elsewhere.
         root, _ = torch.linalg.cholesky_ex(moments + RIDGE * torch.eye(len(moments)))
