@@ -142,7 +142,7 @@ def test_a_directory_may_have_a_dot_in_its_name(home):
         (("edit", "--seeds", "0-999"), "fewer --seeds"),
         (("edit", "--seeds", "0-99", "--size", "2048"), "fewer seeds or a smaller --size"),
         (("sample", "-o", "text.onnx/cats.png"), "text.onnx/cats.png: cannot be written"),
-        (("sample", "-o", "text.onnx/cats"), "text.onnx/cats/cat.png: cannot be written"),
+        (("sample", "-o", "text.onnx/cats"), "text.onnx/cats/seed000000.png: cannot be written"),
         (("morph", "-o", "text.onnx/m.gif"), "text.onnx/m.gif: cannot be written"),
         (("edit", "-o", "text.onnx/e.png"), "text.onnx/e.png: cannot be written"),
     ],

@@ -111,7 +111,7 @@ def sample(
     drawer = _open(console, source, checkpoint, device)
     pixels, how = _enlarged(drawer, size)
     if one_file_a_cat:
-        check_sheet(out / "cat.png", 1, None, pixels)
+        check_sheet(out / f"seed{numbers[0]:06d}.png", 1, None, pixels)
     else:
         check_sheet(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
