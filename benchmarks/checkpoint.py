@@ -4,9 +4,9 @@
 
 The real loop trains a few steps on drawn cats, which gives its speed and a run with the real
 networks, averages and optimizers. Then that state is saved again and again as the loop saves it:
-checked for NaN, written, flushed to the disk, renamed, the old ones removed, the report written.
-Medians. The cost is that time over the time in which the images between two checkpoints are
-trained on. Scoring a checkpoint, which can be turned off, is no part of it.
+the average settled, all checked for NaN, written, flushed to the disk, renamed, the old ones
+removed, the report written. Medians. The cost is that time over the time in which the images
+between two checkpoints are trained on. Scoring one, which can be turned off, is no part of it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import torch
 from catgan.config import load_recipe, override
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
-from catgan.training.device import describe_machine
+from catgan.training.device import choose_precision, describe_machine
 from catgan.training.guard import Guard
 from catgan.training.loop import train
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
+from catgan.training.sampling import restored_sampler
 
 CPU = torch.device("cpu")
 WARM = 2  # steps, while kernels are chosen
@@ -67,9 +68,15 @@ def main() -> None:
             }
             for part, each in state.tensors.items()
         }
-        guard, seconds = Guard(run), []
+        sampler, _ = restored_sampler(state, CPU)
+        sampler.generator.to(memory_format=torch.channels_last)
+        precision = choose_precision(config.training.precision, CPU)
+        autocast = torch.autocast("cpu", precision, enabled=precision != torch.float32)
+        guard, seconds, settling = Guard(run), [], []
         for save in range(arguments.saves):
             began = time.perf_counter()
+            sampler.settled(images + save, autocast)
+            settling.append(time.perf_counter() - began)
             for part, each in tensors.items():
                 guard.check_finite(each.values(), part, images)
             run.checkpoints.save(images + save, state.config, state.window, tensors, keep=2)
@@ -86,6 +93,7 @@ def main() -> None:
     print(
         f"  a save, and the report      {cost:8.2f} s   ({min(seconds):.2f} to {max(seconds):.2f})"
     )
+    print(f"  of it settling the average  {statistics.median(settling):8.2f} s")
     print(f"  training                    {rate:8.1f} img/s")
     print(f"  between two checkpoints     {interval / rate:8.0f} s   ({interval:,} images)")
     print(

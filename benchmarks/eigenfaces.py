@@ -58,6 +58,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for side in arguments.sides:
         eigenfaces.MOST_PIXELS = side
+        torch.manual_seed(0)  # components are found by random projections
         faces = eigenfaces.Eigenfaces(dataset.resolution, LATENT_SIZE)
         faces.learn(part / 127.5 - 1 for part in photos.split(PORTION))
         limit = eigenfaces.BRIGHTEST
@@ -67,9 +68,8 @@ def main() -> None:
         scaled = distance(enlarge(faces, faces.coarse(style)), reals)
         faces.spread.zero_()
         plain = distance(enlarge(faces, faces.coarse(style)), reals)
-        print(
-            f"| {side} | {faces.count} | {spread:.2f} | {plain:.3f} | {scaled:.3f} | {coarse:.3f} |"
-        )
+        distances = f"{plain:.3f} | {scaled:.3f} | {coarse:.3f}"
+        print(f"| {faces.side} | {faces.count} | {spread:.2f} | {distances} |")
 
 
 if __name__ == "__main__":

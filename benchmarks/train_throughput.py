@@ -7,8 +7,9 @@ Three things in one process, taking turns, so that they meet the same machine:
 - catgan: a step as `training/loop.py` takes it: one look at the generated images serves both
   players, in `auto` precision, channels-last, and real images that it has seen before;
 - textbook: the same networks, losses and penalties as one writes them from the papers: the
-  generated images are made and looked at once for each player, float32, torch's own layers in its
-  default memory layout;
+  generated images are made and looked at once for each player, the real ones once a step, both
+  penalties on the whole batch, float32, torch's own convolutions, everything in its default memory
+  layout; what is not a convolution (smoothing, noise, eigenfaces) is the same code;
 - roofline: matrix products of 2048 x 2048, what the processor can do at best.
 
 Two more lines of catgan are the real training loop, with its log and everything, in the same
@@ -43,6 +44,7 @@ from catgan.training.memory import Memory
 from catgan.training.run_directory import RunDirectory
 from catgan.training.streams import Draws
 
+_CONTIGUOUS = Tensor.contiguous
 CPU = torch.device("cpu")
 RANGE = (-1.0, 1.0)
 
@@ -176,12 +178,17 @@ def as_textbook(step: Callable[[], None]) -> None:
         mock.patch.object(frozen, "_FUSED", None),
         mock.patch.object(convolution, "MATRIX_PRODUCT_SIDE", 0),
         mock.patch.object(convolution.EnlargingConvolution, "forward", _enlarge_plainly),
+        mock.patch.object(Tensor, "contiguous", _contiguous_plainly),
     ):
         step()
 
 
 def _enlarge_plainly(layer: convolution.EnlargingConvolution, image: Tensor) -> Tensor:
     return F.conv2d(F.interpolate(image, scale_factor=2), layer.weight, padding=1)
+
+
+def _contiguous_plainly(tensor: Tensor, **_: torch.memory_format) -> Tensor:
+    return _CONTIGUOUS(tensor)
 
 
 def gemm(precision: torch.dtype) -> float:

@@ -81,6 +81,20 @@ def test_a_frozen_network_is_the_projected_family_s_alone(family):
 
 
 @pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["network.latent_size=1"], "choose from 2"),
+        (["network.resolution=32", "network.feature_resolution=256"], "set it to 128 or less"),
+    ],
+)
+def test_the_projected_family_s_shapes_must_fit_one_another(settings, words):
+    with pytest.raises(CatganError, match=words):
+        override(load_recipe("projected-64"), settings)
+    others = [*settings, "network.feature_resolution=128", "network.family=dcgan"]
+    assert override(Config(), others).network.family == "dcgan"
+
+
+@pytest.mark.parametrize(
     ("name", "value", "default"),
     [("penalty_final", 1.0, 0.0), ("penalty_images", 9, 1), ("penalty_every", 4, 1)],
 )

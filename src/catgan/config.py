@@ -62,6 +62,14 @@ class NetworkConfig:
                 f"network.feature_resolution = {quoted(self.feature_resolution)} is impossible: "
                 f"it must be one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
             )
+        if self.family == "projected":
+            _check("network.latent_size of the projected family", self.latent_size, 2, 4096)
+            if self.feature_resolution > 4 * self.resolution:
+                raise CatganError(
+                    f"network.feature_resolution = {self.feature_resolution} is more than four "
+                    f"times network.resolution = {self.resolution}: set it to "
+                    f"{4 * self.resolution} or less"
+                )
         default = NetworkConfig.feature_resolution  # it is in every run on disk, of any family
         if self.family != "projected" and self.feature_resolution != default:
             raise CatganError(

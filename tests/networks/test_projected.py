@@ -91,11 +91,9 @@ def test_an_image_depends_on_its_own_z_alone(generator):
 
 
 @torch.no_grad()
-def test_images_share_a_learnt_map_and_differ_by_z(generator):
+def test_all_images_depend_on_the_learnt_map(generator):
     z = torch.randn(64, LATENT_SIZE)
     images = generator(z)
-    shared, own = images.mean(0).std(), images.std(0).mean()
-    assert shared > 0.1 * own
     generator.constant.data.mul_(-1)
     assert (generator(z) - images).abs().mean() > 0.01
     generator.constant.data.mul_(-1)

@@ -270,9 +270,7 @@ def test_scored_runs_keep_the_best_and_resume_exactly(tmp_path, tiny_config, cat
     assert straight.rows()[-1]["scored_by"] == "FD-raw-64"
 
 
-def test_the_average_is_drawn_and_the_discriminator_sees_all_training_images(
-    tmp_path, tiny_config, cats, monkeypatch
-):
+def test_every_training_image_is_shown_equally_often(tmp_path, tiny_config, cats, monkeypatch):
     shown = []
     real = loop.batch_indices
 
@@ -337,6 +335,33 @@ def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
     for row in repeatable_rows(straight):
         assert all(math.isfinite(value) for value in row.values())
         assert row["diversity"] > 0
+
+
+def test_what_is_drawn_of_a_projected_run_is_settled(
+    tmp_path, projected_config, cats_64, monkeypatch
+):
+    """Scores and sheets; checkpoints are below."""
+    drawn = []
+
+    def remember(sampler, seeds, *others):
+        drawn.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
+        return real(sampler, seeds, *others)
+
+    real = sampling.Sampler.__call__
+    monkeypatch.setattr(sampling.Sampler, "__call__", remember)
+    settings = ["training.images=12", "output.score_samples=16", "output.sheet_seeds=4"]
+    config = override(projected_config, settings)
+    reals = reals_statistics(dataset_images(cats_64), load_extractor("raw-64"))
+    run = new_run(tmp_path / "run", config)
+    train(config, cats_64, run, Silent(), device=CPU, reals=reals)
+    saved = checkpoint_of(run).tensors["ema"]["eigenfaces.decorrelation"]
+    none = torch.eye(len(saved))
+    assert not torch.equal(saved, none)
+    (begun, first), *later = drawn
+    assert begun == 4
+    assert torch.equal(first, none)  # before training there is nothing to find
+    assert {count for count, _ in later} == {4, 16}
+    assert all(torch.equal(matrix, saved) for _, matrix in later)
 
 
 def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(

@@ -22,7 +22,8 @@ CPU = torch.device("cpu")
 def sampler_of(recipe, *settings):
     config = override(load_recipe(recipe), list(settings)).network
     torch.manual_seed(0)
-    generator = build_generator(config)
+    reals = torch.rand(64, 3, config.resolution, config.resolution) * 2 - 1
+    generator = build_generator(config, [reals])
     generator(torch.randn(16, config.latent_size))  # batch statistics that are not the start's
     return Sampler(generator, config, CPU)
 

@@ -12,7 +12,6 @@ from catgan.evaluation.features import Progress, cached_features, extract_featur
 from catgan.evaluation.fingerprint import Fingerprint
 from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import ImageSet, generated_images
-from catgan.evaluation.kernel import kernel_distance
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,9 @@ class RealsStatistics:
 
 @dataclass(frozen=True)
 class QuickScore:
-    """Frechet distance (biased by its small count) and kernel distance (not biased)."""
+    """Frechet distance, biased by its small count, and what it was taken of."""
 
     frechet: float
-    kernel: float
     fingerprint: Fingerprint
 
     @property
@@ -59,10 +57,8 @@ def quick_score(
     """
     reals = statistics.reals
     made = extract_features(generated_images("quick", sample, count), statistics.extractor)
-    kernel = kernel_distance(made.vectors, statistics.vectors, subsets=10)
     return QuickScore(
         frechet_distance(statistics.gaussian, gaussian_of(made.vectors)),
-        kernel.mean,
         Fingerprint(
             extractor=statistics.extractor.identity,
             generated_count=count,

@@ -23,26 +23,21 @@ MATRIX_PRODUCT_SIDE = 8
 _SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 
 
-def convolve(
-    image: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
-) -> Tensor:
-    """`F.conv2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
-    kernel = weight.shape[-1]
-    side = (image.shape[-1] + 2 * padding - kernel) // stride + 1
-    if not _by_matrix_product(image, side):
-        return F.conv2d(image, weight, bias, stride, padding)
-    patches = _Gather.apply(_autocast(image), kernel, stride, padding)
-    matrix = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
-    return F.linear(patches, matrix, bias).permute(0, 3, 1, 2)
-
-
 class Convolution(nn.Conv2d):
     """`nn.Conv2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name nn.Conv2d gives it
         """Convolve `input`."""
-        _, stride, padding = _square(self)
-        return convolve(input, self.weight, self.bias, stride, padding)
+        kernel, stride, padding = _square(self)
+        side = (input.shape[-1] + 2 * padding - kernel) // stride + 1
+        if not _by_matrix_product(input, side):
+            return super().forward(input)
+        image, device = input, input.device.type
+        if torch.is_autocast_enabled(device):  # gathered in the precision of the product
+            image = image.to(torch.get_autocast_dtype(device))
+        patches = _Gather.apply(image, kernel, stride, padding)
+        matrix = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
+        return F.linear(patches, matrix, self.bias).permute(0, 3, 1, 2)
 
 
 class TransposedConvolution(nn.ConvTranspose2d):
@@ -97,14 +92,6 @@ def _by_matrix_product(image: Tensor, side: int) -> bool:
 
 def _square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
     return layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
-
-
-def _autocast(input: Tensor) -> Tensor:  # noqa: A002
-    """`input` in the precision the matrix product will use, so that patches are gathered in it."""
-    device = input.device.type
-    return (
-        input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
-    )
 
 
 class _Gather(torch.autograd.Function):

@@ -116,7 +116,8 @@ class Eigenfaces(nn.Module):
     def learn(self, portions: Iterable[Tensor]) -> None:
         """Take mean, components, deviations, spread from images in [-1, 1] and their mirror images.
 
-        The small images of all are in memory at once, 12 kB each.
+        The small images of all are in memory at once, 12 kB each. Of fewer images than components,
+        the spread comes out too small, and of some tens of images 0.
         """
         every, total, products = [], torch.zeros_like(self.mean), torch.zeros(2 * self.mean.shape)
         for images in portions:

@@ -1,4 +1,4 @@
-"""What the families share: a generator's two halves, how wide each stage is, how weights begin."""
+"""What the families share: a generator's two halves, widths of stages, filters, first weights."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class TwoPartGenerator(nn.Module):
         raise NotImplementedError
 
     def beginnings(self, style: Tensor) -> Tensor:
-        """(B, style_size) style -> (B, ...), affine: what decides how the image will look."""
+        """(B, style_size) style -> (B, ...): what decides how the image will look."""
         return self.first_maps(style)
 
     def synthesise(self, style: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What a frozen network sees in the real images, looked at once for all epochs.
 
-A tenth of a step of the projected recipes went into looking at real images, which come again and
-again; where they are at most mirrored in front of the discriminator, there are two of each.
+Real images come again and again, and where they are at most mirrored in front of the discriminator,
+there are two of each: so a step need not look at any, which is the slower the larger the network.
 """
 
 from __future__ import annotations

@@ -1,0 +1,43 @@
+"""Truncation: what the mean style is, and what a share of the way to it draws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from catgan.config import NetworkConfig
+from catgan.networks.build import build_generator
+from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.truncation import draw, mean_style
+
+
+class Squares(TwoPartGenerator):
+    """A style that is not odd in z, and images that are the style."""
+
+    def map(self, z):
+        return z.square()
+
+    def synthesise(self, style):
+        return style[:, :, None, None]
+
+
+@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
+def test_the_mean_style_of_every_family_is_exactly_zero(family):
+    torch.manual_seed(0)
+    generator = build_generator(NetworkConfig(family, 32, 16, 8, 16))
+    mean = mean_style(generator, torch.randn(50, 16))
+    assert torch.equal(mean, torch.zeros(1, 16))
+
+
+def test_the_mean_style_is_that_of_the_noise_and_its_mirror_image():
+    mean = mean_style(Squares(), torch.tensor([[1.0, 0.0], [3.0, -2.0]]))
+    assert torch.equal(mean, torch.tensor([[5.0, 2.0]]))
+
+
+@pytest.mark.parametrize(
+    ("truncation", "expected"), [(1.0, [9.0, 4.0]), (0.5, [7.0, 3.0]), (0.0, [5.0, 2.0])]
+)
+def test_truncation_is_the_share_of_the_way_from_the_mean(truncation, expected):
+    z, mean = torch.tensor([[3.0, -2.0]]), torch.tensor([[5.0, 2.0]])
+    images = draw(Squares(), z, truncation, mean)
+    assert torch.equal(images[0, :, 0, 0], torch.tensor(expected))
