@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from catgan.data import writer as writer_module
 from catgan.data.dataset import Dataset
 from catgan.data.writer import (
     DatasetWriter,
@@ -99,6 +100,42 @@ def test_destination_that_appears_meanwhile_is_left_alone(tmp_path):
         (tmp_path / "d").mkdir()
     assert names(tmp_path) == ["d"]
     assert names(tmp_path / "d") == []
+
+
+def test_writer_that_finishes_at_the_same_moment_wins(tmp_path, monkeypatch):
+    rival = DatasetWriter(tmp_path / "d", 32, name="rival")
+    rename = Path.rename
+
+    def rename_second(self, target):
+        monkeypatch.undo()
+        with rival:
+            fill(rival, 5)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_second)
+    with pytest.raises(DestinationExistsError), DatasetWriter(tmp_path / "d", 32, name="n") as late:
+        fill(late)
+    assert len(Dataset.open(tmp_path / "d")) == 5
+    assert names(tmp_path) == ["d"]
+
+
+@pytest.mark.skipif(writer_module.fcntl is None, reason="an open file is its own lock there")
+def test_writer_taken_for_dead_before_its_lock_begins_again(tmp_path, monkeypatch):
+    destination = tmp_path / "d"
+    lock = writer_module.fcntl.flock
+
+    def lock_second(file, operation):
+        monkeypatch.undo()
+        (starting,) = tmp_path.iterdir()
+        writer_module._remove_stale(destination)
+        assert not starting.exists()
+        lock(file, operation)
+
+    monkeypatch.setattr(writer_module.fcntl, "flock", lock_second)
+    with DatasetWriter(destination, 32, name="n") as writer:
+        fill(writer)
+    assert len(Dataset.open(destination)) == 3
+    assert names(tmp_path) == ["d"]
 
 
 def test_full_disk(tmp_path, monkeypatch):

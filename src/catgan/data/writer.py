@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -103,19 +103,29 @@ class DatasetWriter:
             self._check_free()
             self.destination.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(self.destination)
-            prefix = _temporary_prefix(self.destination)
-            self._temporary = Path(tempfile.mkdtemp(".partial", prefix, self.destination.parent))
-            try:
-                self._temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 is for secrets
-                # Locked for as long as this process lives, so that `_remove_stale` spares it.
-                self._file: BinaryIO = (self._temporary / IMAGES).open("w+b")
-                if fcntl is not None:
-                    fcntl.flock(self._file, fcntl.LOCK_EX)
-                self._header_bytes = self._write_header(0)
-            except BaseException:
-                shutil.rmtree(self._temporary, ignore_errors=True)
-                raise
+            # Before its lock is taken, another writer can take it for a dead one's and remove it.
+            while not self._begin():
+                pass
         return self
+
+    def _begin(self) -> bool:
+        """Open a temporary directory that is ours for as long as this process lives."""
+        prefix = _temporary_prefix(self.destination)
+        self._temporary = Path(tempfile.mkdtemp(".partial", prefix, self.destination.parent))
+        images = self._temporary / IMAGES
+        try:
+            self._temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 is for secrets
+            self._file: BinaryIO = images.open("w+b")
+            if fcntl is not None:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+            if not images.exists():
+                self._file.close()
+                return False
+            self._header_bytes = self._write_header(0)
+        except BaseException:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
+        return True
 
     def append(
         self, image: np.ndarray, *, source: str, sha256: str, crop: tuple[int, int, int, int]
@@ -192,7 +202,11 @@ class DatasetWriter:
         Dataset.open(self._temporary).verify()
         flush_directory(self._temporary)
         self._check_free()
-        self._temporary.rename(self.destination)
+        try:
+            self._temporary.rename(self.destination)
+        except OSError:
+            self._check_free()  # if another writer has just finished, that is the reason
+            raise
         flush_directory(self.destination.parent)
 
     def _check_free(self) -> None:
@@ -249,15 +263,13 @@ def _temporary_prefix(destination: Path) -> str:
 def _remove_stale(destination: Path) -> None:
     """Remove what killed writers to the same destination have left."""
     for leftover in destination.parent.glob(f"{_temporary_prefix(destination)}*.partial"):
-        try:
-            with (leftover / IMAGES).open("r+b") as file:
-                if fcntl is not None:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            continue  # a writer that is just starting, or an empty directory at worst
-        except OSError:
-            continue  # its owner is alive
-        shutil.rmtree(leftover, ignore_errors=True)
+        # No such file: a writer that is just starting. Locked: its owner is alive.
+        with suppress(OSError), (leftover / IMAGES).open("r+b") as file:
+            if fcntl is None:
+                file.close()  # being open, it could not be deleted
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _umask() -> int:
