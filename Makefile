@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	rm -rf demo
-	$(BIN)/catgan train --recipe quick-64 --minutes 3 --out demo/run
+	$(BIN)/catgan train --minutes 3 --out demo/run
 	$(BIN)/catgan sample demo/run --seeds 0-63 --grid 8x8 --out demo/cats.png
 	@echo
 	@echo "A generator of cats, trained on cats that the generator in the package drew:"

@@ -1,4 +1,4 @@
-"""The verbs that draw and ship, as a person meets them."""
+"""The verbs that draw, as a person meets them."""
 
 from __future__ import annotations
 
@@ -167,18 +167,6 @@ def test_info_prints_the_card(home, embedded):
         assert "3; 0 darker, 2 rounder" in text
 
 
-def test_export_then_draw(home, monkeypatch):
-    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
-    text = catgan("export", "run", "--name", "Mine", "--direction", "0=lighter coat")
-    assert "float16" in text
-    assert "over 8 seeds at most" in text
-    where = "run/export/generator.onnx"
-    assert f"next     catgan sample {where}" in text
-    assert "Mine, 32 x 32 px" in catgan("info", where)
-    assert "0 lighter coat" in catgan("info", where)
-    assert "1 cats  one.png" in catgan("sample", where, "--seeds", 7, "-o", "one.png")
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -211,12 +199,6 @@ def test_export_then_draw(home, monkeypatch):
         (("edit", "cats.onnx", "--move", "7=1"), "0 to 2"),
         (("edit", "blind.onnx"), "no directions"),
         (("edit", "run"), "catgan export run"),
-        (("export", "folder"), "not a run"),
-        (("export", "run", "--precision", "half"), "float16"),
-        (("export", "run", "-o", "cats.pt"), ".onnx"),
-        (("export", "run", "--checkpoint", "123"), "000000064"),
-        (("export", "run", "--direction", "lighter"), "NUMBER=NAME"),
-        (("export", "run", "--direction", "50=lighter"), "0 to 7"),
         (("web", "folder", "short.onnx"), "damaged"),
     ],
 )
@@ -248,13 +230,3 @@ def test_drawing_needs_no_torch(home):
 def test_a_library_caller_gets_the_same_errors(home):
     with pytest.raises(CatganError):
         package.load("short.onnx")
-
-
-def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
-    from importlib.util import find_spec
-
-    def without_onnx(name):
-        return None if name == "onnxscript" else find_spec(name)
-
-    monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
-    assert "catgan[train]" in catgan("export", "run", code=2)

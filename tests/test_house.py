@@ -30,6 +30,7 @@ COMMANDS = {
     "cli",
     "cli_data",
     "cli_evaluation",
+    "cli_export",
     "cli_generation",
     "terminal",
 }  # these import rooms, no room imports these

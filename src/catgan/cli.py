@@ -13,7 +13,8 @@ import typer
 import catgan
 from catgan.cli_data import download, inspect, prepare
 from catgan.cli_evaluation import compare, evaluate
-from catgan.cli_generation import edit, export, info, morph, sample, web
+from catgan.cli_export import export
+from catgan.cli_generation import edit, info, morph, sample, web
 from catgan.errors import CatganError
 from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
 

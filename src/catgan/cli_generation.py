@@ -1,4 +1,4 @@
-"""The verbs that draw and ship: `catgan sample`, `morph`, `edit`, `info`, `export` and `web`."""
+"""The verbs that draw: `catgan sample`, `morph`, `edit`, `info` and `web`."""
 
 from __future__ import annotations
 
@@ -256,56 +256,6 @@ def info(source: File = None) -> None:
     print_line(console, f"{'file':<10} {generator.where}")
 
 
-def export(
-    run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="The .onnx file; safetensors and README.md go beside it.",
-            show_default="RUN/export/generator.onnx",
-        ),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="How weights are stored: float16, float32 or int8.")
-    ] = "float16",
-    checkpoint: CheckpointName = None,
-    name: Annotated[
-        str | None, typer.Option(help="What to call it.", show_default="DATA by RECIPE")
-    ] = None,
-    directions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--direction",
-            metavar="NUMBER=NAME",
-            help="Name a direction of `catgan edit` by what you saw it change. Repeatable.",
-        ),
-    ] = None,
-) -> None:
-    """Write a run's generator as one file that needs no torch, once it draws as torch does."""
-    require_training_extra("onnx", "onnxscript")
-    from catgan.export.export import export_run
-
-    console = make_console()
-    with ProgressBar(console) as progress:
-        done = export_run(
-            run,
-            out or run / "export" / "generator.onnx",
-            precision=precision,
-            checkpoint=checkpoint or "latest",
-            name=name,
-            direction_names=parse_names(directions or []),
-            note=lambda text: print_line(console, text),
-            on_progress=progress,
-        )
-    print_line(console, f"{precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
-    print_line(console, f"artefact {done.path}")
-    print_line(console, f"weights  {done.weights}")
-    print_line(console, f"card     {done.readme}")
-    print_line(console, f"next     catgan sample {done.path} --seeds 0-15 -o cats.png")
-
-
 def web(
     out: Annotated[Path, typer.Argument(help="The directory to make; copy it to any web host.")],
     source: File = None,
@@ -381,16 +331,3 @@ def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
             )
         moves[int(match[1])] = float(match[2])
     return moves
-
-
-def parse_names(texts: Sequence[str]) -> dict[int, str]:
-    """The names of directions, written NUMBER=NAME; `CatganError` for other texts."""
-    names: dict[int, str] = {}
-    for text in texts:
-        match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*(\S.{0,79})", text)
-        if not match:
-            raise CatganError(
-                f"--direction {text!r} is not of the form NUMBER=NAME: write, say, '0=lighter coat'"
-            )
-        names[int(match[1])] = match[2].strip()
-    return names

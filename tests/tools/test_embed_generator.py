@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def tool():
     return module
 
 
+@pytest.fixture
+def embed(tool):
+    return functools.partial(
+        tool.embed, checkpoint="latest", name=None, names=[], licence=None, credit=None
+    )
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("run") / "run", "projected-128")
@@ -33,11 +41,11 @@ def few_seeds(monkeypatch):
 
 
 def test_an_embedded_generator_draws_informs_and_teaches(
-    tool, run, tmp_path, monkeypatch, few_seeds
+    embed, run, tmp_path, monkeypatch, few_seeds
 ):
     place = tmp_path / "pretrained"
     place.mkdir()
-    path = tool.embed(run, place, "latest", "House cats", ["0=lighter"])
+    path = embed(run, place, name="House cats", names=["0=lighter"])
     assert sorted(each.name for each in place.iterdir()) == ["README.md", "generator.onnx"]
     monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: path)
     monkeypatch.setattr(start, "embedded_generator", lambda: path)
@@ -74,14 +82,16 @@ def test_a_run_on_drawn_cats_goes_on_with_them(run, tmp_path, monkeypatch):
 
 
 def test_too_large_a_generator_and_one_without_a_licence_are_refused(
-    tool, run, tmp_path, monkeypatch, few_seeds
+    tool, embed, run, tmp_path, monkeypatch, few_seeds
 ):
     monkeypatch.setattr(tool, "MOST_BYTES", 1_000)
     with pytest.raises(CatganError, match="room"):
-        tool.embed(run, tmp_path, "latest", None, [])
+        embed(run, tmp_path)
     monkeypatch.setattr(tool, "MOST_BYTES", 10**7)
     monkeypatch.setitem(FACTS["dataset"], "licence", "unknown")
     other = make_run(tmp_path / "other", "dcgan-128")
     with pytest.raises(CatganError, match="licence"):
-        tool.embed(other, tmp_path, "latest", None, [])
+        embed(other, tmp_path)
     assert not (tmp_path / "generator.onnx").exists()
+    path = embed(other, tmp_path, licence="CC0-1.0")
+    assert catgan.load(path).card.licence == "CC0-1.0"

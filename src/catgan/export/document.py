@@ -26,31 +26,27 @@ def card_document(
     config: Config,
     images: int,
     *,
+    data: dict[str, Any],
     name: str | None,
     precision: str,
     truncation: dict[str, Any],
     directions: Sequence[Direction],
     parity: Parity,
 ) -> dict[str, Any]:
-    """The card as JSON, described in docs/formats.md; `images` says which checkpoint it is."""
+    """The card as JSON, described in docs/formats.md.
+
+    `images` says which checkpoint it is, `data` what `data_facts` gathered.
+    """
     facts = run.facts()
-    data = facts["dataset"]
-    data_name = str(data.get("name", UNKNOWN))
     return {
         "format": FORMAT,
         "catgan": catgan.__version__,
-        "name": name or label(f"{data_name} by {config.recipe}"),
+        "name": name or label(f"{data['name']} by {config.recipe}"),
         "precision": precision,
         "latents": LATENTS,
         "images": images,
         "config": dataclasses.asdict(config),
-        "data": {
-            "name": data_name,
-            "images": data.get("to train on", 0),
-            "licence": str(data.get("licence", UNKNOWN)),
-            "credit": str(data.get("credit", UNKNOWN)),
-            "identity": data.get("identity"),
-        },
+        "data": data,
         "training": {
             "hours": round(hours_of_steps(run, images), 2),
             "machine": ", ".join(str(facts["machine"].get(key, UNKNOWN)) for key in _MACHINE),
@@ -59,6 +55,31 @@ def card_document(
         "scores": [_score(each) for each in evaluations_of(run, images)],
         "directions": [direction_to_json(each) for each in directions],
         "parity": dataclasses.asdict(parity),
+    }
+
+
+def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) -> dict[str, Any]:
+    """What the card says of the photos; `licence` and `credit` where the run does not know them.
+
+    Raises `CatganError` when it knows others: a licence does not change on the way.
+    """
+    data = run.facts()["dataset"]
+
+    def known_or(said: str | None, key: str) -> str:
+        known = str(data.get(key, UNKNOWN))
+        if said is not None and known not in (UNKNOWN, said):
+            raise CatganError(
+                f"--{key} {said!r}: {run.path} was trained on data whose {key} is {known!r}; "
+                f"leave out --{key}"
+            )
+        return said or known
+
+    return {
+        "name": str(data.get("name", UNKNOWN)),
+        "images": data.get("to train on", 0),
+        "licence": known_or(licence, "licence"),
+        "credit": known_or(credit, "credit"),
+        "identity": data.get("identity"),
     }
 
 

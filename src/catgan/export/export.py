@@ -16,7 +16,7 @@ from torch import nn
 from catgan.errors import CatganError
 from catgan.evaluation.records import require_writable
 from catgan.export.directions import find_directions
-from catgan.export.document import card_document
+from catgan.export.document import card_document, data_facts
 from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
 from catgan.export.readme import describes, readme
@@ -44,6 +44,7 @@ class Exported:
     readme: Path
     bytes: int
     parity: Parity
+    licence: str
 
 
 def export_run(
@@ -53,6 +54,8 @@ def export_run(
     precision: str = "float16",
     checkpoint: str = "latest",
     name: str | None = None,
+    licence: str | None = None,
+    credit: str | None = None,
     direction_names: Mapping[int, str] | None = None,
     note: Callable[[str], None],
     on_progress: OnProgress,
@@ -60,12 +63,15 @@ def export_run(
     """Export the averaged generator of a run to `out` (.onnx), and what belongs beside it.
 
     Nothing is written unless the ONNX model, opened by the light runtime, draws what torch draws.
-    Raises `CatganError` when it does not, and for a run or a place that cannot be used.
+    `licence` and `credit` are those of the photos, for a run whose data were prepared without them.
+    Raises `CatganError` when the two draw differently, for a run or a place that cannot be used,
+    and when the run knows another licence or credit.
     """
     if precision not in VARIANTS:
         raise CatganError(f"no precision {precision!r}: choose from {', '.join(VARIANTS)}")
     require_place(out)
     directory = RunDirectory.open(run)
+    data = data_facts(directory, licence=licence, credit=credit)
     loaded = directory.checkpoints.load(checkpoint, note)
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
     _require_finite(sampler.generator, run)
@@ -90,6 +96,7 @@ def export_run(
             directory,
             config,
             loaded.images,
+            data=data,
             name=name,
             precision=precision,
             truncation=facts,
@@ -114,7 +121,7 @@ def export_run(
         write_durably(out, artefact)
     except OSError as error:
         raise _cannot_write(out, error) from None
-    return Exported(out, beside, out.with_name(README), len(artefact), parity)
+    return Exported(out, beside, out.with_name(README), len(artefact), parity, card.licence)
 
 
 def require_place(out: Path) -> None:

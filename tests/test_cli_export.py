@@ -1,0 +1,70 @@
+"""The verb that ships, as a person meets it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from command_line import catgan
+from runs import FACTS, make_run
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A directory with a run, in which few seeds are compared."""
+    make_run(tmp_path / "run", "dcgan-128")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
+    return tmp_path
+
+
+def test_export_then_draw(home):
+    text = catgan("export", "run", "--name", "Mine", "--direction", "0=lighter coat")
+    assert "float16" in text
+    assert "over 8 seeds at most" in text
+    assert "--licence" not in text
+    where = "run/export/generator.onnx"
+    assert f"next     catgan sample {where}" in text
+    assert "Mine, 32 x 32 px" in catgan("info", where)
+    assert "0 lighter coat" in catgan("info", where)
+    assert "1 cats  one.png" in catgan("sample", where, "--seeds", 7, "-o", "one.png")
+
+
+def test_unknown_licence_can_be_said(home, monkeypatch):
+    monkeypatch.setitem(FACTS, "dataset", {"name": "mine", "to train on": 60})
+    make_run(home / "mine", "dcgan-128")
+    assert "licence  unknown, says the card: --licence and --credit" in catgan("export", "mine")
+    words = ("export", "mine", "--licence", "CC0-1.0", "--credit", "My sister")
+    assert "unknown" not in catgan(*words)
+    text = catgan("info", "mine/export/generator.onnx")
+    assert "licence    CC0-1.0" in text
+    assert "credit     My sister" in text
+    assert "license: cc0-1.0" in (home / "mine" / "export" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("folder",), "not a run"),
+        (("run", "--precision", "half"), "float16"),
+        (("run", "-o", "cats.pt"), ".onnx"),
+        (("run", "--checkpoint", "123"), "000000064"),
+        (("run", "--direction", "lighter"), "NUMBER=NAME"),
+        (("run", "--direction", "50=lighter"), "0 to 7"),
+        (("run", "--licence", "MIT"), "'CC BY-NC 4.0'; leave out --licence"),
+        (("run", "--credit", "me"), "'Someone <who@draws>'; leave out --credit"),
+    ],
+)
+def test_every_mistake_ends_in_one_line_and_code_2(home, words, expected):
+    assert expected in catgan("export", *words, code=2)
+    assert not (home / "run" / "export").exists()
+
+
+def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
+    def without_onnx(name):
+        return None if name == "onnxscript" else find_spec(name)
+
+    monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
+    assert "catgan[train]" in catgan("export", "run", code=2)
