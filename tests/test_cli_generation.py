@@ -128,7 +128,7 @@ def test_edit_shows_what_directions_do_to_every_seed(home):
 
 def test_a_directory_may_have_a_dot_in_its_name(home):
     (home / "cats.v2").mkdir()
-    assert "1 cats, one file each" in catgan("sample", "cats.onnx", "--seeds", "7", "-o", "cats.v2")
+    assert "1 cat, one file each" in catgan("sample", "cats.onnx", "--seeds", "7", "-o", "cats.v2")
     assert (home / "cats.v2" / "seed000007.png").is_file()
 
 

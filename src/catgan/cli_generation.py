@@ -128,11 +128,12 @@ def sample(
                 truncation,
                 lambda done: progress("drawing", done, len(numbers)),
             )
+    drawn = f"{len(numbers):,} cats" if len(numbers) > 1 else "1 cat"
     if one_file_a_cat:
-        print_line(console, f"{len(numbers)} cats, one file each{how}  {out}")
+        print_line(console, f"{drawn}, one file each{how}  {out}")
     else:
         save_image(sheet(images, columns, size=pixels), out)
-        print_line(console, f"{len(numbers)} cats{how}  {out}")
+        print_line(console, f"{drawn}{how}  {out}")
         if show:
             _show(console, sheet(images, columns))
     if one_file_a_cat and show:
