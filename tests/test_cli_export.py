@@ -35,7 +35,7 @@ def test_export_then_draw(home):
 def test_unknown_licence_can_be_said(home, monkeypatch):
     monkeypatch.setitem(FACTS, "dataset", {"name": "mine", "to train on": 60})
     make_run(home / "mine", "dcgan-128")
-    assert "licence  unknown, says the card: --licence and --credit" in catgan("export", "mine")
+    assert "licence  unknown: export again with --licence" in catgan("export", "mine")
     words = ("export", "mine", "--licence", "CC0-1.0", "--credit", "My sister")
     assert "unknown" not in catgan(*words)
     text = catgan("info", "mine/export/generator.onnx")

@@ -71,7 +71,7 @@ def export(
     print_line(console, f"weights  {done.weights}")
     print_line(console, f"card     {done.readme}")
     if done.licence == UNKNOWN:
-        print_line(console, "licence  unknown, says the card: --licence and --credit tell it")
+        print_line(console, "licence  unknown: export again with --licence and --credit to say it")
     print_line(console, f"next     catgan sample {done.path} --seeds 0-15 -o cats.png")
 
 
