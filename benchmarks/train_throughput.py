@@ -233,7 +233,7 @@ def main() -> None:
         write_drawn_cats(data, 256, config.network.resolution)
         few = Path(directory) / "few"  # that come again at once
         write_drawn_cats(few, 8, config.network.resolution)
-        pixels = torch.from_numpy(Dataset.open(data).images[:]).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(Dataset.open(data).images.copy()).permute(0, 3, 1, 2)
         reals = pixels.float() / 127.5 - 1
         ours = Trainer(config, reals, textbook=False)
         plain = Trainer(config, copy.deepcopy(reals).contiguous(), textbook=True)
