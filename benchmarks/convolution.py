@@ -2,8 +2,9 @@
 
     python benchmarks/convolution.py
 
-Median of seven, in milliseconds a batch, bfloat16 in channels-last memory under autocast, as in
-training. `networks/convolution.py` takes the matrix product where the coarse side is at most 8.
+Median of seven, in milliseconds a batch, in the precision that `auto` chooses on this machine and
+in channels-last memory under autocast, as in training. `networks/convolution.py` takes the matrix
+product where the coarse side is at most 8.
 An enlarging convolution is a transposed one, by the library or as a matrix product; "repeated" is
 the same written plainly, with the library's convolution of the repeated pixels.
 """
@@ -23,6 +24,7 @@ from catgan.networks.convolution import (
     EnlargingConvolution,
     TransposedConvolution,
 )
+from catgan.training.device import choose_precision
 
 BATCH = 32
 LAYERS = [  # channels on the fine side, channels on the coarse side, coarse side
@@ -43,7 +45,7 @@ def milliseconds(layer: Callable[[torch.Tensor], torch.Tensor], image: torch.Ten
     times = []
     for _ in range(9):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=image.dtype == torch.bfloat16):
             output = layer(image)
         output.backward(torch.ones_like(output))
         times.append(time.perf_counter() - began)
@@ -53,6 +55,8 @@ def milliseconds(layer: Callable[[torch.Tensor], torch.Tensor], image: torch.Ten
 def main() -> None:
     """Measure and print the table."""
     torch.set_flush_denormal(True)
+    precision = choose_precision("auto", torch.device("cpu"))
+    print(str(precision).removeprefix("torch."))
     taken = convolution.MATRIX_PRODUCT_SIDE
     print(f"{'layer':34s} {'library':>8s} {'product':>8s}  taken")
     for kind in (Convolution, TransposedConvolution):
@@ -61,7 +65,7 @@ def main() -> None:
             channels = (coarse, fine) if transposed else (fine, coarse)
             size = side if transposed else 2 * side
             layer = kind(*channels, 4, 2, 1, bias=False).to(memory_format=torch.channels_last)
-            image = torch.randn(BATCH, channels[0], size, size, dtype=torch.bfloat16)
+            image = torch.randn(BATCH, channels[0], size, size, dtype=precision)
             image = image.contiguous(memory_format=torch.channels_last).requires_grad_()
             times = []
             for convolution.MATRIX_PRODUCT_SIDE in (0, 10_000):
@@ -73,7 +77,7 @@ def main() -> None:
     print(f"{'layer':34s} {'repeated':>8s} {'library':>8s} {'product':>8s}  taken")
     for inputs, outputs, side in ENLARGING:
         layer = EnlargingConvolution(inputs, outputs).to(memory_format=torch.channels_last)
-        image = torch.randn(BATCH, inputs, side, side, dtype=torch.bfloat16)
+        image = torch.randn(BATCH, inputs, side, side, dtype=precision)
         image = image.contiguous(memory_format=torch.channels_last).requires_grad_()
         times = [milliseconds(lambda x, layer=layer: plainly(layer, x), image)]
         for convolution.MATRIX_PRODUCT_SIDE in (0, 10_000):

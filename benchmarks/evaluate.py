@@ -56,7 +56,9 @@ def plain_features(images: np.ndarray) -> np.ndarray:
 
     from catgan.networks import efficientnet_lite, frozen
 
-    frozen._FUSED = None  # activations by themselves, as torch's layers have them
+    frozen.fused_convolution = lambda: (
+        None
+    )  # activations by themselves, as torch's layers have them
     network = efficientnet_lite.load(efficientnet_lite.LITE2)
     side = network.variant.resolution
     features = []

@@ -72,23 +72,28 @@ def main() -> None:
 
     from catgan.config import load_recipe
     from catgan.data.drawn import write_drawn_cats
+    from catgan.networks.capabilities import bfloat16_works
 
+    configurations = CONFIGURATIONS
+    if not bfloat16_works():
+        print("no bfloat16 convolutions on this processor: float32 alone")
+        configurations = [each for each in CONFIGURATIONS if each[0] == "float32"]
     print("recipe      precision  layers   img/s  peak MiB  against float32 library")
     for recipe in arguments.recipe or ["lsgan-64", "dcgan-128"]:
         with tempfile.TemporaryDirectory() as directory:
             data = Path(directory) / "cats"
             write_drawn_cats(data, 200, load_recipe(recipe).network.resolution)
-            rates: dict[tuple[str, str], list[float]] = {each: [] for each in CONFIGURATIONS}
+            rates: dict[tuple[str, str], list[float]] = {each: [] for each in configurations}
             peaks: dict[tuple[str, str], float] = {}
             for _ in range(arguments.rounds):
-                for each in CONFIGURATIONS:
+                for each in configurations:
                     command = [sys.executable, __file__, "--child", recipe, *each, str(data)]
                     done = subprocess.run(command, capture_output=True, text=True, check=True)
                     result = json.loads(done.stdout.splitlines()[-1])
                     rates[each] += result["rates"]
                     peaks[each] = max(peaks.get(each, 0.0), result["peak_mib"])
-        base = statistics.median(rates[CONFIGURATIONS[0]])
-        for each in CONFIGURATIONS:
+        base = statistics.median(rates[configurations[0]])
+        for each in configurations:
             rate = statistics.median(rates[each])
             precision, kernels = each
             print(

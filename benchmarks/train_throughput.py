@@ -36,6 +36,7 @@ from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
 from catgan.networks import convolution, frozen
 from catgan.networks.build import build_discriminator, build_generator
+from catgan.networks.capabilities import bfloat16_works
 from catgan.training.augment import augment
 from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
@@ -175,7 +176,7 @@ class Trainer:
 def as_textbook(step: Callable[[], None]) -> None:
     """Take `step` with torch's own kernels in place of ours."""
     with (
-        mock.patch.object(frozen, "_FUSED", None),
+        mock.patch.object(frozen, "fused_convolution", return_value=None),
         mock.patch.object(convolution, "MATRIX_PRODUCT_SIDE", 0),
         mock.patch.object(convolution.EnlargingConvolution, "forward", _enlarge_plainly),
         mock.patch.object(Tensor, "contiguous", _contiguous_plainly),
@@ -245,7 +246,9 @@ def main() -> None:
         first_epoch: list[float] = []
         later: list[float] = []
         totals: dict[str, list[float]] = {"catgan": [], "textbook": []}
-        roofline: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+        roofline: dict[torch.dtype, list[float]] = {torch.float32: []}
+        if bfloat16_works():
+            roofline[torch.bfloat16] = []
         for _ in range(arguments.rounds):
             for _ in range(arguments.steps):
                 began = time.perf_counter()

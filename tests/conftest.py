@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,28 @@ def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
     if name and not name.startswith(LOCAL) and name != socket.gethostname():
         raise NetworkError(f"a test asks for {name}: tests use the loopback interface only")
+
+
+@pytest.fixture(scope="module", params=["probed", "plain"])
+def processor(request: pytest.FixtureRequest) -> Iterator[str]:
+    """This machine as the probe finds it, then as if the probe had found nothing.
+
+    So the plain path (float32, no fused operator) is tested on every machine. The value is the
+    setting of the precision that `auto` chooses.
+    """
+    from processors import seen_as  # imports torch, which light tests do without
+
+    with seen_as(request.param) as precision:
+        yield precision
+
+
+@pytest.fixture
+def bfloat16(request: pytest.FixtureRequest) -> None:
+    """Skip a test of bfloat16, visibly, where this machine cannot compute in it."""
+    from catgan.networks import capabilities
+
+    if not capabilities.bfloat16_works():
+        pytest.skip("no bfloat16 convolutions on this processor: NOT tested")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -144,7 +144,7 @@ def train(
                 name = recipe or DEFAULT_RECIPE
                 return start.new_run(source, name, settings or [], out, device, progress)
 
-            plan = start.together(make, source, device)
+            plan = start.on_all_ranks(make, source, device)
         run = plan.run.path
         for line in (start.first_line(plan), *plan.notes):
             print_line(console, line)
@@ -154,6 +154,7 @@ def train(
             plan.run,
             choose_display(console),
             device=plan.device,
+            precision=plan.precision,
             reals=plan.reals,
             resume=plan.resume,
             minutes=math.inf if minutes is None else minutes,

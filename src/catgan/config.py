@@ -24,9 +24,10 @@ from catgan.errors import CatganError, quoted
 RESOLUTIONS = (32, 64, 128, 256)
 FEATURE_RESOLUTIONS = (128, 256)  # those whose every halving, down to 4, is even
 
-# What `catgan train --resume` may change: how long and how often, never what is being trained.
+# What `catgan train --resume` may change: how long, how often, and in which arithmetic, as the next
+# machine may be another one; never what is being trained.
 RESUMABLE_SECTIONS = ("output",)
-RESUMABLE_KEYS = ("training.images",)
+RESUMABLE_KEYS = ("training.images", "training.precision")
 
 
 @dataclass(frozen=True)

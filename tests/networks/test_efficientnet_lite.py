@@ -79,7 +79,7 @@ def test_features_and_their_gradients_are_the_same_without_onednn(size, monkeypa
         return [*(x.detach() for x in maps), gradient]
 
     ours = look()
-    monkeypatch.setattr(frozen, "_FUSED", None)
+    monkeypatch.setattr(frozen, "fused_convolution", lambda: None)
     *theirs, gradient = look()
     for one, other in zip(ours, theirs, strict=False):
         assert (one - other).abs().max() < 1e-5 * other.abs().max()

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
-from catgan.networks.projection import CHANNELS, Projection
+from catgan.networks.frozen import freeze
+from catgan.networks.projection import CHANNELS, Projection, _standardise
 
 REALS = 8
 
@@ -26,8 +27,8 @@ def build(side=128, *, reals=None, precision=torch.float32, seed=0):
     return Projection(side, pictures(REALS, side) if reals is None else reals, precision)
 
 
-@pytest.fixture(scope="module")
-def projection():
+@pytest.fixture(scope="module", autouse=True)
+def projection(processor):
     return build()
 
 
@@ -72,6 +73,23 @@ def test_the_statistics_do_not_depend_on_the_portions_they_are_taken_in(projecti
         torch.testing.assert_close(tensor, state[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("constant", [1, 3])
+def test_a_channel_that_hardly_varies_is_not_divided_by_its_deviation(constant):
+    """So many of three channels do not vary at all."""
+    convolution = torch.nn.Conv2d(3, 3, 1)
+    convolution.weight.data.copy_(torch.eye(3)[:, :, None, None])
+    torch.nn.init.zeros_(convolution.bias)
+    freeze(convolution)
+    inputs = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    inputs[:, :constant] = 2.0
+    _standardise(convolution, inputs)
+    found = convolution(inputs)
+    assert torch.isfinite(found).all()
+    assert found[:, :constant].abs().max() < 1e-2
+    if constant < 3:
+        assert found[:, constant:].std().item() == pytest.approx(1, abs=0.01)
+
+
 def test_mixing_is_random_and_decided_by_the_global_seed(projection):
     images = pictures(2, 128, seed=1)
     same, other = build(), build(seed=1)
@@ -114,7 +132,9 @@ def test_images_are_looked_at_one_by_one(projection):
 
 @pytest.mark.parametrize("side", [64, 128])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_gradients_reach_every_pixel_in_every_precision(side, precision, projection):
+def test_gradients_reach_every_pixel_in_every_precision(side, precision, projection, request):
+    if precision == torch.bfloat16:
+        request.getfixturevalue("bfloat16")
     if precision == torch.bfloat16:
         projection = build(precision=precision)
     images = pictures(2, side, seed=1).requires_grad_()
@@ -128,7 +148,7 @@ def test_gradients_reach_every_pixel_in_every_precision(side, precision, project
         assert (gradient.abs().sum(1) > 0).float().mean() > 0.9
 
 
-def test_bfloat16_sees_what_float32_sees(projection):
+def test_bfloat16_sees_what_float32_sees(bfloat16, projection):
     images = pictures(2, 128, seed=1)
     for x, y in zip(projection(images), build(precision=torch.bfloat16)(images), strict=True):
         correlation = torch.corrcoef(torch.stack([x.flatten(), y.float().flatten()]))[0, 1]

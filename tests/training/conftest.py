@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from processors import PLAIN, PROBED, seen_as
 
 from catgan.config import load_recipe, override
 from catgan.data.dataset import Dataset
@@ -40,9 +41,12 @@ def cats(tmp_path_factory) -> Dataset:
     return Dataset.open(path)
 
 
-@pytest.fixture(params=["lsgan-64", "dcgan-128"])
+@pytest.fixture(params=[("lsgan-64", PROBED), ("dcgan-128", PLAIN)], ids=str)
 def tiny_config(request):
-    return override(load_recipe(request.param), TINY)
+    """A run of either classic family, one in the precision of this machine, one in float32."""
+    recipe, kind = request.param
+    with seen_as(kind) as precision:
+        yield override(load_recipe(recipe), [*TINY, precision])
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +57,8 @@ def cats_64(tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture
-def projected_config(monkeypatch):
+def projected_config(monkeypatch, processor):
     """A projected run of six steps, its features standardised on eight images, settled on 64."""
-    monkeypatch.setattr("catgan.training.loop.STATISTICS_OF", 8)
+    monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
     monkeypatch.setattr("catgan.training.sampling.SEEDS_TO_SETTLE", range(100, 164))
-    return override(load_recipe("projected-128"), TINY_PROJECTED)
+    return override(load_recipe("projected-128"), [*TINY_PROJECTED, processor])

@@ -22,7 +22,7 @@ from catgan.config import Config, load_recipe, override
 from catgan.data.dataset import Dataset
 from catgan.networks.build import build_discriminator
 from catgan.networks.frozen import SameConv2d
-from catgan.training import distributed, loop, sampling
+from catgan.training import distributed, initialize, loop, sampling
 from catgan.training.run_directory import RunDirectory
 
 TINY = [
@@ -108,9 +108,9 @@ def record(case: str, place: Path) -> None:
         run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
     dataset = Dataset.open(place / "dataset")
     with (
-        mock.patch.object(loop, "STATISTICS_OF", 8),
+        mock.patch.object(initialize, "STATISTICS_IMAGES", 8),
         mock.patch.object(sampling, "SEEDS_TO_SETTLE", range(64)),
-        mock.patch.object(loop, "build_discriminator", without_corners),
+        mock.patch.object(initialize, "build_discriminator", without_corners),
         mock.patch.object(distributed, "average_gradients", remember),
     ):
         loop.train(config, dataset, run, Silent(), device=torch.device("cpu"))

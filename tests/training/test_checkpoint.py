@@ -11,6 +11,7 @@ from catgan.training import checkpoint as checkpoint_module
 from catgan.training.checkpoint import (
     PARTS,
     CheckpointStore,
+    Score,
     UnsoundCheckpointError,
     Window,
     optimizer_tensors,
@@ -55,7 +56,7 @@ def test_what_is_saved_comes_back(store):
 
 def test_old_ones_are_pruned_but_never_the_best(store):
     for images, score in ((10, 5.0), (20, 3.0), (30, 4.0), (40, None), (50, 3.5)):
-        save(store, images, score=score)
+        save(store, images, score=score and Score(score, {"samples": 1000}))
     assert store.names() == ["000000020", "000000040", "000000050"]
     assert store.pointer("best") == "000000020"
     assert load(store, "best")[0].images == 20
@@ -108,7 +109,7 @@ def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
 
 def test_no_flipped_bit_of_a_manifest_changes_what_is_read(store):
     """Each is noticed, or turns one white space into another."""
-    path = save(store, 10, score=2.5) / "manifest.json"
+    path = save(store, 10, score=Score(2.5, {})) / "manifest.json"
     data, sound = bytearray(path.read_bytes()), json.loads(path.read_bytes())
     harmless = 0
     for position in range(len(data)):
@@ -237,3 +238,14 @@ def test_adam_goes_on_as_if_nothing_had_happened(store):
         checkpoint.restore({"generator": nn.Conv2d(2, 4, 3)}, {})
     with pytest.raises(CatganError, match="does not fit"):
         checkpoint.restore({}, {"stranger": second})
+
+
+def test_a_score_that_was_taken_otherwise_is_not_compared(store):
+    """The Frechet distance falls with the number of samples, whatever the generator does."""
+    save(store, 10, score=Score(3.0, {"samples": 1000}), keep=9)
+    save(store, 20, score=Score(5.0, {"samples": 100}), keep=9)
+    assert store.pointer("best") == "000000020"  # the best of its kind, which the first is not of
+    save(store, 30, score=Score(4.0, {"samples": 100}), keep=9)
+    assert store.pointer("best") == "000000030"
+    save(store, 40, score=Score(4.5, {"samples": 100}), keep=9)
+    assert store.pointer("best") == "000000030"

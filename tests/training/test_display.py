@@ -42,6 +42,21 @@ def test_a_pipe_gets_one_plain_line_a_row_with_the_time_left():
     ]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_comes_before_the_first_step_is_shown(terminal):
+    out = console(terminal)
+    display = choose_display(out)
+    for done in (256, 512):
+        display.prepare("finding eigenfaces", done, 512)
+    show(display)
+    text = out.file.getvalue()
+    assert "finding eigenfaces" in text
+    assert "2.0 kimg" in text
+    if not terminal:
+        assert text.splitlines()[0] == "finding eigenfaces: 512 images"
+        assert text.count("eigenfaces") == 1
+
+
 def test_a_terminal_gets_a_bar_with_the_same_facts():
     out = console(terminal=True)
     display = choose_display(out)

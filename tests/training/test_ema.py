@@ -36,3 +36,22 @@ def test_parameters_and_statistics_follow_the_closed_form():
             assert tensor == 5
         else:
             torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+class Calibrated(nn.Module):
+    """One weight, and what was measured for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("level", torch.zeros(3))
+
+
+def test_what_was_calibrated_for_other_weights_is_copied_and_not_averaged():
+    model, average = Calibrated(), Calibrated()
+    average.level.fill_(7.0)  # measured for the average as it was
+    model.level.fill_(1.0)
+    model.weight.data.fill_(3.0)
+    update_ema(average, model, 0.5)
+    assert torch.equal(average.weight.data, torch.full((3,), 2.0))
+    assert torch.equal(average.level, torch.ones(3))

@@ -21,7 +21,7 @@ from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
 from catgan.networks.build import build_generator
 from catgan.networks.shapes import TwoPartGenerator
-from catgan.training import guard, loop, losses, sampling
+from catgan.training import guard, initialize, loop, losses, sampling
 from catgan.training.checkpoint import PARTS, read_checkpoint
 from catgan.training.guard import TrainingFailedError
 from catgan.training.loop import train
@@ -33,6 +33,9 @@ CPU = torch.device("cpu")
 
 class Silent:
     """A display that remembers notes and may act at a step."""
+
+    def prepare(self, what, done, total):
+        self.prepared = {**getattr(self, "prepared", {}), what: (done, total)}
 
     def __init__(self, at=None, act=None):
         self.notes, self.rows, self.at, self.act, self.ended = [], [], at, act, False
@@ -93,12 +96,12 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from catgan.data.dataset import Dataset
-from catgan.training import loop, sampling
+from catgan.training import initialize, loop, sampling
 from catgan.training.run_directory import RunDirectory
 sys.path.insert(0, {tests!r})
 from test_loop import Silent
 run = RunDirectory.open(Path({run!r}))
-loop.STATISTICS_OF = {reals}
+initialize.STATISTICS_IMAGES = {reals}
 sampling.SEEDS_TO_SETTLE = {seeds}
 act = lambda: os.kill(os.getpid(), signal.{signal})
 data = Dataset.open({data!r})
@@ -113,7 +116,7 @@ def run_child(run, cats, at, signal_name):
         run=str(run.path),
         data=str(cats.path),
         at=at,
-        reals=loop.STATISTICS_OF,
+        reals=initialize.STATISTICS_IMAGES,
         seeds=sampling.SEEDS_TO_SETTLE,
         signal=signal_name,
     )
@@ -397,7 +400,11 @@ def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_projected_run_trains_in_either_precision(tmp_path, projected_config, cats_64, precision):
+def test_a_projected_run_trains_in_either_precision(
+    tmp_path, projected_config, cats_64, precision, request
+):
+    if precision == "bfloat16":
+        request.getfixturevalue("bfloat16")
     settings = [f"training.precision={precision}", "training.images=16"]
     config = override(projected_config, settings)
     run = new_run(tmp_path / "run", config)
@@ -422,7 +429,7 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
     class One(TwoPartGenerator):
         """Whatever is asked for, the same image."""
 
-        def __init__(self, network, reals):
+        def __init__(self, network, reals=None):
             super().__init__()
             self.inner = build_generator(network, reals)
 
@@ -434,7 +441,7 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
 
     monkeypatch.setattr(guard, "SETTLED", 100)
     monkeypatch.setattr(guard, "ROWS_WATCHED", 3)
-    monkeypatch.setattr(loop, "build_generator", One)
+    monkeypatch.setattr(initialize, "build_generator", One)
     run, display = new_run(tmp_path / "run", tiny_config), Silent()
     with pytest.raises(TrainingFailedError, match="collapsed: for 3 rows up to 120 ") as error:
         train(tiny_config, cats, run, display, device=CPU)
@@ -456,12 +463,12 @@ def test_only_a_projected_run_looks_at_images_for_statistics(
         return indices(seed, images_seen, count, length)
 
     monkeypatch.setattr(loop, "batch_indices", remember)
-    eigenfaces = [(8 * number, 8) for number in range(loop.PORTIONS_FOR_START)]
-    looked = [*eigenfaces, (0, 8)]
+    looked = [(0, len(cats_64.indices("train"))), (0, 8)]
     for name, config, data, at_first in (
         ("classic", override(tiny_config, ["training.images=16"]), cats, []),
         ("projected", override(projected_config, ["training.images=8"]), cats_64, looked),
     ):
+        config = override(config, ["training.precision=float32"])
         chosen.clear()
         train(config, data, new_run(tmp_path / name, config), Silent(), device=CPU)
         size = config.training.batch_size

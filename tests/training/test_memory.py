@@ -96,13 +96,23 @@ def test_it_remembers_all_or_nothing(discriminator, images, monkeypatch, room, e
         width * (side // stride) ** 2
         for width, stride in zip((32, 64, 128, 256), (4, 8, 16, 32), strict=True)
     )
-    monkeypatch.setattr(memory_module, "MOST_BYTES", room * numbers * 4)
+    monkeypatch.setattr(memory_module, "MAX_BYTES", room * numbers * 4)
     memory = Memory(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for _ in range(2):
             memory.features(images, images, torch.arange(5))
     assert len(counted) == expected
+
+
+@pytest.mark.parametrize(("processes", "kept"), [("1", True), ("2", False)])
+def test_the_room_is_that_of_a_machine_however_many_processes_share_it(
+    discriminator, monkeypatch, processes, kept
+):
+    bytes_an_image = sum(maps[0].numel() for maps in Memory(discriminator, ONLY_FLIP, 1, CPU).maps)
+    monkeypatch.setattr(memory_module, "MAX_BYTES", 10 * 4 * bytes_an_image)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert (Memory(discriminator, ONLY_FLIP, 5, CPU).projected is not None) == kept
 
 
 def test_a_discriminator_of_pixels_has_nothing_to_remember(images):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from processors import PLAIN, seen_as
 
 from catgan.config import override
 from catgan.data.dataset import Dataset
@@ -117,3 +120,66 @@ def test_what_checkpoints_are_scored_against_is_measured_once(tmp_path):
     again = start.new_run(tmp_path / "cats", *arguments)
     assert len(calls) - before <= 1
     assert np.array_equal(again.reals.vectors, plan.reals.vectors)
+
+
+# -- what is found out before the work -------------------------------------------------------------
+
+
+def never(*_, **__):
+    pytest.fail("work was begun that could not be used")
+
+
+def test_a_place_that_is_taken_is_refused_before_anything_is_prepared(cats, tmp_path, monkeypatch):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(start, "_dataset", never)
+    for place, why in (("taken", "is not empty"), ("file", "cannot be written")):
+        with pytest.raises(CatganError, match=why):
+            new(cats.path, out=tmp_path / place)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "taken"]
+
+
+def test_a_place_that_is_free_is_left_as_it_is_when_the_work_fails(tmp_path):
+    with pytest.raises(CatganError, match="does not exist"):
+        new(tmp_path / "nowhere", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_impossible_precision_is_refused_before_anything_is_prepared(cats, monkeypatch):
+    with seen_as(PLAIN):
+        monkeypatch.setattr(start, "_dataset", never)
+        with pytest.raises(CatganError, match="bfloat16 is impossible here"):
+            new(cats.path, "training.precision=bfloat16")
+
+
+def test_a_run_begun_in_bfloat16_goes_on_in_float32_where_there_is_none(cats, tmp_path):
+    plan = new(cats.path, out=tmp_path / "run")
+    begun_elsewhere(plan.run, precision="bfloat16")
+    with seen_as(PLAIN):
+        resumed = start.resume_run(plan.run.path, None, [], "cpu", silent)
+        assert resumed.precision == torch.float32
+        assert any("precision: bfloat16 when the run began, float32" in n for n in resumed.notes)
+
+
+def test_bfloat16_asked_for_on_resume_is_refused_where_there_is_none(cats, tmp_path):
+    plan = new(cats.path, "training.precision=float32", out=tmp_path / "run")
+    with (
+        seen_as(PLAIN),
+        pytest.raises(CatganError, match="bfloat16 is impossible here"),
+    ):
+        start.resume_run(plan.run.path, None, ["training.precision=bfloat16"], "cpu", silent)
+
+
+def test_another_number_of_samples_is_said_to_give_other_scores(cats, tmp_path):
+    plan = new(cats.path, out=tmp_path / "run")
+    asked = ["output.score_samples=500"]
+    notes = start.resume_run(plan.run.path, None, asked, "cpu", silent).notes
+    assert any("500 samples" in note and "not compared" in note for note in notes)
+
+
+def begun_elsewhere(run, **facts):
+    """Let the run's record say that it began on a machine with these facts."""
+    record = json.loads((run.path / "run.json").read_text())
+    record["machine"] |= facts
+    (run.path / "run.json").write_text(json.dumps(record))

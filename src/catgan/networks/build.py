@@ -35,16 +35,18 @@ def build_generator(
 
 
 def build_discriminator(
-    config: NetworkConfig, reals: Callable[[], Tensor], precision: torch.dtype
+    config: NetworkConfig, reals: Callable[[], Tensor] | None, precision: torch.dtype
 ) -> nn.Module:
     """A freshly initialised discriminator: features of B images -> (B, judgements of each).
 
     `reals` and `precision` serve the frozen part of a projected one, and no other family: its
     statistics are taken from what `reals` gives (some hundreds of images in the family's pixel
-    range), and its weights kept in `precision`.
+    range), and its weights kept in `precision`. `reals` is not needed where weights will be loaded.
     """
     if config.family == "projected":
-        return projected.Discriminator(config.feature_resolution, reals(), precision)
+        return projected.Discriminator(
+            config.resolution, config.feature_resolution, reals and reals(), precision
+        )
     if config.family == "dcgan":
         return dcgan.Discriminator(
             config.resolution, config.channels, config.maximum_channels, config.dropout

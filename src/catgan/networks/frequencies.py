@@ -25,19 +25,22 @@ DEVIATION = 0.15
 class Frequencies(nn.Module):
     """Images (B, 3, H, W) -> (B, 3 block ** 2, H / block, W / block), DEVIATION over `reals`.
 
-    Nothing in it is trained; the scales found in `reals` are part of the state.
+    Nothing in it is trained; the scales found in `reals` are part of the state. Without `reals`
+    they are to be loaded.
     """
 
     transform: Tensor
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, block: int, reals: Tensor) -> None:
+    def __init__(self, block: int, reals: Tensor | None) -> None:
         super().__init__()
         self.block = block
         self.register_buffer("transform", cosine_transform(block), persistent=False)
-        deviation, mean = torch.std_mean(self._frequencies(reals.float()), dim=(0, 1, 2))
-        scale = DEVIATION / deviation.clamp_min(1e-6)
+        std, mean = torch.ones(3, block**2), torch.zeros(3, block**2)
+        if reals is not None:
+            std, mean = torch.std_mean(self._frequencies(reals.float()), dim=(0, 1, 2))
+        scale = DEVIATION / std.clamp_min(1e-6)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", -mean * scale)
 
@@ -57,17 +60,20 @@ class Frequencies(nn.Module):
 class Colours(nn.Module):
     """Images (B, 3, H, W) -> (B, 48, side, side): of each place the colours of 4 x 4 parts.
 
-    Each is brought to mean 0 and deviation 1 over `reals`; nothing in it is trained.
+    Each is brought to mean 0 and deviation 1 over `reals`; nothing in it is trained. Without
+    `reals` the scales are to be loaded.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, side: int, reals: Tensor) -> None:
+    def __init__(self, side: int, reals: Tensor | None) -> None:
         super().__init__()
         self.side = side
-        deviation, mean = torch.std_mean(self._colours(reals.float()), dim=(0, 2, 3), keepdim=True)
-        scale = 1 / deviation.clamp_min(1e-6)
+        std, mean = torch.ones(1, 48, 1, 1), torch.zeros(1, 48, 1, 1)
+        if reals is not None:
+            std, mean = torch.std_mean(self._colours(reals.float()), dim=(0, 2, 3), keepdim=True)
+        scale = 1 / std.clamp_min(1e-6)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", -mean * scale)
 

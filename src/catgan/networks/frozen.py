@@ -20,14 +20,17 @@ Forward and back, 32 images of 128 px: 232 ms in bfloat16, with the library's la
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_FUSED: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # absent without oneDNN
+from catgan.networks.capabilities import fused_convolution
+
 _CLIP = ("hardtanh", [0.0, 6.0], "")
+_NO_GRADIENTS = (None,) * 6  # toward what is frozen
 
 
 class SameConv2d(nn.Conv2d):
@@ -55,8 +58,9 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W to N x C' x ceil(H / stride) x ceil(W / stride)."""
         stride = self.stride[0]
-        if x.device.type == "cpu" and _FUSED is not None:
-            return _Convolution.apply(x, self.weight, self.bias, stride, self.groups, self.relu6)
+        if x.device.type == "cpu" and (fused := fused_convolution()) is not None:
+            settings = (stride, self.groups, self.relu6, fused)
+            return _Convolution.apply(x, self.weight, self.bias, *settings)
         x, weight, padding = _padded(x, self.weight, stride)
         y = F.conv2d(x, weight, self.bias, stride, padding, 1, self.groups)
         return F.relu6(y, inplace=True) if self.relu6 else y
@@ -75,16 +79,23 @@ def freeze(network: nn.Module, *, saved: bool = False) -> None:
 
 
 class _Convolution(torch.autograd.Function):
-    """What `SameConv2d` does, on a CPU."""
+    """What `SameConv2d` does, on a CPU that has the `fused` operator."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, groups: int, relu6: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        groups: int,
+        relu6: bool,
+        fused: Callable[..., Tensor],
     ) -> Tensor:
         padded, kernel, padding = _padded(x, weight, stride)
         strides = (stride, stride)
         if relu6:
-            y = _FUSED(padded, kernel, bias, padding, strides, (1, 1), groups, *_CLIP)
+            y = fused(padded, kernel, bias, padding, strides, (1, 1), groups, *_CLIP)
         else:
             y = F.conv2d(padded, kernel, bias, strides, padding, 1, groups)
         ctx.save_for_backward(weight, y if relu6 else None)
@@ -92,14 +103,14 @@ class _Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         weight, y = ctx.saved_tensors
         if y is not None:
             gradient = torch.ops.aten.hardtanh_backward(gradient, y, 0.0, 6.0)
         kernel = weight.shape[-1]
         if ctx.stride == 2 and ctx.groups == 1:
-            return _by_phases(gradient, weight, ctx.shape), None, None, None, None, None
+            return _by_phases(gradient, weight, ctx.shape), *_NO_GRADIENTS
         # A "SAME" convolution of stride 2 is the one of stride 1, looked at in every other place;
         # so its gradient is that of stride 1, which is zero in the places between.
         if ctx.stride > 1:
@@ -114,7 +125,7 @@ class _Convolution(torch.autograd.Function):
         if ctx.groups == 1:
             turned = turned.transpose(0, 1)
         gradient = F.conv2d(gradient, turned, None, 1, kernel // 2, 1, ctx.groups)
-        return gradient, None, None, None, None, None
+        return gradient, *_NO_GRADIENTS
 
 
 def _by_phases(gradient: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:

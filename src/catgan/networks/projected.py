@@ -190,10 +190,16 @@ class Discriminator(nn.Module):
     The finest one also judges the images' own finest frequencies, the coarsest one their colours.
     """
 
-    def __init__(self, feature_resolution: int, reals: Tensor, precision: torch.dtype) -> None:
+    def __init__(
+        self,
+        resolution: int,
+        feature_resolution: int,
+        reals: Tensor | None,
+        precision: torch.dtype,
+    ) -> None:
         super().__init__()
         sides = [feature_resolution // stride for stride in STRIDES]
-        block = reals.shape[-1] // sides[0]
+        block = resolution // sides[0]
         channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:-1], CHANNELS[-1] + 3 * 4**2)
         self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
         self.projection = Projection(feature_resolution, reals, precision)

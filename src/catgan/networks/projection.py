@@ -20,19 +20,22 @@ from catgan.networks.shapes import smooth
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
 _PORTION = 32  # real images looked at together when the statistics are taken
+# A channel that hardly varies over the real images counts as varying by this share of the liveliest
+# one: divided by its own deviation, rounding errors would outweigh all that images differ in.
+_MIN_RELATIVE_STD = 1e-3
 
 
 class Projection(nn.Module):
     """Images N x 3 x side x side in [-1, 1] to four maps of `CHANNELS`, finest first.
 
-    `reals` (some hundreds of images in [-1, 1]) give the statistics. Images of another size are
-    first resized to `side`; then all are blurred a little, since the network halves their side in
-    its first layer without a filter, and takes lines of three pixels' period for lines of six.
-    Everything is frozen and kept in `precision`; the mixing weights are
-    part of the state that checkpoints save, the pretrained ones are not.
+    `reals` (some hundreds of images in [-1, 1]) give the statistics; without them, those are to be
+    loaded. Images of another size are first resized to `side`; then all are blurred a little, since
+    the network halves their side in its first layer without a filter, and takes lines of three
+    pixels' period for lines of six. Everything is frozen and kept in `precision`; the mixing
+    weights are part of the state that checkpoints save, the pretrained ones are not.
     """
 
-    def __init__(self, side: int, reals: Tensor, precision: torch.dtype) -> None:
+    def __init__(self, side: int, reals: Tensor | None, precision: torch.dtype) -> None:
         super().__init__()
         self.side, self.precision = side, precision
         self.network = load(LITE0).to(precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -49,7 +52,8 @@ class Projection(nn.Module):
             nn.init.zeros_(convolution.bias)
         freeze(self.across_channels, saved=True)
         freeze(self.across_scales, saved=True)
-        self._standardise(reals)
+        if reals is not None:
+            self._standardise(reals)
         self.across_channels.to(precision)
         self.across_scales.to(precision)
 
@@ -95,6 +99,7 @@ class Projection(nn.Module):
 def _standardise(convolution: nn.Module, inputs: Tensor) -> None:
     """Give the outputs of `convolution` on `inputs` mean 0 and deviation 1 in every channel."""
     outputs = convolution(inputs)
-    deviation, mean = torch.std_mean(outputs.double(), dim=(0, 2, 3))
-    convolution.get_buffer("weight").div_(deviation.float()[:, None, None, None])
-    convolution.get_buffer("bias").copy_(-(mean / deviation).float())
+    std, mean = torch.std_mean(outputs.double(), dim=(0, 2, 3))
+    std = std.clamp_min(float(std.max()) * _MIN_RELATIVE_STD or 1.0)
+    convolution.get_buffer("weight").div_(std.float()[:, None, None, None])
+    convolution.get_buffer("bias").copy_(-(mean / std).float())

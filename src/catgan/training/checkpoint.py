@@ -48,6 +48,17 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Score:
+    """How good a checkpoint is, lower is better, and the fingerprint that it was taken under.
+
+    Scores of different fingerprints say nothing of each other.
+    """
+
+    value: float
+    fingerprint: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What was read: where, images seen, configuration, log window, tensors of every part."""
 
@@ -101,12 +112,12 @@ class CheckpointStore:
         tensors: dict[str, Tensors],
         *,
         keep: int,
-        score: float | None = None,
+        score: Score | None = None,
     ) -> Path:
-        """Write a checkpoint, move `latest` (and `best` if `score` is the lowest yet), prune.
+        """Write a checkpoint, move `latest` (and `best` to the lowest `score` yet), prune.
 
-        Raises `CatganError` when anything fails; the
-        earlier checkpoints are then untouched.
+        The first score of another fingerprint is the best of its kind, whatever came before.
+        Raises `CatganError` when anything fails; the earlier checkpoints are then untouched.
         """
         target = self.directory / f"{images:09d}"
         partial = self.directory / f".partial-{target.name}-{os.getpid()}"
@@ -125,7 +136,8 @@ class CheckpointStore:
             manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "images": images,
-                "score": score,
+                "score": score.value if score else None,
+                "fingerprint": score.fingerprint if score else None,
                 "config": config,
                 "window": asdict(window),
                 "files": sums,
@@ -137,7 +149,7 @@ class CheckpointStore:
             partial.rename(target)
             flush_directory(self.directory)
             # `best` first: a resumed run goes on from `latest` and scores nothing twice.
-            if score is not None and score < self._best_score():
+            if score is not None and self._is_best(score):
                 write_durably(self.directory / "best", target.name.encode())
             write_durably(self.directory / "latest", target.name.encode())
             self._prune(keep)
@@ -205,13 +217,15 @@ class CheckpointStore:
             else:
                 leftover.unlink(missing_ok=True)
 
-    def _best_score(self) -> float:
+    def _is_best(self, score: Score) -> bool:
+        """Whether no earlier checkpoint has as low a score that was taken in the same way."""
         best = self.pointer("best")
         try:
-            score = _read_manifest(self.directory / best)["score"] if best else None
-            return float("inf") if score is None else float(score)
-        except (UnsoundCheckpointError, OverflowError):
-            return float("inf")
+            manifest = _read_manifest(self.directory / best) if best else {}
+            known = Score(float(manifest["score"]), manifest["fingerprint"])
+        except (UnsoundCheckpointError, KeyError, TypeError, OverflowError):
+            return True
+        return known.fingerprint != score.fingerprint or score.value < known.value
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}

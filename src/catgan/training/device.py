@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 import torch
 
 from catgan.errors import CatganError
+from catgan.networks.capabilities import (
+    bfloat16_is_faster,
+    bfloat16_works,
+    vector_instructions,
+)
 
 DEVICES: Sequence[str] = ("auto", "cpu", "cuda", "mps")
 
@@ -43,31 +48,62 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type networks compute in; `auto` is bfloat16 where the processor multiplies it fast."""
+    """Return the type that networks compute in: "float32", "bfloat16", or with "auto" the faster.
+
+    Raises:
+        CatganError: "bfloat16" was asked for, and this device cannot train in it.
+    """
+    if name == "bfloat16" and not bfloat16_works(device.type):
+        raise CatganError(
+            "training.precision=bfloat16 is impossible here: PyTorch has no bfloat16 convolutions "
+            f"for this {device.type} ({_processor(device)}): take "
+            "--set training.precision=float32, or auto, which chooses the faster one"
+        )
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device)[0] >= 8  # Ampere; earlier ones emulate it
-    elif device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        fast = any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
     else:
-        fast = False
+        fast = device.type == "cpu" and bfloat16_is_faster()
     return torch.bfloat16 if fast else torch.float32
+
+
+def precision_to_resume(
+    name: str, began: Mapping[str, object], device: torch.device
+) -> torch.dtype:
+    """Return the type that a run goes on in; `name` is its setting, `began` its first machine.
+
+    On the machine where it began, "auto" is what it was then, so that the measurement behind it
+    cannot change a run halfway. Where bfloat16 is impossible, a run that began in it elsewhere goes
+    on in float32.
+    """
+    here = describe_machine(device)
+    same = all(began.get(key, here[key]) == here[key] for key in ("device", "processor", "vectors"))
+    if name == "auto" and same and began.get("precision") in ("float32", "bfloat16"):
+        name = str(began["precision"])
+    if name == "bfloat16" and not bfloat16_works(device.type):
+        name = "float32"
+    return choose_precision(name, device)
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
     """What a report says of the machine; no names of hosts or users."""
-    processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processor": str(processor),
+        "device": _processor(device) if device.type == "cuda" else device.type,
+        "processor": _processor(torch.device("cpu")),
+        "vectors": vector_instructions(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
 
 
 def memory_mib(device: torch.device) -> int:

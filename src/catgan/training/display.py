@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 
 class Display(Protocol):
     """Where the training loop reports to."""
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """So much of `what` is done, of what comes before the first step."""
 
     def begin(self, images: int, total: int) -> None:
         """Training goes on after `images` of `total`."""
@@ -33,6 +36,7 @@ class BarDisplay:
     """A live progress bar with the latest losses behind it."""
 
     def __init__(self, console: Console) -> None:
+        self.preparing: dict[str, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.fields[seen]}"),
             BarColumn(bar_width=24),
@@ -43,8 +47,19 @@ class BarDisplay:
             speed_estimate_period=120,
         )
 
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Show a bar of its own, as long as it takes."""
+        self.progress.start()
+        if what not in self.preparing:
+            self.preparing[what] = self.progress.add_task(
+                what, total=total, seen=what, rate="", losses=""
+            )
+        self.progress.update(self.preparing[what], completed=done, total=total)
+
     def begin(self, images: int, total: int) -> None:
-        """Show the bar."""
+        """Show the bar, instead of those of what came before."""
+        for task in self.preparing.values():
+            self.progress.update(task, visible=False)
         self.task = self.progress.add_task(
             "training", total=total, completed=images, seen=kimg(images), rate="…", losses=""
         )
@@ -77,6 +92,13 @@ class LineDisplay:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.prepared: set[str] = set()
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Print what it is, once."""
+        if what not in self.prepared:
+            self.note(f"{what}: {total:,} images")
+        self.prepared.add(what)
 
     def begin(self, images: int, total: int) -> None:
         """Remember how far it is; say where a resumed run goes on."""

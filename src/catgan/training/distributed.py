@@ -14,10 +14,12 @@ tensors, nothing pickled. The first process alone writes the run.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +41,10 @@ from catgan.training.streams import Share
 # once; only a machine that falls silent is waited for. The first process scores a checkpoint
 # meanwhile, which takes seconds.
 TIMEOUT = timedelta(minutes=10)
+BEAT_SECONDS = 5.0  # between two signs of life of a process that does something long
+
+_job: dist.Store | None = None  # what the processes of the job share, once they have `joined`
+_blocks = itertools.count()
 
 
 class LostProcessError(CatganError):
@@ -58,6 +64,8 @@ def joined() -> Iterator[Share]:
     store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
     # torchrun keeps one store for all its restarts: what the dead wrote there must not be read.
     store = dist.PrefixStore(f"catgan, restart {_restarts()}", store)
+    global _job
+    _job = store
     try:
         if _may_restart() and int(os.environ["LOCAL_WORLD_SIZE"]) < processes:
             raise CatganError(  # each machine's torchrun counts restarts for itself
@@ -118,6 +126,52 @@ def share(value: Any) -> Any:
 def wait_for_all() -> None:
     """Return when every process is here."""
     highest(0)
+
+
+@contextlib.contextmanager
+def may_take_long() -> Iterator[None]:
+    """Do something that may take hours in some processes; the others wait at the end of the block.
+
+    A collective would give up after `TIMEOUT`. Here a process is given up only when for so long it
+    has shown no sign of life. All processes enter the block, and leave it together.
+
+    Raises:
+        LostProcessError: another process failed or fell silent.
+    """
+    if _job is None:
+        yield
+        return
+    here, block, done = world(), next(_blocks), threading.Event()
+
+    def show_signs_of_life() -> None:
+        with contextlib.suppress(RuntimeError):  # the store is gone: the main thread will say so
+            while not done.wait(BEAT_SECONDS):
+                _job.add(f"beat {here.rank}", 1)
+
+    beating = threading.Thread(target=show_signs_of_life, daemon=True)
+    beating.start()
+    try:
+        yield
+        with _together():
+            _wait_at(_job, f"block {block}", here)
+    finally:
+        done.set()
+
+
+def _wait_at(store: dist.Store, place: str, here: Share) -> None:
+    store.add(place, 1)
+    beats, heard = [0] * here.processes, [time.monotonic()] * here.processes
+    while store.add(place, 0) < here.processes:
+        time.sleep(0.1)
+        for rank in range(here.processes):
+            if (beat := store.add(f"beat {rank}", 0)) != beats[rank]:
+                beats[rank], heard[rank] = beat, time.monotonic()
+        silent = time.monotonic() - min(heard)
+        if store.add("failed", 0) or silent > TIMEOUT.total_seconds():
+            raise LostProcessError(
+                "another process of this job failed or fell silent while this one waited for it: "
+                "see what it said, then start again"
+            )
 
 
 def highest(number: int) -> int:

@@ -20,11 +20,16 @@ def ema_decay(batch_size: int, images_seen: int, half_life: int, ramp: float) ->
 
 @torch.no_grad()
 def update_ema(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `average` toward `model`: parameters and batch statistics averaged, counters copied."""
+    """Move `average` toward `model`: parameters and batch statistics averaged, all else copied.
+
+    What else a module holds is constant, a counter, or calibrated for one set of weights: an
+    average of calibrations belongs to no weights at all.
+    """
     ours, theirs = average.state_dict(), model.state_dict()
-    floating = [name for name, tensor in ours.items() if tensor.is_floating_point()]
+    averaged = [name for name, _ in model.named_parameters()]
+    averaged += [name for name in ours if name.endswith(("running_mean", "running_var"))]
     torch._foreach_lerp_(
-        [ours[name] for name in floating], [theirs[name] for name in floating], 1 - decay
+        [ours[name] for name in averaged], [theirs[name] for name in averaged], 1 - decay
     )
-    for name in ours.keys() - set(floating):
+    for name in ours.keys() - set(averaged):
         ours[name].copy_(theirs[name])

@@ -22,14 +22,15 @@ from catgan.config import Config, check_resumable, from_table
 from catgan.data.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import sheet
-from catgan.networks.build import build_discriminator, build_generator, pixel_range
+from catgan.networks.build import pixel_range
 from catgan.training import distributed, losses
 from catgan.training.augment import augment
-from catgan.training.checkpoint import Players, optimizer_tensors
+from catgan.training.checkpoint import Players, Score, optimizer_tensors
 from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
 from catgan.training.guard import Guard, measure
+from catgan.training.initialize import initial_networks
 from catgan.training.memory import Memory
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
@@ -38,9 +39,6 @@ from catgan.training.signals import StopSignals
 from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
 from catgan.training.tally import Tally
 from catgan.training.tensorboard import TensorBoard
-
-STATISTICS_OF = 256  # real images: what a projected discriminator is standardised on
-PORTIONS_FOR_START = 16  # of as many: what a projected generator's eigenfaces are found in
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ def train(
     display: Display,
     *,
     device: torch.device,
+    precision: torch.dtype | None = None,
     reals: RealsStatistics | None = None,
     resume: bool = False,
     minutes: float = math.inf,
@@ -67,7 +66,8 @@ def train(
     """Train until `config.training.images`, `minutes` of wall time, or a signal.
 
     `run` is a fresh directory, or with `resume` one that holds checkpoints; it is locked meanwhile.
-    The dataset's resolution is the network's. With `reals`, checkpoints are scored against them.
+    The dataset's resolution is the network's. `precision` is that of the configuration unless
+    given. With `reals`, checkpoints are scored against them.
     Raises `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read
     or written.
     """
@@ -77,8 +77,7 @@ def train(
 
     # -- 1. The machine ----------------------------------------------------------------------------
     torch.set_flush_denormal(True)  # denormal numbers can slow a processor tenfold
-    precision = choose_precision(settings.precision, device)
-    memory_format = torch.channels_last  # what networks/convolution.py gathers from
+    precision = precision or choose_precision(settings.precision, device)
     autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     world = distributed.world()  # one process, unless torchrun started more
     mine = world.of(batch_size)  # this one's share of every batch
@@ -87,21 +86,27 @@ def train(
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(images_seen: int, count: int, share: slice) -> tuple[Tensor, Tensor]:
+    def real_images(
+        images_seen: int, count: int, share: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
         chosen = batch_indices(seed, images_seen, count, len(training_images))[share]
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255), torch.from_numpy(chosen)
 
-    def portion(number: int) -> Tensor:  # to take statistics from
-        return real_images(number * STATISTICS_OF, STATISTICS_OF, slice(None))[0].cpu()
-
     # -- 3. The players ----------------------------------------------------------------------------
-    torch.manual_seed(stream_seed(seed, Stream.INITIALISATION, 0))
-    generator = build_generator(config.network, map(portion, range(PORTIONS_FOR_START)))
-    generator = generator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
-    discriminator = build_discriminator(config.network, lambda: portion(0), precision)
-    discriminator = discriminator.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
+    checkpoint = None
+    if world.leads:
+        run.lock.acquire()
+        run.clean()
+        if resume and run.checkpoints.names():
+            checkpoint = run.checkpoints.load("latest", display.note)
+            check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
+    fresh = world.leads and checkpoint is None  # other processes get the first one's weights
+    looked_at = (lambda *which: real_images(*which)[0]) if fresh else None
+    generator, discriminator = initial_networks(
+        config, device, precision, looked_at, len(training_images), display.prepare
+    )
     distributed.span_the_batch(generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False)
     rates, fused = config.optimizer, device.type in ("cpu", "cuda")
@@ -119,7 +124,7 @@ def train(
     def look(images: Tensor, amounts: Draws, chosen: Tensor | None = None) -> list[Tensor]:
         pictures = augment(images, config.augment, amounts, (low, high))
         with autocast:
-            pictures = pictures.contiguous(memory_format=memory_format)
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
             return memory.features(pictures, images, chosen)
 
     def judge(features: list[Tensor]) -> Tensor:
@@ -128,33 +133,28 @@ def train(
 
     # -- 4. Where it goes on -----------------------------------------------------------------------
     images, tally = 0, Tally(device, batch_size)
-    if world.leads:
-        run.lock.acquire()
-        run.clean()
-        if resume and run.checkpoints.names():
-            checkpoint = run.checkpoints.load("latest", display.note)
-            check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
-            checkpoint.restore(modules, players)
-            run.checkpoints.go_on_from(checkpoint)
-            images = checkpoint.images
-            tally.restore(checkpoint.window)
-        if resume:
-            run.rewind(images)
+    if checkpoint is not None:
+        checkpoint.restore(modules, players)
+        run.checkpoints.go_on_from(checkpoint)
+        images = checkpoint.images
+        tally.restore(checkpoint.window)
+    if resume and world.leads:
+        run.rewind(images)
     images = distributed.copy_from_first(modules, players, images)
     guard = Guard(run)
 
     def draw_sheet() -> None:
         run.save_sheet(images, sheet(sampler.settled(images, autocast)(range(output.sheet_seeds))))
 
-    def score() -> float | None:
+    def score() -> Score | None:
         if reals is None:
             return None
         quick = quick_score(sampler.settled(images, autocast), reals, count=output.score_samples)
         run.append_row({"images": images, "score": quick.frechet, "scored_by": quick.name})
         display.note(f"{quick.name} {quick.frechet:.1f} after {images:,} images")
-        return quick.frechet
+        return Score(quick.frechet, dataclasses.asdict(quick.fingerprint))
 
-    def save_checkpoint(score: float | None) -> None:
+    def save_checkpoint(score: Score | None) -> None:
         sampler.settled(images, autocast)
         tensors = {part: module.state_dict() for part, module in modules.items()}
         tensors["optimizer"] = optimizer_tensors(players)

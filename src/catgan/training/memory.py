@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,7 @@ from catgan.config import AugmentConfig
 from catgan.networks.projected import Discriminator
 from catgan.networks.projection import CHANNELS, STRIDES
 
-MOST_BYTES = 2**31  # to remember; of more images than that is enough for, none is
+MAX_BYTES = 2**31  # on one machine; of more images than that is enough for, none is kept
 TOGETHER = 8  # looked at; one by one each would take far longer than in a batch
 ONLY_MIRRORED = AugmentConfig(flip=True)
 
@@ -43,7 +44,9 @@ class Memory:
         projection, count = discriminator.projection, 2 * images  # with the mirror images
         sides = [projection.side // stride for stride in STRIDES]
         shapes = [(count, side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
-        if sum(map(math.prod, shapes)) * projection.precision.itemsize <= MOST_BYTES:
+        # Each process of a machine keeps what it has seen itself.
+        most = MAX_BYTES // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if sum(map(math.prod, shapes)) * projection.precision.itemsize <= most:
             self.projected = discriminator
             self.known = torch.zeros(count, dtype=torch.bool)
             self.maps = [torch.empty(shape, dtype=projection.precision) for shape in shapes]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,18 @@ class RunDirectory:
         self.lock = RunLock(path)
 
     @classmethod
+    def require_place(cls, path: Path) -> None:
+        """Raise `CatganError` unless a run can be created at `path`; nothing is left behind."""
+        try:
+            if path.exists():
+                cls(path)._check_free()
+            existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            raise _no_place(path, error) from None
+
+    @classmethod
     def create(cls, path: Path, config: Config, facts: Mapping[str, Any]) -> RunDirectory:
         """A new run; `facts` (JSON) say what data and machine it has. The place must be free."""
         run = cls(path)
@@ -57,10 +70,7 @@ class RunDirectory:
             finally:
                 run.lock.release()
         except OSError as error:
-            raise CatganError(
-                f"{path}: cannot be written ({error.strerror or error}): "
-                "choose another place with --out"
-            ) from None
+            raise _no_place(path, error) from None
         return run
 
     def _check_free(self) -> None:
@@ -186,6 +196,12 @@ class RunDirectory:
         for directory in (self.path, self.path / "samples"):
             for leftover in directory.glob(PARTIAL):
                 leftover.unlink(missing_ok=True)
+
+
+def _no_place(path: Path, error: OSError) -> CatganError:
+    return CatganError(
+        f"{path}: cannot be written ({error.strerror or error}): choose another place with --out"
+    )
 
 
 def _is_free(path: Path) -> bool:

@@ -27,7 +27,12 @@ from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.generation.artefact import SUM
 from catgan.generation.generator import embedded_generator, load_generator
 from catgan.training import distributed
-from catgan.training.device import choose_device, choose_precision, describe_machine
+from catgan.training.device import (
+    choose_device,
+    choose_precision,
+    describe_machine,
+    precision_to_resume,
+)
 from catgan.training.run_directory import RunDirectory
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
@@ -45,6 +50,7 @@ class Plan:
     dataset: Dataset
     run: RunDirectory
     device: torch.device
+    precision: torch.dtype
     reals: RealsStatistics | None
     resume: bool
     notes: list[str]
@@ -62,6 +68,9 @@ def new_run(
     config = override(load_recipe(recipe), settings)
     _check_batch(config)
     device = choose_device(device_name)
+    precision = choose_precision(config.training.precision, device)
+    if out is not None:
+        RunDirectory.require_place(out)  # before the work, which may be long
     dataset = _dataset(source, config, on_progress)
     _check_pixels(dataset, on_progress)
     facts = {
@@ -77,12 +86,12 @@ def new_run(
             "identity": dataset.identity,
             "split": _split_identity(dataset),
         },
-        "machine": _machine(config, device),
+        "machine": _machine(device, precision),
     }
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes = _notes(dataset, config)
-    return Plan(config, dataset, run, device, reals, resume=False, notes=notes)
+    return Plan(config, dataset, run, device, precision, reals, resume=False, notes=notes)
 
 
 def resume_run(
@@ -95,7 +104,11 @@ def resume_run(
     config = override(old, settings)
     check_resumable(old, config)
     _check_batch(config)
-    device = choose_device(device_name)
+    device, began = choose_device(device_name), facts["machine"]
+    if config.training.precision != old.training.precision:  # asked for now, on this machine
+        precision = choose_precision(config.training.precision, device)
+    else:
+        precision = precision_to_resume(config.training.precision, began, device)
     if source is None and facts.get("source") is not None:
         source = Path(facts["source"])
         if not source.exists():
@@ -109,49 +122,66 @@ def resume_run(
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
     notes = _notes(dataset, config)
-    machine = _machine(config, device)
-    for fact in ("processes", "threads", "precision", "torch", "device"):
-        now, was = machine[fact], facts["machine"].get(fact, 1 if fact == "processes" else None)
-        if was != now:
+    now = _machine(device, precision)
+    unsaid = {"processes": 1, "vectors": now["vectors"]}  # by what wrote the facts of older runs
+    for fact in ("processes", "threads", "precision", "torch", "device", "vectors"):
+        was = began.get(fact, unsaid.get(fact))
+        if was != now[fact]:
             notes.append(
-                f"{fact}: {was} when the run began, {now} now: goes on, but not bit for bit"
+                f"{fact}: {was} when the run began, {now[fact]} now: goes on, but not bit for bit"
             )
+    if (samples := config.output.score_samples) != old.output.score_samples and samples:
+        notes.append(
+            f"scores are of {samples:,} samples from here on, of {old.output.score_samples:,} "
+            "before: they are not compared, and the next one is the best"
+        )
     reals = _reals(dataset, config, on_progress)
-    return Plan(config, dataset, run, device, reals, resume=True, notes=notes)
+    return Plan(config, dataset, run, device, precision, reals, resume=True, notes=notes)
 
 
-def together(make: Callable[[], Plan], source: Path | None, device_name: str) -> Plan:
-    """The plan that the first process makes, in all processes of the job.
+def on_all_ranks(make: Callable[[], Plan], source: Path | None, device_name: str) -> Plan:
+    """Return the plan that the main process makes, in all processes of the job.
 
     Each opens the dataset as it finds it at `source`, and refuses to go on with other images than
-    the first process has. On each machine one process opens it first, in case it must be prepared.
+    the main process has; on each machine one process opens it first, in case it must be prepared,
+    and reads all pixels. However long that takes, the others wait.
     """
     world = distributed.world()
     if world.processes == 1:
         return make()
-    plan = make() if world.leads else None
+    with distributed.may_take_long():
+        plan = make() if world.leads else None
     told = distributed.share(plan and _told(plan))
     config = from_table(told["config"], "the first process")
     source = source or (Path(told["source"]) if told["source"] else None)
-    for turn in (True, False):
-        if plan is None and (os.environ.get("LOCAL_RANK", "0") == "0") == turn:
-            dataset = _dataset(source, config, _quietly, drawn_cats=told["drawn"])
-            if [dataset.identity, _split_identity(dataset)] != told["identity"]:
-                raise CatganError(
-                    f"{dataset.path} on {platform.node()} holds other images than the first "
-                    "process has, or is split otherwise: copy the prepared dataset to every "
-                    "machine, or put it where all can read it"
-                )
-        distributed.wait_for_all()
+    for first_on_its_machine in (True, False):
+        with distributed.may_take_long():
+            if plan is None and _is_first_on_its_machine() == first_on_its_machine:
+                dataset = _dataset(source, config, _quietly, drawn_cats=told["drawn"])
+                if [dataset.identity, _split_identity(dataset)] != told["identity"]:
+                    raise CatganError(
+                        f"{dataset.path} on {platform.node()} holds other images than the first "
+                        "process has, or is split otherwise: copy the prepared dataset to every "
+                        "machine, or put it where all can read it"
+                    )
+                if first_on_its_machine:
+                    _check_pixels(dataset, _quietly)
     if plan is not None:
         return plan
     run, device = RunDirectory(Path(told["run"])), choose_device(device_name)
-    return Plan(config, dataset, run, device, reals=None, resume=told["resume"], notes=[])
+    precision = choose_precision(told["precision"], device)
+    return Plan(
+        config, dataset, run, device, precision, reals=None, resume=told["resume"], notes=[]
+    )
+
+
+def _is_first_on_its_machine() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def first_line(plan: Plan) -> str:
     """What is about to be trained, on what."""
-    machine = _machine(plan.config, plan.device)
+    machine = _machine(plan.device, plan.precision)
     processes = f"{machine['processes']} processes of " if machine["processes"] != 1 else ""
     count = len(plan.dataset.indices("train"))
     return (
@@ -169,6 +199,7 @@ def _told(plan: Plan) -> dict[str, Any]:
         "drawn": plan.dataset.name == drawn.NAME,
         "identity": [plan.dataset.identity, _split_identity(plan.dataset)],
         "run": str(plan.run.path),
+        "precision": str(plan.precision).removeprefix("torch."),
         "resume": plan.resume,
     }
 
@@ -226,10 +257,11 @@ def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsSt
     )
 
 
-def _machine(config: Config, device: torch.device) -> dict[str, str | int]:
-    precision = str(choose_precision(config.training.precision, device)).removeprefix("torch.")
-    processes = distributed.world().processes
-    return describe_machine(device) | {"precision": precision, "processes": processes}
+def _machine(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
+    return describe_machine(device) | {
+        "precision": str(precision).removeprefix("torch."),
+        "processes": distributed.world().processes,
+    }
 
 
 def _check_pixels(dataset: Dataset, on_progress: OnProgress) -> None:

@@ -1,0 +1,64 @@
+"""What the networks are before the first step: random weights, and statistics of real images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from catgan.config import Config
+from catgan.networks.build import build_discriminator, build_generator
+from catgan.networks.shapes import TwoPartGenerator
+from catgan.training.streams import Stream, stream_seed
+
+STATISTICS_IMAGES = 256  # that a projected discriminator is standardized on
+EIGENFACE_IMAGES = 4_096  # that a projected generator's eigenfaces are found in
+_CHUNK = 256  # of them in memory at once
+
+Images = Callable[[int, int], Tensor]  # (first, count) -> real images in the networks' pixel range
+OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
+
+
+def initial_networks(
+    config: Config,
+    device: torch.device,
+    precision: torch.dtype,
+    images: Images | None,
+    count: int,
+    on_progress: OnProgress,
+) -> tuple[TwoPartGenerator, nn.Module]:
+    """Build a generator and a discriminator on `device`, a pure function of seed and images.
+
+    `images` gives any of the `count` training images, in an order that the seed decides; each is
+    asked for once by either network. Without it no image is looked at: for weights that will be
+    loaded. `precision` is the type in which the discriminator's frozen part computes.
+    """
+
+    torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALISATION, 0))
+    network = config.network
+    if images is None:
+        generator = build_generator(network)
+        discriminator = build_discriminator(network, None, precision)
+    else:
+        reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
+        generator = build_generator(network, reals)
+        first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
+        discriminator = build_discriminator(network, first, precision)
+    # In the layout that networks/convolution.py gathers from.
+    return (
+        generator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        discriminator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+    )
+
+
+def _chunks(images: Images, count: int, on_progress: OnProgress) -> Iterator[Tensor]:
+    for first in range(0, count, _CHUNK):
+        yield images(first, min(_CHUNK, count - first)).cpu()
+        on_progress("finding eigenfaces", min(first + _CHUNK, count), count)
+
+
+def _first_images(images: Images, count: int, on_progress: OnProgress) -> Tensor:
+    on_progress("standardizing features", count, count)
+    return images(0, count).cpu()

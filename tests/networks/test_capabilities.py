@@ -1,0 +1,98 @@
+"""The probe: its answers follow from attempts, are remembered, and can be told to be nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from catgan.networks import capabilities
+from catgan.networks.frozen import SameConv2d, freeze
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch):
+    monkeypatch.delenv(capabilities.PLAIN_VARIABLE, raising=False)
+    capabilities.forget()
+    yield
+    monkeypatch.undo()
+    capabilities.forget()
+
+
+def refuse(*_):
+    raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support ...")
+
+
+def test_a_processor_without_bfloat16_convolutions_is_found_out(monkeypatch):
+    """As PyTorch is on AVX2 alone: its oneDNN refuses, whatever its other kernels do."""
+    real = capabilities._clipped
+
+    def only_float32(operator, images, weight):
+        return refuse() if images.dtype == torch.bfloat16 else real(operator, images, weight)
+
+    monkeypatch.setattr(capabilities, "_clipped", only_float32)
+    if capabilities.fused_convolution() is None:
+        pytest.skip("oneDNN's fused convolution does not work here: NOT tested")
+    assert not capabilities.bfloat16_works()
+    assert not capabilities.bfloat16_is_faster()
+
+
+def test_kernels_that_add_up_in_bfloat16_do_not_count(monkeypatch):
+    def rough(images, weight, **options):
+        found = real(images, weight, **options)
+        return found + 0.02 * found.abs().max() if found.dtype == torch.bfloat16 else found
+
+    real = capabilities.F.conv2d
+    monkeypatch.setattr(capabilities.F, "conv2d", rough)
+    assert not capabilities.bfloat16_works()
+
+
+@pytest.mark.parametrize("failure", [refuse, lambda *_: torch.zeros(2, 8, 8, 8)])
+def test_an_operator_that_fails_or_is_wrong_is_not_used(monkeypatch, failure):
+    monkeypatch.setattr(capabilities, "_clipped", failure)
+    assert capabilities.fused_convolution() is None
+    torch.manual_seed(0)
+    layer = SameConv2d(3, 4, 3, relu6=True)
+    freeze(layer)
+    images = torch.randn(2, 3, 5, 5)
+    expected = torch.nn.functional.conv2d(images, layer.weight, layer.bias, padding=1).clamp(0, 6)
+    assert torch.allclose(layer(images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("bfloat16", "faster"), [(1.0, False), (0.95, False), (0.5, True)])
+def test_bfloat16_must_be_clearly_faster(monkeypatch, bfloat16, faster):
+    monkeypatch.setattr(capabilities, "bfloat16_works", lambda: True)
+    seconds = {torch.float32: 1.0, torch.bfloat16: bfloat16}
+    monkeypatch.setattr(capabilities, "_seconds", seconds.__getitem__)
+    assert capabilities.bfloat16_is_faster() == faster
+
+
+def test_one_slow_moment_decides_nothing(monkeypatch):
+    monkeypatch.setattr(capabilities, "bfloat16_works", lambda: True)
+    counted = []
+
+    def seconds(precision):
+        counted.append(precision)
+        return 50.0 if len(counted) == 4 else {torch.float32: 1.0, torch.bfloat16: 0.5}[precision]
+
+    monkeypatch.setattr(capabilities, "_seconds", seconds)
+    assert capabilities.bfloat16_is_faster()
+    count = len(counted)
+    assert capabilities.bfloat16_is_faster()
+    assert len(counted) == count  # remembered
+
+
+def test_plain_means_that_nothing_is_tried(monkeypatch):
+    monkeypatch.setenv(capabilities.PLAIN_VARIABLE, "1")
+    monkeypatch.setattr(capabilities, "_clipped", pytest.fail)
+    assert capabilities.fused_convolution() is None
+    assert not capabilities.bfloat16_works()
+    assert not capabilities.bfloat16_is_faster()
+    monkeypatch.setenv(capabilities.PLAIN_VARIABLE, "0")
+    monkeypatch.undo()
+    capabilities.forget()
+    assert capabilities.bfloat16_works() in (True, False)
+
+
+def test_the_timing_is_of_work_and_short():
+    assert 0 < capabilities._seconds(torch.float32) < 5
+    assert capabilities.vector_instructions()
