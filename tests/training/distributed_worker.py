@@ -8,9 +8,12 @@ gradient after averaging into PLACE/CASE/gradients-N.safetensors, N the number o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -133,11 +136,34 @@ def collectives() -> dict[str, object]:
     }
 
 
+def long_work() -> dict[str, bool]:
+    """Whether this process waits for one that works longer than collectives wait; and then not."""
+    leads = distributed.world().leads
+    waited, gave_up = True, False
+    with (
+        mock.patch.object(distributed, "TIMEOUT", timedelta(seconds=1)),
+        mock.patch.object(distributed, "BEAT_SECONDS", 0.1),
+    ):
+        began = time.monotonic()
+        with distributed.may_take_long():
+            time.sleep(3 if leads else 0)
+        waited = time.monotonic() - began >= 3
+        # The main process shows no sign of life: it hangs.
+        silent = mock.patch.object(distributed, "BEAT_SECONDS", 100.0)
+        try:
+            with silent if leads else contextlib.nullcontext(), distributed.may_take_long():
+                time.sleep(4 if leads else 0)
+        except distributed.LostProcessError:
+            gave_up = True
+    return {"waited": waited, "gave up": gave_up}
+
+
 def main() -> None:
     """Every case, and the collectives, in the processes that there are."""
     place = Path(sys.argv[1])
     with distributed.joined():
         (place / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
+        (place / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
         for case in CASES:
             record(case, place / case)
 

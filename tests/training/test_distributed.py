@@ -105,6 +105,35 @@ def test_what_processes_tell_each_other(both):
         }
 
 
+def test_a_process_that_works_long_is_waited_for_and_one_that_hangs_is_not(both):
+    """Longer than any collective would wait."""
+    main, other = (json.loads((both / f"long-{rank}.json").read_text()) for rank in range(2))
+    assert main == {"waited": True, "gave up": False}
+    assert other == {"waited": True, "gave up": True}
+
+
+def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
+    """A copy that was damaged on another machine trained on in silence."""
+    monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawn_cats(tmp_path / "cats", 12, 32)
+    settings = ["network.resolution=32", "training.batch_size=4", "output.score_samples=0"]
+    arguments = (tmp_path / "cats", "lsgan-64", settings, tmp_path / "run", "cpu")
+    plan = start.new_run(*arguments, lambda *_: None)
+    told = start._told(plan)
+    images = tmp_path / "cats" / "images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    monkeypatch.setattr(distributed, "world", lambda: Share(1, 2))
+    monkeypatch.setattr(distributed, "share", lambda _: told)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(CatganError, match="has changed on disk"):
+        start.on_all_ranks(pytest.fail, tmp_path / "cats", "cpu")
+    content[-1] ^= 1
+    images.write_bytes(content)
+    assert start.on_all_ranks(pytest.fail, tmp_path / "cats", "cpu").config == plan.config
+
+
 def test_shares_of_random_numbers_make_up_the_whole_ones():
     def draws(share):
         return Draws(torch_generator(3, Stream.AUGMENT, 1), share)
