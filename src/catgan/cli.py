@@ -132,7 +132,10 @@ def train(
     from catgan.training import distributed, start
     from catgan.training.display import choose_display
     from catgan.training.loop import train as train_run
+    from catgan.training.tensorboard import require_tensorboard
 
+    if tensorboard:
+        require_tensorboard()
     with distributed.joined() as world:
         goes_on = distributed.run_to_go_on_with(out, resume)
         console = make_console(quiet=not world.leads)

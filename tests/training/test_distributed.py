@@ -306,6 +306,14 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch, processe
     start._check_batch(fits)
 
 
+def test_half_an_environment_of_torchrun_is_refused_in_one_line(monkeypatch):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = catgan("train", "--recipe", "lsgan-64", code=2)
+    assert "RANK, MASTER_ADDR, MASTER_PORT is not set: start them with torchrun" in said
+
+
 def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     assert "--out" in catgan("train", "--recipe", "lsgan-64", code=2)

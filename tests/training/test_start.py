@@ -63,6 +63,11 @@ def test_few_images_are_said_to_be_few(cats):
     assert "only" in new(cats.path, "training.batch_size=64").notes[0]
 
 
+def test_too_few_images_to_score_are_said_to_be_too_few(cats):
+    (note,) = new(cats.path, "output.score_samples=12").notes
+    assert "fewer than 100: checkpoints are not scored" in note
+
+
 def test_resume_finds_its_data_and_may_be_longer(cats, tmp_path):
     plan = new(cats.path, out=tmp_path / "run")
     resumed = start.resume_run(plan.run.path, None, ["training.images=99"], "cpu", silent)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from command_line import catgan
 
 from catgan.errors import CatganError
+from catgan.training import tensorboard
 from catgan.training.tensorboard import TensorBoard
 
 pytest.importorskip("tensorboard")
@@ -21,3 +23,10 @@ def test_what_the_disk_refuses_is_one_line_with_the_way_on(tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     with pytest.raises(CatganError, match="cannot be written"):
         TensorBoard(tmp_path / "file", 0)
+
+
+def test_a_missing_package_is_told_before_anything_is_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    said = catgan("train", tmp_path / "nowhere", "--tensorboard", "-o", tmp_path / "run", code=2)
+    assert "pip install 'catgan[tensorboard]'" in said
+    assert not (tmp_path / "run").exists()

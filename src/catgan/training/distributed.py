@@ -61,6 +61,12 @@ def joined() -> Iterator[Share]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Share()
         return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise CatganError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but "
+            f"{', '.join(missing)} is not set: start them with torchrun, or unset WORLD_SIZE"
+        )
     store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
     # torchrun keeps one store for all its restarts: what the dead wrote there must not be read.
     store = dist.PrefixStore(f"catgan, restart {_restarts()}", store)

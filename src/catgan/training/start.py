@@ -312,6 +312,11 @@ def _notes(dataset: Dataset, config: Config) -> list[str]:
             f"only {count} images to train on, fewer than a batch of {config.training.batch_size}: "
             "they will be learnt by heart; some hundreds are the least that make sense"
         )
+    if config.output.score_samples and count < FEWEST_TO_SCORE:
+        notes.append(
+            f"only {count} images to train on, fewer than {FEWEST_TO_SCORE}: checkpoints are not "
+            "scored, so none of them is the best; look at the samples"
+        )
     return notes
 
 

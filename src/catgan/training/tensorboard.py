@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from catgan.errors import CatganError
+
+
+def require_tensorboard() -> None:
+    """Raise `CatganError` where the package is missing, before a run is prepared for it."""
+    if not find_spec("tensorboard"):
+        raise CatganError(
+            "--tensorboard needs the tensorboard package: pip install 'catgan[tensorboard]'"
+        )
 
 
 class TensorBoard:
@@ -18,12 +27,9 @@ class TensorBoard:
     """
 
     def __init__(self, run: Path, images: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise CatganError(
-                "--tensorboard needs the tensorboard package: pip install 'catgan[tensorboard]'"
-            ) from None
+        require_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
         self.run = run
         with self._writing():
             self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=images + 1)
