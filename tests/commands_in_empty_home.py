@@ -22,16 +22,14 @@ from catgan.cli import main
 
 def packets() -> int:
     """How often anything in this network namespace, native code too, tried to send a packet."""
-    total = 0
     lines = [line.split() for line in Path("/proc/self/net/snmp").read_text().splitlines()]
     (names, values) = [line for line in lines if line[0] == "Ip:"]
     counters = dict(zip(names, values, strict=True))
-    for name in ("OutRequests", "OutNoRoutes"):
-        total += int(counters[name])
-    for line in Path("/proc/self/net/snmp6").read_text().splitlines():
-        if line.startswith(("Ip6OutRequests", "Ip6OutNoRoutes")):
-            total += int(line.split()[1])
-    return total
+    version_6 = Path("/proc/self/net/snmp6")
+    if version_6.exists():
+        counters |= dict(line.split() for line in version_6.read_text().splitlines())
+    counted = ("OutRequests", "OutNoRoutes", "Ip6OutRequests", "Ip6OutNoRoutes")
+    return sum(int(counters.get(name, 0)) for name in counted)
 
 
 def files() -> set[str]:
