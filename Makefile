@@ -1,4 +1,5 @@
-# `make demo` and `make test` set everything up by themselves; nothing but Python 3.11 is needed.
+# `make demo` and `make test` set everything up by themselves; nothing but Python is needed, 3.11 to
+# 3.13: `make test PYTHON=python3.13`.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,10 +37,22 @@ lint: .venv/installed
 
 LOCKED := --quiet --require-hashes --no-deps --only-binary :all: --requirement
 
+# An environment of another version of Python than PYTHON's is made anew. (venv's file says
+# `version = 3.11.7`.)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null)
+MADE_BY := $(shell sed -n 's/^version = \([0-9]*\.[0-9]*\).*/\1/p' .venv/pyvenv.cfg 2> /dev/null)
+ifneq ($(VERSION),$(MADE_BY))
+.PHONY: .venv/installed
+CLEAR := --clear
+endif
+
 # Everything by its sum. PyTorch's CPU build where pip is set up to find it, else the one on PyPI,
 # and the libraries for GPUs only where that one asks for them.
 .venv/installed: pyproject.toml $(wildcard requirements/*.txt)
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo \
+		"$(PYTHON) is not Python 3.11 or newer: name one, as in make test PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(CLEAR) .venv
 	$(BIN)/python -m pip install $(LOCKED) requirements/torch-cpu.txt 2> /dev/null \
 		|| echo "pip finds no CPU build of PyTorch: taking the build on PyPI"
 	$(BIN)/python -m pip install $(LOCKED) requirements/locked.txt

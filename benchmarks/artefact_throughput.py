@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from catgan.errors import CatganError
@@ -25,6 +24,7 @@ from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.parity import measure_parity, require_parity
 from catgan.networks.build import pixel_range
 from catgan.networks.truncation import draw
+from catgan.onnx_runtime import load_onnxruntime
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import restored_sampler, to_uint8
 
@@ -51,6 +51,7 @@ def spread(rates: list[float]) -> str:
 
 def session_of(model: bytes, threads: int) -> Draw:
     """ONNX Runtime, as the light runtime opens it, with so many threads."""
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

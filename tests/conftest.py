@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-
-LOCAL = ("127.", "::1", "localhost")
-
-
-class NetworkError(AssertionError):
-    """A test tried to leave this machine."""
-
-
-def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook: it hears of every connection of this process, from whatever library."""
-    if event in ("socket.connect", "socket.sendto"):
-        address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else ""  # a path: a Unix socket
-    elif event == "socket.getaddrinfo":
-        host = arguments[0] or ""
-    else:
-        return
-    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-    if name and not name.startswith(LOCAL) and name != socket.gethostname():
-        raise NetworkError(f"a test asks for {name}: tests use the loopback interface only")
+from network_guard import refuse_the_network
 
 
 @pytest.fixture(scope="module", params=["probed", "plain"])
@@ -53,4 +33,6 @@ def bfloat16(request: pytest.FixtureRequest) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    sys.addaudithook(_refuse_the_network)
+    sys.addaudithook(refuse_the_network)
+    # Tests import ONNX Runtime themselves, and must not leave its telemetry in the user's home.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

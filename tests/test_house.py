@@ -84,5 +84,27 @@ def test_nothing_pickled_is_loaded_or_written():
             assert not loads or "weights_only=True" in line, path
 
 
+def imported_when_run(tree: ast.AST) -> set[str]:
+    """The packages that a module imports, but for those under `if TYPE_CHECKING:`."""
+    found, left = set(), [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            left += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+        left += ast.iter_child_nodes(node)
+    return found
+
+
+def test_onnx_runtime_is_imported_in_one_place_which_turns_its_telemetry_off():
+    roots = [SOURCE, *(SOURCE.parents[1] / name for name in ("benchmarks", "tools"))]
+    for path in (path for root in roots for path in root.glob("**/*.py")):
+        assert "onnxruntime" not in imported_when_run(ast.parse(path.read_text())), path
+
+
 def test_the_loop_is_readable_at_one_sitting():
     assert len((SOURCE / "training" / "loop.py").read_text().splitlines()) <= 250

@@ -63,12 +63,14 @@ def main() -> None:
     if npm is None:
         sys.exit("npm is not installed; without it, catgan is built without `catgan web`")
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run(
+        done = subprocess.run(
             [npm, "pack", "--silent", f"onnxruntime-web@{VERSION}"],
             cwd=place,
-            check=True,
+            check=False,
             stdout=subprocess.DEVNULL,
         )
+        if done.returncode:
+            sys.exit(f"npm cannot fetch onnxruntime-web {VERSION}: try again with a network")
         (archive,) = Path(place).glob("*.tgz")
         data = archive.read_bytes()
         found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
@@ -80,7 +82,10 @@ def main() -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
     (PLACE / "LICENSE").write_text(LICENCE)
     (PLACE / "ort.mjs").write_bytes(script)
-    (PLACE / "ort.wasm.gz").write_bytes(gzip.compress(program, 9, mtime=0))
+    # Last and complete or not at all: make takes this file for all of them.
+    partial = PLACE / "ort.wasm.gz.partial"
+    partial.write_bytes(gzip.compress(program, 9, mtime=0))
+    partial.replace(PLACE / "ort.wasm.gz")
     for path in sorted(PLACE.iterdir()):
         print(f"{path.stat().st_size:>10,}  {path.relative_to(PLACE.parents[3])}")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, browser
+from browser import browser
 from PIL import Image
 
 from catgan.data.faces.decisions import read_decisions, write_decisions
@@ -196,7 +196,6 @@ def test_twins_step_in(tmp_path):
             assert (status, json.loads(answer)) == (200, changed)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the review page was NOT tested")
 def test_a_twin_that_steps_in_is_seen(tmp_path):
     first, second, _ = (each.identity for each in TWINS({}))
 
@@ -215,7 +214,6 @@ def test_a_twin_that_steps_in_is_seen(tmp_path):
         assert not [each for each in page.complaints() if "exceptionDetails" in each]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the review page was NOT tested")
 def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monkeypatch):
     """By the next one, or by Done, which does not finish while one is missing."""
     real, full = server.decide, [True]

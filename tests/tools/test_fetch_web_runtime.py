@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,19 @@ def tool():
 )
 def test_only_the_line_for_debuggers_is_left_out(tool, script, kept):
     assert tool.without_source_map(script) == kept
+
+
+def test_without_a_network_it_ends_in_one_line_and_takes_nothing(tool, tmp_path, monkeypatch):
+    failed = subprocess.CompletedProcess((), 1)
+
+    def run(*_, check=False, **__):
+        if check:
+            raise subprocess.CalledProcessError(1, "npm")
+        return failed
+
+    monkeypatch.setattr(tool.shutil, "which", lambda name: name)
+    monkeypatch.setattr(tool.subprocess, "run", run)
+    monkeypatch.setattr(tool, "PLACE", tmp_path / "runtime")
+    with pytest.raises(SystemExit, match="npm cannot fetch onnxruntime-web"):
+        tool.main()
+    assert not (tmp_path / "runtime").exists()

@@ -1,4 +1,4 @@
-"""A site in a real browser; skipped, visibly, without Chromium or the runtime for browsers."""
+"""A site in a real browser; browser.py says what happens without one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ from pathlib import Path
 
 import pytest
 from artefacts import write
-from browser import CHROMIUM, browser, served
+from browser import browser, served, without
 
 import catgan
 from catgan.web import site
 from catgan.web.site import write_site
 
 RUNTIME = Path(site.__file__).parent / "runtime" / "ort.wasm.gz"
-needs_runtime = pytest.mark.skipif(
-    not RUNTIME.is_file(), reason="no runtime for browsers: `make web-runtime` fetches it"
-)
 
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     if not RUNTIME.is_file():
-        pytest.skip("no runtime for browsers: `make web-runtime` fetches it")
+        without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
     with browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from artefacts import SIDE, SIZE
+from browser import without
 
 from catgan.errors import CatganError
 from catgan.web import site
@@ -42,6 +43,19 @@ def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
         assert facts[part]["bytes"] == len(data)
         assert hashlib.sha256(data).hexdigest().startswith(facts[part]["version"])
     assert (out / "generator.onnx").read_bytes() == cats.model
+
+
+def test_the_runtime_for_browsers_has_no_telemetry():
+    """The builds for Python hold the address of a collector; this one must not come to."""
+    place = Path(site.__file__).parent / "runtime"
+    if not (place / "ort.wasm.gz").is_file():
+        without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
+    script = (place / "ort.mjs").read_text()
+    program = gzip.decompress((place / "ort.wasm.gz").read_bytes())
+    addresses = set(re.findall(r"(?:https?|wss?)://[^\s\"'`]+", script))
+    assert addresses == {"https://web.dev/cross-origin-isolation-guide/"}  # said in a warning
+    assert not re.search(r"sendBeacon|WebSocket|localStorage|indexedDB", script)
+    assert not re.search(rb"OneCollector|events\.data|(?i:telemetry)", program)
 
 
 def test_everything_the_page_names_is_there_and_nothing_comes_from_elsewhere(

@@ -20,6 +20,7 @@ from catgan.evaluation.extractor import Extractor, Resizer, batch_for, pick_devi
 from catgan.evaluation.fingerprint import ExtractorIdentity
 from catgan.evaluation.resize import Rule, fingerprint_name
 from catgan.evaluation.torchscript import load_module
+from catgan.onnx_runtime import load_onnxruntime
 
 _DEFAULT_SIZE = 224
 
@@ -57,8 +58,7 @@ def load_onnx(path: Path, *, resize: Rule, input_size: int | None = None) -> Ext
     Raises:
         CatganError: the file cannot be read, is no such network, or `input_size` contradicts it.
     """
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     content = _read(path)
     try:
         options = onnxruntime.SessionOptions()

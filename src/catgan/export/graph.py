@@ -24,6 +24,7 @@ from catgan.errors import CatganError
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.networks.shapes import TwoPartGenerator
 from catgan.networks.truncation import draw
+from catgan.onnx_runtime import load_onnxruntime
 
 OPSET = 18  # old enough for every runtime in use, new enough for anti-aliased resizing
 FOLD_ALL = 2**40  # bytes: whatever depends on weights alone is computed now, not at every start
@@ -115,12 +116,11 @@ def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
     Layers that ONNX Runtime has no dynamic 8-bit form of, transposed convolutions among them, stay
     as they are; `CatganError` where that is nearly all.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    quantization = load_onnxruntime("quantization")
     with tempfile.TemporaryDirectory() as place, _quiet():
         before, after = Path(place, "before.onnx"), Path(place, "after.onnx")
         before.write_bytes(model.SerializeToString())
-        quantize_dynamic(before, after, weight_type=QuantType.QUInt8)
+        quantization.quantize_dynamic(before, after, weight_type=quantization.QuantType.QUInt8)
         quantised = onnx.load(after)
     _strip(quantised)
     sizes = [sum(t.ByteSize() for t in m.graph.initializer) for m in (quantised, model)]

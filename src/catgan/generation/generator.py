@@ -18,6 +18,7 @@ from catgan.generation.interpolation import loop_latents, morph_latents
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
 from catgan.generation.sheet import sheet
+from catgan.onnx_runtime import load_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -138,8 +139,7 @@ class Generator:
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         """The ONNX Runtime session, made at the first image; `CatganError` for a foreign model."""
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what fails is said in one line, below
         # Bytes can be a model in ONNX Runtime's own format as well, which nobody has checked.
