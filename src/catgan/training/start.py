@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import platform
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +15,19 @@ import torch
 import catgan
 from catgan.config import Config, check_resumable, from_table, load_recipe, override
 from catgan.data import drawn
-from catgan.data.cache import cache_directory, embedded_dataset, generated_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
-from catgan.data.generated import Origin
 from catgan.errors import CatganError
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
-from catgan.generation.artefact import SUM
-from catgan.generation.generator import embedded_generator, load_generator
+from catgan.files import file_name
 from catgan.training import distributed
+from catgan.training.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.training.device import choose_device, choose_precision, describe_machine
 from catgan.training.run_directory import RunDirectory
 
-OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
 MOST_NAMED = 10  # files left out that are named at the start of a run
 MOST_REALS = 2_000  # training images that checkpoints are scored against
-BYTES_WORTH_A_BAR = 2**31  # of pixels, which take seconds to check
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
@@ -62,8 +56,8 @@ def new_run(
     config = override(load_recipe(recipe), settings)
     _check_batch(config)
     device = choose_device(device_name)
-    dataset = _dataset(source, config, on_progress)
-    _check_pixels(dataset, on_progress)
+    dataset = open_data(source, config.network.resolution, on_progress)
+    check_pixels(dataset, on_progress)
     facts = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -75,7 +69,7 @@ def new_run(
             "licence": dataset.licence,
             "credit": dataset.credit,
             "identity": dataset.identity,
-            "split": _split_identity(dataset),
+            "split": split_identity(dataset),
         },
         "machine": _machine(config, device),
     }
@@ -104,8 +98,9 @@ def resume_run(
                 f"catgan train NEW_PLACE --resume {path}"
             )
     began_with_drawn = facts["dataset"].get("name") == drawn.NAME
-    dataset = _dataset(source, config, on_progress, drawn_cats=began_with_drawn)
-    _check_pixels(dataset, on_progress)
+    size = config.network.resolution
+    dataset = open_data(source, size, on_progress, procedural=began_with_drawn)
+    check_pixels(dataset, on_progress)
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
     notes = _notes(dataset, config)
@@ -135,8 +130,9 @@ def together(make: Callable[[], Plan], source: Path | None, device_name: str) ->
     source = source or (Path(told["source"]) if told["source"] else None)
     for turn in (True, False):
         if plan is None and (os.environ.get("LOCAL_RANK", "0") == "0") == turn:
-            dataset = _dataset(source, config, _quietly, drawn_cats=told["drawn"])
-            if [dataset.identity, _split_identity(dataset)] != told["identity"]:
+            size = config.network.resolution
+            dataset = open_data(source, size, _quietly, procedural=told["drawn"])
+            if [dataset.identity, split_identity(dataset)] != told["identity"]:
                 raise CatganError(
                     f"{dataset.path} on {platform.node()} holds other images than the first "
                     "process has, or is split otherwise: copy the prepared dataset to every "
@@ -167,7 +163,7 @@ def _told(plan: Plan) -> dict[str, Any]:
         "config": dataclasses.asdict(plan.config),
         "source": plan.run.facts().get("source"),
         "drawn": plan.dataset.name == drawn.NAME,
-        "identity": [plan.dataset.identity, _split_identity(plan.dataset)],
+        "identity": [plan.dataset.identity, split_identity(plan.dataset)],
         "run": str(plan.run.path),
         "resume": plan.resume,
     }
@@ -189,31 +185,6 @@ def _check_batch(config: Config) -> None:
         )
 
 
-def _dataset(
-    source: Path | None, config: Config, on_progress: OnProgress, *, drawn_cats: bool = False
-) -> Dataset:
-    """What `source` names; without one, generated cats, or drawn ones where asked or needed."""
-    size = config.network.resolution
-    if source is not None:
-        return open_or_prepare(
-            source, size, on_progress=lambda done, total, *_: on_progress("preparing", done, total)
-        )
-
-    def drawing(done: int, total: int, *_: int) -> None:
-        on_progress("drawing cats", done, total)
-
-    if embedded_generator() is None or drawn_cats:
-        return embedded_dataset(size, on_progress=drawing)
-    generator = load_generator()
-    if size > generator.resolution:  # enlarged images would teach blur
-        return embedded_dataset(size, on_progress=drawing)
-    card = generator.card
-    origin = Origin(
-        generator.sample, generator.resolution, card.document[SUM], card.licence, card.credit
-    )
-    return generated_dataset(origin, size, on_progress=drawing)
-
-
 def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:
     """What checkpoints are scored against; computed once for a dataset, then cached."""
     count = len(dataset.indices("train"))
@@ -232,28 +203,11 @@ def _machine(config: Config, device: torch.device) -> dict[str, str | int]:
     return describe_machine(device) | {"precision": precision, "processes": processes}
 
 
-def _check_pixels(dataset: Dataset, on_progress: OnProgress) -> None:
-    """Read all pixels; `CatganError` when they are not what the dataset was made with."""
-
-    def reading(done: int, total: int) -> None:
-        on_progress("checking the images", done, total)
-
-    try:
-        dataset.verify(reading if dataset.images.nbytes > BYTES_WORTH_A_BAR else None)
-    except CatganError:
-        if dataset.path.is_relative_to(cache_directory()):
-            raise CatganError(
-                f"{dataset.path} has changed on disk since it was made: delete it, and it is made "
-                "again"
-            ) from None
-        raise
-
-
 def _check_same_data(path: Path, facts: dict[str, Any], dataset: Dataset) -> None:
     """`CatganError` unless `dataset` has the pixels and the split that the run began with."""
     if dataset.identity != facts.get("identity"):
         how = "in its images or their order"
-    elif _split_identity(dataset) != facts.get("split"):
+    elif split_identity(dataset) != facts.get("split"):
         how = "in what is held out: it is split otherwise"
     else:
         return
@@ -283,15 +237,9 @@ def _notes(dataset: Dataset, config: Config) -> list[str]:
     return notes
 
 
-def _split_identity(dataset: Dataset) -> str:
-    """A sum over which images are trained on."""
-    return hashlib.sha256(dataset.indices("train").tobytes()).hexdigest()
-
-
 def _free_name(dataset: str, recipe: str) -> Path:
     """`runs/DATASET-RECIPE`, numbered when that is taken."""
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "cats"
-    base = Path("runs") / f"{label[:60]}-{recipe}"
+    base = Path("runs") / f"{file_name(dataset)}-{recipe}"
     number, path = 2, base
     while path.exists():
         path = base.with_name(f"{base.name}-{number}")
