@@ -309,9 +309,13 @@ def test_photos_to_score_images_against_are_taken_as_they_are_if_they_can(home):
     prepared = open_or_prepare(home / "mixed", 32)
     train = len(prepared.indices("train"))
     assert fingerprint("made", "mixed") == (prepared.identity, "train", train)
+    sized(home / "large", [(64, 64)] * 24)
+    text = catgan("evaluate", "large", "--against", "photos", "--extractor", "raw-64", code=2)
+    assert "30 too small" in text
+    assert "(Prepared at 64 px, the size of what is scored; a dataset of any size can be" in text
     assert fingerprint("odd", "mixed") == (None, "all", 30)  # no dataset is 40 x 48
     text = catgan("evaluate", "odd", "--against", "uneven", "--extractor", "raw-64", code=2)
-    assert "001.png in uneven: is 48 x 40, other images are 40 x 48" in text.replace("301", "001")
+    assert "301.png in uneven: is 48 x 40, other images are 40 x 48" in text
 
 
 def test_copies_and_repeats_are_told_in_the_terminal(home):

@@ -266,7 +266,7 @@ def _print_if_none_is_held_out(
         print_line(
             console,
             f"note     none of {kept:,} is held out, as each photo's content decides it with a "
-            f"chance of {asked_fraction:g}: memorisation will not be measured; more photos, or a "
+            f"chance of {asked_fraction:g}: memorization will not be measured; more photos, or a "
             "larger --holdout, help",
         )
 

@@ -321,7 +321,15 @@ def _reals(console: Console, against: Path | None, scored: Mapping[Path, ImageSe
             fit = bool(shapes) and {*shapes} <= {(side, side) for side in RESOLUTIONS}
             if not fit or (len({*shapes}) == 1 and all_have_shape(path, shapes[0], progress)):
                 return _Reals(file_images(path), None, None, ())
-        dataset = data_of(path, size, progress)
+        try:
+            dataset = data_of(path, size, progress)
+        except CatganError as error:
+            if not are_photos or not path.exists():
+                raise
+            raise CatganError(
+                f"{error} (Prepared at {size} px, the size of what is scored; a dataset of any "
+                "size can be named instead.)"
+            ) from error
     held_out = len(dataset.indices("holdout"))
     notes = []
     if are_photos:
@@ -359,7 +367,7 @@ def _run_notes(path: Path, reals: _Reals) -> list[str]:
     from catgan.training.data import changed_data
 
     changed = reals.dataset and changed_data(path, reals.dataset)
-    return [f"{changed}; what it memorised may not be among these."] if changed else []
+    return [f"{changed}; what it memorized may not be among these."] if changed else []
 
 
 def _record_at(path: Path) -> Path | None:

@@ -170,6 +170,12 @@ def test_notes_of_the_caller_join(plain: Extractor) -> None:
     assert "Prepared at 8 px." in result.notes
 
 
+def test_a_note_is_told_once(plain: Extractor) -> None:
+    alike = array_images("cats", photos(12, 5)), array_images("cats", photos(12, 6))
+    notes = evaluated(*alike, plain).notes
+    assert len(notes) == len(set(notes)) == 2  # too few for the covariance; no holdout
+
+
 def test_pairs_and_ranks_name_the_right_images(evaluation: Evaluation, plain: Extractor) -> None:
     pair = evaluation.closest[0]
     made = plain.extract(honest(np.array([pair.number])))[0].astype(float)

@@ -190,10 +190,14 @@ def evaluate(
         best=_ranked(generated, made, manifold.realism, order[:_SHOWN]),
         worst=_ranked(generated, made, manifold.realism, order[: -_SHOWN - 1 : -1]),
         closest=_closest(generated, reals, made, real, manifold),
-        notes=(
-            *_findings(generated, reference, made, copies),
-            *notes,
-            *_circumstances(generated, reference),
+        notes=tuple(
+            dict.fromkeys(  # each once, also where both sides have one name
+                [
+                    *_findings(generated, reference, made, copies),
+                    *notes,
+                    *_circumstances(generated, reference),
+                ]
+            )
         ),
     )
 
@@ -331,5 +335,5 @@ def _circumstances(generated: ImageSet, reference: Reference) -> list[str]:
                 f"upwards; {identity.kernel_name} is not."
             )
     if reference.unseen is None:
-        notes.append("There is no holdout, so of memorisation only exact copies were looked for.")
+        notes.append("There is no holdout, so of memorization only exact copies were looked for.")
     return notes

@@ -109,9 +109,9 @@ def inspect_dataset(
         counts = {str(dataset.path): len(dataset), like.name: len(like.indices("train"))}
         for name, count in counts.items():
             if count < FEWEST:
+                counted = "1 image is" if count == 1 else f"{count} images are"
                 raise CatganError(
-                    f"{name}: {count} images are too few to compare, it takes {FEWEST}; leave out "
-                    "--like"
+                    f"{name}: {counted} too few to compare, it takes {FEWEST}; leave out --like"
                 )
     rows = []
     doubles = []
