@@ -243,6 +243,28 @@ def test_a_dataset_is_compared_with_that_of_a_run(home):
     assert "Like the data of a generator?" in (home / "plain-cats-inspect.html").read_text()
 
 
+def test_a_run_without_photos_is_compared_by_the_cats_that_it_learned_from(home, monkeypatch):
+    monkeypatch.setattr("catgan.data.cache.EMBEDDED_COUNT", 40)
+    catgan("train", "-o", "no-photos", *SETTINGS, "--set", "training.images=8")
+    text = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "no-photos")
+    assert "of these images lie where generated-cats lies" in text
+    assert "note" not in text
+    text = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "photos")
+    assert "this is the very dataset that photos names" in text
+
+
+def test_that_nothing_is_held_out_is_said(home, roll, tmp_path, monkeypatch):
+    monkeypatch.setitem(FLOORS, "cat", 0.0)
+    (home / "few").mkdir()
+    for name in ("00", "01"):
+        (home / "few" / f"{name}.png").write_bytes((home / "photos" / f"{name}.png").read_bytes())
+    said = "note     none of 2 is held out, as each photo's content decides it with a chance of 0.1"
+    assert said in catgan("prepare", "few", "few-cats", "--size", 32)
+    assert "is held out" not in catgan("prepare", "few", "all", "--size", 32, "--holdout", 0)
+    text = catgan("prepare", roll, tmp_path / "faces", "--size", 32, "--faces", *DRAWN)
+    assert said in text
+
+
 def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
     """What cannot work is said before the search, which may take an hour."""
     stop = mock.Mock(side_effect=AssertionError("searched"))

@@ -36,3 +36,10 @@ def test_no_bar_without_a_task():
     with ProgressBar(Console(file=out, force_terminal=True)):
         pass
     assert out.getvalue() == ""
+
+
+def test_a_name_in_brackets_is_shown_and_is_no_markup():
+    out = io.StringIO()
+    with ProgressBar(Console(file=out, force_terminal=True, width=80)) as progress:
+        progress("features of cats [/old] [red]", 1, 2)
+    assert "features of cats [/old] [red]" in out.getvalue()

@@ -19,7 +19,6 @@ from catgan.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from catgan.data.dataset import Dataset
     from catgan.data.faces.prepare import FacesReport
 
 
@@ -86,6 +85,7 @@ def prepare(
         f"held out), {len(report.refused)} refused, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
+    _print_if_none_is_held_out(console, report.kept, report.holdout, holdout)
     _print_next(console, report.path, size)
 
 
@@ -93,7 +93,7 @@ def inspect(
     dataset: Annotated[Path, typer.Argument(help="A dataset that `catgan prepare` made.")],
     like: Annotated[
         Path | None,
-        typer.Option(help="A run, or a dataset, whose data this should look like."),
+        typer.Option(help="What it should look like: a run's data, a dataset, or photos."),
     ] = None,
     extractor: Annotated[
         str, typer.Option(help="lite2, inception or raw-64 (quick), for what looks alike.")
@@ -111,15 +111,19 @@ def inspect(
     from catgan.evaluation.inspection import inspect_dataset, summary
     from catgan.evaluation.inspection_page import inspection_page
     from catgan.files import write_durably
+    from catgan.training.data import changed_data, check_pixels, data_of
 
     console = make_console()
+    opened = Dataset.open(dataset)
     page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
     _check_writable(page, "--out")  # before the work, which is long
-    opened = Dataset.open(dataset)
-    other = _data_of(like) if like is not None else None
     network = load_extractor(extractor)
     with ProgressBar(console) as progress:
+        check_pixels(opened, progress)
+        other = data_of(like, opened.resolution, progress) if like is not None else None
         found = inspect_dataset(opened, network, like=other, progress=progress)
+    if like is not None and other is not None and (changed := changed_data(like, other)):
+        print_line(console, f"note     {changed}")
     for line in summary(found):
         print_line(console, line)
     try:
@@ -127,24 +131,6 @@ def inspect(
     except OSError as error:
         raise cannot_write(page, error) from None
     print_line(console, f"page     {page}")
-
-
-def _data_of(path: Path) -> Dataset:
-    """The dataset at `path`, or the one that the run at `path` was trained on."""
-    from catgan.data.cache import embedded_dataset, open_or_prepare
-    from catgan.data.dataset import Dataset
-    from catgan.training.run_directory import RunDirectory, is_run
-
-    if not is_run(path):
-        return Dataset.open(path)
-    run = RunDirectory.open(path)
-    size = run.config().network.resolution
-    source = run.facts().get("source")
-    if source is None:
-        return embedded_dataset(size)
-    if not Path(source).exists():
-        raise CatganError(f"{path} was trained on {source}, which is gone: name a dataset instead")
-    return open_or_prepare(source, size)
 
 
 def download(
@@ -246,6 +232,7 @@ def _prepare_faces(
         raise stopped from None
     _print_left_out(console, report.refused, report.duplicates)
     _print_faces(console, report, size)
+    _print_if_none_is_held_out(console, report.kept, report.holdout, about["holdout_fraction"])
     _print_next(console, report.path, size)
 
 
@@ -269,6 +256,18 @@ def _print_faces(console: Console, report: FacesReport, size: int) -> None:
             console,
             f"note     {report.unmatched:,} of the decisions are about faces that were not found "
             "in these photos",
+        )
+
+
+def _print_if_none_is_held_out(
+    console: Console, kept: int, holdout: int, asked_fraction: float
+) -> None:
+    if asked_fraction and not holdout:
+        print_line(
+            console,
+            f"note     none of {kept:,} is held out, as each photo's content decides it with a "
+            f"chance of {asked_fraction:g}: memorization will not be measured; more photos, or a "
+            "larger --holdout, help",
         )
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import unicodedata
 from pathlib import Path
+
+MAX_NAME_BYTES = 120  # in UTF-8: file systems take 255, and numbers and endings are added to it
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -47,6 +52,23 @@ def flush_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of one file or directory on any system, whatever it holds.
+
+    Letters, marks and digits of every script stay; the rest becomes hyphens. At most
+    `MAX_NAME_BYTES` bytes of UTF-8; no name that Windows keeps for a device (NUL, COM1, ...).
+    """
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(
+        c if c.isalnum() or c in "_.+-" or unicodedata.category(c)[0] == "M" else " "
+        for c in composed
+    )
+    name = re.sub(r" +", "-", kept).encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip(".-")
+    if _RESERVED.match(unicodedata.normalize("NFKC", name)):  # COM and a superscript 1, too
+        name = f"_{name}"
+    return name or "unnamed"
 
 
 def _beside(path: Path) -> Path:

@@ -125,3 +125,27 @@ def test_embedded_dataset(monkeypatch):
     larger = embedded_dataset(64)
     assert larger.resolution == 64
     assert larger.indices("holdout").tolist() == dataset.indices("holdout").tolist()
+
+
+def test_photos_have_the_name_that_they_are_given_by(photos, tmp_path):
+    first = open_or_prepare(photos, 32)
+    shutil.copytree(photos, tmp_path / "Fotos mit Müll.2024")
+    again = open_or_prepare(tmp_path / "Fotos mit Müll.2024", 32)
+    assert again.name == "Fotos mit Müll.2024"
+    assert (again.path, again.identity) == (first.path, first.identity)
+    assert open_or_prepare(photos, 32).name == "photos"
+
+
+def test_what_cannot_be_replaced_is_said_to_be_in_the_way(photos, caches, monkeypatch):
+    first = open_or_prepare(photos, 32)
+    (first.path / "dataset.json").write_text("{")
+    monkeypatch.setattr(cache.shutil, "rmtree", lambda *_, **__: None)  # as without permission
+    with pytest.raises(CatganError, match="is in the way: delete it"):
+        open_or_prepare(photos, 32)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows guesses where others live")
+def test_a_cache_in_an_unknown_home_is_one_line(monkeypatch):
+    monkeypatch.setenv("CATGAN_CACHE_DIR", "~nobody-of-this-name/cache")
+    with pytest.raises(CatganError, match="no such home directory"):
+        cache_directory()

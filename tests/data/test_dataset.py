@@ -189,3 +189,16 @@ def test_not_a_dataset(tmp_path):
 def test_check_resolution(size, nearest):
     with pytest.raises(CatganError, match=f"try {nearest}"):
         check_resolution(size)
+
+
+def test_names_of_a_foreign_dataset_cannot_write_to_the_terminal(made):
+    folder, _, about = made
+    about["name"] = about["images"][0]["source"] = "\x1b[31mred\r"
+    about["refused"] = [{"name": "\x1b]0;title\x07", "reason": "text\n"}]
+    about["duplicates"] = [{"name": "a\x07", "kept": "b\x07"}]
+    (folder / "dataset.json").write_text(json.dumps(about))
+    dataset = Dataset.open(folder)
+    duplicate, refused = dataset.duplicates[0], dataset.refused[0]
+    shown = [dataset.name, dataset.records[0].source, refused.name, refused.reason]
+    assert all(text.isprintable() for text in (*shown, duplicate.name, duplicate.kept))
+    assert dataset.name == "red\N{REPLACEMENT CHARACTER}"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catgan.data.cache import open_or_prepare
 from catgan.data.dataset import Dataset
 from catgan.data.images import centre_square, decode, resize
 from catgan.data.prepare import prepare
@@ -258,3 +259,22 @@ def test_real_photos(tmp_path):
         for index in (0, 4000, 8353):
             data = members.read(dataset.records[index].source)
             np.testing.assert_array_equal(dataset.images[index], decode(data))
+
+
+def test_a_run_is_no_folder_of_photos(photos, tmp_path):
+    """Its sample sheets are pictures, and would be learned from."""
+    run = tmp_path / "run"
+    shutil.copytree(photos / "0", run / "samples")
+    (run / "checkpoints").mkdir()
+    for name in ("config.toml", "run.json"):
+        (run / name).write_text("")
+    for use in (lambda: prepare(run, tmp_path / "d", 32), lambda: open_or_prepare(run, 32)):
+        with pytest.raises(CatganError, match=r"is a training run.*--resume"):
+            use()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
+def test_a_link_to_itself_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CatganError, match="cannot be read"):
+        prepare(tmp_path / "loop", tmp_path / "d", 32)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from catgan.data import sources
 from catgan.data.images import ImageRejected
-from catgan.data.sources import content_key, label, open_source
+from catgan.data.sources import content_key, label, open_source, source_name
 from catgan.errors import CatganError
 
 
@@ -266,3 +267,25 @@ def test_photo_with_a_zip_appended_is_a_photo(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + packed.getvalue())
     with open_source(tmp_path / "a.jpg") as files:
         assert [file.name for file in files] == ["a.jpg"]
+
+
+def test_source_name(tmp_path):
+    (tmp_path / "cats.2024").mkdir()
+    for path, name in (
+        ("cats.2024", "cats.2024"),
+        ("cats.2024/..", tmp_path.name),
+        ("cats.zip", "cats"),
+        ("cats.2024.tar.gz", "cats.2024"),
+        (".zip", ".zip"),
+        ("cats", "cats"),
+    ):
+        assert source_name(tmp_path / path) == name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
+def test_a_link_is_called_what_it_points_to(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "link").symlink_to("cats")
+    (tmp_path / "loop").symlink_to("loop")
+    assert source_name(tmp_path / "link") == "cats"
+    assert source_name(tmp_path / "loop") == "loop"

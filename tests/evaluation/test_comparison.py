@@ -128,3 +128,11 @@ def test_unlike_counts_are_refused_before_anything_is_read(record: Evaluation) -
         require_alike([Contender(Path("run"), unread(11))], reals)
     with pytest.raises(CatganError, match="cats: 11 images are too few"):
         require_alike([run], replace(reals, count=11))
+
+
+def test_records_alone_need_no_reals(record: Evaluation) -> None:
+    fewer = replace(record, fingerprint=replace(record.fingerprint, generated_count=20))
+    old = Contender(Path("old.json"), record)
+    require_alike([old, Contender(Path("new.json"), record)], None)
+    with pytest.raises(CatganError, match="number of samples differs"):
+        require_alike([old, Contender(Path("new.json"), fewer)], None)

@@ -115,6 +115,67 @@ def test_a_copier_is_seen(plain: Extractor) -> None:
     assert result.copies == 120
 
 
+def test_copies_and_repeats_come_first_with_or_without_a_holdout(plain: Extractor) -> None:
+    made = photos(40, 5)
+    made[:4] = TRAIN[:4]
+    made[10:13] = made[9]
+    for unseen in (None, holdout()):
+        result = evaluated(array_images("copier", made), reals(), plain, holdout=unseen)
+        assert result.notes[:2] == (
+            "copier: 4 of 40 generated images are pixel for pixel copies of a real one.",
+            "copier: 3 of 40 generated images repeat an earlier one, pixel for pixel.",
+        )
+    made[1:4] = photos(3, 6)
+    made[10:12] = photos(2, 7)
+    twice = TRAIN.copy()
+    twice[5] = twice[6]
+    result = evaluated(array_images("copier", made), array_images("cats", twice), plain)
+    assert result.notes[:3] == (
+        "copier: 1 of 40 generated images is a pixel for pixel copy of a real one.",
+        "copier: 1 of 40 generated images repeats an earlier one, pixel for pixel.",
+        "cats: 1 of 360 real images repeats an earlier one, pixel for pixel.",
+    )
+
+
+def test_a_set_against_itself_is_remarked_on(plain: Extractor) -> None:
+    result = evaluated(array_images("other name", TRAIN[::-1]), reals(), plain)
+    assert result.notes[0].startswith("other name and cats are the same images, pixel for pixel")
+    assert not any("are pixel for pixel copies" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.5e4])
+def test_an_extractor_that_is_blind_is_remarked_on(plain: Extractor, value: float) -> None:
+    def constant(images: np.ndarray) -> np.ndarray:
+        jitter = images[:, 0, 0, 0] * 1e-9 * value
+        return (value + jitter[:, None] * np.ones((1, 12))).astype(np.float32)
+
+    blind = replace(plain, features_of_batch=constant)
+    result = evaluated(array_images("made", photos(30, 5)), reals(), blind)
+    told = [note for note in result.notes if "mean nothing" in note]
+    assert [note.split(" the same")[0] for note in told] == [
+        "plain gives all images of made", "plain gives all images of cats",
+    ]  # fmt: skip
+    assert json.loads(result.to_json())["notes"][:2] == told
+
+
+def test_one_image_again_and_again_is_the_generators_fault(plain: Extractor) -> None:
+    result = evaluated(array_images("made", photos(1, 5).repeat(30, axis=0)), reals(), plain)
+    assert result.notes[0].startswith("made: 29 of 30 generated images repeat")
+    assert not any("mean nothing" in note for note in result.notes)
+
+
+def test_notes_of_the_caller_join(plain: Extractor) -> None:
+    reference = measure_reference(reals(), plain)
+    result = evaluate(array_images("a", photos(30, 5)), reference, notes=["Prepared at 8 px."])
+    assert "Prepared at 8 px." in result.notes
+
+
+def test_a_note_is_told_once(plain: Extractor) -> None:
+    alike = array_images("cats", photos(12, 5)), array_images("cats", photos(12, 6))
+    notes = evaluated(*alike, plain).notes
+    assert len(notes) == len(set(notes)) == 2  # too few for the covariance; no holdout
+
+
 def test_pairs_and_ranks_name_the_right_images(evaluation: Evaluation, plain: Extractor) -> None:
     pair = evaluation.closest[0]
     made = plain.extract(honest(np.array([pair.number])))[0].astype(float)
@@ -192,8 +253,21 @@ def test_names_of_a_foreign_file_cannot_write_to_the_terminal(
     evaluation: Evaluation, tmp_path: Path
 ) -> None:
     path = tmp_path / "evaluation.json"
-    path.write_text(replace(evaluation, generated="\x1b[31mred\r").to_json())
-    assert read_evaluation(path).generated == "red\N{REPLACEMENT CHARACTER}"
+    red = "\x1b[31mred\r"
+    extractor = replace(evaluation.fingerprint.extractor, name=red)
+    hostile = replace(
+        evaluation,
+        generated=red,
+        reals=red,
+        checkpoint=Checkpoint(8, (red,)),
+        fingerprint=replace(evaluation.fingerprint, extractor=extractor),
+        notes=(red, "x" * 300),
+    )
+    path.write_text(hostile.to_json())
+    found = read_evaluation(path)
+    assert found.generated == "red\N{REPLACEMENT CHARACTER}"
+    assert found.line().isprintable()
+    assert found.notes == ("red\N{REPLACEMENT CHARACTER}", "x" * 300)
 
 
 def test_few_images_are_refused_or_said(plain: Extractor) -> None:
@@ -201,6 +275,8 @@ def test_few_images_are_refused_or_said(plain: Extractor) -> None:
         evaluated(array_images("few", TRAIN[:5]), reals(), plain)
     with pytest.raises(CatganError, match="5 images are too few"):
         measure_reference(array_images("few", TRAIN[:5]), plain)
+    with pytest.raises(CatganError, match="few: 1 image is too few"):
+        evaluated(array_images("few", TRAIN[:1]), reals(), plain)
     result = evaluated(array_images("few", photos(12, 9)), reals(), plain)
     assert any("too few for the covariance" in note for note in result.notes)
     assert any("no holdout" in note for note in result.notes)

@@ -268,3 +268,33 @@ def test_metrics_import_without_torch() -> None:
         "catgan.evaluation.fingerprint; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Shrinking(torch.nn.Module):
+    """Takes a black batch; of another it gives fewer features, or fails."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        size = 4 if float(images.max()) == 0 else 2
+        assert float(images.max()) < 0.9, "too bright for me"
+        return images.flatten(1)[:, :size]
+
+
+def test_a_users_network_that_fails_later_is_one_line(tmp_path: Path, images: np.ndarray) -> None:
+    path = tmp_path / "shrinking.pt"
+    torch.jit.script(Shrinking()).save(str(path))
+    extractor = load_extractor(str(path), input_size=8)
+    with pytest.raises(CatganError, match=r"shrinking\.pt: gives 4 x 2 features, and before 4 x 4"):
+        extractor.extract(images // 4)
+    with pytest.raises(CatganError, match=r"shrinking\.pt: fails on the images \(.*too bright"):
+        extractor.extract(images // 4 + 190)
+
+
+def test_a_network_without_features_is_refused(tmp_path: Path) -> None:
+    class Empty(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1)[:, :0]
+
+    path = tmp_path / "empty.pt"
+    torch.jit.script(Empty()).save(str(path))
+    with pytest.raises(CatganError, match="gives 4 x 0, not N x D features"):
+        load_extractor(str(path), input_size=8)

@@ -117,3 +117,22 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(blocked))
     features = cached_features(as_dataset("cats", photos(20, 0), "train"), plain)
     assert features.vectors.shape == (20, 12)
+
+
+def test_whichever_bit_flips_an_entry_is_read_or_computed_again(
+    plain: Extractor, empty_cache: Path
+) -> None:
+    counting = Counting(plain)
+    reals = as_dataset("cats", photos(12, 0), "train")
+    sound = cached_features(reals, counting.extractor)
+    (path,) = (empty_cache / "features").iterdir()
+    data = path.read_bytes()
+    # The zip's own structures: local headers, npy headers, the list of members at the end.
+    places = [*range(60), *range(len(data) - 250, len(data))]
+    for place in places:
+        for bit in (0x01, 0x08):
+            flipped = bytearray(data)
+            flipped[place] ^= bit
+            path.write_bytes(flipped)
+            found = cached_features(reals, counting.extractor)
+            np.testing.assert_array_equal(found.vectors, sound.vectors)

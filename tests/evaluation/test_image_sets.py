@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ from PIL import Image
 from catgan.errors import CatganError
 from catgan.evaluation.image_sets import (
     Checkpoint,
+    all_have_shape,
     dataset_images,
     file_images,
     generated_images,
@@ -62,10 +65,13 @@ def test_bad_files_are_named_not_left_out(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"nonsense")
     Image.fromarray(pixels[0, :4]).save(tmp_path / "c.png")
     images = file_images(tmp_path)
-    with pytest.raises(CatganError, match=r"b\.png: cannot be scored") as caught:
+    with pytest.raises(CatganError, match=r"b\.png in /.*: cannot be scored") as caught:
         images.read(np.arange(2))
     assert "\n" not in str(caught.value)
-    with pytest.raises(CatganError, match=r"c\.png: is 8 x 4, other images are 8 x 8"):
+    with pytest.raises(
+        CatganError,
+        match=rf"c\.png in {re.escape(str(tmp_path))}: is 8 x 4, other images are 8 x 8",
+    ):
         images.read(np.array([0, 2]))
     with pytest.raises(CatganError, match="does not exist"):
         file_images(tmp_path / "none")
@@ -73,3 +79,33 @@ def test_bad_files_are_named_not_left_out(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(CatganError, match="holds no images"):
         file_images(empty)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
+def test_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CatganError, match="cannot be read"):
+        file_images(tmp_path / "loop")
+
+
+def test_a_folder_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(photos(1, number)[0]).save(tmp_path / f"{number}.png")
+    images = file_images(tmp_path)
+    (tmp_path / "0.png").rename(tmp_path / "9.png")  # as many, but 1.png is the first one now
+    with pytest.raises(CatganError, match="has changed while it was read"):
+        images.read(np.array([0]))
+    (tmp_path / "9.png").unlink()
+    with pytest.raises(CatganError, match="has changed while it was read"):
+        images.read(np.array([2]))
+
+
+def test_whether_all_have_one_shape(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(photos(1, number)[0, :6]).save(tmp_path / f"{number}.png")
+    (tmp_path / "broken.png").write_bytes(b"nonsense")  # reading will say so
+    assert file_images(tmp_path).shape == (6, 8)
+    assert all_have_shape(tmp_path, (6, 8))
+    assert not all_have_shape(tmp_path, (8, 6))
+    Image.fromarray(photos(1, 4)[0]).save(tmp_path / "z.png")
+    assert not all_have_shape(tmp_path, (6, 8))

@@ -10,7 +10,7 @@ from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractor import Extractor
 from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
 from catgan.evaluation.read import read_evaluation
-from catgan.evaluation.records import file_name, place_for, require_writable, write_evaluation
+from catgan.evaluation.records import place_for, require_writable, write_evaluation
 
 pytest.importorskip("matplotlib")
 
@@ -67,22 +67,6 @@ def test_a_run_that_goes_on_keeps_the_place_of_its_checkpoint(
     latest = replace(evaluation, checkpoint=Checkpoint(8, ("latest",)))
     write_evaluation(tmp_path, latest, MADE, REALS)
     assert place_for(replace(evaluation, checkpoint=Checkpoint(8, ())), tmp_path) == tmp_path
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("raw-64", "raw-64"),
-        ("a/run at 8", "a-run-at-8"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("..", "unnamed"),
-        ("", "unnamed"),
-        ("Kätzchen.onnx", "Kätzchen.onnx"),
-        ("x" * 300, "x" * 120),
-    ],
-)
-def test_names_become_one_harmless_part_of_a_path(text: str, name: str) -> None:
-    assert file_name(text) == name
 
 
 def test_places_that_cannot_be_written_are_told_beforehand(tmp_path: Path) -> None:

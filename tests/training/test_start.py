@@ -42,6 +42,22 @@ def test_a_run_is_named_after_data_and_recipe_and_never_over_another(cats):
     assert f"{len(cats.indices('train'))} images of drawn-cats" in start.first_line(first)
 
 
+def test_a_run_is_named_after_what_was_given_umlauts_and_all(tmp_path):
+    for name in ("thirty", "Fotos mit Müll", "nul"):  # of the same content
+        (tmp_path / name).mkdir()
+        for index in range(6):
+            pixels = np.random.default_rng(index).integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    first, second, third = (new(tmp_path / name) for name in ("thirty", "Fotos mit Müll", "nul"))
+    assert str(second.run.path) == "runs/Fotos-mit-Müll-lsgan-64"
+    assert second.run.facts()["dataset"]["name"] == "Fotos mit Müll"
+    assert "images of Fotos mit Müll;" in start.first_line(second)
+    assert second.dataset.identity == first.dataset.identity
+    assert third.run.path.name == "_nul-lsgan-64"
+    resumed = start.resume_run(second.run.path, None, [], "cpu", silent)
+    assert resumed.dataset.name == "Fotos mit Müll"
+
+
 def test_a_folder_of_photos_is_prepared_once(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -138,7 +154,7 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_prepared(cats, tmp_
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr(start, "_dataset", never)
+    monkeypatch.setattr(start, "open_data", never)
     for place, why in (("taken", "is not empty"), ("file", "cannot be written")):
         with pytest.raises(CatganError, match=why):
             new(cats.path, out=tmp_path / place)
@@ -153,7 +169,7 @@ def test_a_place_that_is_free_is_left_as_it_is_when_the_work_fails(tmp_path):
 
 def test_impossible_precision_is_refused_before_anything_is_prepared(cats, monkeypatch):
     with seen_as(PLAIN):
-        monkeypatch.setattr(start, "_dataset", never)
+        monkeypatch.setattr(start, "open_data", never)
         with pytest.raises(CatganError, match="bfloat16 is impossible here"):
             new(cats.path, "training.precision=bfloat16")
 

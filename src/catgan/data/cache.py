@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -17,8 +18,8 @@ import platformdirs
 from catgan.data.dataset import FORMAT_VERSION, Dataset, check_resolution, is_dataset
 from catgan.data.drawn import DRAWING_VERSION, write_drawn_cats
 from catgan.data.generated import Origin, write_generated_cats
-from catgan.data.prepare import PREPARATION_VERSION, OnProgress, prepare
-from catgan.data.sources import content_key
+from catgan.data.prepare import PREPARATION_VERSION, OnProgress, prepare, require_photos
+from catgan.data.sources import content_key, source_name
 from catgan.data.writer import DestinationExistsError, NotWritableError
 from catgan.errors import CatganError
 
@@ -29,7 +30,14 @@ EMBEDDED_COUNT = 2000
 def cache_directory() -> Path:
     """Where datasets are cached: `$CATGAN_CACHE_DIR`, else the system's place for caches."""
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("catgan")
+    if not named:
+        return platformdirs.user_cache_path("catgan")
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:  # ~somebody whom the system does not know
+        raise CatganError(
+            f"{CACHE_VARIABLE} is {named!r}, and there is no such home directory: write it in full."
+        ) from None
 
 
 def open_or_prepare(
@@ -38,7 +46,8 @@ def open_or_prepare(
     """Open a dataset, or prepare a folder, zip or image once and open what that gave.
 
     Raw photos are known by their content: the second call decodes nothing, wherever they have
-    moved. `on_progress` is that of `prepare`, and is not called when nothing is prepared.
+    moved. The dataset is called after `path`, also where it was made of the same photos elsewhere.
+    `on_progress` is that of `prepare`, and is not called when nothing is prepared.
 
     Raises `CatganError` when a dataset is not of resolution `size`, and whatever `prepare` raises.
     """
@@ -52,12 +61,13 @@ def open_or_prepare(
                 f"{dataset.resolution} with --set network.resolution={dataset.resolution}"
             )
         return dataset
+    require_photos(path)
     key = _key("photos", content_key(path), size, PREPARATION_VERSION)
 
     def make(destination: Path) -> None:
         prepare(path, destination, size, on_progress=on_progress)
 
-    return _open_or_make(key, make)
+    return replace(_open_or_make(key, make), name=source_name(path))
 
 
 def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dataset:
@@ -107,4 +117,7 @@ def _open_or_make(key: str, make: Callable[[Path], None]) -> Dataset:
         pass
     except NotWritableError as error:
         raise CatganError(f"{error} {CACHE_VARIABLE} can name another directory.") from error
-    return Dataset.open(destination)
+    try:
+        return Dataset.open(destination)
+    except CatganError as error:  # it could not be removed
+        raise CatganError(f"{destination} cannot be used and is in the way: delete it.") from error

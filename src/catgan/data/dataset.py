@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from catgan.data.sources import label, printable
 from catgan.errors import CatganError
 
 FORMAT = "catgan-dataset"
@@ -80,6 +81,8 @@ class Dataset:
     def open(cls, path: str | os.PathLike[str]) -> Dataset:
         """Open a dataset directory, checking everything but the pixels themselves.
 
+        Names in it are made fit for a terminal, whoever wrote them.
+
         Raises `CatganError` when the directory is no dataset, or a damaged one.
         """
         path = Path(path)
@@ -90,15 +93,21 @@ class Dataset:
             count, side = about["count"], about["resolution"]
             return cls(
                 path=path,
-                name=about["name"],
+                name=label(about["name"]),
                 resolution=side,
                 identity=about["identity"],
                 licence=about["licence"],
                 credit=about["credit"],
                 images=map_images(path / IMAGES, (count, side, side, 3)),
                 records=tuple(_record(entry) for entry in about["images"]),
-                refused=tuple(Refused(**entry) for entry in about["refused"]),
-                duplicates=tuple(Duplicate(**entry) for entry in about["duplicates"]),
+                refused=tuple(
+                    Refused(label(entry["name"]), printable(entry["reason"]))
+                    for entry in about["refused"]
+                ),
+                duplicates=tuple(
+                    Duplicate(label(entry["name"]), label(entry["kept"]))
+                    for entry in about["duplicates"]
+                ),
             )
         except (Damage, OSError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -198,7 +207,8 @@ def _record(entry: Any) -> ImageRecord:
     _require(isinstance(crop, list) and len(crop) == 4 and all(map(_is_int, crop)), problem)
     left, top, right, bottom = crop
     _require(0 <= left < right < 2**31 and 0 <= top < bottom < 2**31, problem)
-    return ImageRecord(entry["source"], entry["sha256"], (left, top, right, bottom), entry["split"])
+    source = label(entry["source"])
+    return ImageRecord(source, entry["sha256"], (left, top, right, bottom), entry["split"])
 
 
 def map_images(path: Path, shape: tuple[int, int, int, int]) -> np.ndarray:

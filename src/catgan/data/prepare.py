@@ -16,7 +16,7 @@ import numpy as np
 from catgan.data.dataset import check_resolution, is_dataset
 from catgan.data.images import ImageRejected, centre_square, decode, quiet_pillow, resize
 from catgan.data.parallel import ordered_map
-from catgan.data.sources import SourceFile, label, open_source
+from catgan.data.sources import SourceFile, label, open_source, source_name
 from catgan.data.writer import DatasetWriter
 from catgan.errors import CatganError
 
@@ -76,15 +76,14 @@ def prepare(
     check_resolution(size)
     if workers is not None and workers < 1:
         raise CatganError(f"{workers} workers cannot work: give 1 or more.")
-    if is_dataset(source):
-        raise CatganError(f"{source} is already a dataset: use it as it is, or give the photos.")
+    require_photos(source)
     refused: list[tuple[str, str]] = []
     duplicates: list[tuple[str, str]] = []
     kept_names: dict[str, str] = {}  # sha256 of the source bytes -> name
     writer = DatasetWriter(
         destination,
         size,
-        name=label(Path(source).resolve().stem if name is None else name),
+        name=source_name(source) if name is None else label(name),
         licence=licence,
         credit=credit,
         holdout_fraction=holdout_fraction,
@@ -116,6 +115,21 @@ def prepare(
         duplicates=tuple(duplicates),
         seconds=time.perf_counter() - started,
     )
+
+
+def require_photos(source: str | os.PathLike[str]) -> None:
+    """Pass unless `source` is something that catgan has made of photos.
+
+    Raises:
+        CatganError: it is a dataset, or a training run, whose sample sheets are no photos.
+    """
+    if is_dataset(source):
+        raise CatganError(f"{source} is already a dataset: use it as it is, or give the photos.")
+    if all(Path(source, name).exists() for name in ("config.toml", "run.json", "checkpoints")):
+        raise CatganError(
+            f"{source} is a training run, not photos: go on with it by catgan train --resume "
+            f"{source}, or give the photos."
+        )
 
 
 def _prepare_one(file: SourceFile, size: int) -> _Prepared | ImageRejected:

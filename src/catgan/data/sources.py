@@ -49,15 +49,36 @@ class SourceFile:
 def label(name: str) -> str:
     """A file name made fit for a terminal, a JSON file and a web page.
 
-    Terminal escapes go; whatever else cannot be printed (control and direction characters, bytes
-    that are not UTF-8) becomes U+FFFD; of a long name the end is kept.
+    It is made `printable`; of a long name the end is kept.
     """
-    text = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in _ESCAPE.sub("", name)
-    )
+    text = printable(name)
     if len(text) > MAX_LABEL:
         text = "…" + text[1 - MAX_LABEL :]
     return text or "(unnamed)"
+
+
+def printable(text: str) -> str:
+    """`text` fit for a terminal, on one line.
+
+    Terminal escapes go; whatever else cannot be printed (control and direction characters, bytes
+    that are not UTF-8) becomes U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in _ESCAPE.sub("", text)
+    )
+
+
+def source_name(path: str | os.PathLike[str]) -> str:
+    """What a dataset of the photos at `path` is called: a folder's name, a file's less its ending.
+
+    A symbolic link is called what it points to.
+    """
+    real = Path(os.path.realpath(path))  # unlike `resolve`, it takes a link that leads to itself
+    if real.is_dir():
+        return label(real.name)
+    return label(re.sub(r"(?<=.)(\.tar)?\.[^.]+$", "", real.name))
 
 
 @contextmanager

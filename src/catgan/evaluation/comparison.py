@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ def with_distinct_titles(contenders: Sequence[Contender]) -> list[Contender]:
     Raises:
         CatganError: one is named twice.
     """
-    paths = [contender.path.resolve() for contender in contenders]
+    paths = [Path(os.path.realpath(contender.path)) for contender in contenders]
     for contender, path in zip(contenders, paths, strict=True):
         if paths.count(path) > 1:
             raise CatganError(f"{contender.path} is named twice; leave one of them out")
@@ -80,7 +81,7 @@ def require_extractor(contenders: Sequence[Contender], asked: Mapping[str, objec
 
 def require_alike(
     contenders: Sequence[Contender],
-    reals: ImageSet,
+    reals: ImageSet | None,
     *,
     samples: int | None = None,
     progress: Progress | None = None,
@@ -88,17 +89,19 @@ def require_alike(
     """Pass if the contenders can be compared, as far as that is known before any is scored.
 
     Records must have been scored against `reals`; all must have equally many images, `samples`
-    unless that is None. Of reals that are no dataset, the pixels are read for it.
+    unless that is None. Of reals that are no dataset, the pixels are read for it. Without `reals`
+    all contenders are records, which then are compared with one another alone.
 
     Raises:
         CatganError: too few images on a side, unlike numbers of them, or a record that was scored
             otherwise; the message names the part that differs.
     """
-    require_enough(reals)
-    asked = {"dataset": reals.dataset, "split": reals.split, "number of reals": reals.count}
     records = _records(contenders)
-    for path, fingerprint in records.items():
-        require_asked(str(path), fingerprint, asked)
+    if reals is not None:
+        require_enough(reals)
+        asked = {"dataset": reals.dataset, "split": reals.split, "number of reals": reals.count}
+        for path, fingerprint in records.items():
+            require_asked(str(path), fingerprint, asked)
     first = contenders[0]
     for contender in contenders:
         if isinstance(contender.subject, ImageSet):
@@ -114,7 +117,9 @@ def require_alike(
                 f"differs ({first.count:,} and {contender.count:,}); score as many of each, of a "
                 "run with --samples"
             )
-    if records and reals.dataset is None:  # a dataset's identity already stands for its pixels
+    if (
+        records and reals is not None and reals.dataset is None
+    ):  # a dataset's identity already stands for its pixels
         pixels = pixel_identity(reals, progress=progress)
         for path, fingerprint in records.items():
             require_asked(str(path), fingerprint, {"set of reals": pixels})

@@ -112,12 +112,11 @@ def _extractor(
         features = features_of_batch(np.zeros((batch, size, size, 3), dtype=np.uint8))
         shape = features.shape
     except Exception as error:  # the user's network may fail in any way
-        reason = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason"
         raise CatganError(
-            f"{path}: cannot take float32 {batch} x 3 x {size} x {size} ({reason}); "
+            f"{path}: cannot take float32 {batch} x 3 x {size} x {size} ({_reason(error)}); "
             "check its input size"
         ) from error
-    if len(shape) != 2 or shape[0] != batch:
+    if len(shape) != 2 or shape[0] != batch or not shape[1]:
         raise CatganError(
             f"{path}: gives {' x '.join(map(str, shape))}, not N x D features; "
             "let it return one vector for each image"
@@ -127,4 +126,23 @@ def _extractor(
     identity = ExtractorIdentity(
         label(path.name), 1, sha256, shape[1], size, fingerprint_name(resize), "float32"
     )
-    return Extractor(identity, batch, device, features_of_batch)
+
+    def checked(images: np.ndarray) -> np.ndarray:
+        """What passed with black images may still fail with others."""
+        try:
+            found = features_of_batch(images)
+        except Exception as error:
+            raise CatganError(f"{path}: fails on the images ({_reason(error)})") from error
+        if found.shape != shape:
+            raise CatganError(
+                f"{path}: gives {' x '.join(map(str, found.shape))} features, and before "
+                f"{' x '.join(map(str, shape))}; let it return one vector for each image"
+            )
+        return found
+
+    return Extractor(identity, batch, device, checked)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[-1][:200] if text else "no reason"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -125,11 +125,13 @@ def evaluate(
     reference: Reference,
     *,
     latents: Latents | None = None,
+    notes: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score `generated` against the reals of `reference`.
 
+    `notes` are sentences about where the images come from, which join those of the evaluation.
     `seed` decides the samples of the curve, the pieces of the memorisation report and the latents
     of the path length. `progress(stage, done, total)` is called throughout.
 
@@ -162,6 +164,7 @@ def evaluate(
     report(stage, 3, 3)
     length = _path_length(latents, extractor, seed, report) if latents else None
 
+    copies = _copies(made, real)
     order = np.argsort(-manifold.realism, kind="stable")
     return Evaluation(
         generated=generated.name,
@@ -181,13 +184,21 @@ def evaluate(
         curve=curve,
         extrapolated=_extrapolated(curve),
         repeats=made.repeats,
-        copies=_copies(made, real),
+        copies=copies,
         memorisation=memory,
         path_length=length,
         best=_ranked(generated, made, manifold.realism, order[:_SHOWN]),
         worst=_ranked(generated, made, manifold.realism, order[: -_SHOWN - 1 : -1]),
         closest=_closest(generated, reals, made, real, manifold),
-        notes=_notes(generated, reference),
+        notes=tuple(
+            dict.fromkeys(  # each once, also where both sides have one name
+                [
+                    *_findings(generated, reference, made, copies),
+                    *notes,
+                    *_circumstances(generated, reference),
+                ]
+            )
+        ),
     )
 
 
@@ -262,7 +273,41 @@ def _path_length(latents: Latents, extractor: Extractor, seed: int, report: Prog
     )
 
 
-def _notes(generated: ImageSet, reference: Reference) -> tuple[str, ...]:
+def _findings(generated: ImageSet, reference: Reference, made: Features, copies: int) -> list[str]:
+    """What the pixels and the features give away: copies, repeats, an extractor that is blind."""
+    reals, real = reference.images, reference.features
+    notes = []
+    if made.sha256 == real.sha256:
+        notes.append(
+            f"{generated.name} and {reals.name} are the same images, pixel for pixel: scored "
+            "against itself, a set is always perfect."
+        )
+    elif copies:
+        counted = f"{copies:,} of {generated.count:,} generated images"
+        what = "is a pixel for pixel copy" if copies == 1 else "are pixel for pixel copies"
+        notes.append(f"{generated.name}: {counted} {what} of a real one.")
+    for images, features, kind in ((generated, made, "generated"), (reals, real, "real")):
+        if features.repeats:
+            counted = f"{features.repeats:,} of {images.count:,} {kind} images"
+            verb = "repeats" if features.repeats == 1 else "repeat"
+            notes.append(f"{images.name}: {counted} {verb} an earlier one, pixel for pixel.")
+        if _are_constant(features):
+            notes.append(
+                f"{reference.extractor.identity.name} gives all images of {images.name} the same "
+                "features, different as they are: these scores mean nothing; use another extractor."
+            )
+    return notes
+
+
+def _are_constant(features: Features) -> bool:
+    """Whether images that differ have equal features, up to the rounding of float32."""
+    if features.repeats == len(features.vectors) - 1:
+        return False
+    spread = float(np.ptp(features.vectors, axis=0).max())
+    return spread <= 1e-6 * float(np.abs(features.vectors).max())
+
+
+def _circumstances(generated: ImageSet, reference: Reference) -> list[str]:
     identity, reals = reference.extractor.identity, reference.images
     notes = []
     if identity.name == "lite2":
@@ -275,9 +320,9 @@ def _notes(generated: ImageSet, reference: Reference) -> tuple[str, ...]:
         notes.append(
             f"Images were resized by the legacy rule {identity.resize}, not the clean one."
         )
-    sides = [images.read(np.zeros(1, dtype=np.int64)).shape[1:3] for images in (generated, reals)]
-    if sides[0] != sides[1]:
-        shown = [f"{width} x {height}" for height, width in sides]
+    shapes = [images.shape for images in (generated, reals)]
+    if shapes[0] != shapes[1]:
+        shown = [f"{width} x {height}" for height, width in shapes]
         notes.append(
             f"{generated.name} has images of {shown[0]} pixels, {reals.name} of {shown[1]}: what "
             "is lost or gained in size is a part of the score."
@@ -290,5 +335,5 @@ def _notes(generated: ImageSet, reference: Reference) -> tuple[str, ...]:
                 f"upwards; {identity.kernel_name} is not."
             )
     if reference.unseen is None:
-        notes.append("There is no holdout, so memorisation was not measured.")
-    return tuple(notes)
+        notes.append("There is no holdout, so of memorization only exact copies were looked for.")
+    return notes

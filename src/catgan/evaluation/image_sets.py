@@ -6,6 +6,7 @@ that a page shows once more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from catgan.data.dataset import Dataset, Split
-from catgan.data.images import ImageRejected, decode
-from catgan.data.sources import label, open_source
+from catgan.data.images import ImageRejected, decode, quiet_pillow
+from catgan.data.parallel import ordered_map
+from catgan.data.sources import SourceFile, label, open_source
 from catgan.errors import CatganError
 
 
@@ -56,6 +58,12 @@ class ImageSet:
     def title(self) -> str:
         """The name and, of a run, the images that it had seen."""
         return self.name if self.checkpoint is None else f"{self.name} at {self.checkpoint}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the first image, which is read for it."""
+        height, width = self.read(np.zeros(1, dtype=np.int64)).shape[1:3]
+        return height, width
 
 
 def generated_images(
@@ -108,33 +116,62 @@ def file_images(path: Path) -> ImageSet:
     """The images of a folder or zip, as they are: all of one size, none left out in silence.
 
     Raises:
-        CatganError: the source cannot be read, holds no image, or (on reading) an image cannot be
-            decoded or has another size than the first.
+        CatganError: the source cannot be read, holds no image, or (on reading) has changed, or an
+            image cannot be decoded or has another size than the first.
     """
+    shown = label(str(path))
     with open_source(path) as files:
         names = [file.name for file in files]
     if not names:
-        raise CatganError(f"{label(str(path))}: holds no images; check the path")
+        raise CatganError(f"{shown}: holds no images; check the path")
     size: list[tuple[int, ...]] = []
 
     def read(numbers: np.ndarray) -> np.ndarray:
         images = []
         with open_source(path) as files:
             for number in numbers:
+                if [file.name for file in files[number : number + 1]] != [names[number]]:
+                    raise CatganError(f"{shown}: has changed while it was read; try again")
                 try:
                     image = decode(files[number].read())
-                except (ImageRejected, IndexError) as error:
-                    reason = getattr(error, "reason", "the folder has changed")
+                except ImageRejected as error:
                     raise CatganError(
-                        f"{names[number]}: cannot be scored ({reason}); take it out of the set"
+                        f"{names[number]} in {shown}: cannot be scored ({error.reason}); take it "
+                        "out of the set"
                     ) from error
                 size[:] = size or [image.shape]
                 if image.shape != size[0]:
                     raise CatganError(
-                        f"{names[number]}: is {image.shape[1]} x {image.shape[0]}, other images "
-                        f"are {size[0][1]} x {size[0][0]}; bring all to one size first"
+                        f"{names[number]} in {shown}: is {image.shape[1]} x {image.shape[0]}, "
+                        f"other images are {size[0][1]} x {size[0][0]}; bring all to one size first"
                     )
                 images.append(image)
         return np.stack(images)
 
-    return ImageSet(label(path.resolve().name), len(names), read, lambda number: names[number])
+    name = label(Path(os.path.realpath(path)).name)
+    return ImageSet(name, len(names), read, lambda number: names[number])
+
+
+def all_have_shape(
+    path: Path, shape: tuple[int, int], progress: Callable[[str, int, int], None] | None = None
+) -> bool:
+    """Whether all images of a folder or zip have this height and width; broken files do not count.
+
+    Raises:
+        CatganError: the source cannot be read.
+    """
+    with open_source(path) as files, quiet_pillow():
+        for done, (_, found) in enumerate(ordered_map(_shape, files), start=1):
+            if found not in (None, shape):
+                return False
+            if progress is not None:
+                progress(f"sizes of {label(path.name)}", done, len(files))
+    return True
+
+
+def _shape(file: SourceFile) -> tuple[int, int] | None:
+    try:
+        height, width = decode(file.read()).shape[:2]
+    except ImageRejected:
+        return None
+    return height, width

@@ -13,6 +13,7 @@ import numpy as np
 from catgan.data.dataset import MAX_DESCRIPTION_BYTES, Damage, Dataset, map_images
 from catgan.data.faces.gates import Gates, NearDuplicates, sharpness
 from catgan.data.faces.prepare import PREPARATION, THUMBNAIL, THUMBNAILS
+from catgan.data.sources import printable
 from catgan.errors import CatganError
 from catgan.evaluation.extractor import Extractor
 from catgan.evaluation.features import Features, Progress, cached_features
@@ -108,9 +109,9 @@ def inspect_dataset(
         counts = {str(dataset.path): len(dataset), like.name: len(like.indices("train"))}
         for name, count in counts.items():
             if count < FEWEST:
+                counted = "1 image is" if count == 1 else f"{count} images are"
                 raise CatganError(
-                    f"{name}: {count} images are too few to compare, it takes {FEWEST}; leave out "
-                    "--like"
+                    f"{name}: {counted} too few to compare, it takes {FEWEST}; leave out --like"
                 )
     rows = []
     doubles = []
@@ -158,7 +159,7 @@ def summary(inspection: Inspection) -> list[str]:
     held = len(dataset.indices("holdout"))
     lines = [
         f"{len(dataset):,} images of {dataset.resolution} px, {held:,} of them held out; "
-        f"licence {dataset.licence}, credit {dataset.credit}"
+        f"licence {printable(dataset.licence)}, credit {printable(dataset.credit)}"
     ]
     if inspection.refusals:
         kinds = ", ".join(f"{each.count:,} {each.kind}" for each in inspection.refusals)

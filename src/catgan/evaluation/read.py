@@ -10,7 +10,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from catgan.data.sources import label
+from catgan.data.sources import label, printable
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import FORMAT, FORMAT_VERSION, Evaluation
 
@@ -39,9 +39,22 @@ def read_evaluation(path: Path) -> Evaluation:
         evaluation = _value(Evaluation, document)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CatganError(f"{path}: is damaged ({error}); run `catgan evaluate` again") from error
-    # Names go to the terminal, whoever wrote the file.
+    # What goes to the terminal, whoever wrote the file.
+    extractor, checkpoint = evaluation.fingerprint.extractor, evaluation.checkpoint
+    if checkpoint is not None:
+        checkpoint = dataclasses.replace(
+            checkpoint, pointers=tuple(label(pointer) for pointer in checkpoint.pointers)
+        )
     return dataclasses.replace(
-        evaluation, generated=label(evaluation.generated), reals=label(evaluation.reals)
+        evaluation,
+        generated=label(evaluation.generated),
+        reals=label(evaluation.reals),
+        checkpoint=checkpoint,
+        fingerprint=dataclasses.replace(
+            evaluation.fingerprint,
+            extractor=dataclasses.replace(extractor, name=label(extractor.name)),
+        ),
+        notes=tuple(printable(note) for note in evaluation.notes),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import tempfile
 from pathlib import Path
 
@@ -48,11 +47,6 @@ def place_for(evaluation: Evaluation, wanted: Path) -> Path:
         if _subject(known) == _subject(evaluation):
             return place
     raise AssertionError("unreachable")
-
-
-def file_name(text: str) -> str:
-    """`text` as the name of one file or directory, whatever it holds."""
-    return re.sub(r"[^\w.+-]+", "-", text)[:120].strip(".-") or "unnamed"
 
 
 def require_writable(directory: Path) -> None:

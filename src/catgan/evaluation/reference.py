@@ -74,7 +74,7 @@ def measure_reference(
 def require_enough(images: ImageSet) -> None:
     """Pass if there are enough images to score; `CatganError` for fewer than 12."""
     if images.count < _MINIMUM:
+        counted = "1 image is" if images.count == 1 else f"{images.count} images are"
         raise CatganError(
-            f"{images.name}: {images.count} images are too few to score; "
-            f"give at least {_MINIMUM}, better 5,000"
+            f"{images.name}: {counted} too few to score; give at least {_MINIMUM}, better 5,000"
         )

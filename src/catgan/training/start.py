@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import platform
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +15,14 @@ import torch
 import catgan
 from catgan.config import Config, check_resumable, from_table, load_recipe, override
 from catgan.data import drawn
-from catgan.data.cache import cache_directory, embedded_dataset, generated_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
-from catgan.data.generated import Origin
 from catgan.errors import CatganError
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
-from catgan.generation.artefact import SUM
-from catgan.generation.generator import embedded_generator, load_generator
+from catgan.files import file_name
 from catgan.training import distributed
+from catgan.training.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.training.device import (
     choose_device,
     choose_precision,
@@ -35,10 +31,8 @@ from catgan.training.device import (
 )
 from catgan.training.run_directory import RunDirectory
 
-OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
 MOST_NAMED = 10  # files left out that are named at the start of a run
 MOST_REALS = 2_000  # training images that checkpoints are scored against
-BYTES_WORTH_A_BAR = 2**31  # of pixels, which take seconds to check
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
 
 
@@ -71,8 +65,8 @@ def new_run(
     precision = choose_precision(config.training.precision, device)
     if out is not None:
         RunDirectory.require_place(out)  # before the work, which may be long
-    dataset = _dataset(source, config, on_progress)
-    _check_pixels(dataset, on_progress)
+    dataset = open_data(source, config.network.resolution, on_progress)
+    check_pixels(dataset, on_progress)
     facts = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -84,7 +78,7 @@ def new_run(
             "licence": dataset.licence,
             "credit": dataset.credit,
             "identity": dataset.identity,
-            "split": _split_identity(dataset),
+            "split": split_identity(dataset),
         },
         "machine": _machine(device, precision),
     }
@@ -117,8 +111,9 @@ def resume_run(
                 f"catgan train NEW_PLACE --resume {path}"
             )
     began_with_drawn = facts["dataset"].get("name") == drawn.NAME
-    dataset = _dataset(source, config, on_progress, drawn_cats=began_with_drawn)
-    _check_pixels(dataset, on_progress)
+    size = config.network.resolution
+    dataset = open_data(source, size, on_progress, procedural=began_with_drawn)
+    check_pixels(dataset, on_progress)
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
     notes = _notes(dataset, config)
@@ -157,15 +152,16 @@ def on_all_ranks(make: Callable[[], Plan], source: Path | None, device_name: str
     for first_on_its_machine in (True, False):
         with distributed.may_take_long():
             if plan is None and _is_first_on_its_machine() == first_on_its_machine:
-                dataset = _dataset(source, config, _quietly, drawn_cats=told["drawn"])
-                if [dataset.identity, _split_identity(dataset)] != told["identity"]:
+                size = config.network.resolution
+                dataset = open_data(source, size, _quietly, procedural=told["drawn"])
+                if [dataset.identity, split_identity(dataset)] != told["identity"]:
                     raise CatganError(
                         f"{dataset.path} on {platform.node()} holds other images than the first "
                         "process has, or is split otherwise: copy the prepared dataset to every "
                         "machine, or put it where all can read it"
                     )
                 if first_on_its_machine:
-                    _check_pixels(dataset, _quietly)
+                    check_pixels(dataset, _quietly)
     if plan is not None:
         return plan
     run, device = RunDirectory(Path(told["run"])), choose_device(device_name)
@@ -197,7 +193,7 @@ def _told(plan: Plan) -> dict[str, Any]:
         "config": dataclasses.asdict(plan.config),
         "source": plan.run.facts().get("source"),
         "drawn": plan.dataset.name == drawn.NAME,
-        "identity": [plan.dataset.identity, _split_identity(plan.dataset)],
+        "identity": [plan.dataset.identity, split_identity(plan.dataset)],
         "run": str(plan.run.path),
         "precision": str(plan.precision).removeprefix("torch."),
         "resume": plan.resume,
@@ -220,31 +216,6 @@ def _check_batch(config: Config) -> None:
         )
 
 
-def _dataset(
-    source: Path | None, config: Config, on_progress: OnProgress, *, drawn_cats: bool = False
-) -> Dataset:
-    """What `source` names; without one, generated cats, or drawn ones where asked or needed."""
-    size = config.network.resolution
-    if source is not None:
-        return open_or_prepare(
-            source, size, on_progress=lambda done, total, *_: on_progress("preparing", done, total)
-        )
-
-    def drawing(done: int, total: int, *_: int) -> None:
-        on_progress("drawing cats", done, total)
-
-    if embedded_generator() is None or drawn_cats:
-        return embedded_dataset(size, on_progress=drawing)
-    generator = load_generator()
-    if size > generator.resolution:  # enlarged images would teach blur
-        return embedded_dataset(size, on_progress=drawing)
-    card = generator.card
-    origin = Origin(
-        generator.sample, generator.resolution, card.document[SUM], card.licence, card.credit
-    )
-    return generated_dataset(origin, size, on_progress=drawing)
-
-
 def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:
     """What checkpoints are scored against; computed once for a dataset, then cached."""
     count = len(dataset.indices("train"))
@@ -264,28 +235,11 @@ def _machine(device: torch.device, precision: torch.dtype) -> dict[str, str | in
     }
 
 
-def _check_pixels(dataset: Dataset, on_progress: OnProgress) -> None:
-    """Read all pixels; `CatganError` when they are not what the dataset was made with."""
-
-    def reading(done: int, total: int) -> None:
-        on_progress("checking the images", done, total)
-
-    try:
-        dataset.verify(reading if dataset.images.nbytes > BYTES_WORTH_A_BAR else None)
-    except CatganError:
-        if dataset.path.is_relative_to(cache_directory()):
-            raise CatganError(
-                f"{dataset.path} has changed on disk since it was made: delete it, and it is made "
-                "again"
-            ) from None
-        raise
-
-
 def _check_same_data(path: Path, facts: dict[str, Any], dataset: Dataset) -> None:
     """`CatganError` unless `dataset` has the pixels and the split that the run began with."""
     if dataset.identity != facts.get("identity"):
         how = "in its images or their order"
-    elif _split_identity(dataset) != facts.get("split"):
+    elif split_identity(dataset) != facts.get("split"):
         how = "in what is held out: it is split otherwise"
     else:
         return
@@ -320,15 +274,9 @@ def _notes(dataset: Dataset, config: Config) -> list[str]:
     return notes
 
 
-def _split_identity(dataset: Dataset) -> str:
-    """A sum over which images are trained on."""
-    return hashlib.sha256(dataset.indices("train").tobytes()).hexdigest()
-
-
 def _free_name(dataset: str, recipe: str) -> Path:
     """`runs/DATASET-RECIPE`, numbered when that is taken."""
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "cats"
-    base = Path("runs") / f"{label[:60]}-{recipe}"
+    base = Path("runs") / f"{file_name(dataset)}-{recipe}"
     number, path = 2, base
     while path.exists():
         path = base.with_name(f"{base.name}-{number}")

@@ -21,7 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from catgan.data.dataset import is_dataset
 from catgan.data.faces.cascade import CascadeDetector
 from catgan.data.faces.find import Classify, find_faces
 from catgan.data.faces.gates import Gates
@@ -29,8 +28,8 @@ from catgan.data.faces.journal import FoundFace, FoundPhoto, Journal
 from catgan.data.faces.judging import Candidate, Judge, Review
 from catgan.data.images import ImageRejected, decode, quiet_pillow, resize
 from catgan.data.parallel import ordered_map
-from catgan.data.prepare import OnProgress
-from catgan.data.sources import SourceFile, label, open_source
+from catgan.data.prepare import OnProgress, require_photos
+from catgan.data.sources import SourceFile, label, open_source, source_name
 from catgan.data.writer import DatasetWriter, DestinationExistsError
 from catgan.errors import CatganError
 
@@ -101,8 +100,7 @@ def prepare_faces(
     """
     started = time.perf_counter()
     destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
-    if is_dataset(source):
-        raise CatganError(f"{source} is already a dataset: use it as it is, or give the photos.")
+    require_photos(source)
     if os.path.lexists(destination):
         raise DestinationExistsError(
             f"{destination} already exists and is left as it is: "
@@ -111,7 +109,7 @@ def prepare_faces(
     writer = DatasetWriter(  # before the search, which is long: it checks what it is given
         destination,
         size,
-        name=label(Path(source).resolve().stem),
+        name=source_name(source),
         licence=licence,
         credit=credit,
         holdout_fraction=holdout_fraction,
