@@ -20,7 +20,7 @@ from catgan.data import drawn
 from catgan.data.cache import cache_directory, embedded_dataset, generated_dataset, open_or_prepare
 from catgan.data.dataset import Dataset
 from catgan.data.generated import Origin
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
@@ -101,7 +101,7 @@ def resume_run(
         if not source.exists():
             raise CatganError(
                 f"{path} was trained on {source}, which is gone: name its new place, "
-                f"catgan train NEW_PLACE --resume {path}"
+                f"catgan train NEW_PLACE --resume {shell_words(path)}"
             )
     began_with_drawn = facts["dataset"].get("name") == drawn.NAME
     dataset = _dataset(source, config, on_progress, drawn_cats=began_with_drawn)
