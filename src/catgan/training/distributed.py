@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 from catgan.networks.dropout import Dropout
 from catgan.training.checkpoint import Players, optimizer_tensors
 from catgan.training.run_directory import is_run
@@ -39,6 +39,12 @@ from catgan.training.streams import Share
 # once; only a machine that falls silent is waited for. The first process scores a checkpoint
 # meanwhile, which takes seconds.
 TIMEOUT = timedelta(minutes=10)
+
+# In messages of gloo and NCCL, when a peer is gone.
+LOST_PROCESS = (
+    r"connect|timed? ?out|broken pipe|network|no route|unreachable|"
+    r"remote (process|worker|peer)|communicator was aborted"
+)
 
 
 class LostProcessError(CatganError):
@@ -52,10 +58,18 @@ def joined() -> Iterator[Share]:
     When the job fails, the process that notices first raises what it noticed, and the others exit
     without a word, so that a person reads one line and not one from each.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    told = os.environ.get("WORLD_SIZE", "1")
+    if told.strip() == "1":
         yield Share()
         return
-    store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    try:
+        with _together():
+            store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    except ValueError:  # a variable is missing, or is no number
+        raise CatganError(
+            f"WORLD_SIZE={quoted(told)} is set in the environment, but not by torchrun: start with "
+            "torchrun -m catgan train, or unset WORLD_SIZE"
+        ) from None
     # torchrun keeps one store for all its restarts: what the dead wrote there must not be read.
     store = dist.PrefixStore(f"catgan, restart {_restarts()}", store)
     try:
@@ -271,15 +285,29 @@ class _Sum(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
-    """What all processes must take part in: says so in one line when one of them is gone."""
+    """What all processes must take part in: says so in one line when one of them is gone.
+
+    Another error is of this process, its memory or its code, and is raised as it is.
+    """
     try:
         yield
-    except RuntimeError as error:  # what gloo raises, and the base of what NCCL does
+    except RuntimeError as error:  # what gloo raises, and the base of what NCCL and stores do
+        if not _is_lost_process(error):
+            raise
         reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostProcessError(
             f"another process of this job ended or does not answer ({reason}): see what it said, "
             "then go on from the last checkpoint with catgan train --resume"
         ) from None
+
+
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether a connection broke or timed out. Gloo has no classes for that, only words."""
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+        return False
+    return isinstance(error, dist.DistNetworkError | dist.DistStoreError) or bool(
+        re.search(LOST_PROCESS, str(error), re.IGNORECASE)
+    )
 
 
 def _broadcast(tensor: Tensor) -> None:
