@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import pytest
@@ -52,6 +53,16 @@ def test_unknown_licence_can_be_said(home, monkeypatch):
         (("run", "-o", "cats.pt"), ".onnx"),
         (("run", "--checkpoint", "123"), "000000064"),
         (("run", "--direction", "lighter"), "NUMBER=NAME"),
+        (("run", "--direction", "0=a", "--direction", "00=b"), "names direction 0 twice"),
+        (("run", "--direction", "0=a\x1b[2Jb"), "one line of letters"),
+        (("run", "--name", ""), "the name '' cannot stand on a card"),
+        (("run", "--name", "two\nlines"), "one line of letters"),
+        (("run", "--name", "\udcff"), "one line of letters"),
+        (("run", "--name", "x" * 2_001), "at most 2,000"),
+        (("run", "--credit", "a\x07b"), "the credit 'a\\x07b' cannot stand"),
+        (("run", "--licence", " "), "the licence ' ' cannot stand"),
+        (("run", "--checkpoint", ""), "no checkpoint ''"),
+        (("run", "-o", "\udcff.onnx"), "a name of letters that can be shown"),
         (("run", "--direction", "50=lighter"), "0 to 7"),
         (("run", "--licence", "MIT"), "'CC BY-NC 4.0'; leave out --licence"),
         (("run", "--credit", "me"), "'Someone <who@draws>'; leave out --credit"),
@@ -68,3 +79,22 @@ def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
 
     monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
     assert "catgan[train]" in catgan("export", "run", code=2)
+
+
+def test_commands_about_an_export_can_be_pasted(home):
+    (home / "run").rename(home / "my run")
+    text = catgan("export", "my run")
+    assert "next     catgan sample 'my run/export/generator.onnx' --seeds" in text
+    (home / "my run" / "export" / "README.md").write_text("mine")
+    text = catgan("export", "my run", code=2)
+    assert "with --out 'my run/export/generator/generator.onnx'" in text
+
+
+def test_a_device_or_pipe_is_no_place_for_an_export(home):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    for name in ("pipe.onnx", "pipe.safetensors"):
+        os.mkfifo(home / name)
+        text = catgan("export", "run", "-o", "pipe.onnx", code=2)
+        assert "it is a device or a pipe" in text
+        (home / name).unlink()
