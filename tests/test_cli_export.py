@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.util import find_spec
 
@@ -15,6 +16,7 @@ def home(tmp_path, monkeypatch):
     """A directory with a run, in which few seeds are compared."""
     make_run(tmp_path / "run", "dcgan-128")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("catgan.export.export.SEEDS", 8)
@@ -49,6 +51,7 @@ def test_unknown_licence_can_be_said(home, monkeypatch):
     ("words", "expected"),
     [
         (("folder",), "not a run"),
+        (("file",), "file is not a run"),
         (("run", "--precision", "half"), "float16"),
         (("run", "-o", "cats.pt"), ".onnx"),
         (("run", "--checkpoint", "123"), "000000064"),
@@ -98,3 +101,13 @@ def test_a_device_or_pipe_is_no_place_for_an_export(home):
         text = catgan("export", "run", "-o", "pipe.onnx", code=2)
         assert "it is a device or a pipe" in text
         (home / name).unlink()
+
+
+def test_a_number_of_images_that_is_none_is_said_to_be_the_run_s(home):
+    path = home / "run" / "run.json"
+    for wrong in ("many", -1, None):
+        facts = json.loads(path.read_text())
+        facts["dataset"]["to train on"] = wrong
+        path.write_text(json.dumps(facts))
+        text = catgan("export", "run", code=2)
+        assert 'run/run.json: the number of images "to train on" is' in text

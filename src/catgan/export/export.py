@@ -72,8 +72,8 @@ def export_run(
         {"name": name, "licence": licence, "credit": credit} | directions_named
     ).items():
         _require_text(what, text)
+    directory = RunDirectory.open(run)  # first: the place may be in what is no run
     require_place(out)
-    directory = RunDirectory.open(run)
     data = data_facts(directory, licence=licence, credit=credit)
     loaded = directory.checkpoints.load(checkpoint, note)
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
