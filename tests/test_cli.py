@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -116,7 +121,90 @@ def test_memory_that_is_not_there_and_files_that_are_in_the_way_are_one_line(hom
     with mock.patch("catgan.training.loop.train", fail):
         assert "batch_size" in catgan("train", "cats", "-o", "big", *SETTINGS, code=2)
     with mock.patch("catgan.training.loop.train", mock.Mock(side_effect=OSError(28, "full"))):
-        assert "full" in catgan("train", "cats", "-o", "full", *SETTINGS, code=2)
+        text = catgan("train", "cats", "-o", "full", *SETTINGS, code=2)
+        assert "catgan: error: train: full: make room on that disk" in text
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "bad"), OSError("odd"), RuntimeError("x")])
+def test_a_bug_is_no_mistake_of_the_user_s(home, error):
+    with (
+        mock.patch("catgan.config.recipe_text", mock.Mock(side_effect=error)),
+        pytest.raises(type(error)),
+    ):
+        catgan("recipes", "lsgan-64")
+
+
+def test_memory_that_ran_out_while_restoring_is_one_line(home):
+    error = RuntimeError("Error(s) in loading state_dict: ... CUDA out of memory. Tried to ...")
+    with mock.patch("torch.nn.Module.load_state_dict", mock.Mock(side_effect=error)):
+        assert "memory does not hold this" in catgan("sample", "run", "--seeds", "7", code=2)
+
+
+def test_commands_about_a_run_with_a_space_in_its_name_can_be_pasted(home):
+    text = catgan("train", "cats", "-o", "my run", *SETTINGS, "--minutes", 0)
+    assert text.splitlines()[-1] == "next     catgan train --resume 'my run'"
+    text = catgan("train", "cats", "-o", "my run", *SETTINGS, code=2)
+    assert text.rstrip().endswith("catgan train --resume 'my run'")
+    assert "catgan export 'my run'," in catgan("info", "my run", code=2)
+    shutil.copytree(home / "cats", home / "lost cats")
+    catgan("train", "lost cats", "-o", "of lost", *SETTINGS, "--minutes", 0)
+    shutil.rmtree(home / "lost cats")
+    text = catgan("train", "--resume", "of lost", code=2)
+    assert text.rstrip().endswith("catgan train NEW_PLACE --resume 'of lost'")
+    text = catgan("train", "--resume", "my run", "--set", "training.images=8")
+    assert text.splitlines()[-1] == "next     catgan sample 'my run' --seeds 0-63 -o cats.png"
+
+
+def test_a_run_is_not_finished_before_where_it_is(home):
+    catgan("train", "cats", "-o", "seen", *SETTINGS)
+    before = (home / "seen" / "config.toml").read_text()
+    text = catgan("train", "--resume", "seen", "--set", "training.images=1", code=2)
+    assert "training.images = 1 is less than the 48 images that the run has seen" in text
+    assert (home / "seen" / "config.toml").read_text() == before
+    assert "finished after 48 images of 48" in catgan("train", "--resume", "seen")
+
+
+def test_what_a_run_holds_is_described(home):
+    """Every file of a run that was trained, evaluated and exported is in docs/formats.md."""
+    settings = [*SETTINGS, "--minutes", 0]
+    if find_spec("tensorboard"):
+        settings.append("--tensorboard")
+    catgan("train", "cats", "-o", "whole", *settings)
+    catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
+    with mock.patch("catgan.export.export.SEEDS", 8):
+        catgan("export", "whole")
+    text = (Path(__file__).parents[1] / "docs" / "formats.md").read_text("utf-8")
+    section = text.split("## The run directory")[1].split("\n## ")[0]
+    run = home / "whole"
+    for path in run.iterdir():
+        name = f"{path.name}/" if path.is_dir() else path.name
+        assert f"`{name}`" in section, name
+    for path in (run / "checkpoints" / "000000000", run / "export"):
+        assert all(f"`{each.name}`" in section for each in path.iterdir()), path
+
+
+def test_minutes_that_no_clock_passes_are_refused(home):
+    text = catgan("train", "cats", "-o", "never", *SETTINGS, "--minutes", "nan", code=2)
+    assert "--minutes nan is no time" in text
+    assert not (home / "never").exists()
+    catgan("train", "cats", "-o", "never", *SETTINGS, "--minutes", "-1", code=2, by_typer=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_device_is_no_place_for_a_run(home):
+    for place in ("/dev/full", "/dev/full/run"):
+        text = catgan("train", "cats", "-o", place, *SETTINGS, code=2)
+        assert "/dev/full is no folder" in text or "Not a directory" in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and pipes")
+def test_output_that_nobody_reads_is_no_traceback():
+    command = [sys.executable, "-m", "catgan", "recipes"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_run_that_fails_is_one_line_and_code_3(home):
@@ -165,6 +253,12 @@ def test_sample_draws_a_sheet_or_a_file_a_cat(home):
         (("evaluate", "run", "--against", "cats", "--extractor", "inceptoin"), "inception"),
         (("evaluate", "run", "--against", "cats", "--inception", "no.pt"), "no.pt"),
         (("recipes", "nothing"), "choose from"),
+        (("recipes", ""), "choose from"),
+        (("sample", "run", "--seeds", ""), "is no seed"),
+        (("sample", "run", "--checkpoint", ""), "no checkpoint ''"),
+        (("sample", "run", "--device", ""), "no device ''"),
+        (("sample", "run", "--grid", ""), "COLUMNSxROWS"),
+        (("info", "photos"), "no run: name an exported .onnx file"),
     ],
 )
 def test_every_mistake_ends_in_one_line_and_code_2(home, words, expected):

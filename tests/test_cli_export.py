@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from importlib.util import find_spec
 
 import pytest
@@ -14,6 +16,7 @@ def home(tmp_path, monkeypatch):
     """A directory with a run, in which few seeds are compared."""
     make_run(tmp_path / "run", "dcgan-128")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("catgan.export.export.SEEDS", 8)
@@ -48,10 +51,21 @@ def test_unknown_licence_can_be_said(home, monkeypatch):
     ("words", "expected"),
     [
         (("folder",), "not a run"),
+        (("file",), "file is not a run"),
         (("run", "--precision", "half"), "float16"),
         (("run", "-o", "cats.pt"), ".onnx"),
         (("run", "--checkpoint", "123"), "000000064"),
         (("run", "--direction", "lighter"), "NUMBER=NAME"),
+        (("run", "--direction", "0=a", "--direction", "00=b"), "names direction 0 twice"),
+        (("run", "--direction", "0=a\x1b[2Jb"), "one line of letters"),
+        (("run", "--name", ""), "the name '' cannot stand on a card"),
+        (("run", "--name", "two\nlines"), "one line of letters"),
+        (("run", "--name", "\udcff"), "one line of letters"),
+        (("run", "--name", "x" * 2_001), "at most 2,000"),
+        (("run", "--credit", "a\x07b"), "the credit 'a\\x07b' cannot stand"),
+        (("run", "--licence", " "), "the licence ' ' cannot stand"),
+        (("run", "--checkpoint", ""), "no checkpoint ''"),
+        (("run", "-o", "\udcff.onnx"), "a name of letters that can be shown"),
         (("run", "--direction", "50=lighter"), "0 to 7"),
         (("run", "--licence", "MIT"), "'CC BY-NC 4.0'; leave out --licence"),
         (("run", "--credit", "me"), "'Someone <who@draws>'; leave out --credit"),
@@ -68,3 +82,32 @@ def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
 
     monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
     assert "catgan[train]" in catgan("export", "run", code=2)
+
+
+def test_commands_about_an_export_can_be_pasted(home):
+    (home / "run").rename(home / "my run")
+    text = catgan("export", "my run")
+    assert "next     catgan sample 'my run/export/generator.onnx' --seeds" in text
+    (home / "my run" / "export" / "README.md").write_text("mine")
+    text = catgan("export", "my run", code=2)
+    assert "with --out 'my run/export/generator/generator.onnx'" in text
+
+
+def test_a_device_or_pipe_is_no_place_for_an_export(home):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    for name in ("pipe.onnx", "pipe.safetensors"):
+        os.mkfifo(home / name)
+        text = catgan("export", "run", "-o", "pipe.onnx", code=2)
+        assert "it is a device or a pipe" in text
+        (home / name).unlink()
+
+
+def test_a_number_of_images_that_is_none_is_said_to_be_the_run_s(home):
+    path = home / "run" / "run.json"
+    for wrong in ("many", -1, None):
+        facts = json.loads(path.read_text())
+        facts["dataset"]["to train on"] = wrong
+        path.write_text(json.dumps(facts))
+        text = catgan("export", "run", code=2)
+        assert 'run/run.json: the number of images "to train on" is' in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from unittest import mock
 
 import numpy as np
@@ -24,7 +25,8 @@ def home(tmp_path_factory):
     write(home / "cats.onnx")
     write(home / "short.onnx", artefact()[:-100])
     write(home / "blind.onnx", artefact(directions=[]))
-    (home / "text.onnx").write_text("cats")
+    for name in ("text.onnx", "plain"):
+        (home / name).write_text("cats")
     (home / "folder").mkdir()
     make_run(home / "run", "dcgan-128")
     with pytest.MonkeyPatch.context() as patch:
@@ -142,7 +144,17 @@ def test_a_directory_may_have_a_dot_in_its_name(home):
         (("edit", "--seeds", "0-999"), "fewer --seeds"),
         (("edit", "--seeds", "0-99", "--size", "2048"), "fewer seeds or a smaller --size"),
         (("sample", "-o", "text.onnx/cats.png"), "text.onnx/cats.png: cannot be written"),
-        (("sample", "-o", "text.onnx/cats"), "text.onnx/cats/seed000000.png: cannot be written"),
+        (("sample", "-o", "text.onnx/cats"), "text.onnx/cats: cannot be written"),
+        (("sample", "-o", "plain"), "plain: is neither a directory nor an image file (.png"),
+        (("sample", "-o", "my cats", "--grid", "4x2"), "write -o 'my cats.png'"),
+        (("sample", "-o", "my cats", "--show"), "write -o 'my cats.png'"),
+        (("morph", "--seeds", "0-9", "--frames", "3"), "3 frames cannot show 10 seeds"),
+        (("morph", "--seeds", "0-999999"), "60 frames cannot show 1,000,000 seeds"),
+        (("edit", "--move", "0=+2", "--move", "00=-2"), "names direction 0 twice"),
+        (("sample", "--size", "0"), "--size 0 is out of range"),
+        (("sample", "--seeds", "0-99999999999"), "more than 1,000,000 at once"),
+        (("edit", "--seeds", ""), "is no seed"),
+        (("sample", "--checkpoint", ""), "leave them out"),
         (("morph", "-o", "text.onnx/m.gif"), "text.onnx/m.gif: cannot be written"),
         (("edit", "-o", "text.onnx/e.png"), "text.onnx/e.png: cannot be written"),
     ],
@@ -230,3 +242,24 @@ def test_drawing_needs_no_torch(home):
 def test_a_library_caller_gets_the_same_errors(home):
     with pytest.raises(CatganError):
         package.load("short.onnx")
+
+
+def test_a_seed_that_is_named_twice_is_one_file(home):
+    assert "1 cat, one file each" in catgan("sample", "cats.onnx", "--seeds", "7,7", "-o", "twice")
+    assert [path.name for path in (home / "twice").iterdir()] == ["seed000007.png"]
+    assert "2 cats  twice.png" in catgan("sample", "cats.onnx", "--seeds", "7,7", "-o", "twice.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_device_is_no_place_for_cats(home):
+    text = catgan("sample", "cats.onnx", "-o", "/dev/full", code=2)
+    assert "/dev/full: is neither a directory nor an image file" in text
+    text = catgan("sample", "cats.onnx", "-o", "/dev/full/cats.png", code=2)
+    assert "/dev/full is no folder" in text
+
+
+def test_the_next_step_of_a_site_can_be_pasted(home):
+    site = mock.Mock(files=1, bytes=1)
+    with mock.patch("catgan.web.site.write_site", return_value=site):
+        text = catgan("web", "my site", "cats.onnx")
+    assert "next     python -m http.server --directory 'my site'" in text

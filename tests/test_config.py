@@ -7,6 +7,7 @@ import pytest
 from catgan.config import (
     Config,
     changed_settings,
+    check_length,
     check_resumable,
     from_toml,
     load_recipe,
@@ -215,3 +216,45 @@ def test_a_resumed_run_may_be_longer_but_not_another():
 def test_configurations_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().recipe = "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "training.learning_rate",
+            "'optimizer.generator_learning_rate' or 'optimizer.discriminator_learning_rate'?",
+        ),
+        ("learning_rate", "'optimizer.generator_learning_rate' or 'optimizer.disc"),
+        ("training.flip", "'augment.flip'?"),
+        ("loss.batch_size", "'training.batch_size'?"),
+        ("network.beta", "'optimizer.beta1' or 'optimizer.beta2'?"),
+        ("training.image", "'training.images'?"),
+        ("train.cutout", "'augment.diffaugment_cutout'?"),
+        ("network", "a section; its settings are family, resolution"),
+    ],
+)
+def test_a_setting_of_another_section_is_found_by_its_own_name(name, expected):
+    with pytest.raises(CatganError) as error:
+        override(Config(), [f"{name}=1"])
+    assert expected in str(error.value)
+    assert "ema_ramp" not in str(error.value)
+
+
+def test_an_impossible_value_says_in_which_file_it_stands():
+    with pytest.raises(CatganError, match=r"^runs/x/config.toml: network\.resolution = 33 is imp"):
+        from_toml("[network]\nresolution = 33", "runs/x/config.toml")
+
+
+def test_of_two_values_the_last_counts():
+    assert override(Config(), ["training.seed=1", "training.seed=2"]).training.seed == 2
+
+
+def test_a_run_may_not_end_before_where_it_is():
+    old = Config()
+    for images, seen in ((160, 160), (161, 160), (1, 0), (old.training.images, 10**9)):
+        check_length(old, override(old, [f"training.images={images}"]), seen)
+    with pytest.raises(
+        CatganError, match=r"training\.images = 1 is less than the 160 images .*400,000"
+    ):
+        check_length(old, override(old, ["training.images=1"]), 160)

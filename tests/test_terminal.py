@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from catgan.terminal import ProgressBar
+from catgan import terminal
+from catgan.terminal import ProgressBar, explain_system_error, fail
 
 
 def shown(*, terminal):
@@ -43,3 +47,45 @@ def test_a_name_in_brackets_is_shown_and_is_no_markup():
     with ProgressBar(Console(file=out, force_terminal=True, width=80)) as progress:
         progress("features of cats [/old] [red]", 1, 2)
     assert "features of cats [/old] [red]" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b"),
+            "a/b: No space left on device: make",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: make room"),
+        (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied: see that"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", Path("a")),
+            "a: No such file: see that it",
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "a"), "ulimit -n"),
+        (OSError(errno.EIO, "Input/output error"), "drive works"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_with_the_remedy(error, expected):
+    assert expected in explain_system_error(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no number"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        OSError(errno.EINVAL, "Invalid argument", "a"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        FileNotFoundError(errno.ENOENT, "No such file", str(Path(terminal.__file__).parent / "x")),
+    ],
+)
+def test_an_error_that_only_a_bug_can_cause_has_no_line(error):
+    assert explain_system_error(error) is None
+
+
+def test_an_error_is_shown_in_characters_that_do_nothing_to_a_terminal(capsys):
+    with pytest.raises(SystemExit) as end:
+        fail("a\x1b[2Jb\nc \udcff \u202e é", 2)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "catgan: error: a\\x1b[2Jb c \\udcff \\u202e é\n"

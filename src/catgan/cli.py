@@ -15,8 +15,15 @@ from catgan.cli_data import download, inspect, prepare
 from catgan.cli_evaluation import compare, evaluate
 from catgan.cli_export import export
 from catgan.cli_generation import edit, info, morph, sample, web
-from catgan.errors import CatganError
-from catgan.terminal import ProgressBar, fail, make_console, print_line, require_training_extra
+from catgan.errors import CatganError, shell_words
+from catgan.terminal import (
+    ProgressBar,
+    explain_system_error,
+    fail,
+    make_console,
+    print_line,
+    require_training_extra,
+)
 
 DEFAULT_RECIPE = "projected-128"
 
@@ -30,8 +37,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Exit codes: 0 done; 2 something the user can mend; 3 training diverged; 128 + n stopped by
-# signal n, everything saved.
+# Exit codes: 0 done; 1 nobody reads the output any more (`catgan ... | head`), or a bug, with its
+# traceback; 2 something the user can mend; 3 training diverged; 128 + n stopped by signal n,
+# everything saved.
 
 
 def main() -> None:
@@ -43,11 +51,12 @@ def main() -> None:
         app()
     except CatganError as error:
         fail(str(error), error.exit_code)
-    except BrokenPipeError:  # `catgan ... | head`
-        sys.stderr.close()
-        sys.exit(141)
     except OSError as error:
-        fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+        line = explain_system_error(error)
+        if line is None:
+            raise
+        verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "catgan")
+        fail(f"{verb}: {line}", 2)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -62,11 +71,14 @@ def main() -> None:
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether torch or Python could not allocate; torch's CPU allocator has no class for it."""
+    """Whether torch or Python could not allocate.
+
+    torch's CPU allocator has no class for it, and what torch wraps loses its class.
+    """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
+        or any(words in str(error) for words in ("can't allocate memory", "out of memory"))
     )
 
 
@@ -74,6 +86,12 @@ def _show_version(value: bool) -> None:
     if value:
         typer.echo(f"catgan {catgan.__version__}")
         raise typer.Exit
+
+
+def _check_minutes(value: float | None) -> float | None:
+    if value is not None and math.isnan(value):  # no clock ever passes it
+        raise CatganError("--minutes nan is no time: write, say, --minutes 30")
+    return value
 
 
 @app.callback()
@@ -118,7 +136,10 @@ def train(
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable."),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after so many minutes; resume goes on.")
+        float | None,
+        typer.Option(
+            min=0, callback=_check_minutes, help="Stop after so many minutes; resume goes on."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     tensorboard: Annotated[
@@ -171,9 +192,9 @@ def train(
     print_line(console, f"cats     {plan.run.sheet_path(outcome.images)}")
     print_line(console, f"report   {plan.run.report}")
     if outcome.finished:
-        print_line(console, f"next     catgan sample {run} --seeds 0-63 -o cats.png")
+        print_line(console, f"next     catgan sample {shell_words(run)} --seeds 0-63 -o cats.png")
     else:
-        print_line(console, f"next     catgan train --resume {run}")
+        print_line(console, f"next     catgan train --resume {shell_words(run)}")
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)
 
@@ -191,7 +212,7 @@ def recipes(
     """List the recipes, or print one as TOML."""
     from catgan.config import load_recipe, recipe_names, recipe_text
 
-    if name:
+    if name is not None:
         typer.echo(recipe_text(name), nl=False)
         return
     from rich.table import Table

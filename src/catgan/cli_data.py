@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 from catgan.terminal import (
     ProgressBar,
     cannot_write,
@@ -145,7 +145,6 @@ def download(
 ) -> None:
     """Fetch a published collection of cat faces, resumably; its licence is shown first."""
     import sys
-    from shlex import quote
 
     from catgan.data import download as downloading
 
@@ -171,8 +170,8 @@ def download(
     print_line(console, f"{count:,} images  {target}")
     print_line(
         console,
-        f"next     catgan prepare {quote(str(target))} {chosen.name} "
-        f"--licence {quote(chosen.licence)} --credit {quote(chosen.credit)}",
+        f"next     catgan prepare {shell_words(target)} {chosen.name} "
+        f"--licence {shell_words(chosen.licence)} --credit {shell_words(chosen.credit)}",
     )
 
 
@@ -283,8 +282,6 @@ def _print_left_out(
 
 
 def _print_next(console: Console, path: Path, size: int) -> None:
-    from shlex import quote
-
     print_line(console, f"dataset  {path}")
     recipe = {
         32: " --recipe lsgan-64 --set network.resolution=32",
@@ -292,7 +289,7 @@ def _print_next(console: Console, path: Path, size: int) -> None:
         128: "",
         256: " --recipe projected-256",
     }[size]
-    print_line(console, f"next     catgan train {quote(str(path))}{recipe}")
+    print_line(console, f"next     catgan train {shell_words(path)}{recipe}")
 
 
 def _check_writable(path: Path, option: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from catgan.cli_generation import CheckpointName
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 from catgan.terminal import ProgressBar, make_console, print_line, require_training_extra
 
 
@@ -56,9 +56,9 @@ def export(
     with ProgressBar(console) as progress:
         done = export_run(
             run,
-            out or run / "export" / "generator.onnx",
+            run / "export" / "generator.onnx" if out is None else out,
             precision=precision,
-            checkpoint=checkpoint or "latest",
+            checkpoint="latest" if checkpoint is None else checkpoint,
             name=name,
             licence=licence,
             credit=credit,
@@ -72,7 +72,7 @@ def export(
     print_line(console, f"card     {done.readme}")
     if done.licence == UNKNOWN:
         print_line(console, "licence  unknown: export again with --licence and --credit to say it")
-    print_line(console, f"next     catgan sample {done.path} --seeds 0-15 -o cats.png")
+    print_line(console, f"next     catgan sample {shell_words(done.path)} --seeds 0-15 -o cats.png")
 
 
 def parse_names(texts: Sequence[str]) -> dict[int, str]:
@@ -83,6 +83,10 @@ def parse_names(texts: Sequence[str]) -> dict[int, str]:
         if not match:
             raise CatganError(
                 f"--direction {text!r} is not of the form NUMBER=NAME: write, say, '0=lighter coat'"
+            )
+        if int(match[1]) in names:
+            raise CatganError(
+                f"--direction names direction {int(match[1])} twice: give it one name"
             )
         names[int(match[1])] = match[2].strip()
     return names

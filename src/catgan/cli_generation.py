@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 from catgan.terminal import ProgressBar, make_console, print_line, require_training_extra
 
 if TYPE_CHECKING:
@@ -94,15 +94,37 @@ def sample(
 ) -> None:
     """Draw cats: with the package's generator, an exported one, or a run's."""
     from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import check_sheet, enlarge, parse_grid, save_image, sheet
+    from catgan.generation.sheet import (
+        SUFFIXES,
+        check_place,
+        check_sheet,
+        enlarge,
+        parse_grid,
+        save_image,
+        sheet,
+    )
 
     console = make_console()
     is_run = source is not None and source.is_dir()
-    numbers = parse_seeds(seeds or (SEEDS_OF_A_RUN if is_run else SEEDS_OF_A_FILE))
+    if seeds is None:
+        seeds = SEEDS_OF_A_RUN if is_run else SEEDS_OF_A_FILE
+    numbers = parse_seeds(seeds)
     one_file_a_cat = not out.suffix or out.is_dir()
-    columns = parse_grid(grid, len(numbers)) if grid else None
-    if one_file_a_cat and grid:
-        raise CatganError(f"--grid makes one sheet, {out} is a directory: write -o {out}.png")
+    columns = parse_grid(grid, len(numbers)) if grid is not None else None
+    if one_file_a_cat and out.exists() and not out.is_dir():
+        raise CatganError(
+            f"{out}: is neither a directory nor an image file ({', '.join(SUFFIXES)}): choose "
+            "another place with -o"
+        )
+    if one_file_a_cat and grid is not None:
+        raise CatganError(
+            f"--grid makes one sheet, {out} is a directory: write -o {shell_words(f'{out}.png')}"
+        )
+    if one_file_a_cat and show:
+        raise CatganError(
+            f"--show is for a sheet, {out} is a directory: leave out --show, or write -o "
+            f"{shell_words(f'{out}.png')}"
+        )
     if not one_file_a_cat and len(numbers) > MOST_ON_A_SHEET:
         raise CatganError(
             f"{len(numbers):,} cats are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
@@ -111,11 +133,12 @@ def sample(
     drawer = _open(console, source, checkpoint, device)
     pixels, how = _enlarged(drawer, size)
     if one_file_a_cat:
-        check_sheet(out / f"seed{numbers[0]:06d}.png", 1, None, pixels)
+        check_place(out / f"seed{max(numbers):06d}.png", out)  # of the longest name
     else:
         check_sheet(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
         if one_file_a_cat:
+            numbers = list(dict.fromkeys(numbers))  # a seed that is named twice is one file
             for start in range(0, len(numbers), 16):
                 part = numbers[start : start + 16]
                 images = drawer.synthesise(drawer.latents(part), truncation)
@@ -136,14 +159,14 @@ def sample(
         print_line(console, f"{drawn}{how}  {out}")
         if show:
             _show(console, sheet(images, columns))
-    if one_file_a_cat and show:
-        print_line(console, "nothing shown: --show is for a sheet")
 
 
 def morph(
     source: Source = None,
     seeds: Annotated[str, typer.Option(help="The cats on the way, two or more: 3,9,27.")] = "0-3",
-    frames: Annotated[int, typer.Option(help="Frames of the whole loop.")] = 60,
+    frames: Annotated[
+        int, typer.Option(help="Frames of the whole loop, at least one a seed.")
+    ] = 60,
     rate: Annotated[int, typer.Option("--fps", help="Frames a second.")] = 20,
     out: Annotated[Path, typer.Option("--out", "-o", help="A .gif, .webp or .mp4 file.")] = Path(
         "morph.gif"
@@ -155,11 +178,12 @@ def morph(
 ) -> None:
     """Turn one cat into the next, and the last into the first, as a looped animation."""
     from catgan.generation.animation import check_animation, save_animation
-    from catgan.generation.interpolation import loop_latents
+    from catgan.generation.interpolation import check_frames, loop_latents
     from catgan.generation.seeds import parse_seeds
 
     console = make_console()
     numbers = parse_seeds(seeds)
+    check_frames(len(numbers), frames)
     drawer = _open(console, source, checkpoint, device)
     pixels, how = _enlarged(drawer, size)
     check_animation(out, rate, frames, drawer.resolution, pixels)
@@ -202,7 +226,9 @@ def edit(
 
     console = make_console()
     amounts = _parse_moves(moves or [])
-    numbers = parse_seeds(seeds or (SEEDS_TO_MOVE if amounts else SEED_OF_AN_OVERVIEW))
+    if seeds is None:
+        seeds = SEEDS_TO_MOVE if amounts else SEED_OF_AN_OVERVIEW
+    numbers = parse_seeds(seeds)
     generator = _artefact(source)
     directions = generator.card.directions
     if not directions:
@@ -267,7 +293,7 @@ def web(
     console = make_console()
     site = write_site(out, _artefact(source))
     print_line(console, f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
-    print_line(console, f"next     python -m http.server --directory {out}")
+    print_line(console, f"next     python -m http.server --directory {shell_words(out)}")
 
 
 def _open(
@@ -275,7 +301,7 @@ def _open(
 ) -> Drawer:
     """A run's sampler for a directory, else an artefact's generator."""
     if source is None or not source.is_dir():
-        if checkpoint or device:
+        if checkpoint is not None or device is not None:
             raise CatganError("--checkpoint and --device are for a run: leave them out")
         return _artefact(source)
     require_training_extra()
@@ -284,9 +310,9 @@ def _open(
 
     return load_sampler(
         source,
-        choose_device(device or "auto"),
+        choose_device("auto" if device is None else device),
         lambda text: print_line(console, text),
-        checkpoint or "latest",
+        "latest" if checkpoint is None else checkpoint,
     )
 
 
@@ -294,9 +320,11 @@ def _artefact(source: Path | None) -> Generator:
     from catgan.generation.generator import load_generator
 
     if source is not None and source.is_dir():
+        if not (source / "config.toml").exists():
+            raise CatganError(f"{source} is a directory, and no run: name an exported .onnx file")
         raise CatganError(
-            f"{source} is a directory: export the run first, catgan export {source}, and name the "
-            ".onnx file"
+            f"{source} is a run: export it first, catgan export {shell_words(source)}, and name "
+            "the .onnx file"
         )
     return load_generator(source)
 
@@ -330,5 +358,7 @@ def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
                 f"--move {text!r} is not of the form NUMBER=AMOUNT, with an amount from "
                 f"-{LARGEST_MOVE:g} to {LARGEST_MOVE:g}: write, say, 0=+2"
             )
+        if int(match[1]) in moves:
+            raise CatganError(f"--move names direction {int(match[1])} twice: add the two amounts")
         moves[int(match[1])] = float(match[2])
     return moves

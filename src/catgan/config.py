@@ -240,7 +240,11 @@ def from_toml(text: str, where: str) -> Config:
 
 def from_table(table: Mapping[str, Any], where: str) -> Config:
     """A configuration from nested mappings, as TOML and JSON give them."""
-    return _from_table(Config, table, prefix="", where=where)
+    try:
+        return _from_table(Config, table, prefix="", where=where)
+    except CatganError as error:  # an impossible value does not know where it stands
+        text = str(error)
+        raise CatganError(text if text.startswith(where) else f"{where}: {text}") from None
 
 
 def to_toml(config: Config) -> str:
@@ -251,7 +255,7 @@ def to_toml(config: Config) -> str:
 
 
 def override(config: Config, assignments: list[str]) -> Config:
-    """`config` with `section.key=value` assignments applied, in order.
+    """`config` with `section.key=value` assignments applied in order, so that the last one counts.
 
     Values are written as in TOML (`2e-4`, `true`, `"mse"`); a bare word is taken as a string.
     """
@@ -271,7 +275,7 @@ def override(config: Config, assignments: list[str]) -> Config:
                 f"--set {quoted(assignment)}: no setting {quoted(name)}{_suggest_setting(name)}"
             )
         target[key] = _parse_value(text)
-    return from_table(table, where="--set")
+    return _from_table(Config, table, prefix="", where="--set")
 
 
 def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
@@ -291,6 +295,16 @@ def check_resumable(old: Config, new: Config) -> None:
         raise CatganError(
             f"a resumed run must keep {', '.join(refused)}: start a new run for that; a resumed "
             f"one may change {', '.join(RESUMABLE_KEYS)} and output.*"
+        )
+
+
+def check_length(old: Config, new: Config, images: int) -> None:
+    """Raise `CatganError` when `new` would end a run, after `images` images, before that."""
+    asked = new.training.images
+    if asked != old.training.images and asked < images:
+        raise CatganError(
+            f"training.images = {asked:,} is less than the {images:,} images that the run has "
+            f"seen: choose more, or leave it at {old.training.images:,}"
         )
 
 
@@ -356,9 +370,23 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _suggest_setting(name: str) -> str:
-    names = list(_flatten(dataclasses.asdict(Config())))
-    by_key = [full for full in names if full.rpartition(".")[2] == name.rpartition(".")[2]]
-    return _suggestion(name, by_key or names, list_all=False)
+    """The one or two settings that `name` may stand for, whatever section it puts them in."""
+    table = dataclasses.asdict(Config())
+    if isinstance(table.get(name), dict):
+        return f": it is a section; its settings are {', '.join(table[name])}"
+    key = name.rpartition(".")[2]
+    ratios = {}
+    for full in _flatten(table):
+        other = full.rpartition(".")[2]
+        ratio = difflib.SequenceMatcher(None, key, other).ratio()
+        if ratio >= 0.6 or (len(key) > 2 and key in other):
+            ratios[full] = ratio
+    best = sorted(ratios, key=lambda full: -ratios[full])[:2]
+    # The second is named where it is nearly as close: generator_ and discriminator_learning_rate.
+    best = [full for full in best if ratios[full] > ratios[best[0]] - 0.1]
+    if best:
+        return f"; did you mean {' or '.join(map(repr, best))}?"
+    return _suggestion(name, list(_flatten(table)), list_all=False)
 
 
 def _suggestion(given: str, choices: list[str], *, list_all: bool = True) -> str:

@@ -1,5 +1,10 @@
 """The one exception that a user's mistake may end in, and how it repeats what was written."""
 
+from __future__ import annotations
+
+import os
+import shlex
+
 MOST_QUOTED = 120  # characters
 
 
@@ -23,3 +28,17 @@ def quoted(value: object) -> str:
     except (ValueError, RecursionError):
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "…"
+
+
+def shell_words(*words: object) -> str:
+    """`words` as one line that can be pasted into this system's shell, each still one word.
+
+    On Windows cmd.exe takes a single quote for a letter and a backslash for itself, so the rules of
+    the C runtime are used there.
+    """
+    texts = [str(word) for word in words]
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline(texts)
+    return shlex.join(texts)

@@ -14,6 +14,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECA
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: written beside, flushed to the disk, renamed. Raises OSError."""
+    require_replaceable(path)
     partial = _beside(path)
     try:
         write_and_flush(partial, data)
@@ -30,11 +31,29 @@ def try_writing(path: Path) -> None:
     It is tried, as permissions do not tell it: those of a superuser, of a mount or of /proc allow
     what fails, and a name can be too long.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    require_replaceable(path)
     partial = _beside(path)
     partial.touch()
     partial.unlink()
+
+
+def require_replaceable(path: Path) -> None:
+    """Pass if `path` is free or a file. Raises OSError.
+
+    What is renamed to the name of a device or a pipe takes its place, and /dev/null is missed.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is a device or a pipe, no file")
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are missing. Raises OSError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # which "File exists" would not explain
+        raise NotADirectoryError(errno.ENOTDIR, f"{path} is no folder") from None
 
 
 def write_and_flush(path: Path, data: bytes) -> None:

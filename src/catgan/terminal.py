@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +16,53 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+# What the system refuses though the program is right, and what to do about it.
+REMEDIES = {
+    errno.ENOSPC: "make room on that disk, then run the command again",
+    errno.EDQUOT: "make room, your quota is used up, then run the command again",
+    errno.EFBIG: "that file system takes no file so large: choose another place",
+    errno.EACCES: "see that it is yours to read and write, or choose another place",
+    errno.EPERM: "see that it is yours to read and write, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOENT: "see that it is there, and stays while the command runs",
+    errno.ENOTDIR: "choose another place",
+    errno.EISDIR: "name a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend its symbolic links",
+    errno.EMFILE: "allow more open files (ulimit -n 4096), then run the command again",
+    errno.ENFILE: "close other programs, then run the command again",
+    errno.ENOMEM: "close other programs, then run the command again",
+    errno.EIO: "see that the disk or drive works, then run the command again",
+    errno.ENODEV: "see that the disk or drive is there, then run the command again",
+    errno.ESTALE: "the network drive was lost: mount it again, then run the command again",
+    errno.ETXTBSY: "end the program that uses it, then run the command again",
+}
+
+
+def explain_system_error(error: OSError) -> str | None:
+    """What was refused and the remedy in one line; None for what only a bug can have caused."""
+    remedy = REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return None
+    place = error.filename if isinstance(error.filename, str | os.PathLike) else None
+    if error.errno == errno.ENOENT and (
+        place is None or Path(place).is_relative_to(Path(__file__).parent)
+    ):
+        return None  # nobody names the package's own files
+    where = "" if place is None else f"{place}: "
+    return f"{where}{error.strerror or error}: {remedy}"
+
+
 def fail(text: str, code: int) -> None:
-    """End the process with one line on stderr."""
+    """End the process with one line on stderr, of characters that a terminal can show."""
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble(("catgan: error: ", "bold red"), " ".join(text.split()))
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split())
+    )
+    line = Text.assemble(("catgan: error: ", "bold red"), shown)
     Console(stderr=True).print(line, soft_wrap=True)
     sys.exit(code)
 

@@ -91,7 +91,7 @@ def _seed_range(data: bytes, place: Path) -> None:
     from catgan.generation.seeds import check_seeds, parse_seeds
 
     (word,) = _words(data.replace(b"\n", b" "))
-    assert check_seeds(parse_seeds(word))
+    assert len(check_seeds(parse_seeds(word)))
 
 
 def _gates(data: bytes, place: Path) -> None:

@@ -46,3 +46,10 @@ def test_too_few_stops_or_frames_are_refused():
             make(latents([1], 4), 5)
         with pytest.raises(CatganError):
             make(latents([1, 2], 4), 1)
+
+
+def test_a_way_with_fewer_frames_than_stops_is_refused():
+    for make in (morph_latents, loop_latents):
+        with pytest.raises(CatganError, match="3 frames cannot show 4 seeds"):
+            make(latents(range(4), 4), 3)
+        assert len(make(latents(range(4), 4), 4)) == 4

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,7 +78,7 @@ def test_a_sheet_that_memory_or_its_format_does_not_hold_is_refused_before_it_is
 
 def test_nothing_makes_no_sheet():
     for images, columns in ((IMAGES[:0], None), (IMAGES, -1), (IMAGES, 0)):
-        with pytest.raises(CatganError, match="at least one image"):
+        with pytest.raises(CatganError, match=r"at least one image|columns = "):
             sheet(images, columns)
 
 
@@ -100,3 +102,32 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path, monk
         save_image(IMAGES[0], path)
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_devices_and_pipes_are_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    image = np.zeros((4, 4, 3), np.uint8)
+    for write in (
+        lambda path: check_sheet(path, 1, None, 4),
+        lambda path: save_image(image, path),
+    ):
+        with pytest.raises(CatganError, match=r"pipe.png: cannot be written \(it is a device or a"):
+            write(tmp_path / "pipe.png")
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
+def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    image = np.zeros((4, 4, 3), np.uint8)
+    for write in (
+        lambda path: check_sheet(path, 1, None, 4),
+        lambda path: save_image(image, path),
+    ):
+        with pytest.raises(CatganError, match=r"cannot be written .*file is no folder"):
+            write(tmp_path / "file" / "cat.png")
+
+
+def test_no_size_is_no_default_size():
+    with pytest.raises(CatganError, match="--size 0"):
+        sheet(np.zeros((1, 4, 4, 3), np.uint8), size=0)

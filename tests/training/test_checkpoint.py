@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 import torch
@@ -249,3 +251,71 @@ def test_a_score_that_was_taken_otherwise_is_not_compared(store):
     assert store.pointer("best") == "000000030"
     save(store, 40, score=Score(4.5, {"samples": 100}), keep=9)
     assert store.pointer("best") == "000000030"
+
+
+@pytest.mark.parametrize("words", ["CUDA out of memory. Tried to allocate 2 GiB", "a bug"])
+def test_what_fails_while_restoring_is_not_the_checkpoint_s_fault(store, monkeypatch, words):
+    module = nn.Linear(2, 3, bias=False)
+    parts = {part: module.state_dict() for part in PARTS}
+    store.save(0, {}, WINDOW, parts, keep=1)
+
+    def fail(*_, **__):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(nn.Module, "load_state_dict", fail)
+    with pytest.raises(RuntimeError, match=words):
+        load(store)[0].restore({"generator": module}, {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.pop("player/weight/exp_avg"),
+        lambda tensors: tensors.update({"player/weight/step": torch.zeros(2)}),
+        lambda tensors: tensors.update({"player/weight/exp_avg_sq": torch.zeros(3, 1)}),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_changes_nothing(store, change):
+    module = nn.Linear(2, 3, bias=False)
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    parts = {part: {"weight": torch.zeros(3, 2)} for part in PARTS}
+    parts["optimizer"] = optimizer_tensors({"player": (module, optimizer)})
+    change(parts["optimizer"])
+    store.save(4, {}, WINDOW, parts, keep=1)
+    before = module.weight.clone()
+    with pytest.raises(CatganError, match="does not fit"):
+        load(store)[0].restore({"generator": module}, {"player": (module, optimizer)})
+    assert torch.equal(module.weight, before)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+@pytest.mark.parametrize("name", ["ema.safetensors", "manifest.json"])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(store, monkeypatch, number, name):
+    """Going on from the earlier one would train again, and forget, what is there."""
+    save(store, 10)
+    save(store, 20)
+    real = type(store.directory).read_bytes
+
+    def fail(path):
+        if path.name == name and path.parent.name == "000000020":
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path)
+
+    monkeypatch.setattr(type(store.directory), "read_bytes", fail)
+    with pytest.raises(CatganError, match=rf"000000020/{name}: cannot be read \(.*ulimit"):
+        load(store)
+
+
+def test_the_way_on_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path / "my run" / "checkpoints")
+    with pytest.raises(CatganError, match=r"--resume '[^']*/my run'$"):
+        load(store)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module, "write_and_flush", fail)
+    with pytest.raises(CatganError, match=r"--resume '[^']*/my run'$"):
+        save(store, 10)

@@ -27,7 +27,7 @@ from catgan.data.drawn import write_drawn_cats
 from catgan.errors import CatganError
 from catgan.networks.dropout import Dropout
 from catgan.training import distributed, signals, start
-from catgan.training.distributed import SynchronisedBatchNorm
+from catgan.training.distributed import LostProcessError, SynchronisedBatchNorm
 from catgan.training.run_directory import RunDirectory
 from catgan.training.streams import Draws, Share, Stream, torch_generator
 
@@ -306,14 +306,6 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch, processe
     start._check_batch(fits)
 
 
-def test_half_an_environment_of_torchrun_is_refused_in_one_line(monkeypatch):
-    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    said = catgan("train", "--recipe", "lsgan-64", code=2)
-    assert "RANK, MASTER_ADDR, MASTER_PORT is not set: start them with torchrun" in said
-
-
 def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     assert "--out" in catgan("train", "--recipe", "lsgan-64", code=2)
@@ -334,3 +326,49 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
         assert stop.received == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4748. This is ...",
+        "[/gloo/unbound_buffer.cc:78] Timed out waiting 4000ms for recv operation to complete",
+        "[../pair.cc:1] writev [::1]:2: Connection reset by peer",
+        "Application timeout caused pair closure",
+        "[/gloo/pair.cc:3] Broken pipe",
+        "NCCL error: a network error or a remote process exiting prematurely",
+    ],
+)
+def test_a_broken_connection_is_a_lost_process(words):
+    ended = pytest.raises(LostProcessError, match="another process of this job ended")
+    with ended as error, distributed._together():
+        raise RuntimeError(words)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("NCCL error: unhandled cuda error. Last error: Cuda failure 'out of memory'"),
+        RuntimeError("ProcessGroupGloo::allreduce: invalid tensor type at index 1"),
+        RuntimeError(
+            "[enforce fail at /gloo/pair.cc:447] op.preamble.length <= op.nbytes. 12 vs 8"
+        ),
+    ],
+)
+def test_another_error_of_a_collective_is_no_lost_process(error):
+    with pytest.raises(RuntimeError) as raised, distributed._together():
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("size", ["2", "many", ""])
+def test_a_world_that_torchrun_did_not_make_is_one_line(monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    refused = pytest.raises(CatganError, match=r"not by torchrun.* unset WORLD_SIZE")
+    with refused, distributed.joined():
+        raise AssertionError("joined")

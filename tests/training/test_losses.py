@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from catgan.config import LossConfig
+from catgan.errors import CatganError
 from catgan.training.losses import (
     discriminator_loss,
     generator_loss,
@@ -168,3 +169,11 @@ def test_places_of_a_judgement_are_averaged_and_judgements_summed(kind):
     for loss in (discriminator_loss, generator_loss):
         expected = sum(loss(kind, *pair).item() for pair in by_place) / len(by_place)
         assert loss(kind, real, generated).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["wgan", "Hinge", "", None])
+def test_an_unknown_loss_is_no_relativistic_one(kind):
+    values = torch.zeros(2, 1)
+    for loss in (discriminator_loss, generator_loss):
+        with pytest.raises(CatganError, match="choose from bce, mse, hinge, relativistic"):
+            loss(kind, values, values)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from catgan.config import Config, override
 from catgan.errors import CatganError
+from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory, is_run
 
 FACTS = {"dataset": {"name": "cats"}, "machine": {"threads": 2}}
@@ -107,3 +110,101 @@ def test_a_configuration_that_is_not_text_is_a_one_line_error(run):
     (run.path / "config.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(CatganError, match=r"config\.toml"):
         run.config()
+
+
+def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+    run = RunDirectory.create(tmp_path / "my run", Config(), FACTS)
+    with pytest.raises(CatganError, match=r"catgan train --resume '[^']*/my run'$"):
+        RunDirectory.create(run.path, Config(), FACTS)
+    (tmp_path / "half a run" / "samples").mkdir(parents=True)
+    with pytest.raises(CatganError, match=r"--out '[^']*/half a run'$"):
+        RunDirectory.open(tmp_path / "half a run")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("catgan.files.os.fsync", full)
+    with pytest.raises(CatganError, match=r"--resume '[^']*/my run'$"):
+        run.write(run.report, b"")
+
+
+def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(CatganError, match=r"no folder|Not a directory"):
+            RunDirectory.create(place, Config(), FACTS)
+
+
+def test_a_run_cannot_be_made_shorter_than_what_it_has_seen(run):
+    (run.path / "checkpoints" / "000000160").mkdir()
+    (run.path / "checkpoints" / "latest").write_text("000000160")
+    with pytest.raises(CatganError, match=r"images = 1 is less than the 160 images"):
+        run.update_config(override(Config(), ["training.images=1"]))
+    assert run.config() == Config()
+    for images in (160, 161):
+        run.update_config(override(Config(), [f"training.images={images}"]))
+        assert run.config().training.images == images
+
+
+ROW = {
+    "images": 10,
+    "discriminator_loss": 1.0,
+    "generator_loss": 2.0,
+    "real_accuracy": 0.5,
+    "generated_accuracy": 0.5,
+    "diversity": 1.0,
+    "machine": {"images_per_second": 5.0, "memory_mib": 100, "unix_time": 1.0},
+}
+SCORE = {"images": 10, "score": 5.0, "scored_by": "FD-lite2"}
+DAMAGED = [
+    ROW | {"images": -1},
+    ROW | {"images": True},
+    ROW | {"images": 10**400},
+    ROW | {"generator_loss": "low"},
+    ROW | {"real_accuracy": float("nan")},
+    ROW | {"diversity": None},
+    ROW | {"machine": None},
+    ROW | {"machine": []},
+    ROW | {"machine": {"images_per_second": "fast", "memory_mib": 1}},
+    ROW | {"machine": {"images_per_second": float("inf"), "memory_mib": 1}},
+    ROW | {"machine": {"images_per_second": 1.0, "memory_mib": "much"}},
+    SCORE | {"score": float("nan")},
+    SCORE | {"score": "good"},
+    SCORE | {"scored_by": 5},
+]
+INCOMPLETE = [
+    {key: value for key, value in ROW.items() if key != "machine"},
+    {key: value for key, value in ROW.items() if key != "real_accuracy"},
+    ROW | {"machine": {}},
+    ROW | {"machine": {"images_per_second": 0, "memory_mib": 1}},
+    ROW | {"machine": {"images_per_second": 5e-324, "memory_mib": 1}},
+    {"images": 10, "score": 5.0},
+]
+
+
+@pytest.mark.parametrize("row", DAMAGED)
+def test_a_damaged_row_is_no_row(run, row):
+    with run.log.open("a") as file:
+        file.write(f"{json.dumps(ROW)}\n{json.dumps(row)}\n{json.dumps(SCORE)}\n")
+    assert run.rows() == [ROW, SCORE]
+
+
+@pytest.mark.parametrize("row", [*DAMAGED, *INCOMPLETE])
+def test_a_damaged_row_is_left_out_of_the_report(run, row):
+    later = [ROW | {"images": 20}, SCORE | {"images": 20}]
+    with run.log.open("a") as file:
+        for each in (ROW, SCORE, row, *later):
+            file.write(json.dumps(each) + "\n")
+    write_report(run)
+    text = run.report.read_text()
+    assert "<dd>20</dd>" in text  # images seen
+    assert "5.0 img/s" in text
+
+
+def test_a_run_whose_name_is_no_text_has_a_report(run, tmp_path, monkeypatch):
+    named = RunDirectory(run.path)
+    monkeypatch.setattr(named, "path", type(run.path)(f"{run.path}\udcff"))
+    monkeypatch.setattr(named, "config", lambda: Config())
+    monkeypatch.setattr(named, "facts", lambda: FACTS)
+    write_report(named)
+    assert r"run\udcff" in named.report.read_text()

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from runs import make_run
 
 from catgan.config import load_recipe, override
 from catgan.errors import CatganError
@@ -140,3 +141,26 @@ def test_it_is_the_average_that_is_drawn(run):
 def test_a_directory_that_is_no_run_is_a_one_line_error(tmp_path):
     with pytest.raises(CatganError, match="not a run"):
         load_sampler(tmp_path, CPU, print)
+
+
+def test_mistakes_of_a_caller_are_one_line():
+    sampler = sampler_of("lsgan-64", "network.channels=8", "network.resolution=32")
+    size = sampler.config.latent_size
+    for seeds in ([-1], [True], [1.5], 7, "7", None):
+        with pytest.raises(CatganError, match="seed"):
+            sampler(seeds)
+    for truncation in ("a", None, float("nan"), True, 2):
+        with pytest.raises(CatganError, match="from 0 to 1"):
+            sampler([7], truncation=truncation)
+    for z in (np.full((1, size), np.nan), np.zeros((1, size + 1)), np.zeros(size), "z"):
+        with pytest.raises(CatganError, match="latents"):
+            sampler.synthesise(z)
+    assert np.array_equal(sampler(np.array([7], np.uint8), truncation=np.float32(1)), sampler([7]))
+
+
+def test_a_run_is_opened_by_its_path_however_it_is_written(tmp_path):
+    run = make_run(tmp_path / "run", "dcgan-128", images=64)
+    expected = load_sampler(run, CPU, print)([7])
+    assert np.array_equal(load_sampler(str(run), CPU, print, 64)([7]), expected)
+    with pytest.raises(CatganError, match="not 3: name its directory"):
+        load_sampler(3, CPU, print)

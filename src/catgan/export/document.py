@@ -10,7 +10,7 @@ from typing import Any
 import catgan
 from catgan.config import Config
 from catgan.data.sources import label
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.read import read_evaluation
 from catgan.export.parity import Parity
@@ -74,9 +74,15 @@ def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) ->
             )
         return said or known
 
+    images = data.get("to train on", 0)
+    if type(images) is not int or images < 0:
+        raise CatganError(
+            f'{run.path / "run.json"}: the number of images "to train on" is {quoted(images)}: '
+            "restore it"
+        )
     return {
         "name": str(data.get("name", UNKNOWN)),
-        "images": data.get("to train on", 0),
+        "images": images,
         "licence": known_or(licence, "licence"),
         "credit": known_or(credit, "credit"),
         "identity": data.get("identity"),

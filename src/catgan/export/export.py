@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +11,16 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted, shell_words
 from catgan.evaluation.records import require_writable
 from catgan.export.directions import find_directions
 from catgan.export.document import card_document, data_facts
 from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
 from catgan.export.readme import describes, readme
-from catgan.files import write_durably
+from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.artefact import check_artefact, seal
-from catgan.generation.card import parse_card
+from catgan.generation.card import MOST_TEXT, parse_card
 from catgan.generation.generator import Generator
 from catgan.networks.build import pixel_range
 from catgan.training.run_directory import RunDirectory
@@ -69,8 +67,13 @@ def export_run(
     """
     if precision not in VARIANTS:
         raise CatganError(f"no precision {precision!r}: choose from {', '.join(VARIANTS)}")
+    directions_named = {f"direction {key}": text for key, text in (direction_names or {}).items()}
+    for what, text in (
+        {"name": name, "licence": licence, "credit": credit} | directions_named
+    ).items():
+        _require_text(what, text)
+    directory = RunDirectory.open(run)  # first: the place may be in what is no run
     require_place(out)
-    directory = RunDirectory.open(run)
     data = data_facts(directory, licence=licence, credit=credit)
     loaded = directory.checkpoints.load(checkpoint, note)
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
@@ -115,7 +118,7 @@ def export_run(
     )
     beside = out.with_suffix(".safetensors")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(out.parent)
         write_durably(beside, weights)
         write_durably(out.with_name(README), readme(card, out.name).encode())
         write_durably(out, artefact)
@@ -124,15 +127,27 @@ def export_run(
     return Exported(out, beside, out.with_name(README), len(artefact), parity, card.licence)
 
 
+def _require_text(what: str, text: str | None) -> None:
+    """Raise `CatganError` for a text that the card cannot show on one line as it is."""
+    if text is not None and not (text.strip() and text.isprintable() and len(text) <= MOST_TEXT):
+        raise CatganError(
+            f"the {what} {quoted(text)} cannot stand on a card: write one line of letters, at "
+            f"most {MOST_TEXT:,} of them"
+        )
+
+
 def require_place(out: Path) -> None:
     """Raise `CatganError` for a place that cannot be written, or holds what is no export's."""
     if out.suffix != ".onnx":
         raise CatganError(f"{out}: an artefact is an .onnx file; give it such a name")
-    apart = f"export into a directory of its own, with --out {out.with_suffix('') / out.name}"
+    if not out.name.isprintable():  # its README names it
+        raise CatganError(f"{quoted(out.name)}: give it a name of letters that can be shown")
+    own = out.with_suffix("") / out.name
+    apart = f"export into a directory of its own, with --out {shell_words(own)}"
     card, weights = out.with_name(README), out.with_suffix(".safetensors")
     try:
-        if out.is_dir():  # writing it comes last, when the others are there
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for path in (out, card, weights):  # writing the artefact comes last
+            require_replaceable(path)
         if card.exists():
             described = describes(card.read_text("utf-8", errors="replace"))
             if described is None:

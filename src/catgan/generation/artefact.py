@@ -7,6 +7,7 @@ so that a damaged file is known before anything in it is used. `docs/formats.md`
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -44,14 +45,17 @@ def read_artefact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
     Raises `CatganError` for what is no file, no ONNX model, damaged, without a card, or a model
     that would read other files or run code of its own.
     """
-    path = Path(path)
+    name = os.fspath(path)
     try:
+        path = Path(name)
+        if path.exists() and not path.is_file():  # a pipe nobody writes to would be waited for
+            raise OSError(errno.EINVAL, "is no file")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # ValueError: a name that no file can have
         raise CatganError(
-            f"{path}: cannot be read ({error.strerror or error}): name a .onnx file that "
-            "`catgan export` wrote"
+            f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}): name a .onnx "
+            "file that `catgan export` wrote"
         ) from None
     if len(data) > MOST_BYTES:
         raise CatganError(
@@ -70,7 +74,8 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
         graphs = list(model.parts(_GRAPH))
     except ValueError as error:
         raise CatganError(
-            f"{where}: is damaged or no ONNX file ({error}): export the run again"
+            f"{where}: is damaged or no ONNX file ({error}): name one that `catgan export` wrote, "
+            "or export the run again"
         ) from None
     if len(graphs) != 1:
         raise CatganError(f"{where}: is no ONNX file: name one that `catgan export` wrote")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 from catgan.generation.artefact import read_artefact
 from catgan.generation.card import Card, parse_card
-from catgan.generation.interpolation import loop_latents, morph_latents
+from catgan.generation.checks import (
+    check_latents,
+    check_number,
+    check_truncation,
+    is_whole,
+)
+from catgan.generation.interpolation import check_frames, loop_latents, morph_latents
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
-from catgan.generation.sheet import sheet
+from catgan.generation.sheet import check_page, sheet
 from catgan.onnx_runtime import load_onnxruntime
 
 if TYPE_CHECKING:
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 INPUTS = ("z", "truncation")
 OUTPUT = "images"
 
+MAX_MOVE = 1e6  # standard deviations; a cat is gone after ten
+
+Seeds = Sequence[int] | np.ndarray
 OnProgress = Callable[[int], None]  # images that are done
 
 
@@ -34,7 +43,8 @@ class Generator:
 
     Images are uint8, (N, resolution, resolution, 3), RGB. `truncation` (psi) is from 0 to 1: 1 is
     the generator as it was trained, less is less variety, nearer to the average; 0 is the mean
-    image. Every method raises `CatganError` for a seed or a truncation out of range.
+    image. `seeds` are a list, tuple, range or 1-d array of whole numbers from 0 to 2^63 - 1. Every
+    method raises `CatganError` for an argument of another type or out of range.
     """
 
     def __init__(self, model: bytes, card: Card, where: str) -> None:
@@ -47,13 +57,13 @@ class Generator:
         """Side of the square images in pixels."""
         return self.card.resolution
 
-    def latents(self, seeds: Sequence[int]) -> np.ndarray:
+    def latents(self, seeds: Seeds) -> np.ndarray:
         """The seeds' noise, float32 (N, latent_size); see `catgan.generation.latents`."""
         return latents(check_seeds(seeds), self.card.latent_size)
 
     def sample(
         self,
-        seeds: Sequence[int],
+        seeds: Seeds,
         truncation: float = 1.0,
         moves: Mapping[int, float] | None = None,
         on_progress: OnProgress | None = None,
@@ -62,16 +72,19 @@ class Generator:
 
         `moves`: how far along which of the card's directions, in standard deviations.
         """
-        return self.synthesise(self.move(self.latents(seeds), moves or {}), truncation, on_progress)
+        truncation = check_truncation(truncation)
+        z = self.latents(seeds)
+        moved = z if moves is None else self.move(z, moves)
+        return self.synthesise(moved, truncation, on_progress)
 
-    def grid(
-        self, seeds: Sequence[int], columns: int | None = None, truncation: float = 1.0
-    ) -> np.ndarray:
+    def grid(self, seeds: Seeds, columns: int | None = None, truncation: float = 1.0) -> np.ndarray:
         """All images on one sheet, (H, W, 3); near square unless `columns` says otherwise.
 
-        Raises `CatganError` for no seeds, too.
+        Raises `CatganError` for no seeds, and for a sheet that memory does not hold, too.
         """
-        return sheet(self.sample(seeds, truncation), columns)
+        checked = check_seeds(seeds)
+        check_page(len(checked), columns, self.resolution)
+        return sheet(self.sample(checked, truncation), columns)
 
     def morph(self, a: int, b: int, frames: int = 24, truncation: float = 1.0) -> np.ndarray:
         """`frames` images from the cat of seed `a` to that of seed `b`, both included."""
@@ -79,30 +92,40 @@ class Generator:
 
     def loop(
         self,
-        seeds: Sequence[int],
+        seeds: Seeds,
         frames: int = 60,
         truncation: float = 1.0,
         on_progress: OnProgress | None = None,
     ) -> np.ndarray:
-        """`frames` images through the cats of all `seeds` and back to just before the first."""
-        return self.synthesise(loop_latents(self.latents(seeds), frames), truncation, on_progress)
+        """`frames` images through the cats of all `seeds` and back to just before the first.
+
+        Raises `CatganError` for fewer frames than seeds, too.
+        """
+        checked = check_seeds(seeds)
+        check_frames(len(checked), frames)
+        z = loop_latents(self.latents(checked), frames)
+        return self.synthesise(z, truncation, on_progress)
 
     def move(self, z: np.ndarray, moves: Mapping[int, float]) -> np.ndarray:
         """Latents `z` (N, latent_size) moved along directions of the card, by their numbers.
 
         Raises `CatganError` for a direction that the card has not, and an amount that is no number.
         """
-        directions = self.card.directions
+        directions, z = self.card.directions, check_latents(z, self.card.latent_size)
+        if not isinstance(moves, Mapping):
+            raise CatganError(
+                f"moves must say how far along which direction, not {quoted(moves)}: write, say, "
+                "moves={0: 2.0}"
+            )
         for number, amount in moves.items():
-            if number not in range(len(directions)):
+            if not is_whole(number) or not 0 <= number < len(directions):
                 have = f"0 to {len(directions) - 1}" if directions else "none"
                 raise CatganError(
-                    f"{self.where}: has no direction {number}: it has {have}; "
+                    f"{self.where}: has no direction {quoted(number)}: it has {have}; "
                     "`catgan edit` shows them"
                 )
-            if not math.isfinite(amount):
-                raise CatganError(f"{amount} along direction {number} leads nowhere: write, say, 2")
-            z = z + np.float32(amount) * directions[number].vector
+            far = check_number(f"the move along direction {number}", amount, -MAX_MOVE, MAX_MOVE)
+            z = z + np.float32(far) * directions[int(number)].vector
         return z
 
     def synthesise(
@@ -112,19 +135,13 @@ class Generator:
 
         Images are drawn one at a time: how a processor rounds can depend on how many are drawn
         together, and a seed is to be the same image always. Raises `CatganError` for latents of
-        another shape, or that are not finite.
+        another shape or type, or that are not finite.
         """
-        if not 0 <= truncation <= 1:
-            raise CatganError(f"truncation {truncation} is out of range: choose from 0 to 1")
-        size = self.card.latent_size
-        if z.ndim != 2 or z.shape[1] != size:
-            raise CatganError(f"{self.where}: takes latents of shape (N, {size}), not {z.shape}")
-        if not np.isfinite(z).all():
-            raise CatganError(f"{self.where}: takes latents of finite numbers, these are not all")
+        truncation, z = check_truncation(truncation), check_latents(z, self.card.latent_size)
         side = self.resolution
         images = np.empty((len(z), side, side, 3), np.uint8)
         session, psi = self.session, np.array([truncation], np.float32)
-        for index, row in enumerate(z.astype(np.float32)):
+        for index, row in enumerate(z):
             image = _run(session, row[None], psi, self.where)
             if image.shape != images.shape[1:] or image.dtype != np.uint8:
                 raise CatganError(
@@ -182,6 +199,10 @@ def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
                 "this catgan carries no generator: name an exported one (.onnx) or a run, or train "
                 "one with `catgan train`"
             )
+    if not isinstance(path, str | os.PathLike):
+        raise CatganError(
+            f"a generator is opened by its path, not {quoted(path)}: name a .onnx file"
+        )
     model, document = read_artefact(path)
     return Generator(model, parse_card(document, str(path)), str(path))
 
@@ -203,6 +224,10 @@ def _run(
 
 
 def _unusable(where: str, error: Exception) -> CatganError:
+    """What to raise for an error of ONNX Runtime's, which has no classes for most."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     reason = "".join(c for c in first if c.isprintable())[:200]
-    return CatganError(f"{where}: ONNX Runtime cannot use it ({reason}): export the run again")
+    remedy = "export the run again"
+    if isinstance(error, MemoryError) or re.search(r"allocat|bad_alloc", first):
+        remedy = "it needs more memory than is free: close other programs"
+    return CatganError(f"{where}: ONNX Runtime cannot use it ({reason}): {remedy}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from catgan.errors import CatganError
+from catgan.generation.checks import check_whole
 
 MOST_FRAMES = 10_000
 _PARALLEL = 1e-6  # sine of an angle below which two latents are taken as one direction
@@ -27,8 +30,11 @@ def slerp(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
 
 
 def morph_latents(stops: np.ndarray, frames: int) -> np.ndarray:
-    """`frames` latents along the way through all `stops` (N, size), both ends included."""
-    _check(stops, frames)
+    """`frames` latents along the way through all `stops` (N, size), both ends included.
+
+    Raises as `check_frames` does.
+    """
+    frames = check_frames(len(stops), frames)
     return _along(stops, np.linspace(0, len(stops) - 1, frames))
 
 
@@ -36,8 +42,9 @@ def loop_latents(stops: np.ndarray, frames: int) -> np.ndarray:
     """`frames` latents along the closed way through all `stops` (N, size), from the first.
 
     The first stop is not repeated at the end, so that the frames can be shown round and round.
+    Raises as `check_frames` does.
     """
-    _check(stops, frames)
+    frames = check_frames(len(stops), frames)
     return _along(stops, np.arange(frames) * len(stops) / frames)
 
 
@@ -51,8 +58,16 @@ def _along(stops: np.ndarray, places: np.ndarray) -> np.ndarray:
     )
 
 
-def _check(stops: np.ndarray, frames: int) -> None:
-    if len(stops) < 2:
+def check_frames(stops: int, frames: Any) -> int:
+    """`frames` as an int; `CatganError` for a number that a way through `stops` seeds cannot have.
+
+    With fewer frames than stops it would pass some without showing them.
+    """
+    if stops < 2:
         raise CatganError("a morph needs at least two seeds: write, say, --seeds 3,9")
-    if not 2 <= frames <= MOST_FRAMES:
-        raise CatganError(f"{frames} frames are out of range: choose from 2 to {MOST_FRAMES:,}")
+    frames = check_whole("frames", frames, 2, MOST_FRAMES)
+    if frames < stops:
+        raise CatganError(
+            f"{frames} frames cannot show {stops:,} seeds: take at least as many frames as seeds"
+        )
+    return frames

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from catgan.errors import CatganError, quoted
+from catgan.generation.checks import is_whole
 
 LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 1_000_000
@@ -34,18 +35,31 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def check_seeds(seeds: Sequence[int]) -> Sequence[int]:
-    """`seeds` as they are; `CatganError` for one that is no whole number from 0 to 2^63 - 1."""
-    is_list = isinstance(seeds, Sequence) and not isinstance(seeds, str)
-    if not is_list and np.ndim(seeds) != 1:  # NumPy's arrays are lists as well
-        raise CatganError(f"seeds are a list, not {seeds!r}: write, say, seeds=[7]")
+def check_seeds(seeds: Any) -> np.ndarray:
+    """A sequence or 1-d array of seeds as uint64 (N,).
+
+    Raises `CatganError` for what is no list, for more than `MOST_SEEDS`, and for a seed that is no
+    whole number from 0 to 2^63 - 1.
+    """
+    is_list = isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes)
+    if not is_list and np.ndim(seeds) == 1:  # arrays, of whatever library
+        seeds = np.asarray(seeds)
+    elif not is_list:
+        raise CatganError(f"seeds must be a list, not {quoted(seeds)}: write, say, seeds=[7]")
+    try:
+        count = len(seeds)
+    except OverflowError:  # a range can be longer than Python counts
+        count = MOST_SEEDS + 1
+    if count > MOST_SEEDS:
+        raise CatganError(f"seeds: more than {MOST_SEEDS:,} at once; use fewer")
     for seed in seeds:
-        try:
-            in_range = 0 <= operator.index(seed) <= LARGEST_SEED
-        except TypeError:  # a fraction, or no number at all
-            in_range = False
-        if not in_range:
+        if not is_whole(seed):
             raise CatganError(
-                f"seed {seed!r} is out of range: choose whole numbers from 0 to {LARGEST_SEED}"
+                f"seed {quoted(seed)} is no whole number: write, say, seeds=[7], not [7.0] or ['7']"
             )
-    return seeds
+        if not 0 <= seed <= LARGEST_SEED:
+            raise CatganError(
+                f"seed {quoted(seed)} is out of range: choose whole numbers from 0 to "
+                f"{LARGEST_SEED}"
+            )
+    return np.array(seeds, np.uint64)

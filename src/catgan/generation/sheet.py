@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.files import try_writing
+from catgan.files import make_directory, require_replaceable, try_writing
+from catgan.generation.checks import check_whole
 
 LARGEST_SIZE = 2_048
 MOST_PIXELS = 200_000_000  # of all that is held in memory at once: 600 MB
@@ -26,16 +27,27 @@ def sheet(
 ) -> np.ndarray:
     """Images (N, side, side, 3) uint8 in rows on white, each brought to `size` by `enlarge`.
 
-    Near square unless told. Raises `CatganError` for no images, or no columns.
+    Near square unless told. Raises `CatganError` as `check_page` and `enlarge` do.
     """
     count, side = images.shape[:2]
-    size = size or side
+    size = side if size is None else size
+    check_page(count, columns, size, gap)
     columns, height, width = _page(count, columns, gap, size)
     page = np.full((height, width, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * (size + gap), index % columns * (size + gap)
         page[top : top + size, left : left + size] = enlarge(image, size)
     return page
+
+
+def check_page(count: int, columns: int | None, size: int, gap: int = 2) -> None:
+    """Raise `CatganError` for no images, no columns, or more than memory holds."""
+    _, height, width = _page(count, columns, gap, size)
+    if height * width > MOST_PIXELS:
+        raise CatganError(
+            f"a sheet of {width} x {height} pixels is more than the {MOST_PIXELS:,} of the "
+            "largest: take fewer seeds or columns"
+        )
 
 
 def check_sheet(path: Path, count: int, columns: int | None, size: int, gap: int = 2) -> None:
@@ -56,9 +68,11 @@ def check_sheet(path: Path, count: int, columns: int | None, size: int, gap: int
 
 def _page(count: int, columns: int | None, gap: int, size: int) -> tuple[int, int, int]:
     """Columns, height and width of a sheet."""
-    if count < 1 or (columns is not None and columns < 1):
-        raise CatganError("a sheet holds at least one image: name a seed, and a column or more")
-    columns = columns or math.ceil(math.sqrt(count))
+    if count < 1:
+        raise CatganError("a sheet holds at least one image: name a seed")
+    if columns is None:
+        columns = math.ceil(math.sqrt(count))
+    columns = check_whole("columns", columns, 1, MOST_PIXELS)
     rows = math.ceil(count / columns)
     return columns, rows * (size + gap) - gap, columns * (size + gap) - gap
 
@@ -113,7 +127,8 @@ def written_beside(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
+        require_replaceable(path)
         try:
             yield partial
             partial.replace(path)
@@ -123,13 +138,16 @@ def written_beside(path: Path) -> Iterator[Path]:
         raise _cannot_be_written(path, error) from None
 
 
-def check_place(path: Path) -> None:
-    """Raise `CatganError` if no file can be put there; folders are made as needed."""
+def check_place(path: Path, named: Path | None = None) -> None:
+    """Raise `CatganError` if no file can be put there; folders are made as needed.
+
+    The error speaks of the place that was `named`, if that is not `path` itself.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         try_writing(path)
     except OSError as error:
-        raise _cannot_be_written(path, error) from None
+        raise _cannot_be_written(named or path, error) from None
 
 
 def _cannot_be_written(path: Path, error: OSError) -> CatganError:

@@ -8,12 +8,13 @@ old ones removed. Reading verifies every sum and falls back to the newest sound 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from catgan.errors import CatganError, quoted
+from catgan.errors import CatganError, quoted, shell_words
 from catgan.files import flush_directory, write_and_flush, write_durably
 
 FORMAT = 2  # 1 had no sum of the manifest itself; it is read, too
 PARTS = ("generator", "ema", "discriminator", "optimizer")
 MANIFEST = "manifest.json"
+# A checkpoint that gives these may be sound.
+UNREADABLE_NOW = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ADAM_QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
 
 Tensors = dict[str, Tensor]
@@ -69,18 +72,30 @@ class Checkpoint:
     tensors: dict[str, Tensors]
 
     def restore(self, modules: dict[str, nn.Module], players: Players) -> None:
-        """Put the tensors into modules (by part) and fresh optimizers (by player)."""
-        try:
-            for part, module in modules.items():
-                module.load_state_dict(self.tensors[part])
-            if self.images:
-                _load_optimizer_tensors(players, self.tensors["optimizer"])
-        except (RuntimeError, KeyError):
+        """Put the tensors into modules (by part) and fresh optimizers (by player).
+
+        Raises `CatganError` for tensors of other names or shapes, before anything is changed. What
+        fails after that, as memory does, is not the checkpoint's fault and is raised as it is.
+        """
+        fit = all(
+            _shapes(self.tensors[part]) == _shapes(module.state_dict())
+            for part, module in modules.items()
+        )
+        if self.images:
+            known = _shapes(self.tensors["optimizer"])
+            fit = fit and all(
+                known.get(name) == shape for name, shape in _optimizer_shapes(players).items()
+            )
+        if not fit:
             raise CatganError(
                 f"{self.path} does not fit the networks of its configuration: "
                 "it was changed by hand, or is another version's; "
                 "resume from another checkpoint or start anew"
-            ) from None
+            )
+        for part, module in modules.items():
+            module.load_state_dict(self.tensors[part])
+        if self.images:
+            _load_optimizer_tensors(players, self.tensors["optimizer"])
 
 
 class CheckpointStore:
@@ -162,12 +177,12 @@ class CheckpointStore:
         """Read `latest`, `best`, or a checkpoint by its images seen.
 
         An unsound `latest` or `best` is reported through `note` and the newest sound one taken.
-        Raises `CatganError` when there is none.
+        Raises `CatganError` when there is none, and for one that is there but cannot be read now.
         """
         if not self.names():
             raise CatganError(
                 f"{self.directory}: no checkpoint yet: let the run reach its first one, "
-                "or go on with catgan train --resume"
+                f"or go on with catgan train --resume {shell_words(self.directory.parent)}"
             )
         if which in ("latest", "best"):
             newest_first = self.names()[::-1]
@@ -244,8 +259,22 @@ class CheckpointStore:
 def _cannot_write(target: Path, error: OSError) -> CatganError:
     return CatganError(
         f"checkpoint {target}: cannot be written ({error.strerror or error}): "
-        f"make room, then catgan train --resume {target.parent.parent}"
+        f"make room, then catgan train --resume {shell_words(target.parent.parent)}"
     )
+
+
+def _cannot_read(file: Path, error: OSError) -> CatganError | UnsoundCheckpointError:
+    """Passed over is what is missing or damaged; not what this user or process may not read now.
+
+    A run that went on from an earlier checkpoint for want of a permission would train again what it
+    has, and forget what came after.
+    """
+    if error.errno in UNREADABLE_NOW:
+        return CatganError(
+            f"{file}: cannot be read ({error.strerror}): see that it is yours to read and that not "
+            "too many files are open (ulimit -n), then run the command again"
+        )
+    return UnsoundCheckpointError(f"{file.stem}: {error.strerror or error}")
 
 
 def _manifest_sum(manifest: dict[str, Any]) -> str:
@@ -262,7 +291,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         try:
             data = (path / f"{part}.safetensors").read_bytes()
         except OSError as error:
-            raise UnsoundCheckpointError(f"{part}: {error.strerror or error}") from None
+            raise _cannot_read(path / f"{part}.safetensors", error) from None
         if hashlib.sha256(data).hexdigest() != manifest["files"][part]["sha256"]:
             raise UnsoundCheckpointError(
                 f"{part}.safetensors does not have the sum it was written with"
@@ -292,7 +321,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             and all(isinstance(manifest["files"][part]["sha256"], str) for part in PARTS)
         )
     except OSError as error:
-        raise UnsoundCheckpointError(f"{MANIFEST}: {error.strerror or error}") from None
+        raise _cannot_read(path / MANIFEST, error) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsoundCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
     if not known:
@@ -313,6 +342,20 @@ def _is_name(name: str) -> bool:
 # -- modules and optimizers as tensors -------------------------------------------------------------
 
 
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _optimizer_shapes(players: Players) -> dict[str, torch.Size]:
+    """The shapes that `optimizer_tensors` has once every parameter was stepped."""
+    return {
+        f"{player}/{name}/{quantity}": torch.Size() if quantity == "step" else parameter.shape
+        for player, (module, _) in players.items()
+        for name, parameter in module.named_parameters()
+        for quantity in ADAM_QUANTITIES
+    }
+
+
 def optimizer_tensors(players: Players) -> Tensors:
     """Adam's state of every parameter, as `player/parameter/quantity`."""
     return {
@@ -324,7 +367,7 @@ def optimizer_tensors(players: Players) -> Tensors:
 
 
 def _load_optimizer_tensors(players: Players, tensors: Tensors) -> None:
-    """The inverse of `optimizer_tensors`, into fresh optimizers; KeyError when one is missing."""
+    """The inverse of `optimizer_tensors`, into fresh optimizers."""
     for player, (module, optimizer) in players.items():
         for name, parameter in module.named_parameters():
             step, *moments = (tensors[f"{player}/{name}/{key}"] for key in ADAM_QUANTITIES)

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 from catgan.networks.dropout import Dropout
 from catgan.training.checkpoint import Players, optimizer_tensors
 from catgan.training.run_directory import is_run
@@ -46,6 +46,12 @@ BEAT_SECONDS = 5.0  # between two signs of life of a process that does something
 _job: dist.Store | None = None  # what the processes of the job share, once they have `joined`
 _blocks = itertools.count()
 
+# In messages of gloo and NCCL, when a peer is gone.
+LOST_PROCESS = (
+    r"connect|timed? ?out|broken pipe|network|no route|unreachable|"
+    r"remote (process|worker|peer)|communicator was aborted"
+)
+
 
 class LostProcessError(CatganError):
     """Another process of the job ended, or does not answer."""
@@ -58,16 +64,18 @@ def joined() -> Iterator[Share]:
     When the job fails, the process that notices first raises what it noticed, and the others exit
     without a word, so that a person reads one line and not one from each.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    told = os.environ.get("WORLD_SIZE", "1")
+    if told.strip() == "1":
         yield Share()
         return
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing:
+    try:
+        with _together():
+            store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    except ValueError:  # a variable is missing, or is no number
         raise CatganError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but "
-            f"{', '.join(missing)} is not set: start them with torchrun, or unset WORLD_SIZE"
-        )
-    store, rank, processes = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+            f"WORLD_SIZE={quoted(told)} is set in the environment, but not by torchrun: start with "
+            "torchrun -m catgan train, or unset WORLD_SIZE"
+        ) from None
     # torchrun keeps one store for all its restarts: what the dead wrote there must not be read.
     store = dist.PrefixStore(f"catgan, restart {_restarts()}", store)
     global _job
@@ -331,15 +339,29 @@ class _Sum(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
-    """What all processes must take part in: says so in one line when one of them is gone."""
+    """What all processes must take part in: says so in one line when one of them is gone.
+
+    Another error is of this process, its memory or its code, and is raised as it is.
+    """
     try:
         yield
-    except RuntimeError as error:  # what gloo raises, and the base of what NCCL does
+    except RuntimeError as error:  # what gloo raises, and the base of what NCCL and stores do
+        if not _is_lost_process(error):
+            raise
         reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostProcessError(
             f"another process of this job ended or does not answer ({reason}): see what it said, "
             "then go on from the last checkpoint with catgan train --resume"
         ) from None
+
+
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether a connection broke or timed out. Gloo has no classes for that, only words."""
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+        return False
+    return isinstance(error, dist.DistNetworkError | dist.DistStoreError) or bool(
+        re.search(LOST_PROCESS, str(error), re.IGNORECASE)
+    )
 
 
 def _broadcast(tensor: Tensor) -> None:

@@ -21,28 +21,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catgan.config import LossConfig
+from catgan.errors import CatganError, quoted
 
 
 def discriminator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
-    """What the discriminator lowers."""
+    """What the discriminator lowers; `CatganError` for an unknown `kind`."""
     if kind == "bce":  # softplus(-x) = -log sigmoid(x), without overflow
         return _mean(F.softplus(-real)) + _mean(F.softplus(generated))
     if kind == "mse":
         return _mean((real - 1).square()) + _mean(generated.square())
     if kind == "hinge":
         return _mean(F.relu(1 - real)) + _mean(F.relu(1 + generated))
-    return _mean(F.softplus(generated - real))  # relativistic
+    if kind == "relativistic":
+        return _mean(F.softplus(generated - real))
+    raise _unknown(kind)
 
 
 def generator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
-    """What the generator lowers; only the relativistic loss looks at `real`."""
+    """What the generator lowers; only the relativistic loss looks at `real`.
+
+    Raises `CatganError` for an unknown `kind`.
+    """
     if kind == "bce":
         return _mean(F.softplus(-generated))
     if kind == "mse":
         return _mean((generated - 1).square())
     if kind == "hinge":
         return -_mean(generated)
-    return _mean(F.softplus(real.detach() - generated))  # relativistic
+    if kind == "relativistic":
+        return _mean(F.softplus(real.detach() - generated))
+    raise _unknown(kind)
 
 
 def gradient_penalty(judge: Callable[[list[Tensor]], Tensor], features: Sequence[Tensor]) -> Tensor:
@@ -64,6 +72,10 @@ def penalty_strength(config: LossConfig, images: int) -> float:
     """The factor of the gradient penalties after `images` images: falls geometrically."""
     done = min(images / config.penalty_images, 1.0)
     return config.penalty * (config.penalty_final / config.penalty) ** done if config.penalty else 0
+
+
+def _unknown(kind: object) -> CatganError:
+    return CatganError(f"no loss {quoted(kind)}: choose from bce, mse, hinge, relativistic")
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CURVES = ("discriminator_loss", "generator_loss", "real_accuracy", "generated_accuracy")
+RATES = ("images_per_second", "memory_mib")
+MIN_RATE = 0.001  # images a second; less was written by no run, and would make centuries
 MOST_SHEETS = 10  # on the page; the first and the last are always among them
 
 
@@ -22,13 +25,13 @@ def write_report(run: RunDirectory) -> None:
     """Write the report of `run` as it stands, replacing the last one."""
     config, facts, rows, sheets = run.config(), run.facts(), run.rows(), run.sheets()
     chosen = _spread(list(sheets), MOST_SHEETS)
-    scores = [row for row in rows if "score" in row]
-    rows = [row for row in rows if "discriminator_loss" in row]
+    scores = [row for row in rows if {"score", "scored_by"} <= set(row)]
+    rows = [row for row in rows if _is_complete(row)]
     images = rows[-1]["images"] if rows else 0
     seconds = sum(
-        (row["images"] - before) / row["machine"]["images_per_second"]
+        max(row["images"] - before, 0) / row["machine"]["images_per_second"]
         for row, before in zip(rows, [0, *(row["images"] for row in rows)], strict=False)
-        if row["machine"]["images_per_second"]
+        if row["machine"]["images_per_second"] > MIN_RATE
     )
     page = render(
         "run.html.jinja",
@@ -52,7 +55,13 @@ def write_report(run: RunDirectory) -> None:
         sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
         sheet_seeds=config.output.sheet_seeds,
     )
-    run.write(run.report, page.encode())
+    # A directory's name can hold bytes that are no text.
+    run.write(run.report, page.encode(errors="backslashreplace"))
+
+
+def _is_complete(row: dict[str, Any]) -> bool:
+    """Whether a row has all that the report shows: a log can be edited."""
+    return set(CURVES) <= set(row) and set(RATES) <= set(row.get("machine", {}))
 
 
 def _spread(values: Sequence[int], most: int) -> list[int]:

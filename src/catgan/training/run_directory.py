@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from catgan.config import Config, from_toml, to_toml
-from catgan.errors import CatganError
-from catgan.files import flush_directory, write_durably
+from catgan.config import Config, check_length, from_toml, to_toml
+from catgan.errors import CatganError, shell_words
+from catgan.files import flush_directory, make_directory, write_durably
 from catgan.training.checkpoint import CheckpointStore
 from catgan.training.lock import RunLock
+from catgan.training.tally import MEASURES
 
 PARTIAL = ".*.partial-*"  # what `write_durably` calls a file until it is whole
 
@@ -57,7 +58,7 @@ class RunDirectory:
         """A new run; `facts` (JSON) say what data and machine it has. The place must be free."""
         run = cls(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
             run._check_free()
             run.lock.acquire()
             try:
@@ -78,7 +79,7 @@ class RunDirectory:
         if not _is_free(self.path):
             raise CatganError(
                 f"{self.path} is not empty: choose another place with --out, "
-                f"or go on with what is there: catgan train --resume {self.path}"
+                f"or go on with what is there: catgan train --resume {shell_words(self.path)}"
             )
 
     @classmethod
@@ -88,7 +89,7 @@ class RunDirectory:
             if path.is_dir() and any(path.iterdir()) and _is_free(path):
                 raise CatganError(
                     f"{path} was stopped before its run began: start it again, "
-                    f"catgan train ... --out {path}"
+                    f"catgan train ... --out {shell_words(path)}"
                 )
             raise CatganError(
                 f"{path} is not a run (it has no config.toml): name the directory that "
@@ -107,7 +108,11 @@ class RunDirectory:
             raise CatganError(f"{path} cannot be read ({error}): restore it") from None
 
     def update_config(self, config: Config) -> None:
-        """Replace the configuration, as a resumed run may in part."""
+        """Replace the configuration, as a resumed run may in part.
+
+        Raises `CatganError` where the run has seen more images than `config` asks for.
+        """
+        check_length(self.config(), config, int(self.checkpoints.pointer("latest") or 0))
         self.write(self.path / "config.toml", to_toml(config).encode())
 
     def write(self, path: Path, data: bytes) -> None:
@@ -120,7 +125,7 @@ class RunDirectory:
     def _cannot_write(self, path: Path, error: OSError) -> CatganError:
         return CatganError(
             f"{path}: cannot be written ({error.strerror or error}): "
-            f"make room, then catgan train --resume {self.path}"
+            f"make room, then catgan train --resume {shell_words(self.path)}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -167,21 +172,25 @@ class RunDirectory:
             raise self._cannot_write(self.log, error) from None
 
     def rows(self) -> list[dict[str, Any]]:
-        """The log's rows; a half-written last line is no row."""
-        rows = []
+        """The log's rows; a half-written last line is no row, nor one that was damaged."""
+        return [row for row in self._lines() if _is_row(row)]
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """What the log holds that has a number of images, sound or not."""
+        found = []
         if self.log.exists():
             for line in self.log.read_text("utf-8", errors="replace").splitlines():
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError):
                     continue
-                if isinstance(row, dict) and isinstance(row.get("images"), int):
-                    rows.append(row)
-        return rows
+                if isinstance(row, dict) and type(row.get("images")) is int:
+                    found.append(row)
+        return found
 
     def rewind(self, images: int) -> None:
         """Forget what was logged and drawn after `images`: the resumed run does it again."""
-        rows = [row for row in self.rows() if row["images"] <= images]
+        rows = [row for row in self._lines() if row["images"] <= images]
         self.write(self.log, "".join(json.dumps(row) + "\n" for row in rows).encode())
         try:
             for seen, path in self.sheets().items():
@@ -202,6 +211,17 @@ def _no_place(path: Path, error: OSError) -> CatganError:
     return CatganError(
         f"{path}: cannot be written ({error.strerror or error}): choose another place with --out"
     )
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether a row is as training writes it: a log can be edited, and a disk can fail."""
+    machine = row.get("machine", {})
+    if not isinstance(machine, dict) or not isinstance(row.get("scored_by", ""), str):
+        return False
+    numbers = [row.get(key, 0) for key in ("images", "score", *MEASURES)]
+    numbers += [machine.get(key, 0) for key in ("images_per_second", "memory_mib")]
+    # NaN is below nothing, and an int can be larger than any float.
+    return row["images"] >= 0 and all(type(n) in (int, float) and abs(n) < 1e300 for n in numbers)
 
 
 def _is_free(path: Path) -> bool:

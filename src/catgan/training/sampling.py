@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from catgan.config import Config, NetworkConfig, from_table
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
+from catgan.generation.checks import check_latents, check_truncation
 from catgan.generation.latents import latents
+from catgan.generation.seeds import check_seeds
 from catgan.networks.build import build_generator, pixel_range
 from catgan.networks.shapes import TwoPartGenerator
 from catgan.networks.truncation import draw, mean_style
@@ -66,8 +69,11 @@ class Sampler:
         return self.config.resolution
 
     def latents(self, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The seeds' noise, float32 (N, latent_size)."""
-        return latents(seeds, self.config.latent_size)
+        """The seeds' noise, float32 (N, latent_size).
+
+        Raises `CatganError` for what is no list of seeds.
+        """
+        return latents(check_seeds(seeds), self.config.latent_size)
 
     @torch.no_grad()
     def synthesise(
@@ -79,9 +85,10 @@ class Sampler:
         """One image for each row of latents `z` (N, latent_size).
 
         `truncation`: 1 is the generator as it was trained, less is less variety, 0 the mean image.
+        Raises `CatganError` for a truncation out of range, and for latents of another shape or
+        type, or that are not finite.
         """
-        if not 0 <= truncation <= 1:
-            raise CatganError(f"truncation {truncation} is out of range: choose from 0 to 1")
+        truncation, z = check_truncation(truncation), check_latents(z, self.config.latent_size)
         training = self.generator.training
         self.generator.eval()
         low, high = pixel_range(self.config)
@@ -89,7 +96,7 @@ class Sampler:
         images = np.empty((len(z), side, side, 3), np.uint8)
         mean = self.mean_style() if truncation < 1 else torch.zeros(1, device=self.device)
         for start in range(0, len(z), PORTION):
-            part = torch.from_numpy(z[start : start + PORTION].astype(np.float32))
+            part = torch.from_numpy(z[start : start + PORTION])
             filled = torch.cat([part, part.new_zeros(PORTION - len(part), part.shape[1])])
             pixels = draw(self.generator, filled.to(self.device), truncation, mean)
             images[start : start + PORTION] = to_uint8(pixels, low, high)[: len(part)]
@@ -111,10 +118,15 @@ def to_uint8(pixels: Tensor, low: float, high: float) -> np.ndarray:
 
 
 def load_sampler(
-    run: Path, device: torch.device, note: Callable[[str], None], checkpoint: str = "latest"
+    run: str | os.PathLike[str],
+    device: torch.device,
+    note: Callable[[str], None],
+    checkpoint: str | int = "latest",
 ) -> Sampler:
     """The averaged (EMA) generator of a run; `CatganError` for a damaged or foreign one."""
-    loaded = RunDirectory.open(run).checkpoints.load(checkpoint, note)
+    if not isinstance(run, str | os.PathLike):
+        raise CatganError(f"a run is opened by its path, not {quoted(run)}: name its directory")
+    loaded = RunDirectory.open(Path(run)).checkpoints.load(str(checkpoint), note)
     return restored_sampler(loaded, device)[0]
 
 

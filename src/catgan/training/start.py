@@ -13,10 +13,17 @@ from typing import Any
 import torch
 
 import catgan
-from catgan.config import Config, check_resumable, from_table, load_recipe, override
+from catgan.config import (
+    Config,
+    check_length,
+    check_resumable,
+    from_table,
+    load_recipe,
+    override,
+)
 from catgan.data import drawn
 from catgan.data.dataset import Dataset
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
@@ -97,6 +104,7 @@ def resume_run(
     facts, old = run.facts(), run.config()
     config = override(old, settings)
     check_resumable(old, config)
+    check_length(old, config, int(run.checkpoints.pointer("latest") or 0))
     _check_batch(config)
     device, began = choose_device(device_name), facts["machine"]
     if config.training.precision != old.training.precision:  # asked for now, on this machine
@@ -108,7 +116,7 @@ def resume_run(
         if not source.exists():
             raise CatganError(
                 f"{path} was trained on {source}, which is gone: name its new place, "
-                f"catgan train NEW_PLACE --resume {path}"
+                f"catgan train NEW_PLACE --resume {shell_words(path)}"
             )
     began_with_drawn = facts["dataset"].get("name") == drawn.NAME
     size = config.network.resolution

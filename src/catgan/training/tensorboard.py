@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 
 
 def require_tensorboard() -> None:
@@ -47,7 +47,8 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
+            goes_on = f"catgan train --resume {shell_words(self.run)}"
             raise CatganError(
                 f"{self.run / 'tensorboard'}: cannot be written ({error.strerror or error}): make "
-                f"room, or leave out --tensorboard, then catgan train --resume {self.run}"
+                f"room, or leave out --tensorboard, then {goes_on}"
             ) from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catgan.errors import CatganError
-from catgan.files import write_durably
+from catgan.files import make_directory, write_durably
 from catgan.generation.generator import Generator
 
 FACTS = "generator.json"  # which also marks a directory as a site
@@ -57,7 +57,7 @@ def write_site(out: Path, generator: Generator) -> Site:
     order = list(files) if (out / FACTS).is_file() else [FACTS, *files]
     try:
         for name in order:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            make_directory((out / name).parent)
             write_durably(out / name, files[name])
     except OSError as error:
         raise CatganError(
