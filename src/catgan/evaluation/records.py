@@ -12,7 +12,7 @@ from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.image_sets import ImageSet
 from catgan.evaluation.pages import evaluation_page
 from catgan.evaluation.read import read_evaluation
-from catgan.files import write_durably
+from catgan.files import portable_name, write_durably
 
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 
@@ -52,7 +52,7 @@ def place_for(evaluation: Evaluation, wanted: Path) -> Path:
 
 def file_name(text: str) -> str:
     """`text` as the name of one file or directory, whatever it holds."""
-    return re.sub(r"[^\w.+-]+", "-", text)[:120].strip(".-") or "unnamed"
+    return portable_name(re.sub(r"[^\w.+-]+", "-", text)[:120].strip(".-") or "unnamed")
 
 
 def require_writable(directory: Path) -> None:

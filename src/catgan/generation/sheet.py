@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.files import try_writing
+from catgan.files import rename, try_writing
 
 LARGEST_SIZE = 2_048
 MOST_PIXELS = 200_000_000  # of all that is held in memory at once: 600 MB
@@ -116,7 +116,7 @@ def written_beside(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            partial.replace(path)
+            rename(partial, path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:

@@ -13,6 +13,11 @@ from types import FrameType, TracebackType
 
 from catgan.training import distributed
 
+# Windows has Ctrl-Break too; there SIGTERM comes from within the process only.
+_NUMBERS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+]
+
 
 class StopSignals:
     """A context in which signals are noted: `received` is the number of the one to stop for.
@@ -28,7 +33,7 @@ class StopSignals:
     def asked(self) -> bool:
         """Whether to stop. All processes of a job must ask together, and get the same answer."""
         late = time.monotonic() >= self.deadline
-        agreed = distributed.highest(self.received or int(late))  # SIGINT is 2, SIGTERM 15
+        agreed = distributed.highest(self.received or int(late))  # a signal's is 2 or more
         if agreed > 1:
             self.received = agreed
         return agreed > 0
@@ -37,7 +42,7 @@ class StopSignals:
         self.previous = {}
         self.relayed = distributed.world().processes > 1
         if threading.current_thread() is threading.main_thread():  # the only one that may handle
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _NUMBERS:
                 self.previous[number] = signal.signal(number, self._receive)
         return self
 

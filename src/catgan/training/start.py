@@ -24,6 +24,7 @@ from catgan.errors import CatganError
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
+from catgan.files import portable_name
 from catgan.generation.artefact import SUM
 from catgan.generation.generator import embedded_generator, load_generator
 from catgan.training import distributed
@@ -291,7 +292,7 @@ def _split_identity(dataset: Dataset) -> str:
 def _free_name(dataset: str, recipe: str) -> Path:
     """`runs/DATASET-RECIPE`, numbered when that is taken."""
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "cats"
-    base = Path("runs") / f"{label[:60]}-{recipe}"
+    base = Path("runs") / portable_name(f"{label[:60]}-{recipe}")
     number, path = 2, base
     while path.exists():
         path = base.with_name(f"{base.name}-{number}")
