@@ -94,7 +94,7 @@ def test_threads_read_from_one_file(tmp_path, monkeypatch, system):
     if system == "without":
         monkeypatch.delattr(os, "pread", raising=False)
     elif not hasattr(os, "pread"):
-        pytest.skip("there is none")
+        pytest.skip("POSIX: os.pread")
     content = b"".join(number.to_bytes(4, "big") for number in range(4096))
     (tmp_path / "file").write_bytes(content)
     threads = threading.Barrier(4)
@@ -106,8 +106,11 @@ def test_threads_read_from_one_file(tmp_path, monkeypatch, system):
             for number in range(first, 4096, 4)
         )
 
-    with (tmp_path / "file").open("rb") as file, ThreadPoolExecutor(4) as pool:
+    with (tmp_path / "file").open("r+b") as file, ThreadPoolExecutor(4) as pool:
+        file.write(content[:8])
+        file.flush()
         assert all(pool.map(check, range(4)))
+        assert file.read(4) == content[8:12]  # as if nobody else had read
         assert read_at(file.fileno(), 10, len(content) - 2) == content[-2:]
 
 

@@ -88,8 +88,12 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, offset)
     with _seeking:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.read(descriptor, size)
+        before = os.lseek(descriptor, 0, os.SEEK_CUR)  # on which Python's buffers rely
+        try:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return os.read(descriptor, size)
+        finally:
+            os.lseek(descriptor, before, os.SEEK_SET)
 
 
 def is_no_space(error: OSError) -> bool:

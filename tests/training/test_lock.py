@@ -109,7 +109,7 @@ def test_a_torn_record_hinders_nobody(tmp_path, text):
     first = RunLock(tmp_path)
     first.acquire()
     (tmp_path / ".lock.json").write_text(text)
-    with pytest.raises(CatganError, match="by another process: wait for it, stop it, or take"):
+    with pytest.raises(CatganError, match="by another process: wait for it, stop it"):
         RunLock(tmp_path).acquire()
 
 
