@@ -75,9 +75,7 @@ def test_windows_is_not_asked_to_open_a_directory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "passes"), [(errno.EINVAL, True), (errno.EOPNOTSUPP, True), (errno.EIO, False)]
 )
-def test_a_file_system_that_flushes_no_directory_is_no_error(
-    tmp_path, monkeypatch, number, passes
-):
+def test_a_file_system_that_flushes_no_directory_is_no_error(tmp_path, monkeypatch, number, passes):
     def fsync(_):
         raise OSError(number, os.strerror(number))
 

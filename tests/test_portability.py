@@ -36,7 +36,9 @@ TOO_LONG = [
     "test_locks.py::test_processes_that_remove_the_file_take_turns",  # ask 20 times a second
 ]
 # Only what POSIX itself is the subject of may be skipped, and what is skipped elsewhere, too.
-SKIPPED = re.compile(r"^SKIPPED \[\d+\] \S+ (?!POSIX: |REAL DATA MISSING|root may ).*$", re.MULTILINE)
+SKIPPED = re.compile(
+    r"^SKIPPED \[\d+\] \S+ (?!POSIX: |REAL DATA MISSING|root may ).*$", re.MULTILINE
+)
 
 
 def without_posix(*words: str) -> subprocess.CompletedProcess[str]:

@@ -91,9 +91,7 @@ def test_fifo_as_source(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX: permission bits")
-@pytest.mark.skipif(
-    getattr(os, "geteuid", lambda: None)() == 0, reason="root may read everything"
-)
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: None)() == 0, reason="root may read everything")
 def test_unreadable_file(tmp_path):
     (tmp_path / "secret.jpg").write_bytes(b"x")
     (tmp_path / "secret.jpg").chmod(0)

@@ -151,6 +151,7 @@ def test_a_writer_whose_lock_another_has_just_taken_begins_again(tmp_path, monke
 
     monkeypatch.setattr(locks, "lock_descriptor", lock_second)
     with DatasetWriter(tmp_path / "d", 32, name="n") as writer:
+        assert writer._lock.held
         fill(writer)
         rivals[0].release(remove=True)
     assert names(tmp_path) == ["d"]
@@ -176,8 +177,8 @@ def test_nothing_in_the_directory_is_open_when_it_is_renamed(tmp_path, monkeypat
     rename, renamed = writer_module.rename, []
 
     def all_closed(source, target):
-        descriptors = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
-        assert not [path for path in descriptors if path.startswith(f"{source}/")]
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        assert not [link for link in links if source in link.readlink().parents]
         assert f"{source}/" not in Path("/proc/self/maps").read_text()
         renamed.append(source)
         rename(source, target)

@@ -79,6 +79,8 @@ def test_a_run_that_goes_on_keeps_the_place_of_its_checkpoint(
         ("", "unnamed"),
         ("Kätzchen.onnx", "Kätzchen.onnx"),
         ("x" * 300, "x" * 120),
+        ("nul.json", "nul_.json"),  # reserved on Windows
+        ("C:\\cats", "C-cats"),
     ],
 )
 def test_names_become_one_harmless_part_of_a_path(text: str, name: str) -> None:

@@ -39,6 +39,13 @@ def test_a_run_is_named_after_data_and_recipe_and_never_over_another(cats):
     assert f"{len(cats.indices('train'))} images of drawn-cats" in start.first_line(first)
 
 
+@pytest.mark.parametrize(
+    ("name", "path"), [("con.2026", "con_.2026-r"), ("a: b?", "a-b-r"), ("cats.", "cats-r")]
+)
+def test_the_name_of_a_run_is_one_that_every_system_can_have(name, path):
+    assert start._free_name(name, "r").name == path
+
+
 def test_a_folder_of_photos_is_prepared_once(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -95,15 +95,12 @@ def _download(target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             urllib.request.urlopen(INCEPTION_URL, timeout=60) as response,
-            tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file,
+            tempfile.TemporaryDirectory(dir=target.parent) as directory,
         ):
-            temporary = Path(file.name)
-            try:
+            temporary = Path(directory, target.name)
+            with temporary.open("wb") as file:
                 _copy_checked(response, file)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        rename(temporary, target)
+            rename(temporary, target)
     except OSError as error:  # URLError and timeouts are OSErrors
         raise CatganError(
             f"inception-2015-12-05.pt could not be downloaded ({error}); {remedy}"

@@ -1,4 +1,4 @@
-"""What asks a run to stop after the step it is in: the clock, Ctrl-C or SIGTERM.
+"""What asks a run to stop after the step it is in: the clock, Ctrl-C, SIGTERM or Ctrl-Break.
 
 A second signal ends it at once. Under torchrun a second SIGTERM does not: a cluster sends one to
 every process, torchrun sends them another, and kills by itself what has not ended 30 seconds later.
@@ -12,11 +12,6 @@ import time
 from types import FrameType, TracebackType
 
 from catgan.training import distributed
-
-# Windows has Ctrl-Break too; there SIGTERM comes from within the process only.
-_NUMBERS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
-]
 
 
 class StopSignals:
@@ -42,7 +37,10 @@ class StopSignals:
         self.previous = {}
         self.relayed = distributed.world().processes > 1
         if threading.current_thread() is threading.main_thread():  # the only one that may handle
-            for number in _NUMBERS:
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if hasattr(signal, "SIGBREAK"):  # Windows' Ctrl-Break; SIGTERM reaches nobody there
+                numbers.append(signal.SIGBREAK)
+            for number in numbers:
                 self.previous[number] = signal.signal(number, self._receive)
         return self
 
