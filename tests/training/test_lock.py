@@ -23,6 +23,8 @@ print("held", flush=True)
 sys.stdin.read()
 """
 
+HOSTILE = '{"pid": 1, "host": "\\u001b[31mred", "since": "2026-11-22 09:30:00"}'
+
 
 @pytest.fixture
 def holder(tmp_path):
@@ -103,7 +105,7 @@ def test_a_holder_on_another_machine_is_named(tmp_path, monkeypatch):
     RunLock(tmp_path).acquire()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\0" * 10, "[" * 10_000, '{"pid": null}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0" * 10, "[" * 10_000, '{"pid": null}', HOSTILE])
 def test_a_torn_record_hinders_nobody(tmp_path, text):
     (tmp_path / ".lock.json").write_text(text)
     first = RunLock(tmp_path)

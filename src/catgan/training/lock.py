@@ -84,10 +84,16 @@ class RunLock:
 
 
 def _read(record: Path) -> dict[str, Any]:
-    """Who wrote that they hold the lock; empty when nobody did, or it is torn."""
+    """Who wrote that they hold the lock; empty when nobody did, or it is torn or not ours."""
     try:
         with record.open("rb") as file:
             found = json.loads(file.read(MAX_RECORD_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    sound = (
+        isinstance(found, dict)
+        and type(found.get("pid")) is int
+        and all(isinstance(found.get(key), str) for key in ("host", "since"))
+        and f"{found['host']}{found['since']}".isprintable()
+    )
+    return found if sound else {}
