@@ -34,6 +34,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
 
 LOCKED := --quiet --require-hashes --no-deps --only-binary :all: --requirement
 

@@ -106,5 +106,47 @@ def test_onnx_runtime_is_imported_in_one_place_which_turns_its_telemetry_off():
         assert "onnxruntime" not in imported_when_run(ast.parse(path.read_text())), path
 
 
+# What Windows lacks. `make lint` has mypy look for the rest of it.
+POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+POSIX_NAMES = {
+    "os": {
+        *("chown", "fchmod", "fchown", "fork", "getegid", "geteuid", "getgid", "getloadavg"),
+        *("getuid", "killpg", "mkfifo", "nice", "pread", "preadv", "pwrite", "pwritev"),
+        *("sched_getaffinity", "sched_setaffinity", "setsid", "statvfs", "sysconf", "uname"),
+        *("wait", "waitpid", "O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_SYNC"),
+    },
+    "signal": {"SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGUSR1"},
+}
+
+
+def test_nothing_asks_for_posix_without_a_way_round():
+    for path in SOURCE.glob("**/*.py"):
+        text = path.read_text("utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & POSIX_MODULES, path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module not in POSIX_MODULES, path
+                assert node.module not in POSIX_NAMES, f"{path}: from {node.module} import"
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module, name = node.value.id, node.attr
+                if name in POSIX_NAMES.get(module, ()):
+                    assert f'hasattr({module}, "{name}")' in text, f"{path}: {module}.{name}"
+
+
+def test_no_text_is_read_or_written_in_the_encoding_of_the_system():
+    """Windows' is not UTF-8."""
+    for path in SOURCE.glob("**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            named = any(keyword.arg == "encoding" for keyword in node.keywords)
+            where = f"{path}:{node.lineno}"
+            if node.func.attr == "read_text":
+                assert named or node.args, where
+            elif node.func.attr == "write_text":
+                assert named or len(node.args) > 1, where
+
+
 def test_the_loop_is_readable_at_one_sitting():
     assert len((SOURCE / "training" / "loop.py").read_text().splitlines()) <= 250

@@ -1,15 +1,23 @@
-"""Files that are there completely or not at all, also after a power cut."""
+"""Files that are there completely or not at all, also after a power cut, on every system."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import threading
+import time
 import unicodedata
 from pathlib import Path
 
+ON_WINDOWS = os.name == "nt"
 MAX_NAME_BYTES = 120  # in UTF-8: file systems take 255, and numbers and endings are added to it
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)  # s, between the attempts to rename what another program uses
+_NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
+
+_seeking = threading.Lock()
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -18,7 +26,7 @@ def write_durably(path: Path, data: bytes) -> None:
     partial = _beside(path)
     try:
         write_and_flush(partial, data)
-        partial.replace(path)
+        rename(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -64,11 +72,31 @@ def write_and_flush(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def rename(source: Path, target: Path) -> None:
+    """Rename a file or a directory; a file at `target` is replaced. Raises OSError.
+
+    Windows renames and replaces nothing that is open, be it in a virus scanner or a viewer: such a
+    program is given a second to close it.
+    """
+    for pause in _PAUSES if ON_WINDOWS else ():
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    source.replace(target)
+
+
 def flush_directory(directory: Path) -> None:
-    """Make renames in a directory last. Raises OSError."""
+    """Make renames in a directory last, where the system can. Raises OSError."""
+    if ON_WINDOWS:  # which opens no directory, and keeps a journal of renames
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:  # some network file systems flush files only
+            raise
     finally:
         os.close(descriptor)
 
@@ -88,6 +116,27 @@ def file_name(text: str) -> str:
     if _RESERVED.match(unicodedata.normalize("NFKC", name)):  # COM and a superscript 1, too
         name = f"_{name}"
     return name or "unnamed"
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Read `size` bytes at `offset`, fewer at the end of the file. Raises OSError.
+
+    Threads may share the descriptor, if they read it by this alone.
+    """
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    with _seeking:
+        before = os.lseek(descriptor, 0, os.SEEK_CUR)  # on which Python's buffers rely
+        try:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return os.read(descriptor, size)
+        finally:
+            os.lseek(descriptor, before, os.SEEK_SET)
+
+
+def is_no_space(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, is full."""
+    return error.errno in _NO_SPACE
 
 
 def _beside(path: Path) -> Path:

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import ssl
+import stat
 import threading
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from catgan import locks
 from catgan.data import download as module
 from catgan.data.download import COLLECTIONS, Collection, download
 from catgan.errors import CatganError
@@ -207,6 +209,33 @@ def test_two_at_once_do_not_mix(server, tmp_path):
 
     assert download(collection(address), tmp_path / "c.zip", progress=second) == 5
     assert "is being fetched by another catgan" in told[0]
+    assert left(tmp_path) == ["c.zip"]
+
+
+def test_windows_flushes_only_what_was_opened_to_write(server, tmp_path, monkeypatch):
+    behaviour, address = server
+    behaviour.content = archive_of()
+    real, flushed = os.fsync, []
+
+    def fsync(descriptor):
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.write(descriptor, b"")  # EBADF, as Windows says
+            flushed.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert download(collection(address), tmp_path / "c.zip") == 5
+    assert flushed
+
+
+def test_a_file_system_without_locks(server, tmp_path, monkeypatch):
+    def lock_descriptor(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    behaviour, address = server
+    behaviour.content = archive_of()
+    monkeypatch.setattr(locks, "lock_descriptor", lock_descriptor)
+    assert download(collection(address), tmp_path / "c.zip") == 5
     assert left(tmp_path) == ["c.zip"]
 
 

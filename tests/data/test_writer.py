@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from catgan import locks
 from catgan.data import writer as writer_module
 from catgan.data.dataset import Dataset
 from catgan.data.writer import (
@@ -20,6 +21,7 @@ from catgan.data.writer import (
     assign_splits,
 )
 from catgan.errors import CatganError
+from catgan.locks import ProcessLock
 
 SHA = "0" * 64
 
@@ -104,38 +106,116 @@ def test_destination_that_appears_meanwhile_is_left_alone(tmp_path):
 
 def test_writer_that_finishes_at_the_same_moment_wins(tmp_path, monkeypatch):
     rival = DatasetWriter(tmp_path / "d", 32, name="rival")
-    rename = Path.rename
+    rename = writer_module.rename
 
-    def rename_second(self, target):
+    def rename_second(source, target):
         monkeypatch.undo()
         with rival:
             fill(rival, 5)
-        return rename(self, target)
+        rename(source, target)
 
-    monkeypatch.setattr(Path, "rename", rename_second)
+    monkeypatch.setattr(writer_module, "rename", rename_second)
     with pytest.raises(DestinationExistsError), DatasetWriter(tmp_path / "d", 32, name="n") as late:
         fill(late)
     assert len(Dataset.open(tmp_path / "d")) == 5
     assert names(tmp_path) == ["d"]
 
 
-@pytest.mark.skipif(writer_module.fcntl is None, reason="an open file is its own lock there")
 def test_writer_taken_for_dead_before_its_lock_begins_again(tmp_path, monkeypatch):
     destination = tmp_path / "d"
-    lock = writer_module.fcntl.flock
+    real = locks.lock_descriptor
 
-    def lock_second(file, operation):
+    def lock_second(descriptor, *, blocking):
         monkeypatch.undo()
         (starting,) = tmp_path.iterdir()
         writer_module._remove_stale(destination)
         assert not starting.exists()
-        lock(file, operation)
+        return real(descriptor, blocking=blocking)
 
-    monkeypatch.setattr(writer_module.fcntl, "flock", lock_second)
+    monkeypatch.setattr(locks, "lock_descriptor", lock_second)
     with DatasetWriter(destination, 32, name="n") as writer:
         fill(writer)
     assert len(Dataset.open(destination)) == 3
     assert names(tmp_path) == ["d"]
+
+
+def test_a_writer_whose_lock_another_has_just_taken_begins_again(tmp_path, monkeypatch):
+    real, rivals = locks.lock_descriptor, []
+
+    def lock_second(descriptor, *, blocking):
+        monkeypatch.undo()
+        (path,) = tmp_path.iterdir()
+        rivals.append(ProcessLock(path))
+        assert rivals[0].acquire()
+        return real(descriptor, blocking=blocking)
+
+    monkeypatch.setattr(locks, "lock_descriptor", lock_second)
+    with DatasetWriter(tmp_path / "d", 32, name="n") as writer:
+        assert writer._lock.held
+        fill(writer)
+        rivals[0].release(remove=True)
+    assert names(tmp_path) == ["d"]
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def lock_descriptor(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks, "lock_descriptor", lock_descriptor)
+    rival = DatasetWriter(tmp_path / "other", 32, name="rival")
+    with DatasetWriter(tmp_path / "d", 32, name="n") as writer, rival:
+        fill(writer)
+        fill(rival)
+        writer_module._remove_stale(writer.destination)
+        assert writer._temporary.exists()  # its owner lives
+    assert names(tmp_path) == ["d", "other"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of what is open")
+def test_nothing_in_the_directory_is_open_when_it_is_renamed(tmp_path, monkeypatch):
+    """Windows would not rename it."""
+    rename, renamed = writer_module.rename, []
+
+    def all_closed(source, target):
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        assert not [link for link in links if source in link.readlink().parents]
+        assert f"{source}/" not in Path("/proc/self/maps").read_text()
+        renamed.append(source)
+        rename(source, target)
+
+    monkeypatch.setattr(writer_module, "rename", all_closed)
+    with DatasetWriter(tmp_path / "d", 32, name="n") as writer:
+        fill(writer)
+    assert renamed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
+def test_a_dataset_is_readable_as_any_folder_that_is_made(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with DatasetWriter(tmp_path / "d", 32, name="n") as writer:
+        fill(writer)
+    assert (tmp_path / "d").stat().st_mode == (tmp_path / "folder").stat().st_mode
+
+
+def test_a_lock_without_a_directory_and_a_directory_without_a_lock_are_removed(tmp_path):
+    prefix = writer_module._temporary_prefix(tmp_path / "d")
+    (tmp_path / f"{prefix}one.lock").touch()
+    (tmp_path / f"{prefix}two.partial").mkdir()
+    with DatasetWriter(tmp_path / "d", 32, name="n") as writer:
+        fill(writer)
+    assert names(tmp_path) == ["d"]
+
+
+def test_only_a_full_disk_is_told_to_be_freed(tmp_path, monkeypatch):
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", read_only)
+    with (
+        pytest.raises(NotWritableError, match="file system; choose another destination"),
+        DatasetWriter(tmp_path / "d", 32, name="n") as writer,
+    ):
+        fill(writer)
 
 
 def test_full_disk(tmp_path, monkeypatch):
@@ -191,7 +271,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_live_one_spared(tmp_path, na
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout.readline() == "ready\n"
-            (leftover,) = tmp_path.iterdir()
+            (leftover,) = tmp_path.glob(".catgan-*.partial")
             with DatasetWriter(destination, 32, name="n") as writer:
                 fill(writer)
             assert leftover.exists()  # its owner lives

@@ -218,7 +218,7 @@ def killed_holder(scene: Scene) -> Iterator[None]:
     """Another process was killed here, and its name still stands in the lock."""
     with lock_holder(scene.run):
         pass
-    assert json.loads((scene.run / ".lock").read_text())["pid"]
+    assert json.loads((scene.run / ".lock.json").read_text())["pid"]
     yield
 
 

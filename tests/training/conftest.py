@@ -41,7 +41,7 @@ def cats(tmp_path_factory) -> Dataset:
     return Dataset.open(path)
 
 
-@pytest.fixture(params=[("lsgan-64", PROBED), ("dcgan-128", PLAIN)], ids=str)
+@pytest.fixture(params=[("lsgan-64", PROBED), ("dcgan-128", PLAIN)], ids=["lsgan-64", "dcgan-128"])
 def tiny_config(request):
     """A run of either classic family, one in the precision of this machine, one in float32."""
     recipe, kind = request.param

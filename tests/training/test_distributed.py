@@ -311,6 +311,22 @@ def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
     assert "--out" in catgan("train", "--recipe", "lsgan-64", code=2)
 
 
+@pytest.mark.skipif(
+    not hasattr(signal, "SIGUSR1"), reason="POSIX: a signal stands in for Ctrl-Break"
+)
+def test_windows_ctrl_break_stops_as_ctrl_c_does(monkeypatch):
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with signals.StopSignals(float("inf")) as stop:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert stop.asked()
+            assert stop.received == signal.SIGUSR1
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
     with signals.StopSignals(float("inf")) as stop:
         assert not stop.asked()

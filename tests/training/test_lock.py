@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 
+from catgan import locks
 from catgan.errors import CatganError
 from catgan.training import lock as lock_module
 from catgan.training.lock import RunLock
@@ -24,6 +23,8 @@ print("held", flush=True)
 sys.stdin.read()
 """
 
+HOSTILE = '{"pid": 1, "host": "\\u001b[31mred", "since": "2026-11-22 09:30:00"}'
+
 
 @pytest.fixture
 def holder(tmp_path):
@@ -37,10 +38,10 @@ def holder(tmp_path):
 
 
 def no_kernel_locks(monkeypatch):
-    def flock(*_):
+    def lock_descriptor(*_, **__):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(locks, "lock_descriptor", lock_descriptor)
 
 
 def test_one_at_a_time_and_the_other_is_named(tmp_path, holder):
@@ -62,7 +63,7 @@ def test_however_the_holder_ends_the_lock_is_free(tmp_path, holder, end):
     holder.wait()
     lock = RunLock(tmp_path)
     lock.acquire()
-    assert json.loads(lock.path.read_text())["pid"] == os.getpid()
+    assert json.loads(lock.record.read_text())["pid"] == os.getpid()
 
 
 def test_taken_twice_by_one_object_and_given_back(tmp_path):
@@ -72,64 +73,64 @@ def test_taken_twice_by_one_object_and_given_back(tmp_path):
     with pytest.raises(CatganError, match=f"process {os.getpid()} "):
         second.acquire()
     first.release()
-    assert first.path.read_bytes() == b""
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     second.acquire()
     second.release()
     second.release()
 
 
-def test_without_kernel_locks_a_living_holder_is_believed(tmp_path, holder, monkeypatch):
+def test_without_kernel_locks_one_at_a_time_too(tmp_path, monkeypatch):
     no_kernel_locks(monkeypatch)
-    with pytest.raises(CatganError, match=f"process {holder.pid} since"):
+    first, second = RunLock(tmp_path), RunLock(tmp_path)
+    first.acquire()
+    with pytest.raises(CatganError, match=f"process {os.getpid()} since 20") as error:
+        second.acquire()
+    assert "lock.held if it is long gone" in str(error.value)  # as this may be another container
+    first.release()
+    second.acquire()
+
+
+def test_a_holder_on_another_machine_is_named(tmp_path, monkeypatch):
+    no_kernel_locks(monkeypatch)
+    (tmp_path / ".lock.held").write_text("7\nanother-machine\n1\n")
+    record = {"pid": 7, "host": "another-machine", "since": "2026-11-22 09:30:00"}
+    (tmp_path / ".lock.json").write_text(json.dumps(record))
+    with pytest.raises(CatganError) as error:
         RunLock(tmp_path).acquire()
-    holder.kill()
-    holder.wait()
+    text = str(error.value)
+    assert "process 7 on another-machine since 2026-11-22 09:30:00" in text
+    assert f"stop it there, delete {tmp_path / '.lock.held'} if it is long gone" in text
+    assert "kill" not in text
+    (tmp_path / ".lock.held").unlink()
     RunLock(tmp_path).acquire()
 
 
-@pytest.mark.parametrize(
-    ("change", "free"),
-    [
-        ({}, False),
-        ({"process": "another-boot 1"}, True),  # the machine was started again since
-        ({"process": "the same boot, another start"}, True),  # the number was given again
-        ({"pid": 2**22 + 1}, True),
-        ({"host": "another-machine"}, False),
-        ({"pid": "1"}, True),
-    ],
-)
-def test_without_kernel_locks_stale_records_are_recognised(tmp_path, monkeypatch, change, free):
-    no_kernel_locks(monkeypatch)
-    mine = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": "2026-11-22 09:30:00",
-        "process": lock_module._process_identity(os.getpid()),
-    }
-    lock = RunLock(tmp_path)
-    lock.path.write_text(json.dumps(mine | change))
-    if free:
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0" * 10, "[" * 10_000, '{"pid": null}', HOSTILE])
+def test_a_torn_record_hinders_nobody(tmp_path, text):
+    (tmp_path / ".lock.json").write_text(text)
+    first = RunLock(tmp_path)
+    first.acquire()
+    (tmp_path / ".lock.json").write_text(text)
+    with pytest.raises(CatganError, match="by another process: wait for it, stop it"):
+        RunLock(tmp_path).acquire()
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_what_an_older_version_left_hinders_nobody(tmp_path, monkeypatch, kernel):
+    """It wrote who held the lock into the lock itself."""
+    if not kernel:
+        no_kernel_locks(monkeypatch)
+    for text in ("", '{"pid": 1, "host": "another-machine", "since": "2026-11-22 09:30:00"}\n'):
+        (tmp_path / ".lock").write_text(text)
+        lock = RunLock(tmp_path)
         lock.acquire()
-    else:
-        with pytest.raises(CatganError, match="since 2026-11-22 09:30:00") as error:
-            lock.acquire()
-        assert ("delete" in str(error.value)) == ("host" in change)
+        lock.release()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\0" * 10, "[" * 10_000])
-def test_a_torn_record_hinders_nobody(tmp_path, monkeypatch, text):
-    (tmp_path / ".lock").write_text(text)
-    RunLock(tmp_path).acquire()
-    (tmp_path / ".lock").write_text(text)
-    no_kernel_locks(monkeypatch)
-    RunLock(tmp_path).acquire()
-
-
-def test_processes_are_told_apart_without_the_number(holder):
-    own, other = map(lock_module._process_identity, (os.getpid(), holder.pid))
-    assert own == lock_module._process_identity(os.getpid())
-    assert own != other
-    assert lock_module._process_identity(2**22 + 1) is None
+def test_windows_is_told_how_to_stop_a_process(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr(lock_module, "ON_WINDOWS", True)
+    with pytest.raises(CatganError, match=f"taskkill /F /PID {holder.pid}"):
+        RunLock(tmp_path).acquire()
 
 
 def test_a_place_that_cannot_be_written_is_a_one_line_error(tmp_path):

@@ -37,10 +37,10 @@ def test_a_place_that_is_taken_is_not_touched(run, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("kept", range(5))
+@pytest.mark.parametrize("kept", range(6))
 def test_a_creation_that_was_killed_is_begun_again(run, tmp_path, kept):
     """Whatever it had come to: nothing of it is anybody's."""
-    left = ["samples", "checkpoints", ".lock", "run.json", ".config.toml.partial-7"]
+    left = ["samples", "checkpoints", ".lock", ".lock.json", "run.json", ".config.toml.partial-7"]
     path = tmp_path / "killed"
     path.mkdir()
     for name in left[: kept + 1]:

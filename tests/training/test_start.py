@@ -58,6 +58,13 @@ def test_a_run_is_named_after_what_was_given_umlauts_and_all(tmp_path):
     assert resumed.dataset.name == "Fotos mit Müll"
 
 
+@pytest.mark.parametrize(
+    ("name", "path"), [("con.2026", "_con.2026-r"), ("a: b?", "a-b-r"), ("cats.", "cats-r")]
+)
+def test_the_name_of_a_run_is_one_that_every_system_can_have(name, path):
+    assert start._free_name(name, "r").name == path
+
+
 def test_a_folder_of_photos_is_prepared_once(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

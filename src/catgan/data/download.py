@@ -24,12 +24,8 @@ from catgan import __version__
 from catgan.data.images import ImageRejected
 from catgan.data.sources import label, open_source
 from catgan.errors import CatganError
-from catgan.files import flush_directory, write_durably
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from catgan.files import flush_directory, is_no_space, rename, write_durably
+from catgan.locks import ProcessLock
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -96,9 +92,10 @@ def download(collection: Collection, destination: Path, *, progress: Progress | 
                 raise
             _forget(archive)
     except OSError as error:
+        remedy = "free some space or choose" if is_no_space(error) else "choose"
         raise CatganError(
-            f"cannot write {destination}: {error.strerror or error}; "
-            "free some space or choose another place with --out."
+            f"cannot write {destination}: {error.strerror or error}; {remedy} another place with "
+            "--out."
         ) from error
     return count
 
@@ -183,7 +180,7 @@ def _fetch_more(collection: Collection, archive: Path, progress: Progress | None
         found = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
         if response.status == 206:
             if found is None or (int(found[1]), int(found[2])) != (have, state["total"]):
-                _empty(archive)
+                os.truncate(archive, 0)
                 return False  # an answer to another question; ask for all of it
             start, total = have, int(found[2])
         if total > collection.most_bytes:
@@ -192,7 +189,7 @@ def _fetch_more(collection: Collection, archive: Path, progress: Progress | None
         if not version or version.startswith("W/"):
             version = ""  # not to be resumed: the parts might be of different files
         if start == 0:
-            _empty(archive)
+            os.truncate(archive, 0)
             text = json.dumps({"version": version, "total": total})
             if version and total > 0:
                 write_durably(_state_path(archive), text.encode())
@@ -241,9 +238,9 @@ def _select(
                     progress("checking", done, len(files))
         if len(names) != collection.images:
             raise _not_it(collection, f"{len(names):,} images instead of {collection.images:,}")
-        with partial.open("rb") as written:
+        with partial.open("r+b") as written:  # Windows flushes nothing that was opened to read
             os.fsync(written.fileno())
-        partial.rename(destination)
+        rename(partial, destination)
         flush_directory(destination.parent)
     except CatganError as error:
         # What the disk says of itself is no judgement on what arrived.
@@ -274,32 +271,27 @@ def _next(response: http.client.HTTPResponse) -> bytes:
 @contextmanager
 def _locked(archive: Path, destination: Path) -> Iterator[None]:
     """Have `archive`, which is made if need be, for this process alone."""
-    with archive.open("ab") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CatganError(
-                f"{destination} is being fetched by another catgan: wait for it, or choose another "
-                "place with --out."
-            ) from None
-        if os.fstat(file.fileno()).st_nlink == 0:  # the other has just finished, or given up
-            raise CatganError(f"{destination} has just been fetched by another catgan: try again.")
-        _check_free(destination)
+    lock = ProcessLock(archive.with_name(f"{archive.name}.lock"))
+    if not lock.acquire():
+        raise CatganError(
+            f"{destination} is being fetched by another catgan: wait for it, or choose another "
+            "place with --out."
+        )
+    try:
+        _check_free(destination)  # another may have just finished
+        archive.touch()
         try:
             yield
         finally:
             if archive.exists() and archive.stat().st_size == 0:  # nothing to go on with
                 _forget(archive)
+    finally:
+        lock.release(remove=True)
 
 
 def _check_free(destination: Path) -> None:
     if os.path.lexists(destination):
         raise CatganError(f"{destination} already exists: delete it, or prepare it as it is.")
-
-
-def _empty(archive: Path) -> None:
-    os.truncate(archive, 0)  # and not removed: it carries the lock
 
 
 def _forget(archive: Path) -> None:

@@ -22,6 +22,7 @@ from typing import IO
 from catgan.data.images import ImageRejected
 from catgan.data.tars import TarMember, is_tar, open_plain, tar_members
 from catgan.errors import CatganError
+from catgan.files import read_at
 
 MAX_FILE_BYTES = 128 * 2**20  # of one image file, packed or not: ten times a large camera JPEG
 MAX_FILES = 1_000_000  # in one source
@@ -247,7 +248,7 @@ def _tar_files(plain: IO[bytes], shown: str) -> Iterator[tuple[tuple[str, ...], 
 
 def _read_slice(descriptor: int, member: TarMember) -> bytes:
     try:
-        data = os.pread(descriptor, member.size, member.offset)
+        data = read_at(descriptor, member.size, member.offset)
     except OSError as error:
         raise ImageRejected(f"cannot be read: {error.strerror or 'input error'}") from error
     if len(data) != member.size:

@@ -1,6 +1,7 @@
 """Writing a dataset so that it appears whole or not at all.
 
-It grows in a hidden sibling directory, is flushed, read back, and renamed into place.
+It grows in a hidden sibling directory, is flushed, read back, and renamed into place. The lock that
+says that its writer lives lies beside that directory: Windows renames none with an open file in it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -33,12 +34,10 @@ from catgan.data.dataset import (
     check_resolution,
 )
 from catgan.errors import CatganError
-from catgan.files import flush_directory, write_and_flush
+from catgan.files import flush_directory, is_no_space, rename, write_and_flush
+from catgan.locks import ProcessLock
 
-try:
-    import fcntl
-except ImportError:  # Windows, where an open file cannot be deleted and so is its own lock
-    fcntl = None  # type: ignore[assignment]
+_PARTIAL, _LOCK = ".partial", ".lock"  # what a writer's directory and its lock end in
 
 
 class DestinationExistsError(CatganError):
@@ -69,7 +68,7 @@ class DatasetWriter:
 
     On a clean exit the dataset appears at `destination`, complete and verified; on any exception,
     Ctrl-C included, nothing is left. What a killed process has left is removed by the next writer
-    to the same destination, which knows the dead by their lost file lock.
+    to the same destination, which knows the dead by their lost lock.
 
     Raises `DestinationExistsError` if anything lies at `destination`, on entering or at the end,
     `NotWritableError` when the disk is full or read-only, `CatganError` when no image was appended.
@@ -103,29 +102,24 @@ class DatasetWriter:
             self._check_free()
             self.destination.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(self.destination)
-            # Before its lock is taken, another writer can take it for a dead one's and remove it.
-            while not self._begin():
-                pass
+            self._begin()
         return self
 
-    def _begin(self) -> bool:
+    def _begin(self) -> None:
         """Open a temporary directory that is ours for as long as this process lives."""
-        prefix = _temporary_prefix(self.destination)
-        self._temporary = Path(tempfile.mkdtemp(".partial", prefix, self.destination.parent))
-        images = self._temporary / IMAGES
+        while True:
+            name = _temporary_prefix(self.destination) + secrets.token_hex(8)
+            self._lock = ProcessLock(self.destination.with_name(name + _LOCK))
+            if self._lock.acquire():
+                break  # else another writer was quicker, and takes it for a dead one's
+        self._temporary = self._lock.path.with_suffix(_PARTIAL)
         try:
-            self._temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 is for secrets
-            self._file: BinaryIO = images.open("w+b")
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-            if not images.exists():
-                self._file.close()
-                return False
+            self._temporary.mkdir()
+            self._file: BinaryIO = (self._temporary / IMAGES).open("w+b")
             self._header_bytes = self._write_header(0)
         except BaseException:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._give_up()
             raise
-        return True
 
     def append(
         self, image: np.ndarray, *, source: str, sha256: str, crop: tuple[int, int, int, int]
@@ -169,7 +163,12 @@ class DatasetWriter:
             except OSError:
                 pass
             finally:
-                shutil.rmtree(self._temporary, ignore_errors=True)
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Remove the temporary directory, if it is still there, then its lock."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._lock.release(remove=True)
 
     def _finish(self) -> None:
         if not self._images:
@@ -179,6 +178,7 @@ class DatasetWriter:
             raise RuntimeError("the header of images.npy has outgrown its room")
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._file.close()
         self.splits = assign_splits([sha for _, sha, _ in self._images], self.holdout_fraction)
         records = [
             ImageRecord(*image, split)
@@ -199,11 +199,11 @@ class DatasetWriter:
             "duplicates": [asdict(entry) for entry in self._duplicates],
         }
         write_and_flush(self._temporary / DESCRIPTION, _to_json(about))
-        Dataset.open(self._temporary).verify()
+        Dataset.open(self._temporary).verify()  # and let go of: what is mapped is open, too
         flush_directory(self._temporary)
         self._check_free()
         try:
-            self._temporary.rename(self.destination)
+            rename(self._temporary, self.destination)
         except OSError:
             self._check_free()  # if another writer has just finished, that is the reason
             raise
@@ -247,32 +247,28 @@ def _one_line_errors(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = "free some space or choose" if is_no_space(error) else "choose"
         raise NotWritableError(
-            f"cannot write {destination}: {error.strerror or error}; "
-            "free some space or choose another destination."
+            f"cannot write {destination}: {error.strerror or error}; {remedy} another destination."
         ) from error
 
 
 def _temporary_prefix(destination: Path) -> str:
-    # Of a long name only a part fits beside mkdtemp's own letters within 255 bytes; the hash
-    # keeps destinations apart.
+    # Of a long name only a part would fit within 255 bytes; the hash keeps destinations apart.
     key = hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]
     return f".catgan-{key}-"
 
 
 def _remove_stale(destination: Path) -> None:
     """Remove what killed writers to the same destination have left."""
-    for leftover in destination.parent.glob(f"{_temporary_prefix(destination)}*.partial"):
-        # No such file: a writer that is just starting. Locked: its owner is alive.
-        with suppress(OSError), (leftover / IMAGES).open("r+b") as file:
-            if fcntl is None:
-                file.close()  # being open, it could not be deleted
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    prefix = _temporary_prefix(destination)
+    for path in destination.parent.glob(f"{prefix}*{_LOCK}"):
+        lock = ProcessLock(path)
+        with suppress(OSError):
+            if lock.acquire():
+                shutil.rmtree(path.with_suffix(_PARTIAL), ignore_errors=True)
+                lock.release(remove=True)
+    # A living writer's lock is there before its directory, and longer.
+    for leftover in destination.parent.glob(f"{prefix}*{_PARTIAL}"):
+        if not leftover.with_suffix(_LOCK).exists():
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

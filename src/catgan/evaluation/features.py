@@ -19,6 +19,7 @@ import numpy as np
 from catgan.data.cache import cache_directory
 from catgan.evaluation.extractor import Extractor
 from catgan.evaluation.image_sets import ImageSet
+from catgan.files import rename
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
@@ -155,6 +156,6 @@ def _write(path: Path, features: Features) -> None:
                 )
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            rename(temporary, path)
     except OSError:
         return  # full or read-only disk: the next evaluation computes them again

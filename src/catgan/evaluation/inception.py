@@ -23,6 +23,7 @@ from catgan.evaluation.extractor import Extractor, Resizer, batch_for, pick_devi
 from catgan.evaluation.fingerprint import ExtractorIdentity
 from catgan.evaluation.resize import Rule, fingerprint_name
 from catgan.evaluation.torchscript import load_module
+from catgan.files import rename
 
 INCEPTION_URL = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
@@ -94,15 +95,12 @@ def _download(target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             urllib.request.urlopen(INCEPTION_URL, timeout=60) as response,
-            tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file,
+            tempfile.TemporaryDirectory(dir=target.parent) as directory,
         ):
-            temporary = Path(file.name)
-            try:
+            temporary = Path(directory, target.name)
+            with temporary.open("wb") as file:
                 _copy_checked(response, file)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        temporary.replace(target)
+            rename(temporary, target)
     except OSError as error:  # URLError and timeouts are OSErrors
         raise CatganError(
             f"inception-2015-12-05.pt could not be downloaded ({error}); {remedy}"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.files import make_directory, require_replaceable, try_writing
+from catgan.files import make_directory, rename, require_replaceable, try_writing
 from catgan.generation.checks import check_whole
 
 LARGEST_SIZE = 2_048
@@ -131,7 +131,7 @@ def written_beside(path: Path) -> Iterator[Path]:
         require_replaceable(path)
         try:
             yield partial
-            partial.replace(path)
+            rename(partial, path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from catgan.errors import CatganError, quoted, shell_words
-from catgan.files import flush_directory, write_and_flush, write_durably
+from catgan.files import flush_directory, rename, write_and_flush, write_durably
 
 FORMAT = 2  # 1 had no sum of the manifest itself; it is read, too
 PARTS = ("generator", "ema", "discriminator", "optimizer")
@@ -161,7 +161,7 @@ class CheckpointStore:
             write_and_flush(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
             flush_directory(partial)
             self._discard(target)  # there only if it was found unsound, or is being written again
-            partial.rename(target)
+            rename(partial, target)
             flush_directory(self.directory)
             # `best` first: a resumed run goes on from `latest` and scores nothing twice.
             if score is not None and self._is_best(score):
@@ -252,7 +252,7 @@ class CheckpointStore:
         """Remove a checkpoint without a moment at which half of it is there."""
         if path.exists():
             hidden = self.directory / f".partial-removed-{path.name}-{os.getpid()}"
-            path.rename(hidden)
+            rename(path, hidden)
             shutil.rmtree(hidden)
 
 

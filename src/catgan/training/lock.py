@@ -1,138 +1,99 @@
-"""One writer a run: a kernel lock on `.lock` in its directory, and in the file who holds it.
-
-The kernel gives the lock back however a process ends, SIGKILL and power cuts among it, so a lock
-that nobody holds any more hinders nobody. Where a file system has no locks, the holder's record
-decides: a holder of this machine that is gone (its number may be another process's by now) holds
-nothing; one of another machine cannot be looked for, and is believed.
-"""
+"""One writer a run: a lock on `.lock` in its directory, and beside it who holds it."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
-
-import psutil
+from typing import Any
 
 from catgan.errors import CatganError
+from catgan.files import ON_WINDOWS, write_durably
+from catgan.locks import ProcessLock
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # says a file system
+MAX_RECORD_BYTES = 4096
 
 
 class RunLock:
-    """The right to write into the directory of one run."""
+    """The right to write into the directory of one run.
+
+    `.lock.json` is what others are told of its holder, and decides nothing: see `ProcessLock`.
+    """
 
     def __init__(self, run: Path) -> None:
-        self.run, self.path = run, run / ".lock"
-        self.file: IO[str] | None = None
+        self.run, self.record = run, run / ".lock.json"
+        self._lock = ProcessLock(run / ".lock")
 
     def acquire(self) -> None:
         """Take the lock, unless this object has it; `CatganError` while another process does.
 
         It is held until `release`, or as long as this object or its process lives.
         """
-        if self.file is not None:
+        if self._lock.held:
             return
+        path = self._lock.path
         try:
-            file = self.path.open("a+", encoding="utf-8")
+            taken = self._lock.acquire()
+            if taken:
+                path = self.record
+                self._write_record()
         except OSError as error:
-            raise self._cannot_write(error) from None
-        try:
-            self._take(file)
-        except BaseException:
-            file.close()
-            raise
-        self.file = file
+            self._lock.release()
+            raise CatganError(
+                f"{path}: cannot be written ({error.strerror or error}): make room and see that "
+                "the directory is yours to write, or take another place with --out"
+            ) from None
+        if not taken:
+            raise self._held()
 
     def release(self) -> None:
         """Give the lock back, if this object has it."""
-        if self.file is not None:
-            file, self.file = self.file, None
-            with file:
-                file.truncate(0)
+        if self._lock.held:
+            with suppress(OSError):
+                self.record.unlink()
+            self._lock.release()
 
-    def _take(self, file: IO[str]) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise self._held(_record(file)) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise self._cannot_write(error) from None
-            record = _record(file)
-            if _may_live(record):
-                raise self._held(record) from None
+    def _write_record(self) -> None:
         mine = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "process": _process_identity(os.getpid()),
         }
-        try:
-            file.truncate(0)
-            file.write(json.dumps(mine) + "\n")
-            file.flush()
-        except OSError as error:
-            raise self._cannot_write(error) from None
+        write_durably(self.record, json.dumps(mine).encode() + b"\n")
 
-    def _held(self, record: dict[str, Any]) -> CatganError:
+    def _held(self) -> CatganError:
+        record = _read(self.record)
         pid, host = record.get("pid"), record.get("host")
         if pid is None:
             who, stop = "another process", "stop it"
         elif host == socket.gethostname():
-            who, stop = f"process {pid} since {record.get('since')}", f"stop it (kill {pid})"
+            who = f"process {pid} since {record.get('since')}"
+            stop = f"stop it ({'taskkill /F /PID' if ON_WINDOWS else 'kill'} {pid})"
         else:
             who = f"process {pid} on {host} since {record.get('since')}"
-            stop = f"stop it there, or delete {self.path} if it is long gone"
+            stop = "stop it there"
+        if self._lock.marker.exists():  # nobody else can tell whether it is
+            stop += f", delete {self._lock.marker} if it is long gone"
         return CatganError(
             f"{self.run} is being trained by {who}: wait for it, {stop}, or take another place "
             "with --out"
         )
 
-    def _cannot_write(self, error: OSError) -> CatganError:
-        return CatganError(
-            f"{self.path}: cannot be written ({error.strerror or error}): make room and see that "
-            "the directory is yours to write, or take another place with --out"
-        )
 
-
-def _record(file: IO[str]) -> dict[str, Any]:
-    """Who wrote that they hold the lock; empty when nobody did, or it is torn."""
-    file.seek(0)
+def _read(record: Path) -> dict[str, Any]:
+    """Who wrote that they hold the lock; empty when nobody did, or it is torn or not ours."""
     try:
-        record = json.loads(file.read(4096))
-    except (ValueError, RecursionError):
+        with record.open("rb") as file:
+            found = json.loads(file.read(MAX_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _may_live(record: dict[str, Any]) -> bool:
-    """Whether the process of a record may still be there."""
-    if not record:
-        return False
-    if record.get("host") != socket.gethostname():
-        return True
-    pid = record.get("pid")
-    return type(pid) is int and _process_identity(pid) == record.get("process")
-
-
-def _process_identity(pid: int) -> str | None:
-    """What no other process shares, be it after a reboot or with the same number; None: no such.
-
-    Linux counts a process's start in ticks of its boot, which setting the clock does not change.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{boot} {ticks}"
-    except (OSError, IndexError):
-        pass
-    try:
-        return str(psutil.Process(pid).create_time())
-    except (psutil.Error, OverflowError):
-        return None
+    sound = (
+        isinstance(found, dict)
+        and type(found.get("pid")) is int
+        and all(isinstance(found.get(key), str) for key in ("host", "since"))
+        and f"{found['host']}{found['since']}".isprintable()
+    )
+    return found if sound else {}

@@ -162,7 +162,7 @@ class RunDirectory:
         """Add one row to the log; it is on the disk when this returns."""
         try:
             new = not self.log.exists()
-            with self.log.open("a", encoding="utf-8") as file:
+            with self.log.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -227,7 +227,7 @@ def _is_row(row: Mapping[str, Any]) -> bool:
 def _is_free(path: Path) -> bool:
     """Whether a directory without `config.toml` holds nothing, or what a killed `create` left."""
     return all(
-        entry.name in ("run.json", ".lock")
+        entry.name in ("run.json", ".lock", ".lock.held", ".lock.json")
         or entry.match(PARTIAL)
         or (
             entry.name in ("samples", "checkpoints") and entry.is_dir() and not any(entry.iterdir())

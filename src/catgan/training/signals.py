@@ -1,4 +1,4 @@
-"""What asks a run to stop after the step it is in: the clock, Ctrl-C or SIGTERM.
+"""What asks a run to stop after the step it is in: the clock, Ctrl-C, SIGTERM or Ctrl-Break.
 
 A second signal ends it at once. Under torchrun a second SIGTERM does not: a cluster sends one to
 every process, torchrun sends them another, and kills by itself what has not ended 30 seconds later.
@@ -28,7 +28,7 @@ class StopSignals:
     def asked(self) -> bool:
         """Whether to stop. All processes of a job must ask together, and get the same answer."""
         late = time.monotonic() >= self.deadline
-        agreed = distributed.highest(self.received or int(late))  # SIGINT is 2, SIGTERM 15
+        agreed = distributed.highest(self.received or int(late))  # a signal's is 2 or more
         if agreed > 1:
             self.received = agreed
         return agreed > 0
@@ -37,7 +37,10 @@ class StopSignals:
         self.previous = {}
         self.relayed = distributed.world().processes > 1
         if threading.current_thread() is threading.main_thread():  # the only one that may handle
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if hasattr(signal, "SIGBREAK"):  # Windows' Ctrl-Break; SIGTERM reaches nobody there
+                numbers.append(signal.SIGBREAK)
+            for number in numbers:
                 self.previous[number] = signal.signal(number, self._receive)
         return self
 

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from catgan import locks
 from catgan.data.faces.find import Face
 from catgan.data.faces.framing import Frame
 from catgan.data.faces.gates import Measures
@@ -120,6 +121,32 @@ def test_two_at_once_are_refused(tmp_path):
         Journal(tmp_path / "j", 32, {"version": 1}),
     ):
         pass
+
+
+def test_a_file_system_without_locks_is_not_in_use(tmp_path, monkeypatch):
+    def lock_descriptor(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks, "lock_descriptor", lock_descriptor)
+    filled(tmp_path / "j")
+    with (
+        Journal(tmp_path / "j", 32, {"version": 1}) as journal,
+        pytest.raises(CatganError, match="in use"),
+        Journal(tmp_path / "j", 32, {"version": 1}),
+    ):
+        pass
+    assert len(journal.found) == 5
+
+
+def test_crops_are_read_where_there_is_no_pread(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "pread", raising=False)
+    found = filled(tmp_path / "j")
+    with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
+        photo = found["1.jpg", "1" * 64]
+        np.testing.assert_array_equal(journal.crop(photo.faces[0]), face(1).crop)
+        added = journal.add("new.jpg", "a" * 64, photo_size=(99, 80), faces=[face(7)])
+        np.testing.assert_array_equal(journal.crop(photo.faces[0]), face(1).crop)
+        np.testing.assert_array_equal(journal.crop(added.faces[0]), face(7).crop)
 
 
 def test_a_full_disk_is_one_line_and_costs_only_what_was_under_way(tmp_path):

@@ -244,6 +244,7 @@ def test_what_is_finished_is_kept_whoever_waits_for_it(twins, tmp_path, monkeypa
     assert (report.photos, report.known) == (4, 3)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX: a copy of this process is killed")
 def test_a_killed_process_loses_nothing_that_is_finished(twins, tmp_path):
     """Lines do not wait in a buffer for the process to end well."""
     add = Journal.add

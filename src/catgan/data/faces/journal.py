@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,13 +23,10 @@ from catgan.data.faces.find import Face
 from catgan.data.faces.framing import Frame, crop_box
 from catgan.data.faces.gates import Measures
 from catgan.errors import CatganError, quoted
+from catgan.files import is_no_space, read_at
+from catgan.locks import ProcessLock
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-JOURNAL, CROPS = "journal.jsonl", "crops.bin"
+JOURNAL, CROPS, LOCK = "journal.jsonl", "crops.bin", ".lock"
 _WHOLE = ("offset", "checksum")  # numbers of a face
 _SYNC_EVERY = 32  # photos: what a power cut may cost; a killed process costs none that is finished
 
@@ -72,27 +69,26 @@ class Journal:
         self._unsynced = 0
         self._broken = False
         self._lock = threading.Lock()
+        self._process_lock = ProcessLock(directory / LOCK)
 
     def __enter__(self) -> Journal:
         with self._one_line_errors():
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._lines: BinaryIO = (self.directory / JOURNAL).open("a+b")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lines.close()
+            if not self._process_lock.acquire():
                 raise CatganError(
                     f"{self.directory} is in use: another catgan prepares the same dataset; "
                     "wait for it or choose another destination."
-                ) from None
-        with self._one_line_errors():
-            self._crops: BinaryIO = (self.directory / CROPS).open("a+b")
+                )
+        with ExitStack() as opened, self._one_line_errors():
+            opened.callback(self._process_lock.release)
+            self._lines: BinaryIO = opened.enter_context((self.directory / JOURNAL).open("a+b"))
+            self._crops: BinaryIO = opened.enter_context((self.directory / CROPS).open("a+b"))
             self._recover()
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._one_line_errors(), closing(self._lines), closing(self._crops):
+        with self._one_line_errors(), self._opened:
             if not self._broken:
                 self._sync()
 
@@ -146,7 +142,9 @@ class Journal:
             self._broken = True
             remedy = "choose another destination."
             if self.found:
-                remedy = "free some space and give the same command: it goes on from what is there."
+                remedy = "give the same command again: it goes on from what is there."
+                if is_no_space(error):
+                    remedy = f"free some space and {remedy}"
             raise CatganError(
                 f"cannot write {self.directory}: {error.strerror or error}; {remedy}"
             ) from error
@@ -157,7 +155,8 @@ class Journal:
         Raises:
             CatganError: they are not what was written.
         """
-        payload = os.pread(self._crops.fileno(), self._crop_bytes, face.offset)
+        with self._lock:
+            payload = read_at(self._crops.fileno(), self._crop_bytes, face.offset)
         if len(payload) != self._crop_bytes or zlib.crc32(payload) != face.checksum:
             raise CatganError(
                 f"{self.directory / CROPS} has changed on disk: delete {self.directory} and "
@@ -171,8 +170,6 @@ class Journal:
             size = json.loads(head)["size"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return
-        self._lines.close()
-        self._crops.close()
         what = f"at {quoted(size)} px" if size != self.size else "by another version"
         raise CatganError(
             f"{self.directory} holds an interrupted search {what}: go on with that, or delete the "
