@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from catgan.training import checkpoint
-from catgan.training.checkpoint import PARTS, CheckpointStore, Window
+from catgan.training.checkpoint import PARTS, CheckpointStore, Score, Window
 
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 WINDOW = Window([0.5, 1 / 3], 3)
@@ -29,7 +29,8 @@ def save(store: CheckpointStore, images: int, score: float | None = None, keep: 
     """A small checkpoint that is known by its images."""
     value = float(images)
     tensors = {part: {"weight": torch.tensor([value] * 50)} for part in PARTS}
-    store.save(images, {"seen": images}, WINDOW, tensors, keep=keep, score=score)
+    rated = None if score is None else Score(score, {})
+    store.save(images, {"seen": images}, WINDOW, tensors, keep=keep, score=rated)
 
 
 class Steps:

@@ -104,7 +104,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path, monk
     assert path.read_bytes() == b"old"
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX: a named pipe")
 def test_devices_and_pipes_are_never_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     image = np.zeros((4, 4, 3), np.uint8)

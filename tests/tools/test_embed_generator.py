@@ -10,7 +10,7 @@ from runs import FACTS, make_run
 import catgan
 from catgan.data import cache
 from catgan.errors import CatganError
-from catgan.training import start
+from catgan.training import data, start
 
 TOOL = Path(__file__).parents[2] / "tools" / "embed_generator.py"
 
@@ -48,7 +48,7 @@ def test_an_embedded_generator_draws_informs_and_teaches(
     path = embed(run, place, name="House cats", names=["0=lighter"])
     assert sorted(each.name for each in place.iterdir()) == ["README.md", "generator.onnx"]
     monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: path)
-    monkeypatch.setattr(start, "embedded_generator", lambda: path)
+    monkeypatch.setattr(data, "embedded_generator", lambda: path)
     cats = catgan.load()
     assert cats.card.name == "House cats"
     assert cats.card.precision == "float16"
@@ -73,10 +73,10 @@ def test_an_embedded_generator_draws_informs_and_teaches(
 def test_a_run_on_drawn_cats_goes_on_with_them(run, tmp_path, monkeypatch):
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "EMBEDDED_COUNT", 30)
-    monkeypatch.setattr(start, "embedded_generator", lambda: None)
+    monkeypatch.setattr(data, "embedded_generator", lambda: None)
     settings = ["network.resolution=32", "output.score_samples=0"]
     start.new_run(None, "lsgan-64", settings, tmp_path / "run", "cpu", lambda *_: None)
-    monkeypatch.setattr(start, "embedded_generator", lambda: tmp_path / "new.onnx")
+    monkeypatch.setattr(data, "embedded_generator", lambda: tmp_path / "new.onnx")
     plan = start.resume_run(tmp_path / "run", None, [], "cpu", lambda *_: None)
     assert plan.dataset.name == "drawn-cats"
 

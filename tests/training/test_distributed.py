@@ -284,7 +284,7 @@ def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         jobs.append(subprocess.Popen(command, cwd=place, env=environment, text=True, **pipes))
     said = [job.communicate(timeout=200) for job in jobs]
-    assert all(job.returncode > 0 for job in jobs)
+    assert all(job.returncode > 0 for job in jobs), ([job.returncode for job in jobs], said)
     errors = "".join(err for _, err in said).strip().splitlines()
     assert len(errors) == 1, said
     assert "holds other images than the first process has" in errors[0]

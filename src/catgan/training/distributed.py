@@ -170,6 +170,7 @@ def may_take_long() -> Iterator[None]:
             _wait_at(_job, f"block {block}", here)
     finally:
         done.set()
+        beating.join(timeout=10)  # or it would use the store while the process ends
 
 
 def _wait_at(store: dist.Store, place: str, here: Share) -> None:
