@@ -233,6 +233,22 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the log"))
 
 
+def test_a_run_that_fails_before_its_first_step_is_let_go_of(
+    tmp_path, tiny_config, cats, monkeypatch
+):
+    """The lock was kept, and a terminal's cursor hidden."""
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    run, display = new_run(tmp_path / "run", tiny_config), Silent()
+    monkeypatch.setattr(loop, "initial_networks", fail)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config, cats, run, display, device=CPU)
+    assert display.ended
+    RunDirectory.open(run.path).lock.acquire()
+
+
 def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, cats, monkeypatch):
     """The loss of the very step is still finite; only its gradient is not."""
     run = new_run(tmp_path / "run", tiny_config)
