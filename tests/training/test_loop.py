@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from catgan.config import override
+from catgan.config import override, to_toml
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
@@ -82,13 +83,24 @@ def assert_same_run(one: RunDirectory, other: RunDirectory):
     assert one.sheet_path(last).read_bytes() == other.sheet_path(last).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def finished():
+    """Runs that were trained in one go, by configuration."""
+    return {}
+
+
 @pytest.fixture
-def straight(tmp_path, tiny_config, cats):
-    run = new_run(tmp_path / "straight", tiny_config)
-    outcome = train(tiny_config, cats, run, Silent(), device=CPU)
-    assert outcome.finished
-    assert outcome.images == 320
-    return run
+def straight(tmp_path, tiny_config, cats, finished, tmp_path_factory):
+    """A copy of a run of `tiny_config` that was trained in one go."""
+    key = to_toml(tiny_config)
+    if key not in finished:
+        run = new_run(tmp_path_factory.mktemp("finished") / "run", tiny_config)
+        outcome = train(tiny_config, cats, run, Silent(), device=CPU)
+        assert outcome.finished
+        assert outcome.images == 320
+        finished[key] = run.path
+    shutil.copytree(finished[key], tmp_path / "straight")
+    return RunDirectory.open(tmp_path / "straight")
 
 
 CHILD = """
