@@ -86,10 +86,8 @@ def train(
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(
-        images_seen: int, count: int, share: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        chosen = batch_indices(seed, images_seen, count, len(training_images))[share]
+    def real_images(first: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        chosen = batch_indices(seed, first, count, len(training_images))[share]
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255), torch.from_numpy(chosen)
@@ -112,12 +110,10 @@ def train(
         )
         distributed.span_the_batch(generator, discriminator)
         average = copy.deepcopy(generator).requires_grad_(False)
-        rates, fused = config.optimizer, device.type in ("cpu", "cuda")
-        adam = functools.partial(torch.optim.Adam, betas=(rates.beta1, rates.beta2), fused=fused)
-        generator_optimizer = adam(generator.parameters(), rates.generator_learning_rate)
-        discriminator_optimizer = adam(
-            discriminator.parameters(), rates.discriminator_learning_rate
-        )
+        rate, fused = config.optimizer, device.type in ("cpu", "cuda")
+        adam = functools.partial(torch.optim.Adam, betas=(rate.beta1, rate.beta2), fused=fused)
+        generator_optimizer = adam(generator.parameters(), rate.generator_learning_rate)
+        discriminator_optimizer = adam(discriminator.parameters(), rate.discriminator_learning_rate)
         players: Players = {
             "generator": (generator, generator_optimizer),
             "discriminator": (discriminator, discriminator_optimizer),
@@ -149,16 +145,14 @@ def train(
         guard = Guard(run)
 
         def draw_sheet() -> None:
-            run.save_sheet(
-                images, sheet(sampler.settled(images, autocast)(range(output.sheet_seeds)))
-            )
+            cats = sampler.settled(images, autocast)(range(output.sheet_seeds))
+            run.save_sheet(images, sheet(cats))
 
         def score() -> Score | None:
             if reals is None:
                 return None
-            quick = quick_score(
-                sampler.settled(images, autocast), reals, count=output.score_samples
-            )
+            cats = sampler.settled(images, autocast)
+            quick = quick_score(cats, reals, count=output.score_samples)
             run.append_row({"images": images, "score": quick.frechet, "scored_by": quick.name})
             display.note(f"{quick.name} {quick.frechet:.1f} after {images:,} images")
             return Score(quick.frechet, dataclasses.asdict(quick.fingerprint))
@@ -215,9 +209,8 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            loss_of_generator = losses.generator_loss(
-                rules.generator, on_real, judge(seen_generated)
-            )
+            logits = judge(seen_generated)
+            loss_of_generator = losses.generator_loss(rules.generator, on_real, logits)
             generator_optimizer.zero_grad(set_to_none=True)
             loss_of_generator.backward()
             distributed.average_gradients(generator)
