@@ -130,7 +130,7 @@ def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
     before = threading.active_count()
     with distributed.may_take_long():
         assert SlowStore.asked.wait(timeout=60)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
