@@ -1,6 +1,7 @@
 # `make demo` and `make test` set everything up by themselves; nothing but Python is needed, 3.11 to
 # 3.13: `make test PYTHON=python3.13`.
 
+ASKED_FOR := $(PYTHON)
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -38,10 +39,13 @@ lint: .venv/installed
 
 LOCKED := --quiet --require-hashes --no-deps --only-binary :all: --requirement
 
-# An environment of another version of Python than PYTHON's is made anew. (venv's file says
-# `version = 3.11.7`.)
+# An environment of another version of Python than the one asked for is made anew; one that is there
+# stays when none is asked for. (venv's file says `version = 3.11.7`.)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null)
 MADE_BY := $(shell sed -n 's/^version = \([0-9]*\.[0-9]*\).*/\1/p' .venv/pyvenv.cfg 2> /dev/null)
+ifeq ($(ASKED_FOR)$(MADE_BY),$(MADE_BY))
+VERSION := $(or $(MADE_BY),$(VERSION))
+endif
 ifneq ($(VERSION),$(MADE_BY))
 .PHONY: .venv/installed
 CLEAR := --clear

@@ -162,7 +162,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(home, monkeypatch):
     monkeypatch.setattr("catgan.evaluation.features.extract_features", refuse)
     for words, reason in (
         ((old, older, "--against", "dogs"), f"{old} cannot be compared: its dataset is"),
-        ((old, older, "--against", "photos"), f"{old} cannot be compared: its dataset is"),
+        ((old, older, "--against", "photos"), f"{old} was scored against a dataset"),
         ((old, older, *RAW, "--samples", 30), "24 images, not 30 as asked"),
         ((old, older, "--against", "cats", "--extractor", "lite2"), "name is raw-64, not lite2"),
         ((old, older, "--against", "cats", "--resize", "clean"), "leave out --resize"),
@@ -358,6 +358,7 @@ def test_what_is_no_set_of_images_is_said_to_be_what_it_is(home):
     for path, reason in (
         ("e1", "e1/evaluation.json is an evaluation, and no images"),
         ("e1/evaluation.json", "e1/evaluation.json is an evaluation, and no images"),
+        ("missing.json", "missing.json does not exist"),
         ("cats.onnx", "cats.onnx is an exported generator, and no images"),
     ):
         assert reason in catgan("evaluate", path, *RAW, code=2)

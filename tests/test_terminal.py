@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,17 @@ def test_what_the_system_refuses_is_one_line_with_the_remedy(error, expected):
 )
 def test_an_error_that_only_a_bug_can_cause_has_no_line(error):
     assert explain_system_error(error) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX: a directory in use can be removed")
+def test_a_current_directory_that_is_gone_is_one_line(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        os.getcwd()  # noqa: PTH109 - Path.cwd and os.path.abspath ask it
+    assert "current directory is gone" in explain_system_error(caught.value)
 
 
 def test_an_error_is_shown_in_characters_that_do_nothing_to_a_terminal(capsys):

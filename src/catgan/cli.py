@@ -48,6 +48,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if "" in sys.argv[1:]:  # an unset variable of the shell: Path("") is the current directory
+            raise CatganError("an argument is empty: give it a value, or leave it out")
         app()
     except CatganError as error:
         fail(str(error), error.exit_code)

@@ -380,7 +380,7 @@ def _record_at(path: Path) -> Path | None:
         return None
     if path.is_dir():
         return path / RECORD if (path / RECORD).is_file() else None
-    return path if path.suffix.lower() == ".json" else None
+    return path if path.suffix.lower() == ".json" and path.is_file() else None
 
 
 def _scored(

@@ -45,12 +45,23 @@ def explain_system_error(error: OSError) -> str | None:
     if remedy is None:
         return None
     place = error.filename if isinstance(error.filename, str | os.PathLike) else None
-    if error.errno == errno.ENOENT and (
-        place is None or Path(place).is_relative_to(Path(__file__).parent)
-    ):
-        return None  # nobody names the package's own files
+    if error.errno == errno.ENOENT:
+        if place is None:
+            return (
+                None if _has_current_directory() else "the current directory is gone: enter another"
+            )
+        if Path(place).is_relative_to(Path(__file__).parent):
+            return None  # nobody names the package's own files
     where = "" if place is None else f"{place}: "
     return f"{where}{error.strerror or error}: {remedy}"
+
+
+def _has_current_directory() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def fail(text: str, code: int) -> None:

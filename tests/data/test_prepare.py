@@ -264,13 +264,13 @@ def test_real_photos(tmp_path):
 
 def test_a_run_is_no_folder_of_photos(photos, tmp_path):
     """Its sample sheets are pictures, and would be learned from."""
-    run = tmp_path / "run"
+    run = tmp_path / "my run"
     shutil.copytree(photos / "0", run / "samples")
     (run / "checkpoints").mkdir()
     for name in ("config.toml", "run.json"):
         (run / name).write_text("")
     for use in (lambda: prepare(run, tmp_path / "d", 32), lambda: open_or_prepare(run, 32)):
-        with pytest.raises(CatganError, match=r"is a training run.*--resume"):
+        with pytest.raises(CatganError, match=r"is a training run.*--resume '.*my run', or"):
             use()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,3 +79,14 @@ def test_places_that_cannot_be_written_are_told_beforehand(tmp_path: Path) -> No
     for place in (blocked, blocked / "below"):
         with pytest.raises(OSError, match="Not a directory"):
             require_writable(place)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX: Windows lets administrators make links")
+def test_a_link_that_leads_nowhere_is_no_place(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    for target in ("link", "missing"):
+        link.symlink_to(target)
+        for place in (link, link / "below"):
+            with pytest.raises(OSError, match=r"symbolic links|No such file"):
+                require_writable(place)
+        link.unlink()

@@ -28,9 +28,13 @@ def make(tmp_path):
             (tmp_path / ".venv" / "pyvenv.cfg").write_text(f"home = x\nversion = {made_by}.1\n")
             (tmp_path / ".venv" / "installed").touch()
         return subprocess.run(
-            ["make", *options, ".venv/installed", f"PYTHON={python}"],
+            ["make", *options, ".venv/installed", *([f"PYTHON={python}"] if python else [])],
             cwd=tmp_path,
-            env={name: value for name, value in os.environ.items() if "MAKE" not in name},
+            env={
+                name: value
+                for name, value in os.environ.items()
+                if "MAKE" not in name and name != "PYTHON"
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -45,6 +49,14 @@ def test_the_environment_of_another_python_is_made_anew(make):
 
 def test_the_environment_of_this_python_is_kept(make):
     assert "is up to date" in make(OURS).stdout
+
+
+def test_an_environment_is_kept_when_no_python_is_asked_for(make):
+    assert "is up to date" in make("3.2", python=None).stdout
+
+
+def test_the_first_environment_of_no_python_in_particular_is_made(make):
+    assert "python3 -m venv" in make(python=None).stdout
 
 
 def test_the_first_environment_is_made(make):

@@ -211,3 +211,10 @@ def begun_elsewhere(run, **facts):
     record = json.loads((run.path / "run.json").read_text())
     record["machine"] |= facts
     (run.path / "run.json").write_text(json.dumps(record))
+
+
+def test_a_run_that_cannot_go_on_is_not_left_locked(cats, tmp_path):
+    plan = new(cats.path, out=tmp_path / "run")
+    with pytest.raises(CatganError, match="must keep"):
+        start.resume_run(plan.run.path, None, ["training.batch_size=8"], "cpu", silent)
+    assert not (plan.run.path / ".lock.json").exists()

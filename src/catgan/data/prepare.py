@@ -18,7 +18,7 @@ from catgan.data.images import ImageRejected, centre_square, decode, quiet_pillo
 from catgan.data.parallel import ordered_map
 from catgan.data.sources import SourceFile, label, open_source, source_name
 from catgan.data.writer import DatasetWriter
-from catgan.errors import CatganError
+from catgan.errors import CatganError, shell_words
 
 # Change it whenever the same source would give other pixels; cached datasets are keyed by it.
 PREPARATION_VERSION = 1
@@ -128,7 +128,7 @@ def require_photos(source: str | os.PathLike[str]) -> None:
     if all(Path(source, name).exists() for name in ("config.toml", "run.json", "checkpoints")):
         raise CatganError(
             f"{source} is a training run, not photos: go on with it by catgan train --resume "
-            f"{source}, or give the photos."
+            f"{shell_words(source)}, or give the photos."
         )
 
 

@@ -101,6 +101,12 @@ def require_alike(
         require_enough(reals)
         asked = {"dataset": reals.dataset, "split": reals.split, "number of reals": reals.count}
         for path, fingerprint in records.items():
+            if reals.dataset is None and fingerprint.dataset is not None:
+                raise CatganError(
+                    f"{path} was scored against a dataset, and {reals.name} is none: name that "
+                    "dataset, or the run whose data it is, or leave out --against where all are "
+                    "evaluations"
+                )
             require_asked(str(path), fingerprint, asked)
     first = contenders[0]
     for contender in contenders:
@@ -117,9 +123,8 @@ def require_alike(
                 f"differs ({first.count:,} and {contender.count:,}); score as many of each, of a "
                 "run with --samples"
             )
-    if (
-        records and reals is not None and reals.dataset is None
-    ):  # a dataset's identity already stands for its pixels
+    # A dataset's identity already stands for its pixels.
+    if records and reals is not None and reals.dataset is None:
         pixels = pixel_identity(reals, progress=progress)
         for path, fingerprint in records.items():
             require_asked(str(path), fingerprint, {"set of reals": pixels})

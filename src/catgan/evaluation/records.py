@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def require_writable(directory: Path) -> None:
     Raises:
         OSError: it cannot.
     """
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    places = (directory, *directory.absolute().parents)
+    existing = next(path for path in places if os.path.lexists(path))  # a broken link is in the way
     with tempfile.TemporaryFile(dir=existing):
         pass
 

@@ -101,6 +101,21 @@ def resume_run(
     """A run from its last checkpoint; refuses other data and settings that must stay."""
     run = RunDirectory.open(path)
     run.lock.acquire()
+    try:
+        return _resumed(run, source, settings, device_name, on_progress)
+    except BaseException:
+        run.lock.release()
+        raise
+
+
+def _resumed(
+    run: RunDirectory,
+    source: Path | None,
+    settings: list[str],
+    device_name: str,
+    on_progress: OnProgress,
+) -> Plan:
+    path = run.path
     facts, old = run.facts(), run.config()
     config = override(old, settings)
     check_resumable(old, config)
