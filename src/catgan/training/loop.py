@@ -35,7 +35,9 @@ from catgan.training.memory import Memory
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
+from catgan.training.schedules import generator_learning_rate
 from catgan.training.signals import StopSignals
+from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
 from catgan.training.tally import Tally
 from catgan.training.tensorboard import TensorBoard
@@ -59,6 +61,7 @@ def train(
     device: torch.device,
     precision: torch.dtype | None = None,
     reals: RealsStatistics | None = None,
+    starting: StartingPoint | None = None,
     resume: bool = False,
     minutes: float = math.inf,
     tensorboard: bool = False,
@@ -67,7 +70,7 @@ def train(
 
     `run` is a fresh directory, or with `resume` one that holds checkpoints; it is locked meanwhile.
     The dataset's resolution is the network's. `precision` is that of the configuration unless
-    given. With `reals`, checkpoints are scored against them.
+    given. With `reals`, checkpoints are scored against them. A fresh run begins with `starting`.
     Raises `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read
     or written.
     """
@@ -86,10 +89,8 @@ def train(
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(
-        images_seen: int, count: int, share: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        chosen = batch_indices(seed, images_seen, count, len(training_images))[share]
+    def real_images(seen: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        chosen = batch_indices(seed, seen, count, len(training_images))[share]
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255), torch.from_numpy(chosen)
@@ -105,7 +106,7 @@ def train(
     fresh = world.leads and checkpoint is None  # other processes get the first one's weights
     looked_at = (lambda *which: real_images(*which)[0]) if fresh else None
     generator, discriminator = initial_networks(
-        config, device, precision, looked_at, len(training_images), display.prepare
+        config, device, precision, looked_at, len(training_images), display.prepare, starting
     )
     distributed.span_the_batch(generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False)
@@ -170,6 +171,8 @@ def train(
     # -- 5. The steps ------------------------------------------------------------------------------
     if images == 0 and world.leads:
         draw_sheet()
+        if starting is not None:
+            save_checkpoint(score())  # what came of the weights is measured against this
     events = TensorBoard(run.path, images) if tensorboard and world.leads else None
     display.begin(images, settings.images)
     with StopSignals(began + 60 * minutes) as stop, contextlib.ExitStack() as at_the_end:
@@ -191,10 +194,8 @@ def train(
             discriminator.requires_grad_(True)
             detached = [features.detach() for features in seen_generated]
             on_real, on_generated = judge(seen_real), judge(detached)
-            loss_of_discriminator = losses.discriminator_loss(
-                rules.discriminator, on_real, on_generated
-            )
-            penalised = loss_of_discriminator
+            d_loss = losses.discriminator_loss(rules.discriminator, on_real, on_generated)
+            penalised = d_loss
             strength = losses.penalty_strength(rules, images)
             if strength:  # R1 and R2 together, on a part of the batch
                 every = rules.penalty_every
@@ -208,11 +209,10 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            loss_of_generator = losses.generator_loss(
-                rules.generator, on_real, judge(seen_generated)
-            )
+            g_loss = losses.generator_loss(rules.generator, on_real, judge(seen_generated))
+            generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rates, images)
             generator_optimizer.zero_grad(set_to_none=True)
-            loss_of_generator.backward()
+            g_loss.backward()
             distributed.average_gradients(generator)
             generator_optimizer.step()
 
@@ -221,7 +221,7 @@ def train(
             update_ema(average, generator, decay)
 
             # -- 6. What is kept of it, by the first process ---------------------------------------
-            both = torch.stack([loss_of_discriminator, loss_of_generator])
+            both = torch.stack([d_loss, g_loss])
             measures = measure(rules, both, on_real, on_generated, real, generated)
             if not world.leads:
                 continue
