@@ -14,6 +14,8 @@ from runs import make_run
 
 import catgan
 from catgan.config import load_recipe, override
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import write_drawn_cats
 from catgan.errors import CatganError
 from catgan.export import directions, export
 from catgan.networks.build import build_generator
@@ -190,7 +192,8 @@ def source(projected_config, cats_64, tmp_path):
 def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_it_is_from(
     few, source, cats_64, tmp_path
 ):
-    plan = begin(cats_64, tmp_path / "run", str(source.path))
+    write_drawn_cats(tmp_path / "others", 12, 64)
+    plan = begin(Dataset.open(tmp_path / "others"), tmp_path / "run", str(source.path))
     assert plan.config.recipe == "transfer"
     assert plan.config.network == source.config().network
     assert any("starts from source" in note for note in plan.notes)
