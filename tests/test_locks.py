@@ -143,13 +143,16 @@ def test_without_locks_the_dead_hold_nothing_and_strangers_are_believed(
     assert ProcessLock(tmp_path / "lock").acquire() == free
 
 
-def test_a_file_removed_while_another_opens_it_locks_out_nobody(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", [None, ".nfs0001"], ids=["removed", "renamed as on NFS"])
+def test_a_file_removed_while_another_opens_it_locks_out_nobody(tmp_path, monkeypatch, kept):
     first, second, third = (ProcessLock(tmp_path / "lock") for _ in range(3))
     assert first.acquire()
     real = locks.lock_descriptor
 
     def lock_late(descriptor, *, blocking):
         monkeypatch.undo()
+        if kept:  # NFS keeps what is open, by another name, and counts that as a link
+            os.link(tmp_path / "lock", tmp_path / kept)
         first.release(remove=True)
         return real(descriptor, blocking=blocking)
 

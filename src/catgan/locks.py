@@ -51,7 +51,7 @@ class ProcessLock:
                 if not lock_descriptor(file.fileno(), blocking=False):
                     file.close()
                     return False
-                if os.fstat(file.fileno()).st_nlink:
+                if self._is_in_place(file):
                     self._file = file
                     return True
                 file.close()  # who had it has removed it: it locks out nobody
@@ -61,6 +61,15 @@ class ProcessLock:
                     return self._acquire_marker()
                 raise
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
+
+    def _is_in_place(self, file: BinaryIO) -> bool:
+        """Whether `path` still is `file`. NFS only renames what is removed while it is open."""
+        if ON_WINDOWS:  # which removes no file that is open
+            return True
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _acquire_marker(self) -> bool:
         soft = SoftFileLock(self.marker, thread_local=False)

@@ -46,7 +46,52 @@ def test_kernels_that_add_up_in_bfloat16_do_not_count(monkeypatch):
     assert not capabilities.bfloat16_works()
 
 
-@pytest.mark.parametrize("failure", [refuse, lambda *_: torch.zeros(2, 8, 8, 8)])
+def test_gradients_that_add_up_in_bfloat16_do_not_count(monkeypatch):
+    """As those of PyTorch's own kernels do on AVX2 alone, whose outputs are as good as any."""
+
+    class Rough(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weight):
+            return weight.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            rough = gradient.dtype == torch.bfloat16
+            return gradient + 0.02 * gradient.abs().max() if rough else gradient
+
+    real = capabilities.F.conv2d
+    monkeypatch.setattr(
+        capabilities.F,
+        "conv2d",
+        lambda images, weight, **_: real(images, Rough.apply(weight), padding=1),
+    )
+    assert not capabilities.bfloat16_works()
+
+
+@pytest.mark.parametrize(
+    "context",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_who_asks_first_does_not_change_the_answers(context):
+    """They are remembered: under `no_grad` bfloat16 failed for good, under autocast the probe."""
+    expected = (capabilities.fused_convolution() is not None, capabilities.bfloat16_works())
+    capabilities.forget()
+    with context():
+        found = (capabilities.fused_convolution() is not None, capabilities.bfloat16_works())
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refuse,
+        lambda _, images, weight: torch.zeros(len(images), len(weight), 8, 8),
+        lambda *_: torch.zeros(3),
+        lambda *_: None,
+    ],
+    ids=["raises", "zeros", "shape", "nothing"],
+)
 def test_an_operator_that_fails_or_is_wrong_is_not_used(monkeypatch, failure):
     monkeypatch.setattr(capabilities, "_clipped", failure)
     assert capabilities.fused_convolution() is None
@@ -93,6 +138,6 @@ def test_plain_means_that_nothing_is_tried(monkeypatch):
     assert capabilities.bfloat16_works() in (True, False)
 
 
-def test_the_timing_is_of_work_and_short():
-    assert 0 < capabilities._seconds(torch.float32) < 5
+def test_the_timing_is_of_work():
+    assert capabilities._seconds(torch.float32) > 0
     assert capabilities.vector_instructions()

@@ -309,19 +309,17 @@ def test_heads_fit_the_maps_of_either_feature_resolution(side, precision, reques
     assert images.grad.abs().sum() > 0
 
 
-def test_the_penalty_is_the_squared_slope_by_finite_differences(discriminator):
-    head = discriminator.heads[-1].double()
-    x = torch.randn(2, 256 + 48, 4, 4, dtype=torch.double)
+def test_the_penalty_is_the_squared_slope_by_finite_differences():
+    head = projected._Head(6, 8).double()
+    x = torch.randn(2, 6, 8, 8, dtype=torch.double)
     penalty = gradient_penalty(lambda seen: head(seen[0]), [x]).item()
     step, squares = 1e-6, 0.0
     with torch.no_grad():
         for image in x:
-            for directions in torch.eye(image.numel(), dtype=torch.double).split(512):
-                pokes = step * directions.view(-1, *image.shape)
-                slopes = (head(image + pokes) - head(image - pokes)).sum(1) / (2 * step)
-                squares += slopes.square().sum().item()
+            pokes = step * torch.eye(image.numel(), dtype=torch.double).view(-1, *image.shape)
+            slopes = (head(image + pokes) - head(image - pokes)).sum(1) / (2 * step)
+            squares += slopes.square().sum().item()
     assert penalty == pytest.approx(squares / 2, rel=1e-5)
-    head.float()
 
 
 def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator):

@@ -93,6 +93,19 @@ def test_auto_prefers_a_gpu(monkeypatch):
     assert choose_device("auto").type == "mps"
 
 
+@pytest.mark.parametrize("size", ["2", "many"])
+def test_only_a_process_that_joined_a_job_shares_its_machine(monkeypatch, size):
+    """Clusters set torchrun's variables for whatever they start, `catgan sample` included."""
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("mps") == choose_device("auto") == torch.device("mps")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    assert choose_device("auto") == CPU
+    with pytest.raises(CatganError, match="cannot share an mps device"):
+        choose_device("mps")
+
+
 def test_the_machine_is_described_without_names():
     facts = describe_machine(CPU)
     assert facts["device"] == "cpu"

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -110,6 +111,26 @@ def test_a_process_that_works_long_is_waited_for_and_one_that_hangs_is_not(both)
     main, other = (json.loads((both / f"long-{rank}.json").read_text()) for rank in range(2))
     assert main == {"waited": True, "gave up": False}
     assert other == {"waited": True, "gave up": True}
+
+
+def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
+    """A thread that is in the store while Python ends takes the process with it (SIGABRT)."""
+
+    class SlowStore:
+        asked = threading.Event()
+
+        def add(self, key, number):
+            if key.startswith("beat"):
+                self.asked.set()
+                time.sleep(0.3)
+            return 1
+
+    monkeypatch.setattr(distributed, "_job", SlowStore())
+    monkeypatch.setattr(distributed, "BEAT_SECONDS", 0.001)
+    before = threading.active_count()
+    with distributed.may_take_long():
+        assert SlowStore.asked.wait(timeout=60)
+    assert threading.active_count() <= before
 
 
 def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from catgan.config import override
+from catgan.config import override, to_toml
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
@@ -82,13 +83,24 @@ def assert_same_run(one: RunDirectory, other: RunDirectory):
     assert one.sheet_path(last).read_bytes() == other.sheet_path(last).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def finished():
+    """Runs that were trained in one go, by configuration."""
+    return {}
+
+
 @pytest.fixture
-def straight(tmp_path, tiny_config, cats):
-    run = new_run(tmp_path / "straight", tiny_config)
-    outcome = train(tiny_config, cats, run, Silent(), device=CPU)
-    assert outcome.finished
-    assert outcome.images == 320
-    return run
+def straight(tmp_path, tiny_config, cats, finished, tmp_path_factory):
+    """A copy of a run of `tiny_config` that was trained in one go."""
+    key = to_toml(tiny_config)
+    if key not in finished:
+        run = new_run(tmp_path_factory.mktemp("finished") / "run", tiny_config)
+        outcome = train(tiny_config, cats, run, Silent(), device=CPU)
+        assert outcome.finished
+        assert outcome.images == 320
+        finished[key] = run.path
+    shutil.copytree(finished[key], tmp_path / "straight")
+    return RunDirectory.open(tmp_path / "straight")
 
 
 CHILD = """
@@ -145,10 +157,8 @@ def test_forty_steps_equal_seventeen_kill_nine_and_resume(tmp_path, tiny_config,
     assert_same_run(straight, broken)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_saves_the_very_step_and_resume_is_exact(
-    tmp_path, tiny_config, cats, straight, name
-):
+def test_a_signal_saves_the_very_step_and_resume_is_exact(tmp_path, tiny_config, cats, straight):
+    name = {"lsgan-64": "SIGINT", "dcgan-128": "SIGTERM"}[tiny_config.recipe]
     broken = new_run(tmp_path / "broken", tiny_config)
     child = run_child(broken, cats, at=136, signal_name=name)
     assert child.returncode == 0, child.stderr
@@ -237,6 +247,22 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     for line in run.log.read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the log"))
+
+
+def test_a_run_that_fails_before_its_first_step_is_let_go_of(
+    tmp_path, tiny_config, cats, monkeypatch
+):
+    """The lock was kept, and a terminal's cursor hidden."""
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    run, display = new_run(tmp_path / "run", tiny_config), Silent()
+    monkeypatch.setattr(loop, "initial_networks", fail)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config, cats, run, display, device=CPU)
+    assert display.ended
+    RunDirectory.open(run.path).lock.acquire()
 
 
 def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, cats, monkeypatch):

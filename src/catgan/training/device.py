@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import psutil
 import torch
+import torch.distributed as dist
 
 from catgan.errors import CatganError
 from catgan.networks.capabilities import (
@@ -25,7 +26,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Of several processes that torchrun started on a machine, each takes a GPU of its own.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    alone = not dist.is_initialized()  # by `distributed.joined`
     if name == "auto":
         kinds = ("cuda", "mps") if alone else ("cuda",)
         name = next((kind for kind in kinds if available[kind]), "cpu")

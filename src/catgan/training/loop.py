@@ -89,95 +89,98 @@ def train(
     training_images = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(seen: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        chosen = batch_indices(seed, seen, count, len(training_images))[share]
+    def real_images(first: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        chosen = batch_indices(seed, first, count, len(training_images))[share]
         pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255), torch.from_numpy(chosen)
 
     # -- 3. The players ----------------------------------------------------------------------------
-    checkpoint = None
-    if world.leads:
-        run.lock.acquire()
-        run.clean()
-        if resume and run.checkpoints.names():
-            checkpoint = run.checkpoints.load("latest", display.note)
-            check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
-    fresh = world.leads and checkpoint is None  # other processes get the first one's weights
-    looked_at = (lambda *which: real_images(*which)[0]) if fresh else None
-    generator, discriminator = initial_networks(
-        config, device, precision, looked_at, len(training_images), display.prepare, starting
-    )
-    distributed.span_the_batch(generator, discriminator)
-    average = copy.deepcopy(generator).requires_grad_(False)
-    rates, fused = config.optimizer, device.type in ("cpu", "cuda")
-    adam = functools.partial(torch.optim.Adam, betas=(rates.beta1, rates.beta2), fused=fused)
-    generator_optimizer = adam(generator.parameters(), rates.generator_learning_rate)
-    discriminator_optimizer = adam(discriminator.parameters(), rates.discriminator_learning_rate)
-    players: Players = {
-        "generator": (generator, generator_optimizer),
-        "discriminator": (discriminator, discriminator_optimizer),
-    }
-    modules = {"generator": generator, "ema": average, "discriminator": discriminator}
-    sampler = Sampler(average, config.network, device)
-    memory = Memory(discriminator, config.augment, len(training_images), device)
-
-    def look(images: Tensor, amounts: Draws, chosen: Tensor | None = None) -> list[Tensor]:
-        pictures = augment(images, config.augment, amounts, (low, high))
-        with autocast:
-            pictures = pictures.contiguous(memory_format=torch.channels_last)
-            return memory.features(pictures, images, chosen)
-
-    def judge(features: list[Tensor]) -> Tensor:
-        with autocast:
-            return discriminator(features).float()
-
-    # -- 4. Where it goes on -----------------------------------------------------------------------
-    images, tally = 0, Tally(device, batch_size)
-    if checkpoint is not None:
-        checkpoint.restore(modules, players)
-        run.checkpoints.go_on_from(checkpoint)
-        images = checkpoint.images
-        tally.restore(checkpoint.window)
-    if resume and world.leads:
-        run.rewind(images)
-    images = distributed.copy_from_first(modules, players, images)
-    guard = Guard(run)
-
-    def draw_sheet() -> None:
-        run.save_sheet(images, sheet(sampler.settled(images, autocast)(range(output.sheet_seeds))))
-
-    def score() -> Score | None:
-        if reals is None:
-            return None
-        quick = quick_score(sampler.settled(images, autocast), reals, count=output.score_samples)
-        run.append_row({"images": images, "score": quick.frechet, "scored_by": quick.name})
-        display.note(f"{quick.name} {quick.frechet:.1f} after {images:,} images")
-        return Score(quick.frechet, dataclasses.asdict(quick.fingerprint))
-
-    def save_checkpoint(score: Score | None) -> None:
-        sampler.settled(images, autocast)
-        tensors = {part: module.state_dict() for part, module in modules.items()}
-        tensors["optimizer"] = optimizer_tensors(players)
-        for part, state in tensors.items():  # what is lost must not replace what is not
-            guard.check_finite(state.values(), f"weights of {part}", images)
-        keep, asked = output.checkpoints_kept, dataclasses.asdict(config)
-        run.checkpoints.save(images, asked, tally.window(), tensors, keep=keep, score=score)
-        write_report(run)
-
-    def due(interval: int) -> bool:
-        return images // interval > (images - batch_size) // interval
-
-    # -- 5. The steps ------------------------------------------------------------------------------
-    if images == 0 and world.leads:
-        draw_sheet()
-        if starting is not None:
-            save_checkpoint(score())  # what came of the weights is measured against this
-    events = TensorBoard(run.path, images) if tensorboard and world.leads else None
-    display.begin(images, settings.images)
-    with StopSignals(began + 60 * minutes) as stop, contextlib.ExitStack() as at_the_end:
+    with contextlib.ExitStack() as at_the_end:
         at_the_end.callback(run.lock.release)
         at_the_end.callback(display.end)
+        checkpoint = None
+        if world.leads:
+            run.lock.acquire()
+            run.clean()
+            if resume and run.checkpoints.names():
+                checkpoint = run.checkpoints.load("latest", display.note)
+                check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
+        fresh = world.leads and checkpoint is None  # other processes get the first one's weights
+        looked_at = (lambda *which: real_images(*which)[0]) if fresh else None
+        generator, discriminator = initial_networks(
+            config, device, precision, looked_at, len(training_images), display.prepare, starting
+        )
+        distributed.span_the_batch(generator, discriminator)
+        average = copy.deepcopy(generator).requires_grad_(False)
+        rate, fused = config.optimizer, device.type in ("cpu", "cuda")
+        adam = functools.partial(torch.optim.Adam, betas=(rate.beta1, rate.beta2), fused=fused)
+        generator_optimizer = adam(generator.parameters(), rate.generator_learning_rate)
+        discriminator_optimizer = adam(discriminator.parameters(), rate.discriminator_learning_rate)
+        players: Players = {
+            "generator": (generator, generator_optimizer),
+            "discriminator": (discriminator, discriminator_optimizer),
+        }
+        modules = {"generator": generator, "ema": average, "discriminator": discriminator}
+        sampler = Sampler(average, config.network, device)
+        memory = Memory(discriminator, config.augment, len(training_images), device)
+
+        def look(images: Tensor, amounts: Draws, chosen: Tensor | None = None) -> list[Tensor]:
+            pictures = augment(images, config.augment, amounts, (low, high))
+            with autocast:
+                pictures = pictures.contiguous(memory_format=torch.channels_last)
+                return memory.features(pictures, images, chosen)
+
+        def judge(features: list[Tensor]) -> Tensor:
+            with autocast:
+                return discriminator(features).float()
+
+        # -- 4. Where it goes on -------------------------------------------------------------------
+        images, tally = 0, Tally(device, batch_size)
+        if checkpoint is not None:
+            checkpoint.restore(modules, players)
+            run.checkpoints.go_on_from(checkpoint)
+            images = checkpoint.images
+            tally.restore(checkpoint.window)
+        if resume and world.leads:
+            run.rewind(images)
+        images = distributed.copy_from_first(modules, players, images)
+        guard = Guard(run)
+
+        def draw_sheet() -> None:
+            cats = sampler.settled(images, autocast)(range(output.sheet_seeds))
+            run.save_sheet(images, sheet(cats))
+
+        def score() -> Score | None:
+            if reals is None:
+                return None
+            cats = sampler.settled(images, autocast)
+            quick = quick_score(cats, reals, count=output.score_samples)
+            run.append_row({"images": images, "score": quick.frechet, "scored_by": quick.name})
+            display.note(f"{quick.name} {quick.frechet:.1f} after {images:,} images")
+            return Score(quick.frechet, dataclasses.asdict(quick.fingerprint))
+
+        def save_checkpoint(score: Score | None) -> None:
+            sampler.settled(images, autocast)
+            tensors = {part: module.state_dict() for part, module in modules.items()}
+            tensors["optimizer"] = optimizer_tensors(players)
+            for part, state in tensors.items():  # what is lost must not replace what is not
+                guard.check_finite(state.values(), f"weights of {part}", images)
+            keep, asked = output.checkpoints_kept, dataclasses.asdict(config)
+            run.checkpoints.save(images, asked, tally.window(), tensors, keep=keep, score=score)
+            write_report(run)
+
+        def due(interval: int) -> bool:
+            return images // interval > (images - batch_size) // interval
+
+        # -- 5. The steps --------------------------------------------------------------------------
+        if images == 0 and world.leads:
+            draw_sheet()
+            if starting is not None:
+                save_checkpoint(score())  # what came of the weights is measured against this
+        events = TensorBoard(run.path, images) if tensorboard and world.leads else None
+        display.begin(images, settings.images)
+        stop = at_the_end.enter_context(StopSignals(began + 60 * minutes))
         while images < settings.images and not stop.asked():
             step, step_began = images // batch_size, time.monotonic()
             torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # dropout draws from it
@@ -209,7 +212,8 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            g_loss = losses.generator_loss(rules.generator, on_real, judge(seen_generated))
+            logits = judge(seen_generated)
+            g_loss = losses.generator_loss(rules.generator, on_real, logits)
             generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rates, images)
             generator_optimizer.zero_grad(set_to_none=True)
             g_loss.backward()
