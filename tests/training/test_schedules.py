@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from catgan.config import OptimizerConfig
-from catgan.training.schedules import generator_learning_rate
+from catgan.training.schedules import due, generator_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ def test_the_generator_stands_still_then_gathers_pace(images, share):
 @pytest.mark.parametrize("images", [0, 1, 10**6])
 def test_by_default_the_rate_never_changes(images):
     assert generator_learning_rate(OptimizerConfig(), images) == 2e-4
+
+
+@pytest.mark.parametrize(("interval", "times"), [(8, 12), (12, 8), (96, 1), (1, 12), (1000, 0)])
+def test_what_is_due_comes_as_often_as_its_interval_allows(interval, times):
+    assert sum(due(interval, images, 8) for images in range(8, 97, 8)) == times

@@ -35,7 +35,7 @@ from catgan.training.memory import Memory
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
-from catgan.training.schedules import generator_learning_rate
+from catgan.training.schedules import due, generator_learning_rate
 from catgan.training.signals import StopSignals
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
@@ -170,9 +170,6 @@ def train(
             run.checkpoints.save(images, asked, tally.window(), tensors, keep=keep, score=score)
             write_report(run)
 
-        def due(interval: int) -> bool:
-            return images // interval > (images - batch_size) // interval
-
         # -- 5. The steps --------------------------------------------------------------------------
         if images == 0 and world.leads:
             draw_sheet()
@@ -212,9 +209,8 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            logits = judge(seen_generated)
-            g_loss = losses.generator_loss(rules.generator, on_real, logits)
-            generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rates, images)
+            g_loss = losses.generator_loss(rules.generator, on_real, judge(seen_generated))
+            generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rate, images)
             generator_optimizer.zero_grad(set_to_none=True)
             g_loss.backward()
             distributed.average_gradients(generator)
@@ -231,16 +227,16 @@ def train(
                 continue
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
             display.step(images)
-            if due(output.log_images):
+            if due(output.log_images, images, batch_size):
                 row = tally.row(images)
                 guard.watch(row)
                 run.append_row(row)
                 display.row(row)
                 if events:
                     events.row(row)
-            if due(output.sheet_images):
+            if due(output.sheet_images, images, batch_size):
                 draw_sheet()
-            if due(output.checkpoint_images):
+            if due(output.checkpoint_images, images, batch_size):
                 save_checkpoint(score())
 
         # -- 7. The end ----------------------------------------------------------------------------

@@ -15,3 +15,11 @@ def generator_learning_rate(config: OptimizerConfig, images: int) -> float:
         return 0.0
     share = min(thawed / config.generator_ramp_images, 1.0) if config.generator_ramp_images else 1.0
     return config.generator_learning_rate * share
+
+
+def due(interval: int, images: int, batch_size: int) -> bool:
+    """Return whether a multiple of `interval` images was passed by the batch that ends at `images`.
+
+    Of a batch of several multiples, one counts.
+    """
+    return images // interval > (images - batch_size) // interval
