@@ -25,8 +25,6 @@ from catgan.terminal import (
     require_training_extra,
 )
 
-DEFAULT_RECIPE = "projected-128"
-
 app = typer.Typer(
     name="catgan",
     help="A folder of cat photos in, a measured generator of cat faces out.",
@@ -124,7 +122,18 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="What to train: see `catgan recipes`.", show_default=DEFAULT_RECIPE),
+        typer.Option(
+            help="What to train: see `catgan recipes`.",
+            show_default="projected-128, or transfer with --from",
+        ),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="bundled|FILE.onnx|RUN[@CHECKPOINT]",
+            help="Start from existing weights: the package's generator, an exported one, a run.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -150,8 +159,10 @@ def train(
 ) -> None:
     """Train a generator of cats; safe to stop at any moment, and to resume."""
     require_training_extra()
-    if resume and (recipe or out):
-        raise CatganError("--resume goes on with a run as it is: leave out --recipe and --out")
+    if resume and (recipe or out or start_from):
+        raise CatganError(
+            "--resume goes on with a run as it is: leave out --recipe, --from and --out"
+        )
     from catgan.training import distributed, start
     from catgan.training.display import choose_display
     from catgan.training.loop import train as train_run
@@ -167,8 +178,9 @@ def train(
             def make() -> start.Plan:
                 if goes_on:
                     return start.resume_run(goes_on, source, settings or [], device, progress)
-                name = recipe or DEFAULT_RECIPE
-                return start.new_run(source, name, settings or [], out, device, progress)
+                return start.new_run(
+                    source, recipe, settings or [], out, device, progress, start_from
+                )
 
             plan = start.on_all_ranks(make, source, device)
         run = plan.run.path
@@ -182,6 +194,7 @@ def train(
             device=plan.device,
             precision=plan.precision,
             reals=plan.reals,
+            starting=plan.starting,
             resume=plan.resume,
             minutes=math.inf if minutes is None else minutes,
             tensorboard=tensorboard,

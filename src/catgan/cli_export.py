@@ -70,7 +70,7 @@ def export(
     print_line(console, f"artefact {done.path}")
     print_line(console, f"weights  {done.weights}")
     print_line(console, f"card     {done.readme}")
-    if done.licence == UNKNOWN:
+    if done.licence.startswith(UNKNOWN):
         print_line(console, "licence  unknown: export again with --licence and --credit to say it")
     print_line(console, f"next     catgan sample {shell_words(done.path)} --seeds 0-15 -o cats.png")
 

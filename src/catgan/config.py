@@ -140,8 +140,14 @@ class OptimizerConfig:
     discriminator_learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
+    # For a run that starts from existing weights: a discriminator that knows nothing yet would only
+    # spoil them. Until so many images it learns alone, ...
+    generator_freeze_images: int = 0
+    generator_ramp_images: int = 0  # ... then the generator's rate rises over so many
 
     def __post_init__(self) -> None:
+        _check("optimizer.generator_freeze_images", self.generator_freeze_images, 0, 10**12)
+        _check("optimizer.generator_ramp_images", self.generator_ramp_images, 0, 10**12)
         _check("optimizer.generator_learning_rate", self.generator_learning_rate, 0.0, 1.0)
         _check("optimizer.discriminator_learning_rate", self.discriminator_learning_rate, 0.0, 1.0)
         _check("optimizer.beta1", self.beta1, 0.0, 0.9999)

@@ -109,6 +109,7 @@ from pathlib import Path
 import torch
 from catgan.data.dataset import Dataset
 from catgan.training import initialize, loop, sampling
+from catgan.training.starting_point import load_starting_point
 from catgan.training.run_directory import RunDirectory
 sys.path.insert(0, {tests!r})
 from test_loop import Silent
@@ -117,12 +118,16 @@ initialize.STATISTICS_IMAGES = {reals}
 sampling.SEEDS_TO_SETTLE = {seeds}
 act = lambda: os.kill(os.getpid(), signal.{signal})
 data = Dataset.open({data!r})
-outcome = loop.train(run.config(), data, run, Silent({at}, act), device=torch.device("cpu"))
+named = {starting!r}
+outcome = loop.train(
+    run.config(), data, run, Silent({at}, act), device=torch.device("cpu"),
+    starting=named and load_starting_point(named, print),
+)
 print(outcome.images, outcome.signal)
 """
 
 
-def run_child(run, cats, at, signal_name):
+def run_child(run, cats, at, signal_name, starting=None):
     script = CHILD.format(
         tests=str(Path(__file__).parent),
         run=str(run.path),
@@ -131,6 +136,7 @@ def run_child(run, cats, at, signal_name):
         reals=initialize.STATISTICS_IMAGES,
         seeds=sampling.SEEDS_TO_SETTLE,
         signal=signal_name,
+        starting=starting,
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.run(

@@ -14,7 +14,7 @@ from catgan.errors import CatganError, quoted
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.read import read_evaluation
 from catgan.export.parity import Parity
-from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
+from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json, read_lineage
 from catgan.training.run_directory import RunDirectory
 
 UNKNOWN = "unknown"
@@ -47,6 +47,7 @@ def card_document(
         "images": images,
         "config": dataclasses.asdict(config),
         "data": data,
+        "lineage": facts.get("lineage", []),
         "training": {
             "hours": round(hours_of_steps(run, images), 2),
             "machine": ", ".join(str(facts["machine"].get(key, UNKNOWN)) for key in _MACHINE),
@@ -80,13 +81,22 @@ def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) ->
             f'{run.path / "run.json"}: the number of images "to train on" is {quoted(images)}: '
             "restore it"
         )
+    # The terms of what a generator was started from go with it.
+    inherited = read_lineage(run.facts().get("lineage"))
+    own = known_or(licence, "licence"), known_or(credit, "credit")
     return {
         "name": str(data.get("name", UNKNOWN)),
         "images": images,
-        "licence": known_or(licence, "licence"),
-        "credit": known_or(credit, "credit"),
+        "licence": _with_terms(own[0], [each.license for each in inherited]),
+        "credit": _with_terms(own[1], [each.credit for each in inherited]),
         "identity": data.get("identity"),
     }
+
+
+def _with_terms(own: str, inherited: Sequence[str]) -> str:
+    """Return a license or a credit with those of the weights that training started from."""
+    others = list(dict.fromkeys(each for each in inherited if each not in (own, UNKNOWN)))
+    return f"{own}; of the weights it was started from: {'; '.join(others)}" if others else own
 
 
 def hours_of_steps(run: RunDirectory, images: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ LATENTS = "philox4x32-10 box-muller"  # of generation/latents.py
 PRECISIONS = ("float32", "float16", "int8")
 MOST_DIRECTIONS = 64
 MOST_SCORES = 256
+MAX_ANCESTORS = 50
 MOST_TEXT = 2_000  # characters of one text that are kept
 
 
@@ -43,6 +44,18 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A generator that another one was started from, and on whose photos it learned."""
+
+    name: str
+    recipe: str
+    images: int
+    data: str
+    license: str
+    credit: str
+
+
+@dataclass(frozen=True)
 class Card:
     """The parts of the card that the runtime uses or shows; `document` is the whole JSON."""
 
@@ -61,6 +74,7 @@ class Card:
     scores: tuple[Score, ...]
     directions: tuple[Direction, ...]
     parity: dict[str, Any]
+    lineage: tuple[Ancestor, ...]
     document: dict[str, Any]
 
     @property
@@ -76,6 +90,7 @@ class Card:
             ("generator", f"{self.name}, {self.resolution} x {self.resolution} px"),
             ("trained", self.trained),
             ("on", f"{self.data_images:,} images of {self.data_name}"),
+            *((("began as", describe_lineage(self.lineage)),) if self.lineage else ()),
             ("credit", self.credit),
             ("licence", self.licence),
             *(("score", score.line) for score in self.scores or ()),
@@ -89,7 +104,10 @@ class Card:
             ("made by", f"catgan {self.catgan}"),
         ]
         if not self.scores:
-            lines.insert(5, ("score", "none: it was exported from a run that was not evaluated"))
+            lines.insert(
+                5 + bool(self.lineage),
+                ("score", "none: it was exported from a run that was not evaluated"),
+            )
         return lines
 
 
@@ -125,6 +143,7 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
                 _direction(each, size) for each in _list(clean["directions"], MOST_DIRECTIONS)
             ),
             parity=_parity(clean["parity"]),
+            lineage=tuple(read_lineage(clean.get("lineage"))),
             document=clean,
         )
         if clean["latents"] != LATENTS:
@@ -142,6 +161,34 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
             f"{where}: its card is damaged ({reason[:200]}): export the run again"
         ) from None
     return card
+
+
+def read_lineage(value: Any) -> list[Ancestor]:
+    """Return the ancestors in JSON, the nearest first; [] where there are none.
+
+    Raises `ValueError` or `TypeError` for what is no lineage.
+    """
+    if value is None:
+        return []
+    return [
+        Ancestor(
+            name=_text(each["name"]),
+            recipe=_text(each["recipe"]),
+            images=_whole(each["images"], 0, 2**63),
+            data=_text(each["data"]),
+            license=_text(each["license"]),
+            credit=_text(each["credit"]),
+        )
+        for each in map(_table, _list(value, MAX_ANCESTORS))
+    ]
+
+
+def describe_lineage(lineage: Sequence[Ancestor]) -> str:
+    """Return the chain in one line, the nearest first."""
+    return ", which began as ".join(
+        f"{each.name} ({each.images:,} images seen of {each.data}, {each.license})"
+        for each in lineage
+    )
 
 
 def direction_to_json(direction: Direction) -> dict[str, Any]:

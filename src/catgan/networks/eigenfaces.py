@@ -32,6 +32,7 @@ BRIGHTEST = 0.95  # beyond which photos' pixels count as this, of 1, which tanh 
 FAINTEST = 1e-4  # deviation that a component counts as having at least
 STRONGEST = 8  # components that are decorrelated
 RIDGE = 1e-3  # added to the strongest amounts' variances, should they be all the same
+PRIOR_IMAGES = 100  # that the statistics of a starting point count for, beside new photos
 PLAINEST = 0.1  # strength that an image counts as having at least, of the root mean square
 
 
@@ -140,6 +141,29 @@ class Eigenfaces(nn.Module):
         variance = squares.clamp_min(PLAINEST**2).log().var(correction=0) / 4
         # Without any spread, the mean of so many squares would still vary, by 2 / count.
         self.spread.copy_((variance - 1 / (2 * self.count)).clamp_min(0).sqrt())
+
+    @torch.no_grad()
+    def adapt(self, portions: Iterable[Tensor]) -> None:
+        """Move mean, deviations and spread toward those of other images; components stay.
+
+        So every number of z goes on to mean what it meant to layers that were trained with it. How
+        far they move is a matter of how many images there are: `PRIOR_IMAGES` of what is known
+        already count beside them (shrinkage), as a few photos say little of 255 deviations.
+        """
+        every = [
+            self._coarse_part(images).clamp(-BRIGHTEST, BRIGHTEST).atanh() for images in portions
+        ]
+        seen = torch.cat([torch.cat([coarse, coarse.flip(3)]).flatten(1) for coarse in every])
+        weight = len(seen) / 2 / (len(seen) / 2 + PRIOR_IMAGES)
+        coefficients = (seen - seen.mean(0)) @ self.components.T
+        squares = (coefficients / self.deviations.clamp_min(FAINTEST)).square().mean(1)
+        variance = squares.clamp_min(PLAINEST**2).log().var(correction=0) / 4
+        spread = (variance - 1 / (2 * self.count)).clamp_min(0)
+        self.mean.lerp_(seen.mean(0), weight)
+        self.deviations.copy_(
+            self.deviations.square().lerp_(coefficients.square().mean(0), weight).sqrt()
+        )
+        self.spread.copy_(self.spread.square().lerp_(spread, weight).sqrt())
 
     def _small(self, numbers: Tensor) -> Tensor:
         return numbers.unflatten(1, (3, self.side, self.side))

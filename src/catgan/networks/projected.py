@@ -6,7 +6,7 @@ was changed, and why. Pixels are in [-1, 1].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -93,6 +93,10 @@ class Generator(TwoPartGenerator):
         details = pixel_shuffle(self.to_rgb(x).float())
         with torch.autocast(details.device.type, enabled=False):
             return self.eigenfaces(style.float(), filter_images(details, GRID_FILTER))
+
+    def adapt_to(self, reals: Iterable[Tensor]) -> None:
+        """Move the eigenfaces' statistics toward those of real images in [-1, 1]."""
+        self.eigenfaces.adapt(reals)
 
     @torch.no_grad()
     def settle(self, z: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -103,6 +103,9 @@ class TwoPartGenerator(nn.Module):
     def synthesise(self, style: Tensor) -> Tensor:
         """(B, style_size) style -> (B, 3, resolution, resolution) images."""
         raise NotImplementedError
+
+    def adapt_to(self, reals: Iterable[Tensor]) -> None:
+        """Take from batches of real images what the weights then go on with; here nothing."""
 
     def settle(self, z: Tensor) -> None:
         """Measure what it needs to know of its own images, of (N, latent_size) noise; here nothing.

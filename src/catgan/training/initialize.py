@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from catgan.config import Config
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.shapes import TwoPartGenerator
+from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Stream, stream_seed
 
 STATISTICS_IMAGES = 256  # that a projected discriminator is standardized on
@@ -28,12 +29,14 @@ def initial_networks(
     images: Images | None,
     count: int,
     on_progress: OnProgress,
+    starting: StartingPoint | None = None,
 ) -> tuple[TwoPartGenerator, nn.Module]:
     """Build a generator and a discriminator on `device`, a pure function of seed and images.
 
     `images` gives any of the `count` training images, in an order that the seed decides; each is
     asked for once by either network. Without it no image is looked at: for weights that will be
-    loaded. `precision` is the type in which the discriminator's frozen part computes.
+    loaded. `precision` is the type in which the discriminator's frozen part computes. With a
+    `starting` point the weights are those, and the images only adapt the eigenfaces.
     """
 
     torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALISATION, 0))
@@ -41,6 +44,8 @@ def initial_networks(
     if images is None:
         generator = build_generator(network)
         discriminator = build_discriminator(network, None, precision)
+    elif starting is not None:
+        generator, discriminator = _started(config, precision, images, count, on_progress, starting)
     else:
         reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
         generator = build_generator(network, reals)
@@ -51,6 +56,26 @@ def initial_networks(
         generator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         discriminator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
     )
+
+
+def _started(
+    config: Config,
+    precision: torch.dtype,
+    images: Images,
+    count: int,
+    on_progress: OnProgress,
+    starting: StartingPoint,
+) -> tuple[TwoPartGenerator, nn.Module]:
+    generator = build_generator(config.network)
+    generator.load_state_dict(starting.generator)
+    reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
+    generator.adapt_to(reals)
+    if starting.discriminator is None:
+        first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
+        return generator, build_discriminator(config.network, first, precision)
+    discriminator = build_discriminator(config.network, None, precision)
+    discriminator.load_state_dict(starting.discriminator)
+    return generator, discriminator
 
 
 def _chunks(images: Images, count: int, on_progress: OnProgress) -> Iterator[Tensor]:

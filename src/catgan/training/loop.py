@@ -35,7 +35,9 @@ from catgan.training.memory import Memory
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
+from catgan.training.schedules import due, generator_learning_rate
 from catgan.training.signals import StopSignals
+from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
 from catgan.training.tally import Tally
 from catgan.training.tensorboard import TensorBoard
@@ -59,6 +61,7 @@ def train(
     device: torch.device,
     precision: torch.dtype | None = None,
     reals: RealsStatistics | None = None,
+    starting: StartingPoint | None = None,
     resume: bool = False,
     minutes: float = math.inf,
     tensorboard: bool = False,
@@ -67,7 +70,7 @@ def train(
 
     `run` is a fresh directory, or with `resume` one that holds checkpoints; it is locked meanwhile.
     The dataset's resolution is the network's. `precision` is that of the configuration unless
-    given. With `reals`, checkpoints are scored against them.
+    given. With `reals`, checkpoints are scored against them. A fresh run begins with `starting`.
     Raises `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read
     or written.
     """
@@ -106,7 +109,7 @@ def train(
         fresh = world.leads and checkpoint is None  # other processes get the first one's weights
         looked_at = (lambda *which: real_images(*which)[0]) if fresh else None
         generator, discriminator = initial_networks(
-            config, device, precision, looked_at, len(training_images), display.prepare
+            config, device, precision, looked_at, len(training_images), display.prepare, starting
         )
         distributed.span_the_batch(generator, discriminator)
         average = copy.deepcopy(generator).requires_grad_(False)
@@ -167,12 +170,11 @@ def train(
             run.checkpoints.save(images, asked, tally.window(), tensors, keep=keep, score=score)
             write_report(run)
 
-        def due(interval: int) -> bool:
-            return images // interval > (images - batch_size) // interval
-
         # -- 5. The steps --------------------------------------------------------------------------
         if images == 0 and world.leads:
             draw_sheet()
+            if starting is not None:
+                save_checkpoint(score())  # what came of the weights is measured against this
         events = TensorBoard(run.path, images) if tensorboard and world.leads else None
         display.begin(images, settings.images)
         stop = at_the_end.enter_context(StopSignals(began + 60 * minutes))
@@ -192,10 +194,8 @@ def train(
             discriminator.requires_grad_(True)
             detached = [features.detach() for features in seen_generated]
             on_real, on_generated = judge(seen_real), judge(detached)
-            loss_of_discriminator = losses.discriminator_loss(
-                rules.discriminator, on_real, on_generated
-            )
-            penalised = loss_of_discriminator
+            d_loss = losses.discriminator_loss(rules.discriminator, on_real, on_generated)
+            penalised = d_loss
             strength = losses.penalty_strength(rules, images)
             if strength:  # R1 and R2 together, on a part of the batch
                 every = rules.penalty_every
@@ -209,10 +209,10 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            logits = judge(seen_generated)
-            loss_of_generator = losses.generator_loss(rules.generator, on_real, logits)
+            g_loss = losses.generator_loss(rules.generator, on_real, judge(seen_generated))
+            generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rate, images)
             generator_optimizer.zero_grad(set_to_none=True)
-            loss_of_generator.backward()
+            g_loss.backward()
             distributed.average_gradients(generator)
             generator_optimizer.step()
 
@@ -221,22 +221,22 @@ def train(
             update_ema(average, generator, decay)
 
             # -- 6. What is kept of it, by the first process ---------------------------------------
-            both = torch.stack([loss_of_discriminator, loss_of_generator])
+            both = torch.stack([d_loss, g_loss])
             measures = measure(rules, both, on_real, on_generated, real, generated)
             if not world.leads:
                 continue
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
             display.step(images)
-            if due(output.log_images):
+            if due(output.log_images, images, batch_size):
                 row = tally.row(images)
                 guard.watch(row)
                 run.append_row(row)
                 display.row(row)
                 if events:
                     events.row(row)
-            if due(output.sheet_images):
+            if due(output.sheet_images, images, batch_size):
                 draw_sheet()
-            if due(output.checkpoint_images):
+            if due(output.checkpoint_images, images, batch_size):
                 save_checkpoint(score())
 
         # -- 7. The end ----------------------------------------------------------------------------

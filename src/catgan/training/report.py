@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import catgan
 from catgan.config import to_toml
+from catgan.generation.card import describe_lineage, read_lineage
 from catgan.pages import figure_svg, file_uri, render
 from catgan.training.display import duration, kimg
 from catgan.training.run_directory import RunDirectory
@@ -39,7 +40,7 @@ def write_report(run: RunDirectory) -> None:
         version=catgan.__version__,
         run=run.path.name,
         config_toml=to_toml(config),
-        dataset=facts["dataset"],
+        dataset=facts["dataset"] | _origin(facts),
         machine=facts["machine"],
         progress=[
             ("Images seen", f"{images:,}"),
@@ -62,6 +63,15 @@ def write_report(run: RunDirectory) -> None:
 def _is_complete(row: dict[str, Any]) -> bool:
     """Whether a row has all that the report shows: a log can be edited."""
     return set(CURVES) <= set(row) and set(RATES) <= set(row.get("machine", {}))
+
+
+def _origin(facts: dict[str, Any]) -> dict[str, str]:
+    """What the run was started from, if it was."""
+    try:
+        lineage = read_lineage(facts.get("lineage"))
+    except (KeyError, TypeError, ValueError):  # edited by hand
+        return {"began as": "unreadable"}
+    return {"began as": describe_lineage(lineage)} if lineage else {}
 
 
 def _spread(values: Sequence[int], most: int) -> list[int]:

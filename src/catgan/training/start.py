@@ -20,6 +20,7 @@ from catgan.config import (
     from_table,
     load_recipe,
     override,
+    recipe_names,
 )
 from catgan.data import drawn
 from catgan.data.dataset import Dataset
@@ -28,6 +29,7 @@ from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
+from catgan.generation.card import describe_lineage
 from catgan.training import distributed
 from catgan.training.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.training.device import (
@@ -37,7 +39,13 @@ from catgan.training.device import (
     precision_to_resume,
 )
 from catgan.training.run_directory import RunDirectory
+from catgan.training.starting_point import (
+    BUNDLED,
+    StartingPoint,
+    load_starting_point,
+)
 
+DEFAULT_RECIPE, TRANSFER_RECIPE = "projected-128", "transfer"
 MOST_NAMED = 10  # files left out that are named at the start of a run
 MOST_REALS = 2_000  # training images that checkpoints are scored against
 FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
@@ -55,18 +63,27 @@ class Plan:
     reals: RealsStatistics | None
     resume: bool
     notes: list[str]
+    starting: StartingPoint | None = None
 
 
 def new_run(
     source: Path | None,
-    recipe: str,
+    recipe: str | None,
     settings: list[str],
     out: Path | None,
     device_name: str,
     on_progress: OnProgress,
+    start_from: str | None = None,
 ) -> Plan:
-    """A run from its beginning: reads the recipe, prepares raw data, makes the directory."""
-    config = override(load_recipe(recipe), settings)
+    """A run from its beginning: reads the recipe, prepares raw data, makes the directory.
+
+    `start_from` names existing weights to begin with (`load_starting_point`). Without a `recipe` it
+    is the one for that, else the one that `catgan train` takes.
+    """
+    notes: list[str] = []
+    starting = None if start_from is None else load_starting_point(start_from, notes.append)
+    recipe = recipe or _default_recipe(starting)
+    config = _configuration(recipe, settings, starting)
     _check_batch(config)
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
@@ -74,7 +91,7 @@ def new_run(
         RunDirectory.require_place(out)  # before the work, which may be long
     dataset = open_data(source, config.network.resolution, on_progress)
     check_pixels(dataset, on_progress)
-    facts = {
+    facts: dict[str, Any] = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
         "dataset": {
@@ -89,10 +106,16 @@ def new_run(
         },
         "machine": _machine(device, precision),
     }
+    if starting is not None:
+        facts["from"] = {"named": _absolute(str(start_from)), "sha256": starting.sha256}
+        facts["lineage"] = [dataclasses.asdict(each) for each in starting.lineage]
+        notes.append(f"starts from {describe_lineage(starting.lineage)}")
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
-    notes = _notes(dataset, config)
-    return Plan(config, dataset, run, device, precision, reals, resume=False, notes=notes)
+    notes += _notes(dataset, config)
+    return Plan(
+        config, dataset, run, device, precision, reals, resume=False, notes=notes, starting=starting
+    )
 
 
 def resume_run(
@@ -140,6 +163,7 @@ def _resumed(
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
     notes = _notes(dataset, config)
+    starting = None if run.checkpoints.names() else _started_from(path, facts, notes.append)
     now = _machine(device, precision)
     unsaid = {"processes": 1, "vectors": now["vectors"]}  # by what wrote the facts of older runs
     for fact in ("processes", "threads", "precision", "torch", "device", "vectors"):
@@ -154,7 +178,58 @@ def _resumed(
             "before: they are not compared, and the next one is the best"
         )
     reals = _reals(dataset, config, on_progress)
-    return Plan(config, dataset, run, device, precision, reals, resume=True, notes=notes)
+    return Plan(
+        config, dataset, run, device, precision, reals, resume=True, notes=notes, starting=starting
+    )
+
+
+def _default_recipe(starting: StartingPoint | None) -> str:
+    if starting is None:
+        return DEFAULT_RECIPE
+    own = starting.lineage[0].recipe
+    if starting.network.family == "projected" or own not in recipe_names():
+        return TRANSFER_RECIPE
+    return own
+
+
+def _configuration(recipe: str, settings: list[str], starting: StartingPoint | None) -> Config:
+    """The recipe with the settings, and where there are weights to begin with, their networks."""
+    config = load_recipe(recipe)
+    if starting is None:
+        return override(config, settings)
+    name, network = starting.lineage[0].name, starting.network
+    if config.network.family != network.family:
+        raise CatganError(
+            f"--recipe {recipe} trains the {config.network.family} family, and {name} is of the "
+            f"{network.family} family: leave out --recipe, or take one of that family"
+        )
+    config = override(dataclasses.replace(config, network=network), settings)
+    if config.network != network:
+        raise CatganError(
+            f"a run that starts from {name} keeps its networks: leave out --set network.*"
+        )
+    return config
+
+
+def _absolute(start_from: str) -> str:
+    """What `--from` named, as it can be found from anywhere, with a checkpoint's name behind it."""
+    return start_from if start_from == BUNDLED else os.path.abspath(start_from)  # noqa: PTH100
+
+
+def _started_from(
+    path: Path, facts: dict[str, Any], note: Callable[[str], None]
+) -> StartingPoint | None:
+    """The weights that a run without a checkpoint has to begin with again."""
+    began = facts.get("from")
+    if not isinstance(began, dict):
+        return None
+    starting = load_starting_point(str(began.get("named")), note)
+    if starting.sha256 != began.get("sha256"):
+        raise CatganError(
+            f"{path} was started from {began.get('named')}, which has other weights now, and has "
+            "no checkpoint yet: start a new run"
+        )
+    return starting
 
 
 def on_all_ranks(make: Callable[[], Plan], source: Path | None, device_name: str) -> Plan:

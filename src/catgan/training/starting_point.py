@@ -1,0 +1,282 @@
+"""What a run may start from: the generator of another run, an exported file, or the bundled one.
+
+`--resume` goes on with a run; this begins a new one with weights that know something already.
+Batch normalization is folded away in an exported graph, and the first affine layer is merged; both
+are undone here exactly, so that the generator draws what the file draws before its first step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from catgan.config import NetworkConfig, from_table
+from catgan.errors import CatganError, quoted, shell_words
+from catgan.generation.artefact import SUM
+from catgan.generation.card import Ancestor, Card, read_lineage
+from catgan.generation.generator import load_generator
+from catgan.generation.latents import latents
+from catgan.networks.build import build_generator
+from catgan.networks.shapes import TwoPartGenerator
+from catgan.training.run_directory import RunDirectory, is_run
+
+BUNDLED = "bundled"
+_SEEDS_FOR_STATISTICS = range(2_000_000, 2_000_512)  # images over which activations are measured
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Weights to begin with.
+
+    `network` is the configuration they fit. `generator` is the state of the averaged generator,
+    `discriminator` that of a discriminator, where the source has one. `lineage` is the
+    source, then what that was started from, and so on.
+    """
+
+    network: NetworkConfig
+    generator: dict[str, Tensor]
+    discriminator: dict[str, Tensor] | None
+    lineage: list[Ancestor]
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the weights."""
+        digest = hashlib.sha256()
+        for state in (self.generator, self.discriminator or {}):
+            for name in sorted(state):
+                digest.update(
+                    name.encode()
+                    + state[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+                )
+        return digest.hexdigest()
+
+
+def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint:
+    """Return what `text` names: "bundled", an exported .onnx file, or RUN or RUN@CHECKPOINT.
+
+    A checkpoint is latest (the default), best, or a number of images seen. `note` is told of
+    damaged checkpoints that were passed over.
+
+    Raises:
+        CatganError: it names none of these, or one that cannot be read or started from.
+    """
+    if text == BUNDLED:
+        return _from_artifact(None)
+    if text.endswith(".onnx"):
+        return _from_artifact(Path(text))
+    run, checkpoint = _run_and_checkpoint(text)
+    if not is_run(run):
+        raise CatganError(
+            f"--from {quoted(text)}: expected {BUNDLED}, an exported .onnx file, or the directory "
+            "of a run, as in runs/cats or runs/cats@best"
+        )
+    return _from_run(run, checkpoint, note)
+
+
+def _run_and_checkpoint(text: str) -> tuple[Path, str]:
+    if Path(text).is_dir():  # a name may have an @ of its own
+        return Path(text), "latest"
+    run, at, checkpoint = text.rpartition("@")
+    return (Path(run), checkpoint) if at else (Path(text), "latest")
+
+
+def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> StartingPoint:
+    run = RunDirectory.open(path)
+    loaded = run.checkpoints.load(checkpoint, note)
+    config = from_table(loaded.config, str(loaded.path))
+    facts = run.facts()
+    data = facts["dataset"]
+    ancestor = Ancestor(
+        name=path.resolve().name,
+        recipe=config.recipe,
+        images=loaded.images,
+        data=str(data.get("name", "unknown")),
+        license=str(data.get("licence", "unknown")),
+        credit=str(data.get("credit", "unknown")),
+    )
+    generator = build_generator(config.network)
+    loaded.restore({"ema": generator}, players={})  # says so, if it does not fit
+    return StartingPoint(
+        config.network,
+        loaded.tensors["ema"],
+        loaded.tensors["discriminator"],
+        [ancestor, *read_lineage(facts.get("lineage"))],
+    )
+
+
+def _from_artifact(path: Path | None) -> StartingPoint:
+    artifact = load_generator(path)
+    card = artifact.card
+    network = from_table(card.document["config"], artifact.where).network
+    ancestor = Ancestor(
+        name=card.name,
+        recipe=card.recipe,
+        images=card.images,
+        data=card.data_name,
+        license=card.licence,
+        credit=card.credit,
+    )
+    beside = Path(artifact.where).with_suffix(".safetensors")
+    if beside.is_file():
+        state = _weights_beside(beside, card)
+    elif network.family == "projected":
+        state = _weights_of_graph(artifact.model, network, artifact.where)
+    else:
+        raise CatganError(
+            f"{artifact.where}: to start from a {network.family} generator, put the .safetensors "
+            f"beside it that `catgan export` wrote, {shell_words(beside)}"
+        )
+    generator = build_generator(network)
+    try:
+        generator.load_state_dict(state)
+    except RuntimeError:
+        raise CatganError(
+            f"{artifact.where}: its weights do not fit the networks of its card: export it again"
+        ) from None
+    return StartingPoint(network, state, None, [ancestor, *card.lineage])
+
+
+def _weights_beside(path: Path, card: Card) -> dict[str, Tensor]:
+    """Return the weights that were exported with the artifact of `card`, and with no other."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("catgan", "{}"))
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise CatganError(f"{path}: cannot be read ({error}): export the run again") from None
+    if not isinstance(about, dict) or about.get(SUM) != card.document[SUM]:
+        raise CatganError(
+            f"{path}: is not of the export beside it: export the run again, or move it away"
+        )
+    return tensors
+
+
+# -- a graph back to weights -----------------------------------------------------------------------
+
+
+def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[str, Tensor]:
+    """Return the state of a projected generator, read from the graph that was made of it."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(model).graph
+    values = {
+        tensor.name.removesuffix(".float16"): torch.from_numpy(
+            np.array(numpy_helper.to_array(tensor))
+        ).float()
+        for tensor in graph.initializer
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    }
+    generator = build_generator(network)
+    state = generator.state_dict()
+    norms = {
+        name: module
+        for name, module in generator.named_modules()
+        if name.startswith("blocks.") and isinstance(module, nn.BatchNorm2d)
+    }
+    try:
+        for name, tensor in state.items():
+            if f"generator.{name}" in values:
+                tensor.copy_(values[f"generator.{name}"].reshape(tensor.shape))
+        _unmerge_first_layer(graph, values, state)
+        _unfold_norms(graph, values, state, list(norms))
+        (inverse,) = (
+            values[node.input[1]]
+            for node in graph.node
+            if node.op_type == "MatMul" and _is_square(values.get(node.input[1]))
+        )
+        state["eigenfaces.decorrelation"].copy_(inverse.T)
+    except (ValueError, KeyError, RuntimeError, IndexError):
+        raise CatganError(
+            f"{where}: its graph is not one that a generator can be read back from, as one of "
+            "8-bit weights is not: export the run again as float16, or keep its .safetensors beside"
+        ) from None
+    generator.load_state_dict(state)
+    _measure_norms(generator, norms, network.latent_size)
+    return generator.state_dict()
+
+
+def _is_square(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1]
+
+
+def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """The merged layer is W z + b: all of W becomes the projection of z, and b the constant map."""
+    shape = state["constant"].shape
+    size = math.prod(shape)
+    ((weight, bias),) = (
+        (values[node.input[1]], values[node.input[2]])
+        for node in graph.node
+        if node.op_type == "Gemm" and len(node.input) == 3 and len(values[node.input[2]]) == size
+    )
+    state["constant"].copy_(bias.view(shape))
+    state["place.weight"].copy_(weight)
+    state["gain.weight"].zero_()
+    state["gain.bias"].fill_(1.0)
+
+
+def _unfold_norms(
+    graph: Any, values: dict[str, Tensor], state: dict[str, Tensor], names: list[str]
+) -> None:
+    """A smoothing kernel adds up to 1, so the sum of a folded one is its normalization's scale."""
+    folded = [
+        (values[node.input[1]], values[node.input[2]])
+        for node in graph.node
+        if node.op_type == "Conv" and len(node.input) == 3 and values[node.input[1]].shape[1] == 1
+    ]
+    for name, (kernels, bias) in zip(names, folded, strict=True):
+        state[f"{name}.weight"].copy_(kernels.double().sum((1, 2, 3)))
+        state[f"{name}.bias"].copy_(bias)
+        state[f"{name}.running_mean"].zero_()
+        state[f"{name}.running_var"].fill_(1 - nn.BatchNorm2d(1).eps)
+
+
+@torch.no_grad()
+def _measure_norms(
+    generator: TwoPartGenerator, layers: dict[str, nn.BatchNorm2d], latent_size: int
+) -> None:
+    """Give normalizations the statistics of what they are given, and draw the same images.
+
+    So they do while training, where they take the statistics of a batch, what they did in the file.
+    """
+    norms = list(layers.values())
+    sums = [torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms]
+
+    def watch(total: Tensor) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].double()
+            count = torch.full_like(total[0], x[:, 0].numel())
+            total.add_(torch.stack([count, x.sum((0, 2, 3)), x.square().sum((0, 2, 3))]))
+
+        return hook
+
+    hooks = [
+        norm.register_forward_pre_hook(watch(total))
+        for norm, total in zip(norms, sums, strict=True)
+    ]
+    generator.eval()
+    for z in torch.from_numpy(latents(_SEEDS_FOR_STATISTICS, latent_size)).split(_BATCH):
+        generator(z)
+    for hook in hooks:
+        hook.remove()
+    for norm, (count, total, squares) in zip(norms, sums, strict=True):
+        mean = total / count
+        variance = squares / count - mean.square()
+        known_mean, known_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        scale = norm.weight.double() / (known_variance.double() + norm.eps).sqrt()
+        norm.bias.copy_(norm.bias.double() + (mean - known_mean.double()) * scale)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        known_mean.copy_(mean)
+        known_variance.copy_(variance)

@@ -1,0 +1,314 @@
+"""Weights to begin with: read back to the very images, and carried on with their terms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import catgan as command
+from runs import make_run
+
+import catgan
+from catgan.config import load_recipe, override
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import write_drawn_cats
+from catgan.errors import CatganError
+from catgan.export import directions, export
+from catgan.networks.build import build_generator
+from catgan.training import starting_point
+from catgan.training.initialize import initial_networks
+from catgan.training.loop import train
+from catgan.training.run_directory import RunDirectory
+from catgan.training.sampling import Sampler
+from catgan.training.start import new_run, resume_run
+from catgan.training.starting_point import load_starting_point
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_loop import Silent, assert_same_run, run_child
+
+CPU = torch.device("cpu")
+FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """By recipe, a run and what was exported of it, in float32."""
+    home = tmp_path_factory.mktemp("sources")
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "SEEDS", 4)
+        patch.setattr(directions, "SAMPLES", 64)
+        for recipe in FAMILIES:
+            run = make_run(home / recipe, recipe)
+            done = export.export_run(
+                run, home / f"{recipe}-file" / "cats.onnx", precision="float32",
+                note=print, on_progress=lambda *_: None,
+            )  # fmt: skip
+            found[recipe] = (run, done.path)
+    return found
+
+
+def drawn(starting, seeds=range(20, 32)):
+    generator = build_generator(starting.network)
+    generator.load_state_dict(starting.generator)
+    return Sampler(generator, starting.network, CPU)(seeds).astype(int)
+
+
+@pytest.mark.parametrize("recipe", FAMILIES)
+def test_what_is_read_from_a_run_or_a_file_draws_the_very_images(places, recipe):
+    run, file = places[recipe]
+    expected = catgan.load(file).sample(range(20, 32)).astype(int)
+    from_run, from_file = (load_starting_point(str(place), print) for place in (run, file))
+    for starting in (from_run, from_file):
+        assert abs(drawn(starting) - expected).max() <= 1
+    assert from_run.discriminator is not None
+    assert from_file.discriminator is None
+    assert from_file.network == from_run.network
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_projected_generator_is_read_back_from_its_graph_alone(places, tmp_path, precision):
+    run, _ = places["projected-128"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "SEEDS", 4)
+        patch.setattr(directions, "SAMPLES", 64)
+        file = export.export_run(
+            run, tmp_path / "cats.onnx", precision=precision, note=print,
+            on_progress=lambda *_: None,
+        ).path  # fmt: skip
+    file.with_suffix(".safetensors").unlink()
+    starting = load_starting_point(str(file), print)
+    expected = catgan.load(file).sample(range(20, 32)).astype(int)
+    assert abs(drawn(starting) - expected).max() <= 1
+    assert expected.std(0).mean() > 1
+    # In training, normalizations take the statistics of a batch: they must do what they did.
+    generator = build_generator(starting.network)
+    generator.load_state_dict(starting.generator)
+    z = torch.randn(256, starting.network.latent_size, generator=torch.Generator().manual_seed(1))
+    norm = generator.blocks[0].norm
+    found = {}
+    norm.register_forward_hook(
+        lambda module, inputs, output: found.setdefault(module.training, output)
+    )
+    with torch.no_grad():
+        generator.eval()(z)
+        generator.train()(z)
+    assert (found[True] - found[False]).abs().mean() < 0.1 * found[False].abs().mean()
+
+
+def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel():
+    starting = load_starting_point("bundled", print)
+    expected = catgan.load().sample(range(20, 32)).astype(int)
+    assert abs(drawn(starting) - expected).max() <= 1
+    assert starting.lineage[0].license == "CC BY-NC 4.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nowhere", "expected bundled, an exported .onnx file, or the directory of a run"),
+        ("", "expected bundled"),
+        ("nowhere.onnx", "cannot be read"),
+        ("run@best2", "no checkpoint"),
+    ],
+)
+def test_what_cannot_be_started_from_is_one_line(places, tmp_path, monkeypatch, text, reason):
+    monkeypatch.chdir(places["lsgan-64"][0].parent)
+    with pytest.raises(CatganError, match=reason) as error:
+        load_starting_point(text.replace("run@", "lsgan-64@"), print)
+    assert "\n" not in str(error.value)
+
+
+def test_a_classic_file_without_its_weights_says_what_is_missing(places, tmp_path):
+    file = tmp_path / "cats.onnx"
+    file.write_bytes(places["lsgan-64"][1].read_bytes())
+    with pytest.raises(CatganError, match=r"put the \.safetensors beside it"):
+        load_starting_point(str(file), print)
+
+
+def test_weights_of_another_export_are_not_taken(places, tmp_path):
+    file = tmp_path / "cats.onnx"
+    file.write_bytes(places["lsgan-64"][1].read_bytes())
+    other = places["dcgan-128"][1].with_suffix(".safetensors")
+    file.with_suffix(".safetensors").write_bytes(other.read_bytes())
+    with pytest.raises(CatganError, match="is not of the export beside it"):
+        load_starting_point(str(file), print)
+
+
+# -- a run that starts from them -------------------------------------------------------------------
+
+SETTINGS = [
+    "training.precision=float32",
+    "training.batch_size=4",
+    "training.images=32",
+    "output.log_images=8",
+    "output.sheet_images=16",
+    "output.checkpoint_images=16",
+    "output.checkpoints_kept=9",
+    "output.sheet_seeds=4",
+    "output.score_samples=0",
+    "optimizer.generator_freeze_images=8",
+    "optimizer.generator_ramp_images=8",
+]
+
+
+@pytest.fixture
+def few(monkeypatch, tmp_path):
+    monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
+    monkeypatch.setattr("catgan.training.sampling.SEEDS_TO_SETTLE", range(100, 164))
+    monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def begin(data, out, start_from, settings=SETTINGS):
+    return new_run(data.path, None, settings, out, "cpu", lambda *_: None, start_from)
+
+
+def follow(plan, display=None, **options):
+    return train(
+        plan.config, plan.dataset, plan.run, display or Silent(), device=CPU,
+        precision=plan.precision, starting=plan.starting, resume=plan.resume, **options,
+    )  # fmt: skip
+
+
+def checkpoint(run, name):
+    return run.checkpoints.load(str(int(name)), print).tensors
+
+
+@pytest.fixture
+def source(projected_config, cats_64, tmp_path):
+    """A projected run of six steps at 64 px."""
+    run = RunDirectory.create(
+        tmp_path / "source", projected_config,
+        {"dataset": {"name": "photos", "licence": "CC BY 4.0", "credit": "Ann"}, "machine": {}},
+    )  # fmt: skip
+    train(projected_config, cats_64, run, Silent(), device=CPU)
+    return run
+
+
+def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_it_is_from(
+    few, source, cats_64, tmp_path
+):
+    write_drawn_cats(tmp_path / "others", 12, 64)
+    plan = begin(Dataset.open(tmp_path / "others"), tmp_path / "run", str(source.path))
+    assert plan.config.recipe == "transfer"
+    assert plan.config.network == source.config().network
+    assert any("starts from source" in note for note in plan.notes)
+    assert follow(plan).finished
+    learned = source.checkpoints.load("latest", print).tensors
+    first = checkpoint(plan.run, "0")
+    for name, tensor in learned["ema"].items():
+        adapted = name in ("eigenfaces.mean", "eigenfaces.deviations", "eigenfaces.spread")
+        measured = name in ("eigenfaces.level", "eigenfaces.decorrelation")
+        assert measured or torch.equal(tensor, first["ema"][name]) != adapted, name
+    for name, tensor in learned["discriminator"].items():
+        assert torch.equal(tensor, first["discriminator"][name]), name
+    (ancestor,) = plan.run.facts()["lineage"]
+    assert (ancestor["license"], ancestor["images"]) == ("CC BY 4.0", 24)
+
+
+def test_the_generator_stands_still_while_it_is_frozen(few, source, cats_64, tmp_path):
+    settings = [*SETTINGS, "output.checkpoint_images=8"]
+    plan = begin(cats_64, tmp_path / "run", f"{source.path}@latest", settings)
+    follow(plan)
+    begun, frozen, thawed = (checkpoint(plan.run, name) for name in ("0", "8", "16"))
+    weights = [n for n in begun["generator"] if n.endswith(("weight", "bias", "constant"))]
+    assert all(torch.equal(begun["generator"][n], frozen["generator"][n]) for n in weights)
+    assert any(not torch.equal(begun["generator"][n], thawed["generator"][n]) for n in weights)
+    heads = [n for n in begun["discriminator"] if n.startswith("heads")]
+    moved = [not torch.equal(begun["discriminator"][n], frozen["discriminator"][n]) for n in heads]
+    assert any(moved)
+
+
+def test_killed_and_resumed_it_is_the_straight_run_to_the_bit(few, source, cats_64, tmp_path):
+    straight = begin(cats_64, tmp_path / "straight", str(source.path))
+    follow(straight)
+    broken = begin(cats_64, tmp_path / "broken", str(source.path))
+    child = run_child(broken.run, cats_64, at=20, signal_name="SIGKILL", starting=str(source.path))
+    assert child.returncode == -9, child.stderr
+    follow(resume_run(broken.run.path, None, [], "cpu", lambda *_: None))
+    assert_same_run(straight.run, broken.run)
+
+    early = begin(cats_64, tmp_path / "early", str(source.path))  # killed before a checkpoint
+    resumed = resume_run(early.run.path, None, [], "cpu", lambda *_: None)
+    assert resumed.starting is not None
+    follow(resumed)
+    assert_same_run(straight.run, early.run)
+
+
+def test_a_start_that_has_changed_meanwhile_is_refused(few, source, cats_64, tmp_path):
+    plan = begin(cats_64, tmp_path / "run", str(source.path))
+    record = json.loads((plan.run.path / "run.json").read_text())
+    record["from"]["sha256"] = "0" * 64
+    (plan.run.path / "run.json").write_text(json.dumps(record))
+    plan.run.lock.release()
+    with pytest.raises(CatganError, match="has other weights now"):
+        resume_run(plan.run.path, None, [], "cpu", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "reason"),
+    [
+        ("lsgan-64", [], "is of the projected family: leave out --recipe"),
+        (None, ["network.channels=4"], "keeps its networks: leave out --set network"),
+    ],
+)
+def test_other_networks_than_the_start_s_are_refused(
+    few, source, cats_64, tmp_path, recipe, settings, reason
+):
+    with pytest.raises(CatganError, match=reason):
+        new_run(
+            cats_64.path, recipe, [*SETTINGS, *settings], tmp_path / "run", "cpu",
+            lambda *_: None, str(source.path),
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
+    few, source, cats_64, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "SEEDS", 4)
+    monkeypatch.setattr(directions, "SAMPLES", 64)
+    first = begin(cats_64, tmp_path / "first", str(source.path))
+    follow(first)
+    done = export.export_run(
+        first.run.path,
+        tmp_path / "out" / "first.onnx",
+        precision="float32",
+        note=print,
+        on_progress=lambda *_: None,
+    )
+    assert "of the weights it was started from: CC BY 4.0" in done.licence
+    said = " ".join(command("info", done.path).split())
+    assert "began as source (24 images seen of photos, CC BY 4.0)" in said
+    second = begin(cats_64, tmp_path / "second", str(done.path))
+    names = [each["name"] for each in second.run.facts()["lineage"]]
+    assert names == [catgan.load(done.path).card.name, "source"]
+    assert "which began as source" in second.notes[0]
+    follow(second)
+    assert "which began as source" in second.run.report.read_text()
+
+
+def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
+    config = override(load_recipe("projected-128"), ["network.resolution=64", "network.channels=8",
+                                                     "network.maximum_channels=16",
+                                                     "network.latent_size=8"])  # fmt: skip
+    bright = lambda first, count: torch.full((count, 3, 64, 64), 0.8)  # noqa: E731
+
+    def dark(first, count):
+        draws = torch.Generator().manual_seed(first)
+        return 0.1 * torch.randn(count, 3, 64, 64, generator=draws) - 0.5
+
+    generator, _ = initial_networks(config, CPU, torch.float32, dark, 40, lambda *_: None)
+    start = starting_point.StartingPoint(config.network, generator.state_dict(), None, [])
+    moved = []
+    for count in (5, 50, 500):
+        new, _ = initial_networks(config, CPU, torch.float32, bright, count, lambda *_: None, start)
+        assert torch.equal(new.eigenfaces.components, generator.eigenfaces.components)
+        moved.append(float((new.eigenfaces.mean - generator.eigenfaces.mean).abs().mean()))
+    assert 0 < moved[0] < moved[1] < moved[2]
+    target = float(np.arctanh(0.8) - generator.eigenfaces.mean.mean())
+    assert moved[2] == pytest.approx(target * 500 / 600, rel=0.2)
