@@ -100,6 +100,22 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(places, tmp_pat
     assert (found[True] - found[False]).abs().mean() < 0.1 * found[False].abs().mean()
 
 
+def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(places, tmp_path):
+    """As one of 8-bit weights does."""
+    run, _ = places["projected-128"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "SEEDS", 4)
+        patch.setattr(export, "require_parity", lambda *_: None)
+        patch.setattr(directions, "SAMPLES", 64)
+        file = export.export_run(
+            run, tmp_path / "cats.onnx", precision="int8", note=print,
+            on_progress=lambda *_: None,
+        ).path  # fmt: skip
+    file.with_suffix(".safetensors").unlink()
+    with pytest.raises(CatganError, match="export the run again as float16"):
+        load_starting_point(str(file), print)
+
+
 def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel():
     starting = load_starting_point("bundled", print)
     expected = catgan.load().sample(range(20, 32)).astype(int)

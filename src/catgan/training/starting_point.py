@@ -32,6 +32,9 @@ from catgan.networks.shapes import TwoPartGenerator
 from catgan.training.run_directory import RunDirectory, is_run
 
 BUNDLED = "bundled"
+# Of a projected generator's state, what is not in its graph under its own name.
+_CHANGED = ("constant", "place.", "gain.", "eigenfaces.decorrelation", "eigenfaces.level")
+_COUNTER = "num_batches_tracked"
 _SEEDS_FOR_STATISTICS = range(2_000_000, 2_000_512)  # images over which activations are measured
 _BATCH = 32
 
@@ -169,16 +172,9 @@ def _weights_beside(path: Path, card: Card) -> dict[str, Tensor]:
 def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[str, Tensor]:
     """Return the state of a projected generator, read from the graph that was made of it."""
     import onnx
+    from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
-    graph = onnx.load_from_string(model).graph
-    values = {
-        tensor.name.removesuffix(".float16"): torch.from_numpy(
-            np.array(numpy_helper.to_array(tensor))
-        ).float()
-        for tensor in graph.initializer
-        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-    }
     generator = build_generator(network)
     state = generator.state_dict()
     norms = {
@@ -187,18 +183,22 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
         if name.startswith("blocks.") and isinstance(module, nn.BatchNorm2d)
     }
     try:
+        graph = onnx.load_from_string(model).graph
+        values = {
+            tensor.name.removesuffix(".float16"): torch.from_numpy(
+                np.array(numpy_helper.to_array(tensor))
+            ).float()
+            for tensor in graph.initializer
+            if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+        }
         for name, tensor in state.items():
-            if f"generator.{name}" in values:
+            folded = name.rpartition(".")[0] in norms
+            if not folded and not name.startswith(_CHANGED) and not name.endswith(_COUNTER):
                 tensor.copy_(values[f"generator.{name}"].reshape(tensor.shape))
         _unmerge_first_layer(graph, values, state)
         _unfold_norms(graph, values, state, list(norms))
-        (inverse,) = (
-            values[node.input[1]]
-            for node in graph.node
-            if node.op_type == "MatMul" and _is_square(values.get(node.input[1]))
-        )
-        state["eigenfaces.decorrelation"].copy_(inverse.T)
-    except (ValueError, KeyError, RuntimeError, IndexError):
+        _read_decorrelation(graph, values, state)
+    except (DecodeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError):
         raise CatganError(
             f"{where}: its graph is not one that a generator can be read back from, as one of "
             "8-bit weights is not: export the run again as float16, or keep its .safetensors beside"
@@ -206,6 +206,19 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
     generator.load_state_dict(state)
     _measure_norms(generator, norms, network.latent_size)
     return generator.state_dict()
+
+
+def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """(x - level) @ matrix.T is the only product with a square matrix; no level is one of zeros."""
+    (product,) = (
+        node
+        for node in graph.node
+        if node.op_type == "MatMul" and _is_square(values.get(node.input[1]))
+    )
+    state["eigenfaces.decorrelation"].copy_(values[product.input[1]].T)
+    before = next(node for node in graph.node if product.input[0] in node.output)
+    if before.op_type == "Sub":
+        state["eigenfaces.level"].copy_(values[before.input[1]])
 
 
 def _is_square(tensor: Tensor | None) -> bool:
