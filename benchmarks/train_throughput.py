@@ -159,9 +159,8 @@ class Trainer:
             phases.mark("generator, forward")
             seen_generated = self.look(generated)
             phases.mark("look at the generated ones")
-            on_real = self.judge(seen_real)
         seen = [features.detach().requires_grad_() for features in seen_generated]
-        loss = generator_loss(kind, on_real, self.judge(seen))
+        loss = generator_loss(kind, lambda: self.judge(seen_real), self.judge(seen))
         gradients = torch.autograd.grad(loss, seen)
         phases.mark("heads, for the generator")
         (gradient,) = torch.autograd.grad(seen_generated, generated, gradients)

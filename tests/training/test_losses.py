@@ -38,11 +38,15 @@ GENERATOR = {
 }
 
 
+def of_generator(kind, real, generated):
+    return generator_loss(kind, lambda: real, generated)
+
+
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
 @pytest.mark.parametrize("judgements", [1, 4])
 def test_losses_equal_their_papers_formulas_summed_over_judgements(kind, judgements):
     real, generated = REAL[:, :judgements], GENERATED[:, :judgements]
-    for ours, formula in ((discriminator_loss, DISCRIMINATOR), (generator_loss, GENERATOR)):
+    for ours, formula in ((discriminator_loss, DISCRIMINATOR), (of_generator, GENERATOR)):
         expected = formula[kind](real, generated).sum(1).mean(0)
         loss = ours(kind, torch.tensor(real), torch.tensor(generated)).item()
         assert loss == pytest.approx(expected, rel=1e-6)
@@ -53,14 +57,14 @@ def test_gradients_equal_finite_differences(kind):
     real = torch.tensor(REAL[:5], requires_grad=True)
     generated = torch.tensor(GENERATED[:5], requires_grad=True)
     assert torch.autograd.gradcheck(lambda r, g: discriminator_loss(kind, r, g), (real, generated))
-    assert torch.autograd.gradcheck(lambda g: generator_loss(kind, real, g), (generated,))
+    assert torch.autograd.gradcheck(lambda g: of_generator(kind, real, g), (generated,))
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
 def test_the_generator_s_loss_moves_the_generated_images_alone(kind):
     real = torch.tensor(REAL, requires_grad=True)
     generated = torch.tensor(GENERATED, requires_grad=True)
-    generator_loss(kind, real, generated).backward()
+    of_generator(kind, real, generated).backward()
     assert real.grad is None
     assert generated.grad.abs().sum() > 0
     assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher judgements
@@ -72,7 +76,7 @@ def test_extreme_outputs_stay_finite(kind):
     for first, second in ((extreme, extreme), (extreme, extreme.flip(0))):
         for loss in (
             discriminator_loss(kind, first, second),
-            generator_loss(kind, first, second),
+            of_generator(kind, first, second),
         ):
             assert torch.isfinite(loss)
             (gradient,) = torch.autograd.grad(loss, extreme)
@@ -81,13 +85,18 @@ def test_extreme_outputs_stay_finite(kind):
 
 def test_a_relativistic_loss_knows_no_level():
     real, generated = torch.tensor(REAL), torch.tensor(GENERATED)
-    for loss in (discriminator_loss, generator_loss):
+    for loss in (discriminator_loss, of_generator):
         level = loss("relativistic", real, generated)
         assert loss("relativistic", real + 7, generated + 7).item() == pytest.approx(level.item())
     assert (
         discriminator_loss("relativistic", real, generated).item()
-        == generator_loss("relativistic", generated, real).item()
+        == of_generator("relativistic", generated, real).item()
     )
+
+
+@pytest.mark.parametrize("kind", ["bce", "mse", "hinge"])
+def test_only_a_loss_of_pairs_asks_for_real_images(kind):
+    generator_loss(kind, lambda: pytest.fail("asked"), torch.tensor(GENERATED))
 
 
 # -- gradient penalties ----------------------------------------------------------------------------
@@ -166,7 +175,7 @@ def test_places_of_a_judgement_are_averaged_and_judgements_summed(kind):
     generator = torch.Generator().manual_seed(0)
     real, generated = torch.randn(2, 5, 4, 16, generator=generator)
     by_place = [(real[:, :, place], generated[:, :, place]) for place in range(real.shape[2])]
-    for loss in (discriminator_loss, generator_loss):
+    for loss in (discriminator_loss, of_generator):
         expected = sum(loss(kind, *pair).item() for pair in by_place) / len(by_place)
         assert loss(kind, real, generated).item() == pytest.approx(expected, rel=1e-5)
 
@@ -174,6 +183,6 @@ def test_places_of_a_judgement_are_averaged_and_judgements_summed(kind):
 @pytest.mark.parametrize("kind", ["wgan", "Hinge", "", None])
 def test_an_unknown_loss_is_no_relativistic_one(kind):
     values = torch.zeros(2, 1)
-    for loss in (discriminator_loss, generator_loss):
+    for loss in (discriminator_loss, of_generator):
         with pytest.raises(CatganError, match="choose from bce, mse, hinge, relativistic"):
             loss(kind, values, values)

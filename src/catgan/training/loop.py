@@ -71,8 +71,7 @@ def train(
     `run` is a fresh directory, or with `resume` one that holds checkpoints; it is locked meanwhile.
     The dataset's resolution is the network's. `precision` is that of the configuration unless
     given. With `reals`, checkpoints are scored against them. A fresh run begins with `starting`.
-    Raises `TrainingFailedError` on NaN, infinity or collapse, `CatganError` for what cannot be read
-    or written.
+    Raises `TrainingFailedError` on divergence or collapse, `CatganError` for files it cannot use.
     """
     began = time.monotonic()
     settings, seed, rules = config.training, config.training.seed, config.loss
@@ -195,8 +194,7 @@ def train(
             detached = [features.detach() for features in seen_generated]
             on_real, on_generated = judge(seen_real), judge(detached)
             d_loss = losses.discriminator_loss(rules.discriminator, on_real, on_generated)
-            penalised = d_loss
-            strength = losses.penalty_strength(rules, images)
+            penalised, strength = d_loss, losses.penalty_strength(rules, images)
             if strength:  # R1 and R2 together, on a part of the batch
                 every = rules.penalty_every
                 seen = zip(seen_real, detached, strict=True)
@@ -209,7 +207,9 @@ def train(
 
             # ... and the generator, with the same images, to be taken for real.
             discriminator.requires_grad_(False)
-            g_loss = losses.generator_loss(rules.generator, on_real, judge(seen_generated))
+            g_loss = losses.generator_loss(
+                rules.generator, functools.partial(judge, seen_real), judge(seen_generated)
+            )
             generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rate, images)
             generator_optimizer.zero_grad(set_to_none=True)
             g_loss.backward()

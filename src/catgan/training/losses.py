@@ -37,8 +37,11 @@ def discriminator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
     raise _unknown(kind)
 
 
-def generator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
-    """What the generator lowers; only the relativistic loss looks at `real`.
+def generator_loss(kind: str, real: Callable[[], Tensor], generated: Tensor) -> Tensor:
+    """What the generator lowers; only the relativistic loss asks for the logits of `real` images.
+
+    They must come from the discriminator that gave those of the `generated` ones: pairs from before
+    and after its step were measured to be no better (docs/projected.md). They get no gradient.
 
     Raises `CatganError` for an unknown `kind`.
     """
@@ -49,7 +52,9 @@ def generator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
     if kind == "hinge":
         return -_mean(generated)
     if kind == "relativistic":
-        return _mean(F.softplus(real.detach() - generated))
+        with torch.no_grad():
+            target = real()
+        return _mean(F.softplus(target - generated))
     raise _unknown(kind)
 
 
