@@ -53,7 +53,7 @@ def generator_loss(kind: str, real: Callable[[], Tensor], generated: Tensor) -> 
         return -_mean(generated)
     if kind == "relativistic":
         with torch.no_grad():
-            target = real()
+            target = real().detach()
         return _mean(F.softplus(target - generated))
     raise _unknown(kind)
 
