@@ -46,6 +46,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        _run()
+    except SystemExit as end:
+        if distributed := sys.modules.get("catgan.training.distributed"):
+            distributed.end_process(end.code)
+        raise
+
+
+def _run() -> None:
+    try:
         if "" in sys.argv[1:]:  # an unset variable of the shell: Path("") is the current directory
             raise CatganError("an argument is empty: give it a value, or leave it out")
         app()

@@ -166,6 +166,7 @@ def main() -> None:
         (place / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
         for case in CASES:
             record(case, place / case)
+    distributed.end_process(0)
 
 
 if __name__ == "__main__":

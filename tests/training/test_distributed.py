@@ -155,6 +155,35 @@ def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
     assert start.on_all_ranks(pytest.fail, tmp_path / "cats", "cpu").config == plan.config
 
 
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("sys.exit(5)", 5), ("sys.exit()", 0), ("sys.exit('no')", 1), ("pass", 0)],
+)
+def test_a_process_of_a_job_ends_with_its_code_whatever_its_threads_still_do(end, code):
+    """Such a thread asks for the interpreter while it goes down, which aborts the process."""
+    script = f"""
+import sys, threading, time
+from catgan import cli
+from catgan.training import distributed
+
+distributed._job = object()
+
+def app():
+    print("said", end="")  # not flushed by itself, into a pipe
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    {end}
+    sys.exit(0)
+
+cli.app = app
+cli.main()
+"""
+    job = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True,
+        check=False, timeout=50,
+    )  # fmt: skip
+    assert (job.returncode, job.stdout, job.stderr) == (code, "said", "")
+
+
 def test_shares_of_random_numbers_make_up_the_whole_ones():
     def draws(share):
         return Draws(torch_generator(3, Stream.AUGMENT, 1), share)
