@@ -328,3 +328,19 @@ def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
     assert 0 < moved[0] < moved[1] < moved[2]
     target = float(np.arctanh(0.8) - generator.eigenfaces.mean.mean())
     assert moved[2] == pytest.approx(target * 500 / 600, rel=0.2)
+
+
+def test_the_recipe_for_it_is_refused_without_weights_to_start_from(tmp_path):
+    said = command("train", "--recipe", "transfer", "-o", tmp_path / "run", code=2)
+    assert "add --from bundled" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("lineage", [7, [7], [{"name": "a"}], [{"images": "many"}]])
+def test_a_lineage_edited_by_hand_is_one_line(places, tmp_path, lineage):
+    run = make_run(tmp_path / "run", "lsgan-64")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"lineage": lineage}))
+    assert "its lineage cannot be read" in command("export", run, code=2)
+    with pytest.raises(CatganError, match="its lineage cannot be read"):
+        load_starting_point(str(run), print)

@@ -14,7 +14,7 @@ from catgan.errors import CatganError, quoted
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.read import read_evaluation
 from catgan.export.parity import Parity
-from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json, read_lineage
+from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
 from catgan.training.run_directory import RunDirectory
 
 UNKNOWN = "unknown"
@@ -47,7 +47,7 @@ def card_document(
         "images": images,
         "config": dataclasses.asdict(config),
         "data": data,
-        "lineage": facts.get("lineage", []),
+        "lineage": [dataclasses.asdict(each) for each in run.lineage()],
         "training": {
             "hours": round(hours_of_steps(run, images), 2),
             "machine": ", ".join(str(facts["machine"].get(key, UNKNOWN)) for key in _MACHINE),
@@ -82,7 +82,7 @@ def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) ->
             "restore it"
         )
     # The terms of what a generator was started from go with it.
-    inherited = read_lineage(run.facts().get("lineage"))
+    inherited = run.lineage()
     own = known_or(licence, "licence"), known_or(credit, "credit")
     return {
         "name": str(data.get("name", UNKNOWN)),

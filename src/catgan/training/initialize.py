@@ -38,7 +38,6 @@ def initial_networks(
     loaded. `precision` is the type in which the discriminator's frozen part computes. With a
     `starting` point the weights are those, and the images only adapt the eigenfaces.
     """
-
     torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALISATION, 0))
     network = config.network
     if images is None:

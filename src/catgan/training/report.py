@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import catgan
 from catgan.config import to_toml
-from catgan.generation.card import describe_lineage, read_lineage
+from catgan.generation.card import describe_lineage
 from catgan.pages import figure_svg, file_uri, render
 from catgan.training.display import duration, kimg
 from catgan.training.run_directory import RunDirectory
@@ -40,7 +40,7 @@ def write_report(run: RunDirectory) -> None:
         version=catgan.__version__,
         run=run.path.name,
         config_toml=to_toml(config),
-        dataset=facts["dataset"] | _origin(facts),
+        dataset=facts["dataset"] | _origin(run),
         machine=facts["machine"],
         progress=[
             ("Images seen", f"{images:,}"),
@@ -65,12 +65,9 @@ def _is_complete(row: dict[str, Any]) -> bool:
     return set(CURVES) <= set(row) and set(RATES) <= set(row.get("machine", {}))
 
 
-def _origin(facts: dict[str, Any]) -> dict[str, str]:
+def _origin(run: RunDirectory) -> dict[str, str]:
     """What the run was started from, if it was."""
-    try:
-        lineage = read_lineage(facts.get("lineage"))
-    except (KeyError, TypeError, ValueError):  # edited by hand
-        return {"began as": "unreadable"}
+    lineage = run.lineage()
     return {"began as": describe_lineage(lineage)} if lineage else {}
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from catgan.config import Config, check_length, from_toml, to_toml
 from catgan.errors import CatganError, shell_words
 from catgan.files import flush_directory, make_directory, write_durably
+from catgan.generation.card import Ancestor, read_lineage
 from catgan.training.checkpoint import CheckpointStore
 from catgan.training.lock import RunLock
 from catgan.training.tally import MEASURES
@@ -138,6 +139,14 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CatganError(f"{path} cannot be read ({error}): restore it") from None
         return facts
+
+    def lineage(self) -> list[Ancestor]:
+        """Return what the run was started from, the nearest first; [] where it began anew."""
+        path = self.path / "run.json"
+        try:
+            return read_lineage(self.facts().get("lineage"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CatganError(f"{path}: its lineage cannot be read ({error}): restore it") from None
 
     def sheet_path(self, images: int) -> Path:
         """Where the sample sheet after `images` images lies."""

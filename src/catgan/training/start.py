@@ -196,6 +196,11 @@ def _configuration(recipe: str, settings: list[str], starting: StartingPoint | N
     """The recipe with the settings, and where there are weights to begin with, their networks."""
     config = load_recipe(recipe)
     if starting is None:
+        if recipe == TRANSFER_RECIPE:
+            raise CatganError(
+                f"recipe {recipe} starts from existing weights: add --from bundled, or take "
+                f"--recipe {DEFAULT_RECIPE}"
+            )
         return override(config, settings)
     name, network = starting.lineage[0].name, starting.network
     if config.network.family != network.family:

@@ -2,7 +2,7 @@
 
 `--resume` goes on with a run; this begins a new one with weights that know something already.
 Batch normalization is folded away in an exported graph, and the first affine layer is merged; both
-are undone here exactly, so that the generator draws what the file draws before its first step.
+are undone here exactly, so that the weights draw what the file draws.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from catgan.config import NetworkConfig, from_table
 from catgan.errors import CatganError, quoted, shell_words
 from catgan.generation.artefact import SUM
-from catgan.generation.card import Ancestor, Card, read_lineage
+from catgan.generation.card import Ancestor, Card
 from catgan.generation.generator import load_generator
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator
@@ -99,8 +99,7 @@ def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> Start
     run = RunDirectory.open(path)
     loaded = run.checkpoints.load(checkpoint, note)
     config = from_table(loaded.config, str(loaded.path))
-    facts = run.facts()
-    data = facts["dataset"]
+    data = run.facts()["dataset"]
     ancestor = Ancestor(
         name=path.resolve().name,
         recipe=config.recipe,
@@ -115,7 +114,7 @@ def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> Start
         config.network,
         loaded.tensors["ema"],
         loaded.tensors["discriminator"],
-        [ancestor, *read_lineage(facts.get("lineage"))],
+        [ancestor, *run.lineage()],
     )
 
 
