@@ -49,7 +49,7 @@ def main() -> None:
     ):
         pixels = images.round().clip(0, 255).astype(np.uint8)
         score = quick_score(lambda seeds, x=pixels: x[list(seeds)], reals, count=COUNT)
-        print(f"{name:32s} FD-raw-64 {score.frechet:.3f}")
+        print(f"{name:32s} FD-raw-64 {score.value:.3f}")
 
 
 def contrast(images: np.ndarray) -> float:

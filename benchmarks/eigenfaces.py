@@ -31,7 +31,7 @@ LEARN_FROM = 4096  # photos, as the training loop does
 def distance(images: Tensor, reals: RealsStatistics) -> float:
     """Of (count, 3, side, side) images in [-1, 1]."""
     pixels = to_uint8(images, -1.0, 1.0)
-    return quick_score(lambda seeds: pixels[seeds], reals, count=len(pixels)).frechet
+    return quick_score(lambda seeds: pixels[seeds], reals, count=len(pixels)).value
 
 
 def enlarge(faces: eigenfaces.Eigenfaces, small: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from catgan.data.drawn import write_drawn_cats
 from catgan.networks import convolution, frozen
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.capabilities import bfloat16_works
-from catgan.training.augment import augment
+from catgan.training.augment import augment, augment_reals
 from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
@@ -104,14 +104,17 @@ class Trainer:
 
     def look(self, images: Tensor, chosen: Tensor | None = None) -> list[Tensor]:
         """Features of augmented images, of which the `chosen` real ones may be remembered."""
-        pictures = augment(images, self.config.augment, self.amounts, RANGE)
-        pictures = pictures.contiguous(memory_format=self.layout)
-        return self.memory.features(pictures, images, None if self.textbook else chosen)
+        how, names = (self.config.augment, self.amounts, RANGE), None
+        if self.textbook or chosen is None:
+            pictures = augment(images, *how)
+        else:
+            pictures, names = augment_reals(images, chosen, *how, seed=0)
+        return self.memory.features(pictures.contiguous(memory_format=self.layout), names)
 
     def look_at_all(self) -> None:
         """Remember every real image and its mirror image, as after some epochs."""
-        for images in (self.reals, self.reals.flip(3)):
-            self.memory.features(images, self.reals, torch.arange(len(images)))
+        for mirrored, images in enumerate((self.reals, self.reals.flip(3))):
+            self.memory.features(images, 2 * torch.arange(len(images)) + mirrored)
 
     def judge(self, features: list[Tensor]) -> Tensor:
         """Outputs of the heads."""

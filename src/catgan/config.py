@@ -119,14 +119,18 @@ class AugmentConfig:
     """What is done, alike, to the real and the generated images before the discriminator."""
 
     flip: bool = True  # mirror half of the images (doubles a small dataset; cats are symmetric)
+    zoom: float = 0.0  # enlarge a random window of each image, up to this fraction of its side less
     crop: float = 0.0  # random crop: largest shift as a fraction of the side, edges reflected
     colour_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
     sharpness: float = 0.0  # probability of blurring or sharpening an image
     diffaugment_colour: bool = False  # DiffAugment: brightness, saturation, contrast
     diffaugment_translation: bool = False  # DiffAugment: shift by up to 1/8 of the side
     diffaugment_cutout: bool = False  # DiffAugment: a grey square of half the side
+    views: int = 0  # different augmentations of each real image in a run; 0: a new one each time
 
     def __post_init__(self) -> None:
+        _check("augment.zoom", self.zoom, 0.0, 0.9)
+        _check("augment.views", self.views, 0, 1024)
         _check("augment.crop", self.crop, 0.0, 0.5)
         _check("augment.colour_jitter", self.colour_jitter, 0.0, 1.0)
         _check("augment.sharpness", self.sharpness, 0.0, 1.0)
@@ -143,11 +147,13 @@ class OptimizerConfig:
     # For a run that starts from existing weights: a discriminator that knows nothing yet would only
     # spoil them. Until so many images it learns alone, ...
     generator_freeze_images: int = 0
-    generator_ramp_images: int = 0  # ... then the generator's rate rises over so many
+    generator_ramp_images: int = 0  # ... then the generator's rate rises over so many,
+    generator_thaw_images: int = 0  # that of its inner convolutions so many images later
 
     def __post_init__(self) -> None:
         _check("optimizer.generator_freeze_images", self.generator_freeze_images, 0, 10**12)
         _check("optimizer.generator_ramp_images", self.generator_ramp_images, 0, 10**12)
+        _check("optimizer.generator_thaw_images", self.generator_thaw_images, 0, 10**12)
         _check("optimizer.generator_learning_rate", self.generator_learning_rate, 0.0, 1.0)
         _check("optimizer.discriminator_learning_rate", self.discriminator_learning_rate, 0.0, 1.0)
         _check("optimizer.beta1", self.beta1, 0.0, 0.9999)
@@ -163,12 +169,16 @@ class TrainingConfig:
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ema_half_life: int = 5_000  # images after which a weight counts half in the average
+    # A run whose score has not improved for so many images ends, and its best checkpoint is what it
+    # leaves; that score is then taken against held-out images. 0: it goes on to the end.
+    early_stopping_images: int = 0
     ema_ramp: float = 0.05  # early on the half-life is at most this fraction of the images seen
 
     def __post_init__(self) -> None:
         _check("training.images", self.images, 1, 10**12)
         _check("training.batch_size", self.batch_size, 2, 65_536)
         _check("training.seed", self.seed, 0, 2**63 - 1)
+        _check("training.early_stopping_images", self.early_stopping_images, 0, 10**12)
         _check("training.ema_half_life", self.ema_half_life, 1, 10**12)
         _check("training.ema_ramp", self.ema_ramp, 1e-6, 1e6)
 

@@ -312,7 +312,7 @@ def test_quick_score_falls_as_a_generator_gets_better(plain: Extractor) -> None:
     statistics = reals_statistics(reals(), plain)
     assert len(statistics.vectors) == 360
     scores = [quick_score(lambda s, k=k: honest(s) // k, statistics, count=100) for k in (4, 2, 1)]
-    assert scores[0].frechet > scores[1].frechet > scores[2].frechet
+    assert scores[0].value > scores[1].value > scores[2].value
     assert scores[0].fingerprint.generated_count == 100
     assert quick_score(honest, statistics, count=100) == scores[2]
     other = replace(statistics.extractor.identity, name="inception")

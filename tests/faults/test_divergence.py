@@ -15,7 +15,7 @@ from catgan.data.drawn import write_drawn_cats
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
-from catgan.training import loop, losses
+from catgan.training import losses, recorder
 from catgan.training.checkpoint import read_checkpoint
 from catgan.training.guard import TrainingFailedError
 from catgan.training.loop import train
@@ -44,15 +44,15 @@ def test_the_best_checkpoint_outlives_a_run_that_diverges(stage, tmp_path):
 
     def quick_score(*words, **options):
         found = score(*words, **options)
-        object.__setattr__(found, "frechet", next(scores))
+        object.__setattr__(found, "value", next(scores))
         return found
 
     def generator_loss(*words):
         return real(*words) * (math.nan if next(calls) == 9 else 1.0)
 
-    score = loop.quick_score
+    score = recorder.quick_score
     with (
-        mock.patch.object(loop, "quick_score", quick_score),
+        mock.patch.object(recorder, "quick_score", quick_score),
         mock.patch.object(losses, "generator_loss", generator_loss),
         pytest.raises(TrainingFailedError, match="diverged before 80 images"),
     ):

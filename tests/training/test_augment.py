@@ -13,6 +13,7 @@ from catgan.training.streams import Draws, Stream, torch_generator
 NOTHING = AugmentConfig(flip=False)
 EVERYTHING = AugmentConfig(
     flip=True,
+    zoom=0.2,
     crop=0.1,
     colour_jitter=0.3,
     sharpness=0.5,
@@ -23,6 +24,7 @@ EVERYTHING = AugmentConfig(
 EACH = [
     dataclasses.replace(NOTHING, **{field.name: getattr(EVERYTHING, field.name)})
     for field in dataclasses.fields(AugmentConfig)
+    if field.name != "views"  # of real images alone: which of the augmentations come again
 ]
 RANGES = [(-1.0, 1.0), (0.0, 1.0)]
 

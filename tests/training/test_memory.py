@@ -8,7 +8,9 @@ import torch
 from catgan.config import AugmentConfig, NetworkConfig
 from catgan.networks.build import build_discriminator
 from catgan.training import memory as memory_module
+from catgan.training.augment import augment_reals
 from catgan.training.memory import Memory
+from catgan.training.streams import Draws, Stream, torch_generator
 
 CPU = torch.device("cpu")
 ONLY_FLIP = AugmentConfig(flip=True)
@@ -25,6 +27,10 @@ def discriminator(images):
     torch.manual_seed(0)
     config = NetworkConfig("projected", 64, feature_resolution=128)
     return build_discriminator(config, lambda: images, torch.float32)
+
+
+def names(chosen, mirrored):
+    return 2 * chosen + torch.tensor(mirrored)
 
 
 def looks(discriminator):
@@ -53,7 +59,7 @@ def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, image
         chosen, mirrored = torch.tensor(numbers), torch.tensor(turned)[:, None, None, None]
         pictures = torch.where(mirrored, images[chosen].flip(3), images[chosen])
         with patch:
-            seen = memory.features(pictures, images[chosen], chosen)
+            seen = memory.features(pictures, names(chosen, turned))
         for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert len(counted) == 5
@@ -62,10 +68,10 @@ def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, image
 @torch.no_grad()
 def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, images):
     together, alone = (Memory(discriminator, ONLY_FLIP, 5, CPU) for _ in range(2))
-    everything = together.features(images, images, torch.arange(5))
+    everything = together.features(images, 2 * torch.arange(5))
     for number in (3, 0, 4):
         one = images[number : number + 1]
-        seen = alone.features(one, one, torch.tensor([number]))
+        seen = alone.features(one, torch.tensor([2 * number]))
         for ours, expected in zip(seen, everything, strict=True):
             assert torch.equal(ours[0], expected[number])
 
@@ -77,14 +83,33 @@ def test_images_that_never_come_again_are_looked_at_each_time(discriminator, ima
     memory = Memory(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
-        for _ in range(2):
-            memory.features(images, images, torch.arange(5))
+        for step in range(2):
+            draws = Draws(torch_generator(0, Stream.AUGMENT, step))
+            pictures = augment_reals(images, torch.arange(5), augmentation, draws, (-1, 1), 0)
+            memory.features(*pictures)
     assert len(counted) == 10
+
+
+@torch.no_grad()
+def test_of_so_many_views_each_is_looked_at_once(discriminator, images):
+    augmentation = AugmentConfig(zoom=0.3, views=3)
+    memory = Memory(discriminator, augmentation, 5, CPU)
+    patch, counted = looks(discriminator)
+    with patch:
+        for step in range(40):
+            draws = Draws(torch_generator(0, Stream.AUGMENT, step))
+            pictures, known = augment_reals(
+                images, torch.arange(5), augmentation, draws, (-1, 1), 0
+            )
+            seen = memory.features(pictures, known)
+    assert len(counted) == 15
+    for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_generated_images_are_looked_at_with_gradients(discriminator, images):
     pictures = images.clone().requires_grad_()
-    seen = Memory(discriminator, ONLY_FLIP, 5, CPU).features(pictures, pictures, None)
+    seen = Memory(discriminator, ONLY_FLIP, 5, CPU).features(pictures, None)
     (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), pictures)
     assert gradient.abs().sum() > 0
 
@@ -101,7 +126,7 @@ def test_it_remembers_all_or_nothing(discriminator, images, monkeypatch, room, e
     patch, counted = looks(discriminator)
     with patch:
         for _ in range(2):
-            memory.features(images, images, torch.arange(5))
+            memory.features(images, 2 * torch.arange(5))
     assert len(counted) == expected
 
 
@@ -118,4 +143,4 @@ def test_the_room_is_that_of_a_machine_however_many_processes_share_it(
 def test_a_discriminator_of_pixels_has_nothing_to_remember(images):
     judge = build_discriminator(NetworkConfig("dcgan", 64), lambda: images, torch.float32)
     memory = Memory(judge, ONLY_FLIP, 5, CPU)
-    assert memory.features(images, images, torch.arange(5))[0] is images
+    assert memory.features(images, 2 * torch.arange(5))[0] is images

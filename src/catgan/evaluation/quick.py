@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from catgan.evaluation.features import Progress, cached_features, extract_featur
 from catgan.evaluation.fingerprint import Fingerprint
 from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import ImageSet, generated_images
+from catgan.evaluation.kernel import squared_discrepancy
+
+Metric = Literal["frechet", "kernel"]
 
 
 @dataclass(frozen=True)
@@ -21,31 +25,41 @@ class RealsStatistics:
     reals: ImageSet
     extractor: Extractor
     vectors: np.ndarray
-    gaussian: Gaussian
+    gaussian: Gaussian | None  # where the score is the Frechet distance; else it is the kernel one
     sha256: str
 
 
 @dataclass(frozen=True)
 class QuickScore:
-    """Frechet distance, biased by its small count, and what it was taken of."""
+    """A distance to the reals, and what it was taken of.
 
-    frechet: float
+    The Frechet distance is biased by its small count. The kernel distance is not, however few the
+    reals are, and can be slightly negative.
+    """
+
+    value: float
+    metric: Metric
     fingerprint: Fingerprint
 
     @property
     def name(self) -> str:
-        """What it is called, "FD-lite2"."""
-        return self.fingerprint.extractor.frechet_name
+        """What it is called, "FD-lite2" or "held-out KD-lite2"."""
+        extractor = self.fingerprint.extractor
+        name = extractor.frechet_name if self.metric == "frechet" else extractor.kernel_name
+        return f"held-out {name}" if self.fingerprint.split == "holdout" else name
 
 
 def reals_statistics(
-    reals: ImageSet, extractor: Extractor, *, progress: Progress | None = None
+    reals: ImageSet,
+    extractor: Extractor,
+    *,
+    metric: Metric = "frechet",
+    progress: Progress | None = None,
 ) -> RealsStatistics:
-    """Features and Gaussian of the reals, from the cache where they are known."""
+    """Features of the reals, from the cache where they are known, and what `metric` needs."""
     features = cached_features(reals, extractor, progress=progress)
-    return RealsStatistics(
-        reals, extractor, features.vectors, gaussian_of(features.vectors), features.sha256
-    )
+    gaussian = gaussian_of(features.vectors) if metric == "frechet" else None
+    return RealsStatistics(reals, extractor, features.vectors, gaussian, features.sha256)
 
 
 def quick_score(
@@ -56,9 +70,14 @@ def quick_score(
     The same seeds every time, so that a change of the score is a change of the generator.
     """
     reals = statistics.reals
-    made = extract_features(generated_images("quick", sample, count), statistics.extractor)
+    made = extract_features(generated_images("quick", sample, count), statistics.extractor).vectors
+    if statistics.gaussian is None:
+        value = squared_discrepancy(made, statistics.vectors)
+    else:
+        value = frechet_distance(statistics.gaussian, gaussian_of(made))
     return QuickScore(
-        frechet_distance(statistics.gaussian, gaussian_of(made.vectors)),
+        value,
+        "kernel" if statistics.gaussian is None else "frechet",
         Fingerprint(
             extractor=statistics.extractor.identity,
             generated_count=count,

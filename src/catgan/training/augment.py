@@ -8,6 +8,7 @@ images' device. Images are (B, 3, H, W) float, with black and white at `pixel_ra
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catgan.config import AugmentConfig
-from catgan.training.streams import Draws
+from catgan.training.streams import Draws, Stream, torch_generator
 
 # Rec. 601 luma, what "grey" means in a saturation change.
 LUMA = (0.299, 0.587, 0.114)
@@ -31,6 +32,8 @@ def augment(
     low, high = pixel_range
     if config.flip:
         images = flip(images, draws)
+    if config.zoom:
+        images = zoom(images, config.zoom, draws)
     if config.crop:
         images = crop(images, config.crop, draws)
     if config.colour_jitter:
@@ -51,11 +54,64 @@ def augment(
     return images
 
 
+def augment_reals(
+    images: Tensor,
+    chosen: Tensor,
+    config: AugmentConfig,
+    draws: Draws,
+    pixel_range: tuple[float, float],
+    seed: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Augment training images (B, 3, H, W), whose numbers are `chosen` (B,).
+
+    With `config.views` each gets one of its own augmentations, which are decided by the run's
+    `seed`; `draws` say which.
+
+    Returns:
+        The pictures, and where one can come again, the name of each: a number below
+        `views_of_each(config)` times the number of training images, the same only for the same.
+    """
+    views = views_of_each(config)
+    if config.views:
+        names = views * chosen + draws.integers(0, views, len(images))
+        own = [
+            augment(image, config, Draws(torch_generator(seed, Stream.VIEWS, name)), pixel_range)
+            for image, name in zip(images.split(1), names.tolist(), strict=True)
+        ]
+        return torch.cat(own), names
+    pictures = augment(images, config, draws, pixel_range)
+    if not views:
+        return pictures, None
+    mirrored = (pictures != images).flatten(1).any(1)
+    return pictures, 2 * chosen + mirrored.to(chosen.device)
+
+
+def views_of_each(config: AugmentConfig) -> int:
+    """Return how many augmentations there are of one training image, or 0 where they never end."""
+    if config.views:
+        return config.views
+    return 2 if dataclasses.replace(config, flip=True) == AugmentConfig(flip=True) else 0
+
+
 def flip(images: Tensor, draws: Draws) -> Tensor:
     """Mirror each image with probability one half."""
     mirrored = draws.uniform(len(images)) < 0.5
     still = [0] * len(images)
     return _Move.apply(images, mirrored.tolist(), still, still, 0.0)
+
+
+def zoom(images: Tensor, fraction: float, draws: Draws) -> Tensor:
+    """Enlarge a random square window of each image, its side up to `fraction` less, to the whole.
+
+    The window lies inside the image, so no border has to be invented.
+    """
+    size, right, down = draws.uniform(3, len(images))
+    half = (1 - fraction * size).to(images.device, images.dtype)  # of the grid's half side, 1
+    x, y = ((2 * at - 1).to(half) * (1 - half) for at in (right, down))
+    zero = torch.zeros_like(half)
+    windows = torch.stack([half, zero, x, zero, half, y], 1).view(-1, 2, 3)
+    grid = F.affine_grid(windows, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def crop(images: Tensor, fraction: float, draws: Draws) -> Tensor:

@@ -93,7 +93,8 @@ def measure(
         [losses[None], on_real, on_generated, coarse(real), coarse(generated)]
     )
     varied = diversity(generated) / diversity(real).clamp_min(1e-4)
-    return [*losses.mean(0), *accuracies(config.discriminator, on_real, on_generated), varied]
+    right = accuracies(config.discriminator, on_real, on_generated)
+    return [*losses.mean(0), *right, varied, on_real.mean(), on_generated.mean()]
 
 
 def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:

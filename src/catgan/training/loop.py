@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import functools
 import math
 import time
@@ -20,22 +19,27 @@ from torch import Tensor
 
 from catgan.config import Config, check_resumable, from_table
 from catgan.data.dataset import Dataset
-from catgan.evaluation.quick import RealsStatistics, quick_score
-from catgan.generation.sheet import sheet
+from catgan.evaluation.quick import RealsStatistics
 from catgan.networks.build import pixel_range
 from catgan.training import distributed, losses
-from catgan.training.augment import augment
-from catgan.training.checkpoint import Players, Score, optimizer_tensors
+from catgan.training.augment import augment, augment_reals
+from catgan.training.checkpoint import Players
 from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
 from catgan.training.guard import Guard, measure
 from catgan.training.initialize import initial_networks
 from catgan.training.memory import Memory
+from catgan.training.overfitting import OverfittingMonitor
+from catgan.training.recorder import Recorder
 from catgan.training.report import write_report
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import Sampler
-from catgan.training.schedules import due, generator_learning_rate
+from catgan.training.schedules import (
+    due,
+    generator_learning_rate,
+    generator_parameter_groups,
+)
 from catgan.training.signals import StopSignals
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
@@ -114,7 +118,9 @@ def train(
         average = copy.deepcopy(generator).requires_grad_(False)
         rate, fused = config.optimizer, device.type in ("cpu", "cuda")
         adam = functools.partial(torch.optim.Adam, betas=(rate.beta1, rate.beta2), fused=fused)
-        generator_optimizer = adam(generator.parameters(), rate.generator_learning_rate)
+        generator_optimizer = adam(
+            generator_parameter_groups(generator), rate.generator_learning_rate
+        )
         discriminator_optimizer = adam(discriminator.parameters(), rate.discriminator_learning_rate)
         players: Players = {
             "generator": (generator, generator_optimizer),
@@ -125,10 +131,14 @@ def train(
         memory = Memory(discriminator, config.augment, len(training_images), device)
 
         def look(images: Tensor, amounts: Draws, chosen: Tensor | None = None) -> list[Tensor]:
-            pictures = augment(images, config.augment, amounts, (low, high))
+            how, names = (config.augment, amounts, (low, high)), None
+            if chosen is None:
+                pictures = augment(images, *how)
+            else:
+                pictures, names = augment_reals(images, chosen, *how, seed)
             with autocast:
                 pictures = pictures.contiguous(memory_format=torch.channels_last)
-                return memory.features(pictures, images, chosen)
+                return memory.features(pictures, names)
 
         def judge(features: list[Tensor]) -> Tensor:
             with autocast:
@@ -146,38 +156,20 @@ def train(
         images = distributed.copy_from_first(modules, players, images)
         guard = Guard(run)
 
-        def draw_sheet() -> None:
-            cats = sampler.settled(images, autocast)(range(output.sheet_seeds))
-            run.save_sheet(images, sheet(cats))
-
-        def score() -> Score | None:
-            if reals is None:
-                return None
-            cats = sampler.settled(images, autocast)
-            quick = quick_score(cats, reals, count=output.score_samples)
-            run.append_row({"images": images, "score": quick.frechet, "scored_by": quick.name})
-            display.note(f"{quick.name} {quick.frechet:.1f} after {images:,} images")
-            return Score(quick.frechet, dataclasses.asdict(quick.fingerprint))
-
-        def save_checkpoint(score: Score | None) -> None:
-            sampler.settled(images, autocast)
-            tensors = {part: module.state_dict() for part, module in modules.items()}
-            tensors["optimizer"] = optimizer_tensors(players)
-            for part, state in tensors.items():  # what is lost must not replace what is not
-                guard.check_finite(state.values(), f"weights of {part}", images)
-            keep, asked = output.checkpoints_kept, dataclasses.asdict(config)
-            run.checkpoints.save(images, asked, tally.window(), tensors, keep=keep, score=score)
-            write_report(run)
+        recorder = Recorder(
+            config, run, display, sampler, autocast, modules, players, tally, guard, reals
+        )
+        overfitting = OverfittingMonitor(dataset, discriminator, judge, device)
 
         # -- 5. The steps --------------------------------------------------------------------------
         if images == 0 and world.leads:
-            draw_sheet()
+            recorder.sheet(0)
             if starting is not None:
-                save_checkpoint(score())  # what came of the weights is measured against this
+                recorder.checkpoint(0)  # what came of the weights is measured against this
         events = TensorBoard(run.path, images) if tensorboard and world.leads else None
         display.begin(images, settings.images)
         stop = at_the_end.enter_context(StopSignals(began + 60 * minutes))
-        while images < settings.images and not stop.asked():
+        while images < settings.images and not stop.asked(recorder.is_past_its_best):
             step, step_began = images // batch_size, time.monotonic()
             torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # dropout draws from it
             noise = torch_generator(seed, Stream.NOISE, step)
@@ -210,7 +202,8 @@ def train(
             g_loss = losses.generator_loss(
                 rules.generator, functools.partial(judge, seen_real), judge(seen_generated)
             )
-            generator_optimizer.param_groups[0]["lr"] = generator_learning_rate(rate, images)
+            for group in generator_optimizer.param_groups:
+                group["lr"] = generator_learning_rate(rate, images, group["late"])
             generator_optimizer.zero_grad(set_to_none=True)
             g_loss.backward()
             distributed.average_gradients(generator)
@@ -229,22 +222,24 @@ def train(
             display.step(images)
             if due(output.log_images, images, batch_size):
                 row = tally.row(images)
+                row |= overfitting.measure(row)
                 guard.watch(row)
                 run.append_row(row)
                 display.row(row)
                 if events:
                     events.row(row)
             if due(output.sheet_images, images, batch_size):
-                draw_sheet()
+                recorder.sheet(images)
             if due(output.checkpoint_images, images, batch_size):
-                save_checkpoint(score())
+                recorder.checkpoint(images)
 
         # -- 7. The end ----------------------------------------------------------------------------
         if world.leads:
             if not run.sheet_path(images).exists():
-                draw_sheet()
+                recorder.sheet(images)
             if run.checkpoints.pointer("latest") != f"{images:09d}":
-                save_checkpoint(score() if images >= settings.images else None)
+                recorder.checkpoint(images, scored=images >= settings.images)
             write_report(run)
         distributed.wait_for_all()  # torchrun would end the first, saving, if another left early
-    return Outcome(images, images >= settings.images, stop.received)
+    ended = images >= settings.images or recorder.is_past_its_best
+    return Outcome(images, ended, stop.received)

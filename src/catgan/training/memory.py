@@ -1,12 +1,12 @@
 """What a frozen network sees in the real images, looked at once for all epochs.
 
-Real images come again and again, and where they are at most mirrored in front of the discriminator,
-there are two of each: so a step need not look at any, which is the slower the larger the network.
+Real images come again and again. Where they are at most mirrored in front of the discriminator
+there are two of each, and with `augment.views` there are so many: so a step need not look at any,
+which is the slower the larger the network.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from catgan.config import AugmentConfig
 from catgan.networks.projected import Discriminator
 from catgan.networks.projection import CHANNELS, STRIDES
+from catgan.training.augment import views_of_each
 
 MAX_BYTES = 2**31  # on one machine; of more images than that is enough for, none is kept
 TOGETHER = 8  # looked at; one by one each would take far longer than in a batch
-ONLY_MIRRORED = AugmentConfig(flip=True)
 
 
 class Memory:
-    """`features` of training images, of each of which a projected discriminator looks but once.
+    """`features` of training images, of whose views a projected discriminator looks at each once.
 
     It remembers the projected maps. Images are always looked at in groups of one size, so what is
     seen in one does not depend on how many are new, and a resumed run, which has forgotten them
@@ -37,11 +37,10 @@ class Memory:
     ) -> None:
         self.look: Callable[[Tensor], list[Tensor]] = discriminator.features  # type: ignore[assignment]
         self.projected: Discriminator | None = None
-        if not isinstance(discriminator, Discriminator) or device.type != "cpu":
+        views = views_of_each(config)
+        if not isinstance(discriminator, Discriminator) or device.type != "cpu" or not views:
             return
-        if dataclasses.replace(config, flip=True) != ONLY_MIRRORED:
-            return
-        projection, count = discriminator.projection, 2 * images  # with the mirror images
+        projection, count = discriminator.projection, views * images
         sides = [projection.side // stride for stride in STRIDES]
         shapes = [(count, side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
         # Each process of a machine keeps what it has seen itself.
@@ -51,15 +50,13 @@ class Memory:
             self.known = torch.zeros(count, dtype=torch.bool)
             self.maps = [torch.empty(shape, dtype=projection.precision) for shape in shapes]
 
-    def features(self, pictures: Tensor, images: Tensor, chosen: Tensor | None) -> list[Tensor]:
-        """What is seen of `pictures`, (B, 3, H, W), augmented from `images`.
+    def features(self, pictures: Tensor, names: Tensor | None) -> list[Tensor]:
+        """What is seen of `pictures`, (B, 3, H, W), as they come from `augment_reals`.
 
-        `chosen` has their numbers, (B,), if they are training images.
+        `names` (B,) are those of views of training images; None for generated images.
         """
-        if chosen is None or self.projected is None:
+        if names is None or self.projected is None:
             return self.look(pictures)
-        mirrored = (pictures != images).flatten(1).any(1)
-        names = 2 * chosen + mirrored
         new = (~self.known[names]).nonzero().flatten()
         for first in range(0, len(new), TOGETHER):
             group = new[first : first + TOGETHER]

@@ -25,9 +25,12 @@ class StopSignals:
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
 
-    def asked(self) -> bool:
-        """Whether to stop. All processes of a job must ask together, and get the same answer."""
-        late = time.monotonic() >= self.deadline
+    def asked(self, by_the_run: bool = False) -> bool:
+        """Whether to stop, for a signal, the time, or as the main process wants it `by_the_run`.
+
+        All processes of a job must ask together, and get the same answer.
+        """
+        late = by_the_run or time.monotonic() >= self.deadline
         agreed = distributed.highest(self.received or int(late))  # a signal's is 2 or more
         if agreed > 1:
             self.received = agreed

@@ -23,7 +23,7 @@ from catgan.config import (
     recipe_names,
 )
 from catgan.data import drawn
-from catgan.data.dataset import Dataset
+from catgan.data.dataset import Dataset, Split
 from catgan.errors import CatganError, shell_words
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.image_sets import dataset_images
@@ -48,7 +48,8 @@ from catgan.training.starting_point import (
 DEFAULT_RECIPE, TRANSFER_RECIPE = "projected-128", "transfer"
 MOST_NAMED = 10  # files left out that are named at the start of a run
 MOST_REALS = 2_000  # training images that checkpoints are scored against
-FEWEST_TO_SCORE = 100  # training images; a distance to fewer says nothing
+# Images of a split; a distance to fewer says nothing.
+MIN_TO_SCORE: dict[Split, int] = {"train": 100, "holdout": 5}
 
 
 @dataclass(frozen=True)
@@ -320,15 +321,29 @@ def _check_batch(config: Config) -> None:
 
 
 def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:
-    """What checkpoints are scored against; computed once for a dataset, then cached."""
-    count = len(dataset.indices("train"))
-    if not config.output.score_samples or count < FEWEST_TO_SCORE:
+    """What checkpoints are scored against; computed once for a dataset, then cached.
+
+    A run that may stop early is judged by images that it was never shown, as its training images
+    would only tell how well it knows them by heart.
+    """
+
+    def progress(stage: str, done: int, total: int) -> None:
+        on_progress("measuring", done, total)
+
+    split = _scored_split(config)
+    count, fewest = len(dataset.indices(split)), MIN_TO_SCORE[split]
+    if not config.output.score_samples or count < fewest:
         return None
     return reals_statistics(
-        dataset_images(dataset, count=min(count, MOST_REALS)),
+        dataset_images(dataset, split, min(count, MOST_REALS)),
         load_extractor("lite2"),
-        progress=lambda stage, done, total: on_progress("measuring", done, total),
+        metric="kernel" if split == "holdout" else "frechet",
+        progress=progress,
     )
+
+
+def _scored_split(config: Config) -> Split:
+    return "holdout" if config.training.early_stopping_images else "train"
 
 
 def _machine(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
@@ -369,10 +384,13 @@ def _notes(dataset: Dataset, config: Config) -> list[str]:
             f"only {count} images to train on, fewer than a batch of {config.training.batch_size}: "
             "they will be learnt by heart; some hundreds are the least that make sense"
         )
-    if config.output.score_samples and count < FEWEST_TO_SCORE:
+    split = _scored_split(config)
+    count, fewest = len(dataset.indices(split)), MIN_TO_SCORE[split]
+    if config.output.score_samples and count < fewest:
+        what = "to train on" if split == "train" else "held out"
         notes.append(
-            f"only {count} images to train on, fewer than {FEWEST_TO_SCORE}: checkpoints are not "
-            "scored, so none of them is the best; look at the samples"
+            f"only {count} images {what}, fewer than {fewest}: checkpoints are not scored, so none "
+            "of them is the best; look at the samples"
         )
     return notes
 

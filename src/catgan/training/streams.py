@@ -22,6 +22,7 @@ class Stream(enum.IntEnum):
     NOISE = 2
     AUGMENT = 3
     LAYERS = 4  # dropout masks and the like
+    VIEWS = 5  # augmentations of real images that come again
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""What the main process keeps of a run: sample sheets, scores, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import nn
+
+from catgan.config import Config
+from catgan.evaluation.quick import RealsStatistics, quick_score
+from catgan.generation.sheet import sheet
+from catgan.training.checkpoint import Players, Score, optimizer_tensors
+from catgan.training.display import Display
+from catgan.training.guard import Guard
+from catgan.training.report import write_report
+from catgan.training.run_directory import RunDirectory
+from catgan.training.sampling import Sampler
+from catgan.training.tally import Tally
+
+
+class Recorder:
+    """Writes what there is to keep after so many images.
+
+    `sampler` draws with the averaged generator, `modules` are the parts whose weights are kept,
+    `reals` what checkpoints are scored against, if they are.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunDirectory,
+        display: Display,
+        sampler: Sampler,
+        autocast: AbstractContextManager[Any],
+        modules: dict[str, nn.Module],
+        players: Players,
+        tally: Tally,
+        guard: Guard,
+        reals: RealsStatistics | None,
+    ) -> None:
+        self.config, self.run, self.display, self.sampler = config, run, display, sampler
+        self.autocast, self.modules, self.players = autocast, modules, players
+        self.tally, self.guard, self.reals = tally, guard, reals
+        # Nothing better has come for as long as the run waits for it.
+        self.is_past_its_best = self._has_stopped_improving()
+
+    def sheet(self, images: int) -> None:
+        """Draw the sample sheet after `images` images."""
+        cats = self.sampler.settled(images, self.autocast)(range(self.config.output.sheet_seeds))
+        self.run.save_sheet(images, sheet(cats))
+
+    def checkpoint(self, images: int, *, scored: bool = True) -> None:
+        """Save a checkpoint, with a score where there is something to score it against.
+
+        Raises `TrainingFailedError` for weights that are not finite, which replace none that are.
+        """
+        score = self._score(images) if scored else None
+        self.sampler.settled(images, self.autocast)
+        tensors = {part: module.state_dict() for part, module in self.modules.items()}
+        tensors["optimizer"] = optimizer_tensors(self.players)
+        for part, state in tensors.items():
+            self.guard.check_finite(state.values(), f"weights of {part}", images)
+        keep, config = self.config.output.checkpoints_kept, dataclasses.asdict(self.config)
+        self.run.checkpoints.save(
+            images, config, self.tally.window(), tensors, keep=keep, score=score
+        )
+        write_report(self.run)
+        self.is_past_its_best = self._has_stopped_improving()
+
+    def _score(self, images: int) -> Score | None:
+        if self.reals is None:
+            return None
+        cats = self.sampler.settled(images, self.autocast)
+        quick = quick_score(cats, self.reals, count=self.config.output.score_samples)
+        self.run.append_row({"images": images, "score": quick.value, "scored_by": quick.name})
+        self.display.note(f"{quick.name} {quick.value:.4g} after {images:,} images")
+        return Score(quick.value, dataclasses.asdict(quick.fingerprint))
+
+    def _has_stopped_improving(self) -> bool:
+        """Whether the last best score is `training.early_stopping_images` old."""
+        patience = self.config.training.early_stopping_images
+        rows = [row for row in self.run.rows() if "score" in row and "scored_by" in row]
+        if not patience or not rows:
+            return False
+        same = [row for row in rows if row["scored_by"] == rows[-1]["scored_by"]]
+        best = min(same, key=lambda row: row["score"])  # the earliest of equals
+        return rows[-1]["images"] - best["images"] >= patience

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from catgan.config import NetworkConfig
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import write_drawn_cats
+from catgan.networks.build import build_discriminator
+from catgan.training.overfitting import MAX_HELD_OUT, OverfittingMonitor, overfitting
+
+CPU = torch.device("cpu")
+ROW = {"real_logit": 3.0, "generated_logit": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("held_out", "expected"), [(3.0, 0.0), (1.0, 1.0), (2.0, 0.5), (4.0, -0.5)]
+)
+def test_where_held_out_images_stand_between_generated_and_training_ones(held_out, expected):
+    assert overfitting(3.0, 1.0, held_out) == expected
+
+
+@pytest.mark.parametrize("generated", [3.0, 4.0])
+def test_a_discriminator_that_tells_nothing_apart_has_no_ratio(generated):
+    assert overfitting(3.0, generated, 2.0) is None
+
+
+@pytest.fixture(scope="module")
+def cats(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cats") / "cats"
+    write_drawn_cats(path, 60, 64)
+    dataset = Dataset.open(path)
+    assert 1 < len(dataset.indices("holdout")) < MAX_HELD_OUT
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    torch.manual_seed(0)
+    reals = torch.rand(16, 3, 64, 64) * 2 - 1
+    config = NetworkConfig("projected", 64, feature_resolution=128)
+    return build_discriminator(config, lambda: reals, torch.float32)
+
+
+def test_it_asks_the_discriminator_about_the_held_out_images(cats, discriminator):
+    monitor = OverfittingMonitor(cats, discriminator, discriminator, CPU)
+    held_out = np.asarray(cats.images[cats.indices("holdout")[:MAX_HELD_OUT]])
+    images = torch.from_numpy(held_out).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        expected = discriminator(discriminator.features(images)).mean().item()
+    assert monitor.measure(ROW)["overfitting"] == pytest.approx((3.0 - expected) / 2, abs=1e-4)
+
+
+def test_it_says_nothing_of_data_without_held_out_images(cats, discriminator):
+    records = tuple(dataclasses.replace(record, split="train") for record in cats.records)
+    cats = dataclasses.replace(cats, records=records)
+    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(ROW) == {}
+
+
+def test_batch_normalization_is_left_alone(cats):
+    discriminator = build_discriminator(NetworkConfig("dcgan", 64), None, torch.float32)
+    before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
+    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(ROW) == {}
+    assert all(torch.equal(before[n], t) for n, t in discriminator.state_dict().items())
