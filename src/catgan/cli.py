@@ -6,7 +6,7 @@ import io
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,11 @@ from catgan.terminal import (
     print_line,
     require_training_extra,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from catgan.training.start import Plan
 
 app = typer.Typer(
     name="catgan",
@@ -215,12 +220,32 @@ def train(
     )
     print_line(console, f"cats     {plan.run.sheet_path(outcome.images)}")
     print_line(console, f"report   {plan.run.report}")
-    if outcome.finished:
-        print_line(console, f"next     catgan sample {shell_words(run)} --seeds 0-63 -o cats.png")
-    else:
+    if not outcome.finished:
         print_line(console, f"next     catgan train --resume {shell_words(run)}")
+    elif plan.config.training.early_stopping_images and world.leads:
+        _finish_on_few_photos(console, plan)
+    else:
+        print_line(console, f"next     catgan sample {shell_words(run)} --seeds 0-63 -o cats.png")
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)
+
+
+def _finish_on_few_photos(console: Console, plan: Plan) -> None:
+    """Say which checkpoint is the best, and whether it has memorized its photos."""
+    from catgan.training import memorization
+
+    run, which = plan.run, ""
+    if best := run.checkpoints.pointer("best"):
+        print_line(console, f"best     after {int(best):,} images, by photos that were held out")
+        which = " --checkpoint best"
+    if memorization.can_be_checked(plan.dataset):
+        with ProgressBar(console) as progress:
+            found, page = memorization.check_memorization(run, plan.dataset, plan.device, progress)
+        print_line(console, f"copying  {memorization.describe_memorization(found)}")
+        print_line(console, f"pairs    {page}")
+    print_line(
+        console, f"next     catgan sample {shell_words(run.path)}{which} --seeds 0-63 -o cats.png"
+    )
 
 
 for verb in (sample, morph, edit, info, export, web):

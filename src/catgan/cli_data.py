@@ -286,7 +286,7 @@ def _print_next(console: Console, path: Path, size: int) -> None:
     recipe = {
         32: " --recipe lsgan-64 --set network.resolution=32",
         64: " --recipe projected-64",
-        128: "",
+        128: " --from bundled",
         256: " --recipe projected-256",
     }[size]
     print_line(console, f"next     catgan train {shell_words(path)}{recipe}")

@@ -30,7 +30,7 @@ from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
-from catgan.training import distributed
+from catgan.training import distributed, transfer
 from catgan.training.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.training.device import (
     choose_device,
@@ -92,6 +92,9 @@ def new_run(
         RunDirectory.require_place(out)  # before the work, which may be long
     dataset = open_data(source, config.network.resolution, on_progress)
     check_pixels(dataset, on_progress)
+    if recipe == TRANSFER_RECIPE:
+        config = _configuration(recipe, settings, starting, len(dataset.indices("train")))
+        notes.append(transfer.describe_choice(config, len(dataset.indices("train"))))
     facts: dict[str, Any] = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -108,9 +111,16 @@ def new_run(
         "machine": _machine(device, precision),
     }
     if starting is not None:
-        facts["from"] = {"named": _absolute(str(start_from)), "sha256": starting.sha256}
+        distance = transfer.distance_to_source(starting, dataset, device, on_progress)
+        facts["from"] = {
+            "named": _absolute(str(start_from)),
+            "sha256": starting.sha256,
+            "distance": distance,
+        }
         facts["lineage"] = [dataclasses.asdict(each) for each in starting.lineage]
         notes.append(f"starts from {describe_lineage(starting.lineage)}")
+        if distance is not None:
+            notes.append(transfer.describe_distance(distance, starting.lineage[0].name))
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes += _notes(dataset, config)
@@ -193,9 +203,17 @@ def _default_recipe(starting: StartingPoint | None) -> str:
     return own
 
 
-def _configuration(recipe: str, settings: list[str], starting: StartingPoint | None) -> Config:
-    """The recipe with the settings, and where there are weights to begin with, their networks."""
+def _configuration(
+    recipe: str, settings: list[str], starting: StartingPoint | None, photos: int | None = None
+) -> Config:
+    """The recipe with the settings, and where there are weights to begin with, their networks.
+
+    A recipe for it is fitted to the number of training `photos`, once that is known; what the
+    settings say counts more.
+    """
     config = load_recipe(recipe)
+    if photos is not None:
+        config = transfer.fit_to_photos(config, photos)
     if starting is None:
         if recipe == TRANSFER_RECIPE:
             raise CatganError(

@@ -1,0 +1,236 @@
+"""A few photos, from existing weights and from scratch: scored on photos that no run has seen.
+
+    python benchmarks/transfer.py whole-photos.zip work/ --counts 50 100 200 --seeds 0 1 2
+    python benchmarks/transfer.py whole-photos.zip work/ --scratch-minutes 60 --seeds 0
+
+The faces that `catgan prepare --faces` finds are split by their photo's checksum, so always alike:
+the first 22 are held out in the runs (they decide when one stops), the next 200 are trained on
+(or the first 50 or 100 of them), and the rest score. Runs that are there already are not repeated.
+All scores are of 1,000 samples against the photos that score; distances are kernel distances.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from catgan.data.dataset import Dataset
+from catgan.data.writer import DatasetWriter
+from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.extractors import load_extractor
+from catgan.evaluation.features import Features, extract_features
+from catgan.evaluation.image_sets import array_images
+from catgan.evaluation.kernel import squared_discrepancy
+from catgan.evaluation.neighbours import nearest
+from catgan.evaluation.scores import score_features
+from catgan.generation.generator import load_generator
+from catgan.training.guard import coarse, diversity
+from catgan.training.run_directory import RunDirectory
+from catgan.training.sampling import load_sampler
+
+TRAINED_ON, STOPPING = 200, 22
+SAMPLES = 1000
+RESAMPLES = 200  # of the photos, for the spread of the memorization gap
+COLUMNS = (
+    "run | photos | seed | images | minutes | KD-lite2 x 1000 | KD-raw-64 x 1000 | precision | "
+    "recall | coverage | diversity | copies | memorization gap"
+)
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    arguments = _arguments()
+    torch.set_flush_denormal(True)
+    work: Path = arguments.work
+    faces = work / "faces"
+    if not faces.exists():
+        _catgan("prepare", arguments.photos, faces, "--faces", "--size", "128")
+    split = _split(Dataset.open(faces))
+    for count in arguments.counts:
+        _write_dataset(split, count, work / f"photos-{count}")
+    runs = list(_train(arguments))
+    scorer = Scorer(split)
+    print(f"\n{len(split.unseen)} photos score, {os.environ.get('OMP_NUM_THREADS', 'all')} threads")
+    print(f"| {COLUMNS} |\n|{'---|' * len(COLUMNS.split('|'))}")
+    bundled = load_generator()
+    print(scorer.row("bundled, as it is | | | | ", bundled.sample, split.trained))
+    for name, count, seed, path in runs:
+        run = RunDirectory.open(path)
+        which = run.checkpoints.pointer("best") or run.checkpoints.pointer("latest")
+        sampler = load_sampler(path, torch.device("cpu"), print, str(which))
+        about = f"{name} | {count} | {seed} | {int(which or 0):,} | {_minutes(run):.0f}"
+        print(scorer.row(about, sampler, split.trained[:count]), flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--counts", type=int, nargs="+", default=[TRAINED_ON])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--minutes", type=float, help="most time of a run with --from")
+    parser.add_argument("--scratch-minutes", type=float, help="also train from scratch, so long")
+    parser.add_argument("--set", action="append", default=[], help="a setting of runs with --from")
+    parser.add_argument("--name", default="transfer", help="what these runs are called")
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Numbers of faces in `faces`, by what they are for."""
+
+    faces: Dataset
+    stopping: list[int]
+    training: list[int]
+    scoring: list[int]
+
+    @property
+    def trained(self) -> np.ndarray:
+        """The images that runs may train on."""
+        return np.asarray(self.faces.images[self.training])
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """The images that score."""
+        return np.asarray(self.faces.images[self.scoring])
+
+
+def _split(faces: Dataset) -> Split:
+    """Split by photo, in the order of their checksums: no photo has faces on two sides."""
+    photos: dict[str, list[int]] = {}
+    for number, record in enumerate(faces.records):
+        photos.setdefault(record.sha256, []).append(number)
+    left = [photos[checksum] for checksum in sorted(photos)]
+    stopping, left = _take(left, STOPPING)
+    training, left = _take(left, TRAINED_ON)
+    return Split(faces, stopping, training, [number for photo in left for number in photo])
+
+
+def _take(photos: list[list[int]], count: int) -> tuple[list[int], list[list[int]]]:
+    """Return the first `count` faces in whole photos, and the photos that are left."""
+    taken: list[int] = []
+    left = []
+    for photo in photos:
+        if len(taken) + len(photo) <= count:
+            taken += photo
+        else:
+            left.append(photo)
+    return taken, left
+
+
+def _write_dataset(split: Split, count: int, path: Path) -> None:
+    """Write the first `count` training faces, with a tenth as many held out for stopping."""
+    if path.exists():
+        return
+    faces = split.faces
+    held_out = split.stopping[: max(count // 9, 5)]
+    # What a writer holds out are the lowest checksums.
+    limit = int(faces.records[split.training[0]].sha256[:16], 16) / 2**64
+    with DatasetWriter(path, faces.resolution, name=path.name, holdout_fraction=limit) as writer:
+        for number in (*held_out, *split.training[:count]):
+            record = faces.records[number]
+            writer.append(
+                np.asarray(faces.images[number]),
+                source=record.source,
+                sha256=record.sha256,
+                crop=record.crop,
+            )
+
+
+def _train(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int, Path]]:
+    """Train what is not there yet; yield the name, photos, seed and directory of every run."""
+    settings = [word for each in arguments.set for word in ("--set", each)]
+    minutes = ["--minutes", str(arguments.minutes)] if arguments.minutes else []
+    kinds = [(arguments.name, ["--from", "bundled", *minutes, *settings])]
+    if arguments.scratch_minutes:
+        scratch = ["--set", "output.checkpoint_images=8192", "--set", "training.images=10000000"]
+        kinds.append(("scratch", ["--minutes", str(arguments.scratch_minutes), *scratch]))
+    for seed in arguments.seeds:
+        for count in arguments.counts:
+            for name, options in kinds:
+                run = arguments.work / f"{name}-{count}-{seed}"
+                if not run.exists():
+                    data = arguments.work / f"photos-{count}"
+                    _catgan("train", data, "--out", run, *options, "--set", f"training.seed={seed}")
+                yield name, count, seed, run
+
+
+def _catgan(*words: object) -> None:
+    subprocess.run([sys.executable, "-m", "catgan", *map(str, words)], check=True)
+
+
+def _minutes(run: RunDirectory) -> float:
+    """Time from the log's first row to its last."""
+    times = [row["machine"]["unix_time"] for row in run.rows() if "machine" in row]
+    return (times[-1] - times[0]) / 60 if times else 0.0
+
+
+class Scorer:
+    """Scores generators against the photos that no run has seen."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+        self.lite2, self.raw = load_extractor("lite2"), load_extractor("raw-64")
+        self.unseen = [self._features(each, split.unseen) for each in (self.lite2, self.raw)]
+        self.diversity = _diversity(split.unseen)
+
+    def row(
+        self, about: str, sample: Callable[[np.ndarray], np.ndarray], trained: np.ndarray
+    ) -> str:
+        """Return a row of the table for what `sample` makes of seeds from 0 on."""
+        images = sample(np.arange(SAMPLES))
+        lite2, raw = (self._features(each, images) for each in (self.lite2, self.raw))
+        scores, _ = score_features(lite2.vectors, self.unseen[0].vectors)
+        known = self._features(self.lite2, trained)
+        copied = {digest.tobytes() for digest in known.digests}
+        copies = sum(digest.tobytes() in copied for digest in lite2.digests)
+        gap, spread = _gap(lite2.vectors, known.vectors, self.unseen[0].vectors)
+        distances = [
+            squared_discrepancy(made.vectors, unseen.vectors) * 1000
+            for made, unseen in zip((lite2, raw), self.unseen, strict=True)
+        ]
+        return (
+            f"| {about} | {distances[0]:.1f} | {distances[1]:.2f} | {scores.precision:.3f} | "
+            f"{scores.recall:.3f} | {scores.coverage:.3f} | "
+            f"{_diversity(images) / self.diversity:.2f} | {copies} | {gap:+.3f} ± {spread:.3f} |"
+        )
+
+    def _features(self, extractor: Extractor, images: np.ndarray) -> Features:
+        return extract_features(array_images("images", images), extractor)
+
+
+def _diversity(images: np.ndarray) -> float:
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    return float(diversity(coarse(pixels)))
+
+
+def _gap(samples: np.ndarray, trained: np.ndarray, unseen: np.ndarray) -> tuple[float, float]:
+    """Return how much farther samples lie from unseen photos than from as many trained ones.
+
+    As a part of the former; with its standard deviation when half of the photos are drawn anew.
+    """
+    size = min(len(trained), len(unseen)) // 2
+    random = np.random.default_rng(0)
+    gaps = []
+    for _ in range(RESAMPLES):
+        near, far = (
+            nearest(samples, photos[random.choice(len(photos), size, replace=False)])[1].mean()
+            for photos in (trained, unseen)
+        )
+        gaps.append((far - near) / far)
+    return float(np.mean(gaps)), float(np.std(gaps))
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    main()
+    print(f"\n{(time.monotonic() - began) / 60:.0f} minutes")

@@ -1,0 +1,75 @@
+"""Few photos: how far they are from the source, and what the recipe makes of their number."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from catgan.config import load_recipe
+from catgan.data.dataset import Dataset
+from catgan.data.drawn import write_drawn_cats
+from catgan.networks.build import build_generator
+from catgan.training import transfer
+from catgan.training.sampling import Sampler
+from catgan.training.starting_point import StartingPoint
+
+CPU = torch.device("cpu")
+RECIPE = load_recipe("transfer")
+
+
+@pytest.fixture
+def untrained(projected_config, monkeypatch, tmp_path):
+    monkeypatch.setattr(transfer, "SAMPLES", 16)
+    monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    reals = torch.rand(64, 3, 64, 64) * 2 - 1
+    generator = build_generator(projected_config.network, [reals])
+    return StartingPoint(projected_config.network, generator.state_dict(), None, [])
+
+
+def distance(source, dataset):
+    return transfer.distance_to_source(source, dataset, CPU, lambda *_: None)
+
+
+def test_what_a_source_draws_itself_is_at_no_distance_from_it(untrained, tmp_path, cats_64):
+    generator = build_generator(untrained.network)
+    generator.load_state_dict(untrained.generator)
+    own = Sampler(generator, untrained.network, CPU)(np.arange(1000, 1016))
+    records = tuple(dataclasses.replace(each, split="train") for each in cats_64.records[:16])
+    itself = dataclasses.replace(cats_64, images=own, records=records, identity="0" * 64)
+    assert abs(distance(untrained, itself)) < 0.1 * distance(untrained, cats_64)
+
+
+def test_of_a_few_photos_no_distance_is_told(untrained, tmp_path):
+    write_drawn_cats(tmp_path / "cats", 4, 64)
+    assert distance(untrained, Dataset.open(tmp_path / "cats")) is None
+
+
+def test_photos_of_something_else_are_told_that_it_may_not_help():
+    assert "may help little" in transfer.describe_distance(0.175, "catgan cats")
+    near = transfer.describe_distance(0.044, "catgan cats")
+    assert "may help little" not in near
+    assert "catgan cats" in near
+    assert "0.044" in near
+
+
+@pytest.mark.parametrize("photos", [12, 60, 999])
+def test_with_few_photos_a_run_may_stop_early(photos):
+    config = transfer.fit_to_photos(RECIPE, photos)
+    assert 0 < config.training.early_stopping_images < config.training.images
+    assert f"{photos} photos" in transfer.describe_choice(config, photos)
+
+
+def test_with_many_it_goes_on_to_the_end():
+    config = transfer.fit_to_photos(RECIPE, 5000)
+    assert config.training.early_stopping_images == 0
+    assert "5,000 photos" in transfer.describe_choice(config, 5000)
+
+
+def test_under_thirty_photos_are_told_what_to_expect():
+    said = [transfer.describe_choice(transfer.fit_to_photos(RECIPE, n), n) for n in (29, 30)]
+    assert "fewer than 30" in said[0]
+    assert "fewer than 30" not in said[1]
