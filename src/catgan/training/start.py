@@ -14,7 +14,9 @@ import torch
 
 import catgan
 from catgan.config import (
+    RESOLUTIONS,
     Config,
+    NetworkConfig,
     check_length,
     check_resumable,
     from_table,
@@ -111,6 +113,11 @@ def new_run(
         facts["from"] = {"named": _absolute(str(start_from)), "sha256": starting.sha256}
         facts["lineage"] = [dataclasses.asdict(each) for each in starting.lineage]
         notes.append(f"starts from {describe_lineage(starting.lineage)}")
+        if config.network != starting.network:
+            notes.append(
+                f"{starting.network.resolution} px become {config.network.resolution}: it begins "
+                "with enlarged images, and with a discriminator that knows nothing yet"
+            )
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes += _notes(dataset, config)
@@ -210,11 +217,29 @@ def _configuration(recipe: str, settings: list[str], starting: StartingPoint | N
             f"{network.family} family: leave out --recipe, or take one of that family"
         )
     config = override(dataclasses.replace(config, network=network), settings)
-    if config.network != network:
-        raise CatganError(
-            f"a run that starts from {name} keeps its networks: leave out --set network.*"
+    if config.network == network:
+        return config
+    return dataclasses.replace(config, network=_doubled(network, config.network, name))
+
+
+def _doubled(network: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
+    """The networks of twice the resolution that what was `asked` for means, of the source `name`.
+
+    `CatganError` where it is another change of `network`.
+    """
+    allowed = dataclasses.replace(
+        network, resolution=asked.resolution, feature_resolution=asked.feature_resolution
+    )
+    twice = 2 * network.resolution
+    if network.family == "projected" and asked == allowed and asked.resolution == twice:
+        return dataclasses.replace(asked, refinements=network.refinements + 1)
+    remedy = "leave out --set network.*"
+    if network.family == "projected" and twice in RESOLUTIONS:
+        remedy += (
+            f", or double the resolution with --set network.resolution={twice}, and with it, if "
+            "need be, network.feature_resolution"
         )
-    return config
+    raise CatganError(f"a run that starts from {name} keeps its networks: {remedy}")
 
 
 def _absolute(start_from: str) -> str:

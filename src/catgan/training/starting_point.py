@@ -179,7 +179,7 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
     norms = {
         name: module
         for name, module in generator.named_modules()
-        if name.startswith("blocks.") and isinstance(module, nn.BatchNorm2d)
+        if name.startswith(("blocks.", "refinements.")) and isinstance(module, nn.BatchNorm2d)
     }
     try:
         graph = onnx.load_from_string(model).graph
