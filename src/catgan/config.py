@@ -86,7 +86,11 @@ class NetworkConfig:
                 "stages: set it to 0 or use network.family=projected"
             )
         doublings = int(math.log2(self.resolution / min(RESOLUTIONS)))
-        _check(f"network.refinements at {self.resolution} px", self.refinements, 0, doublings)
+        if not 0 <= self.refinements <= doublings:
+            raise CatganError(
+                f"network.refinements = {quoted(self.refinements)} does not fit "
+                f"network.resolution = {self.resolution}: choose from 0 to {doublings}"
+            )
 
 
 @dataclass(frozen=True)
