@@ -223,18 +223,23 @@ def _configuration(recipe: str, settings: list[str], starting: StartingPoint | N
 
 
 def _doubled(network: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
-    """The networks of twice the resolution that what was `asked` for means, of the source `name`.
+    """Return the networks for `asked`, which is `network` at twice the resolution, refined.
 
-    `CatganError` where it is another change of `network`.
+    `feature_resolution` may be another one, too.
+
+    Raises:
+        CatganError: `asked` differs from the `network` of the source `name` in something else.
     """
-    allowed = dataclasses.replace(
-        network, resolution=asked.resolution, feature_resolution=asked.feature_resolution
-    )
     twice = 2 * network.resolution
-    if network.family == "projected" and asked == allowed and asked.resolution == twice:
-        return dataclasses.replace(asked, refinements=network.refinements + 1)
+    can_double = network.family == "projected" and twice in RESOLUTIONS
+    if can_double and asked.resolution == twice:
+        allowed = dataclasses.replace(
+            network, resolution=twice, feature_resolution=asked.feature_resolution
+        )
+        if asked == allowed:
+            return dataclasses.replace(asked, refinements=network.refinements + 1)
     remedy = "leave out --set network.*"
-    if network.family == "projected" and twice in RESOLUTIONS:
+    if can_double:
         remedy += (
             f", or double the resolution with --set network.resolution={twice}, and with it, if "
             "need be, network.feature_resolution"
