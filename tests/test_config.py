@@ -144,7 +144,8 @@ def test_how_a_penalty_falls_needs_a_penalty(name, value, default):
 def test_classic_runs_state_the_defaults_of_what_does_not_concern_them(name):
     """In every configuration on disk: they must go on loading."""
     text = to_toml(load_recipe(name))
-    for line in ("feature_resolution = 128", "refinements = 0", "penalty_every = 1"):
+    lines = ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1")
+    for line in (*lines, "refinements = 0"):
         assert line in text
     assert from_toml(text, "a run") == load_recipe(name)
 

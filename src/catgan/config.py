@@ -42,7 +42,7 @@ class NetworkConfig:
     dropout: float = 0.0  # after each discriminator stage (dcgan only)
     feature_resolution: int = 128  # side at which the frozen network looks (projected only)
     # Stages on top of a generator of resolution / 2 ** refinements, each of which doubles the side
-    # of its details (projected only). Training from a source of half the side adds one.
+    # with half the channels (projected only); training from a source of half the side adds one.
     refinements: int = 0
 
     def __post_init__(self) -> None:
