@@ -29,9 +29,9 @@ FACTS = {
 }
 
 
-def make_run(path, recipe, images=64, spoil=False):
+def make_run(path, recipe, images=64, spoil=False, settings=()):
     """A run directory with one checkpoint; `spoil` puts one NaN into its weights."""
-    config = override(load_recipe(recipe), TINY)
+    config = override(load_recipe(recipe), [*TINY, *settings])
     torch.manual_seed(0)
     generator = build_generator(config.network)
     with torch.no_grad():
@@ -39,6 +39,8 @@ def make_run(path, recipe, images=64, spoil=False):
             generator(torch.randn(64, config.network.latent_size))
         if config.network.family != "projected":  # as if it had learnt some contrast
             generator.layers[-2].weight *= 200
+        for refinement in getattr(generator, "refinements", ()):  # and some details
+            torch.nn.init.normal_(refinement.to_rgb.weight, 0, 0.1)
         if spoil:
             next(generator.parameters()).view(-1)[0] = torch.nan
     run = RunDirectory.create(path, config, FACTS)

@@ -81,6 +81,33 @@ def test_a_frozen_network_is_the_projected_family_s_alone(family):
             override(Config(), settings)
 
 
+@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
+def test_refinements_are_the_projected_family_s_alone(family):
+    settings = [f"network.family={family}", "network.refinements=1"]
+    if family == "projected":
+        assert override(Config(), settings).network.refinements == 1
+    else:
+        with pytest.raises(CatganError, match=f"no effect on the {family} family.* to 0 or "):
+            override(Config(), settings)
+
+
+@pytest.mark.parametrize(("resolution", "most"), [(32, 0), (64, 1), (128, 2), (256, 3)])
+def test_what_is_refined_is_a_generator_of_a_resolution_that_there_is(resolution, most):
+    settings = [f"network.resolution={resolution}", "network.feature_resolution=128"]
+    recipe = load_recipe("projected-64")
+    assert override(recipe, [*settings, f"network.refinements={most}"]).network.refinements == most
+    for wrong in (-1, most + 1):
+        with pytest.raises(CatganError, match=f"= {resolution}: choose from 0 to {most}$"):
+            override(recipe, [*settings, f"network.refinements={wrong}"])
+
+
+def test_a_configuration_from_before_there_were_refinements_has_none():
+    text = to_toml(load_recipe("projected-128"))
+    old = text.replace("refinements = 0\n", "")
+    assert old != text
+    assert from_toml(old, "a run") == load_recipe("projected-128")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -117,7 +144,8 @@ def test_how_a_penalty_falls_needs_a_penalty(name, value, default):
 def test_classic_runs_state_the_defaults_of_what_does_not_concern_them(name):
     """In every configuration on disk: they must go on loading."""
     text = to_toml(load_recipe(name))
-    for line in ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1"):
+    lines = ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1")
+    for line in (*lines, "refinements = 0"):
         assert line in text
     assert from_toml(text, "a run") == load_recipe(name)
 

@@ -41,6 +41,9 @@ class NetworkConfig:
     maximum_channels: int = 1024  # ... up to this many
     dropout: float = 0.0  # after each discriminator stage (dcgan only)
     feature_resolution: int = 128  # side at which the frozen network looks (projected only)
+    # Stages on top of a generator of resolution / 2 ** refinements, each of which doubles the side
+    # with half the channels (projected only); training from a source of half the side adds one.
+    refinements: int = 0
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:
@@ -76,6 +79,17 @@ class NetworkConfig:
             raise CatganError(
                 f"network.feature_resolution has no effect on the {self.family} family, which has "
                 f"no frozen network: set it to {default} or use network.family=projected"
+            )
+        if self.family != "projected" and self.refinements:
+            raise CatganError(
+                f"network.refinements has no effect on the {self.family} family, which has no such "
+                "stages: set it to 0 or use network.family=projected"
+            )
+        doublings = int(math.log2(self.resolution / min(RESOLUTIONS)))
+        if not 0 <= self.refinements <= doublings:
+            raise CatganError(
+                f"network.refinements = {quoted(self.refinements)} does not fit "
+                f"network.resolution = {self.resolution}: choose from 0 to {doublings}"
             )
 
 

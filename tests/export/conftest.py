@@ -12,10 +12,11 @@ from catgan.export import directions, export
 def runs(tmp_path_factory):
     """By recipe, the directory of a run."""
     home = tmp_path_factory.mktemp("runs")
+    refined = ["network.resolution=64", "network.refinements=1"]
     return {
         recipe: make_run(home / recipe, recipe)
         for recipe in ("dcgan-128", "lsgan-64", "projected-128")
-    }
+    } | {"refined": make_run(home / "refined", "projected-128", settings=refined)}
 
 
 @pytest.fixture(scope="session", autouse=True)

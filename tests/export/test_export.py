@@ -36,10 +36,10 @@ def export_to(run, home, **options):
 @pytest.fixture(scope="module")
 def exported(runs, tmp_path_factory):
     home = tmp_path_factory.mktemp("exported")
-    return {family: export_to(runs[family], home / family) for family in FAMILIES}
+    return {family: export_to(runs[family], home / family) for family in (*FAMILIES, "refined")}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "refined"])
 def test_the_artefact_draws_what_torch_draws(runs, exported, family):
     sampler, cats = load_sampler(runs[family], CPU, print), catgan.load(exported[family].path)
     seeds = range(100, 120)  # others than those that the export itself compared

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import hashlib
 
 import pytest
 import torch
@@ -50,6 +52,125 @@ def discriminator(processor):
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(1)
+
+
+# -- refinements -------------------------------------------------------------------------------
+
+
+def refined(generator, resolution, refinements=1, channels=16):
+    """A generator with `refinements` on top of what `generator` has, and its weights."""
+    config = NetworkConfig(
+        "projected",
+        resolution,
+        latent_size=LATENT_SIZE,
+        channels=channels,
+        maximum_channels=64,
+        refinements=refinements,
+    )
+    new = build_generator(config).to(memory_format=torch.channels_last)
+    new.load_state_dict(new.state_dict() | generator.state_dict())
+    return new
+
+
+def enlarged(images, times=1):
+    """Before tanh, where all that draws is added up, in torch's own bicubic interpolation."""
+    before = images.double().atanh()
+    for _ in range(times):
+        before = F.interpolate(before, scale_factor=2, mode="bicubic")
+    return before.tanh().float()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("base", [32, 64, 128])  # of 8, 16 and 32 pixels a side of eigenfaces
+def test_refinements_begin_with_the_images_enlarged(base, training):
+    source = generator_of(base)
+    for _ in range(10):
+        source(torch.randn(16, LATENT_SIZE))
+    source.settle(torch.randn(64, LATENT_SIZE))
+    z = torch.randn(4, LATENT_SIZE)
+    for times in range(1, (256 // base).bit_length()):
+        doubled = refined(source, base * 2**times, times).train(training)
+        expected = enlarged(copy.deepcopy(source).train(training)(z), times)
+        torch.testing.assert_close(doubled(z), expected, atol=1e-5, rtol=0)
+    assert expected.std(0).mean() > 0.02
+
+
+@torch.no_grad()
+def test_a_refined_generator_is_refined_again():
+    once = refined(generator_of(32), 64)
+    torch.nn.init.normal_(once.refinements[0].to_rgb.weight, 0, 0.1)
+    z = torch.randn(4, LATENT_SIZE)
+    twice = refined(once, 128, 2).eval()
+    once.eval()
+    torch.testing.assert_close(twice(z), enlarged(once(z)), atol=1e-5, rtol=0)
+    assert twice.refinements[1].to_rgb.in_channels == 4  # half of half of 16
+    assert not torch.allclose(twice(z), enlarged(refined(generator_of(32), 64).eval()(z), 1))
+
+
+def test_refinements_learn_details_although_they_begin_with_none():
+    generator = refined(generator_of(32), 64)
+    teacher = copy.deepcopy(generator)
+    torch.nn.init.normal_(teacher.refinements[0].to_rgb.weight, 0, 0.1)
+    z = torch.randn(8, LATENT_SIZE)
+    target = teacher(z).detach()
+    optimizer = torch.optim.Adam(generator.refinements.parameters(), 0.02)
+    losses = []
+    for _ in range(20):
+        loss = F.mse_loss(generator(z), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    assert all(weight.grad.abs().max() > 0 for weight in generator.refinements.parameters())
+
+
+@torch.no_grad()
+def test_refinements_begin_with_the_images_enlarged_in_bfloat16_too(bfloat16):
+    source = generator_of(32).eval()
+    z = torch.randn(4, LATENT_SIZE)
+    with torch.autocast("cpu", torch.bfloat16):
+        doubled, expected = refined(source, 64).eval()(z), enlarged(source(z))
+    torch.testing.assert_close(doubled, expected, atol=1e-5, rtol=0)
+
+
+def test_with_refinements_all_else_begins_as_without():
+    torch.manual_seed(3)
+    plain = build_generator(NetworkConfig("projected", 32, LATENT_SIZE, 8, 16)).state_dict()
+    torch.manual_seed(3)
+    config = NetworkConfig("projected", 64, LATENT_SIZE, 8, 16, refinements=1)
+    state = build_generator(config).state_dict()
+    for name, tensor in plain.items():
+        assert torch.equal(state.pop(name), tensor), name
+    assert all(name.startswith("refinements.0.") for name in state)
+
+
+# Of a fresh projected-64 of seed 5, before there were refinements.
+FRESH_LISTING = "1374fc129d95ab7aeaf205df57ea3bbdf0333fb9ff64779159c19526e7f71312"
+FRESH_SUMS = {
+    "constant": -40.7531,
+    "gain.weight": -19.2579,
+    "place.weight": 38.6677,
+    "blocks.0.convolution.weight": 10.4529,
+    "blocks.1.noise.strength": -2.355,
+    "blocks.2.gain.weight": -21.6228,
+    "to_rgb.weight": 0.87,
+    "to_rgb.bias": 0.0257,
+}
+FRESH_NEXT = 0.9723650217056274  # the number that is drawn next
+
+
+def test_weights_begin_as_they_always_did():
+    """A seed is a run: names, shapes and the draws' order were these before refinements."""
+    torch.manual_seed(5)
+    generator = build_generator(load_recipe("projected-64").network)
+    listing = "".join(f"{name} {tuple(x.shape)}\n" for name, x in generator.state_dict().items())
+    assert hashlib.sha256(listing.encode()).hexdigest() == FRESH_LISTING
+    sums = {name: float(x.detach().double().sum()) for name, x in generator.named_parameters()}
+    for name, expected in FRESH_SUMS.items():  # processors differ in a number's last bits
+        assert sums[name] == pytest.approx(expected, abs=1e-3), name
+    assert float(torch.rand(1)) == pytest.approx(FRESH_NEXT, abs=1e-6)  # no more draws, no fewer
 
 
 # -- the generator ---------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from catgan.config import OptimizerConfig, load_recipe
@@ -52,6 +54,20 @@ def test_every_parameter_is_in_one_group_and_only_inner_convolutions_are_late(re
     last = [parameter for parameter in generator.parameters() if parameter.dim() == 4][-1]
     assert any(parameter is last for parameter in early["params"])
     assert sum(p.numel() for p in late["params"]) > sum(p.numel() for p in early["params"]) / 2
+
+
+def test_refinements_are_never_late_and_the_others_as_without_them():
+    network = load_recipe("projected-64").network
+    plain = build_generator(network)
+    refined = build_generator(dataclasses.replace(network, resolution=128, refinements=1))
+
+    def late(generator):
+        (_, group), names = generator_parameter_groups(generator), generator.named_parameters()
+        named = {id(parameter): name for name, parameter in names}
+        return [named[id(parameter)] for parameter in group["params"]]
+
+    assert late(refined) == late(plain)
+    assert "to_rgb.weight" not in late(refined)
 
 
 @pytest.mark.parametrize(("interval", "times"), [(8, 12), (12, 8), (96, 1), (1, 12), (1000, 0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import catgan as command
+from PIL import Image
 from runs import make_run
 
 import catgan
@@ -32,6 +34,7 @@ from test_loop import Silent, assert_same_run, run_child
 
 CPU = torch.device("cpu")
 FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
+REFINED = ["network.resolution=128", "network.refinements=2"]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,7 @@ def places(tmp_path_factory):
                 note=print, on_progress=lambda *_: None,
             )  # fmt: skip
             found[recipe] = (run, done.path)
+        found["refined"] = (make_run(home / "refined", "projected-128", settings=REFINED), None)
     return found
 
 
@@ -70,9 +74,14 @@ def test_what_is_read_from_a_run_or_a_file_draws_the_very_images(places, recipe)
     assert from_file.network == from_run.network
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_projected_generator_is_read_back_from_its_graph_alone(places, tmp_path, precision):
-    run, _ = places["projected-128"]
+@pytest.mark.parametrize(
+    ("which", "precision"),
+    [("projected-128", "float32"), ("projected-128", "float16"), ("refined", "float16")],
+)
+def test_a_projected_generator_is_read_back_from_its_graph_alone(
+    places, tmp_path, which, precision
+):
+    run, _ = places[which]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 4)
         patch.setattr(directions, "SAMPLES", 64)
@@ -89,7 +98,7 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(places, tmp_pat
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
     z = torch.randn(256, starting.network.latent_size, generator=torch.Generator().manual_seed(1))
-    norm = generator.blocks[0].norm
+    norm = (generator.refinements[-1].block if which == "refined" else generator.blocks[0]).norm
     found = {}
     norm.register_forward_hook(
         lambda module, inputs, output: found.setdefault(module.training, output)
@@ -116,11 +125,15 @@ def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(places, tm
         load_starting_point(str(file), print)
 
 
-def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel():
-    starting = load_starting_point("bundled", print)
+@pytest.fixture(scope="module")
+def bundled():
+    return load_starting_point("bundled", print)
+
+
+def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel(bundled):
     expected = catgan.load().sample(range(20, 32)).astype(int)
-    assert abs(drawn(starting) - expected).max() <= 1
-    assert starting.lineage[0].license == "CC BY-NC 4.0"
+    assert abs(drawn(bundled) - expected).max() <= 1
+    assert bundled.lineage[0].license == "CC BY-NC 4.0"
 
 
 @pytest.mark.parametrize(
@@ -280,6 +293,157 @@ def test_other_networks_than_the_start_s_are_refused(
             cats_64.path, recipe, [*SETTINGS, *settings], tmp_path / "run", "cpu",
             lambda *_: None, str(source.path),
         )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+# -- twice the resolution --------------------------------------------------------------------------
+
+DOUBLED = [*SETTINGS, "network.resolution=64"]
+
+
+@pytest.fixture
+def small(few, cats, tmp_path):
+    """A projected run of eight steps at 32 px."""
+    shape = ["resolution=32", "channels=8", "maximum_channels=16", "latent_size=8"]
+    settings = [*SETTINGS, *(f"network.{each}" for each in shape)]
+    config = override(load_recipe("projected-128"), settings)
+    run = RunDirectory.create(tmp_path / "small", config, {"dataset": {}, "machine": {}})
+    train(config, cats, run, Silent(), device=CPU)
+    return run
+
+
+def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
+    few, small, cats_64, tmp_path
+):
+    plan = begin(cats_64, tmp_path / "run", str(small.path), DOUBLED)
+    old, new = small.config().network, plan.config.network
+    assert (old.resolution, new.resolution, new.refinements) == (32, 64, 1)
+    assert new == dataclasses.replace(old, resolution=64, refinements=1)
+    assert any("32 px become 64" in note for note in plan.notes)
+    display = Silent()
+    assert follow(plan, display).finished
+    assert display.rows
+    first, last = checkpoint(plan.run, "0"), checkpoint(plan.run, "32")
+
+    # The source's weights, with what adapting to the photos changed of the eigenfaces.
+    learned = small.checkpoints.load("latest", print).tensors
+    kept = {name: first["ema"][name] for name in learned["ema"]}
+    for name, tensor in learned["ema"].items():
+        assert name.startswith("eigenfaces.") or torch.equal(tensor, kept[name]), name
+    source, doubled = build_generator(old), build_generator(new)
+    source.load_state_dict(kept)
+    doubled.load_state_dict(first["ema"])
+    z = torch.randn(4, new.latent_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before, after = source.eval()(z).double().atanh(), doubled.eval()(z).double().atanh()
+    expected = torch.nn.functional.interpolate(before, scale_factor=2, mode="bicubic")
+    torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
+
+    # All that is new learns, although inner convolutions may still be frozen.
+    fresh = [n for n in first["generator"] if n.startswith("refinements.") and "noise.m" not in n]
+    assert all(not torch.equal(first["generator"][n], last["generator"][n]) for n in fresh)
+    heads = {name: x.shape for name, x in first["discriminator"].items()}
+    assert heads != {name: x.shape for name, x in learned["discriminator"].items()}
+
+
+def test_inner_convolutions_thaw_after_what_is_new(few, small, cats_64, tmp_path):
+    settings = [*DOUBLED, "optimizer.generator_thaw_images=999"]
+    plan = begin(cats_64, tmp_path / "run", str(small.path), settings)
+    follow(plan)
+    first, last = (checkpoint(plan.run, name)["generator"] for name in ("0", "32"))
+    moved = {n for n in first if n.endswith("weight") and not torch.equal(first[n], last[n])}
+    assert {"to_rgb.weight", "refinements.0.to_rgb.weight"} < moved
+    assert {"refinements.0.block.convolution.weight", "blocks.0.norm.weight"} < moved
+    assert not any(n.startswith("blocks.") and "convolution" in n for n in moved)
+
+
+def test_a_doubled_run_killed_and_resumed_is_the_straight_run_to_the_bit(
+    few, small, cats_64, tmp_path
+):
+    straight = begin(cats_64, tmp_path / "straight", str(small.path), DOUBLED)
+    follow(straight)
+    broken = begin(cats_64, tmp_path / "broken", str(small.path), DOUBLED)
+    child = run_child(broken.run, cats_64, at=20, signal_name="SIGKILL", starting=str(small.path))
+    assert child.returncode == -9, child.stderr
+    follow(resume_run(broken.run.path, None, [], "cpu", lambda *_: None))
+    assert_same_run(straight.run, broken.run)
+
+    early = begin(cats_64, tmp_path / "early", str(small.path), DOUBLED)
+    follow(resume_run(early.run.path, None, [], "cpu", lambda *_: None))
+    assert_same_run(straight.run, early.run)
+
+
+def test_a_doubled_run_is_exported_drawn_and_doubled_again(
+    few, small, cats_64, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "SEEDS", 4)
+    monkeypatch.setattr(directions, "SAMPLES", 64)
+    plan = begin(cats_64, tmp_path / "run", str(small.path), DOUBLED)
+    follow(plan)
+    done = export.export_run(  # whose new layer of colors is still zeros
+        plan.run.path, tmp_path / "out" / "cats.onnx", checkpoint="0", precision="float32",
+        note=print, on_progress=lambda *_: None,
+    )  # fmt: skip
+    assert done.parity.largest <= 1
+    assert "64 x 64 px" in " ".join(command("info", done.path).split())
+    images = catgan.load(done.path).sample(range(20, 32)).astype(int)
+    assert images.shape == (12, 64, 64, 3)
+    done.weights.unlink()
+    starting = load_starting_point(str(done.path), print)
+    assert abs(drawn(starting) - images).max() <= 1
+
+    write_drawn_cats(tmp_path / "large", 12, 128)
+    settings = [*SETTINGS, "network.resolution=128", "network.feature_resolution=256"]
+    again = begin(Dataset.open(tmp_path / "large"), tmp_path / "again", str(done.path), settings)
+    network = again.config.network
+    assert (network.resolution, network.refinements, network.feature_resolution) == (128, 2, 256)
+    generator = build_generator(network)
+    generator.load_state_dict(generator.state_dict() | starting.generator)
+    large = Sampler(generator, network, CPU)(range(20, 32)).astype(int)
+    small_again = large.reshape(12, 64, 2, 64, 2, 3).mean((2, 4))
+    assert abs(small_again - images).mean() < 1
+
+
+def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
+    """As Pillow enlarges them, whose bicubic kernel is another one, to a step on the average."""
+    network = dataclasses.replace(bundled.network, resolution=256, refinements=1)
+    generator = build_generator(network)
+    generator.load_state_dict(generator.state_dict() | bundled.generator)
+    large = Sampler(generator, network, CPU)(range(4)).astype(int)
+    for image, expected in zip(large, catgan.load().sample(range(4)), strict=True):
+        picture = Image.fromarray(expected).resize((256, 256), Image.Resampling.BICUBIC)
+        assert abs(image - np.asarray(picture).astype(int)).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("which", "settings", "reason"),
+    [
+        ("projected-128", ["network.resolution=128"], "resolution with --set .*resolution=64,"),
+        ("projected-128", ["network.feature_resolution=256"], "feature_resolution = 256 is more"),
+        ("projected-128", ["network.resolution=64", "network.channels=4"], "keeps its networks"),
+        ("projected-128", ["network.resolution=64", "network.refinements=1"], "keeps its networks"),
+        ("refined", ["network.feature_resolution=256"], "with --set network.resolution=256,"),
+        (
+            "refined",
+            ["network.resolution=64"],
+            "refinements = 2 does not fit network.resolution = 64",
+        ),
+        ("refined", ["network.resolution=512"], "must be one of"),
+        (
+            "lsgan-64",
+            ["network.resolution=64"],
+            r"keeps its networks: leave out --set network\.\*$",
+        ),
+    ],
+)
+def test_no_other_change_of_networks_is_a_doubling(places, tmp_path, which, settings, reason):
+    recipe = None if which != "lsgan-64" else "lsgan-64"
+    with pytest.raises(CatganError, match=reason) as error:
+        new_run(
+            tmp_path, recipe, settings, tmp_path / "run", "cpu", lambda *_: None,
+            str(places[which][0]),
+        )  # fmt: skip
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 

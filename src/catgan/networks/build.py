@@ -26,12 +26,13 @@ def build_generator(
     One of the projected family takes from `reals`, portions of real images in its pixel range, what
     it begins with; not needed where weights will be loaded.
     """
-    generator = FAMILIES[config.family].Generator(
-        config.resolution, config.latent_size, config.channels, config.maximum_channels
-    )
-    if config.family == "projected" and reals is not None:
-        generator.eigenfaces.learn(reals)
-    return generator
+    sizes = config.resolution, config.latent_size, config.channels, config.maximum_channels
+    if config.family == "projected":
+        generator = projected.Generator(*sizes, config.refinements)
+        if reals is not None:
+            generator.eigenfaces.learn(reals)
+        return generator
+    return FAMILIES[config.family].Generator(*sizes)
 
 
 def build_discriminator(

@@ -24,8 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from catgan.networks.shapes import enlarging_matrix
 
 MOST_PIXELS = 32  # a side of the coarse images
 BRIGHTEST = 0.95  # beyond which photos' pixels count as this, of 1, which tanh never reaches
@@ -45,6 +46,11 @@ class Eigenfaces(nn.Module):
     deviations and spread are part of the state, and zero before `learn`; so are the mean of the
     strongest amounts and the matrix that takes their correlation away, which do nothing before
     `decorrelate`.
+
+    With `doublings` the coarse images are those of resolution / 2 ** doublings, enlarged to that
+    and then by two so many times. Of details that were enlarged in the same steps it finds the
+    coarse part that it finds of them at the lower resolution, so its images are, before tanh, those
+    of the lower resolution enlarged.
     """
 
     enlarging: Tensor
@@ -56,14 +62,17 @@ class Eigenfaces(nn.Module):
     level: Tensor
     decorrelation: Tensor
 
-    def __init__(self, resolution: int, latent_size: int) -> None:
+    def __init__(self, resolution: int, latent_size: int, doublings: int = 0) -> None:
         super().__init__()
-        self.side = min(resolution // 4, MOST_PIXELS)
+        base = resolution // 2**doublings
+        self.side = min(base // 4, MOST_PIXELS)
         numbers = 3 * self.side**2
         self.count = min(latent_size - 1, numbers)
-        unit = torch.eye(self.side, dtype=torch.float64).unflatten(1, (1, self.side, 1))
-        enlarging = F.interpolate(unit, size=(resolution, 1), mode="bicubic").flatten(1).T
+        enlarging = enlarging_matrix(self.side, base)
         fitting = torch.linalg.pinv(enlarging)
+        for doubling in range(doublings):
+            doubled = enlarging_matrix(base * 2**doubling, base * 2 ** (doubling + 1))
+            enlarging, fitting = doubled @ enlarging, fitting @ torch.linalg.pinv(doubled)
         self.register_buffer("enlarging", enlarging.float().contiguous(), persistent=False)
         self.register_buffer("fitting", fitting.float().contiguous(), persistent=False)
         self.register_buffer("mean", torch.zeros(numbers))

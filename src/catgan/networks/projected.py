@@ -20,6 +20,7 @@ from catgan.networks.projection import CHANNELS, STRIDES, Projection
 from catgan.networks.shapes import (
     COARSEST_SIDE,
     TwoPartGenerator,
+    enlarging_matrix,
     filter_images,
     pixel_shuffle,
     smooth,
@@ -34,6 +35,7 @@ GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
 NOISE_MAPS = 16  # for each side, mixed by z
 NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
 SETTLED_AT_ONCE = 64  # images that `settle` holds at once
+MIN_REFINEMENT_CHANNELS = 2  # of a refinement's map
 HEAD_CHANNELS = 128  # of a head's coarser maps
 
 
@@ -46,14 +48,21 @@ class Generator(TwoPartGenerator):
     sqrt(latent_size), is added to that map, and is a gain on every channel of every later one.
     Layout, colours and light are eigenfaces', which need no training; what the layers make are the
     details on them. Fur and background are made of irregular maps, which never change; without them
-    it weaves them of whatever its convolutions repeat.
+    it weaves them of whatever its convolutions repeat. With `refinements` it is the generator of
+    resolution / 2 ** refinements, and so many stages on top of it.
     """
 
     def __init__(
-        self, resolution: int, latent_size: int, channels: int, maximum_channels: int
+        self,
+        resolution: int,
+        latent_size: int,
+        channels: int,
+        maximum_channels: int,
+        refinements: int = 0,
     ) -> None:
         super().__init__()
-        widths = stage_channels(resolution, channels, maximum_channels)[::-1]
+        base = resolution // 2**refinements
+        widths = stage_channels(base, channels, maximum_channels)[::-1]
         shape = (widths[0], COARSEST_SIDE, COARSEST_SIDE)
         self.constant = nn.Parameter(torch.randn(1, *shape))
         self.gain = _Gain(latent_size, widths[0])
@@ -65,7 +74,16 @@ class Generator(TwoPartGenerator):
             for stage, (coarse, fine) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
-        self.eigenfaces = Eigenfaces(resolution, latent_size)
+        self.eigenfaces = Eigenfaces(resolution, latent_size, refinements)
+        # Last, so that what is before them begins with the same random weights as without them.
+        finer = [
+            max(widths[-1] // 2**stage, MIN_REFINEMENT_CHANNELS)
+            for stage in range(1, refinements + 1)
+        ]
+        self.refinements = nn.ModuleList(
+            _Refinement(inputs, outputs, latent_size, base * 2**stage)
+            for stage, (inputs, outputs) in enumerate(pairwise([widths[-1], *finer]))
+        )
 
     def map(self, z: Tensor) -> Tensor:
         """The noise on its sphere."""
@@ -87,12 +105,11 @@ class Generator(TwoPartGenerator):
         x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
         for block in self.blocks:
             x = block(x, style, coarse)
-        # The finest map is made by a pixel shuffle, as one at full resolution with its own
-        # convolutions would cost more than the rest; its grid does not pass the filter. In float32,
-        # as bfloat16 has coarser steps than bytes near black and white.
-        details = pixel_shuffle(self.to_rgb(x).float())
+        details = _shuffled(self.to_rgb(x))
+        for refinement in self.refinements:
+            x, details = refinement(x, details, style, coarse)
         with torch.autocast(details.device.type, enabled=False):
-            return self.eigenfaces(style.float(), filter_images(details, GRID_FILTER))
+            return self.eigenfaces(style.float(), details)
 
     def adapt_to(self, reals: Iterable[Tensor]) -> None:
         """Move the eigenfaces' statistics toward those of real images in [-1, 1]."""
@@ -114,6 +131,46 @@ class Generator(TwoPartGenerator):
     def beginnings(self, style: Tensor) -> Tensor:
         """The eigenfaces' coarse images, before tanh."""
         return self.eigenfaces.coarse(style)
+
+
+def _shuffled(phases: Tensor) -> Tensor:
+    """(B, 4 * 3, side, side) -> (B, 3, 2 side, 2 side) details, in float32.
+
+    The finest map is made by a pixel shuffle, as one at full resolution with its own convolutions
+    would cost more than the rest; its grid does not pass the filter. In float32, as bfloat16 has
+    coarser steps than bytes near black and white.
+    """
+    details = pixel_shuffle(phases.float())
+    with torch.autocast(details.device.type, enabled=False):
+        return filter_images(details, GRID_FILTER)
+
+
+class _Refinement(nn.Module):
+    """Double the side of details: enlarge them, and add what one block more makes.
+
+    The details are a skip connection past the block (Karras et al., "Analyzing and Improving the
+    Image Quality of StyleGAN", CVPR 2020). The block's layer of colors begins as zeros: before the
+    first step the details are those of half the side, enlarged.
+    """
+
+    enlarging: Tensor
+
+    def __init__(self, inputs: int, outputs: int, latent_size: int, side: int) -> None:
+        super().__init__()
+        self.block = _UpBlock(inputs, outputs, latent_size, side)
+        self.to_rgb = Convolution(outputs, 4 * 3, 3, padding=1, bias=False)
+        nn.init.zeros_(self.to_rgb.weight)
+        enlarging = enlarging_matrix(side, 2 * side).float().contiguous()
+        self.register_buffer("enlarging", enlarging, persistent=False)
+
+    def forward(
+        self, x: Tensor, details: Tensor, style: Tensor, coarse: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, inputs, side / 2, side / 2) and (B, 3, side, side) -> each with twice the side."""
+        x = self.block(x, style, coarse)
+        finer = _shuffled(self.to_rgb(x))
+        with torch.autocast(details.device.type, enabled=False):
+            return x, self.enlarging @ details @ self.enlarging.T + finer
 
 
 class _UpBlock(nn.Module):

@@ -26,6 +26,12 @@ def pixel_shuffle(x: Tensor) -> Tensor:
     return x.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
+def enlarging_matrix(side: int, enlarged: int) -> Tensor:
+    """Bicubic interpolation of a line of `side` pixels, (enlarged, side) in float64."""
+    unit = torch.eye(side, dtype=torch.float64).unflatten(1, (1, side, 1))
+    return F.interpolate(unit, size=(enlarged, 1), mode="bicubic").flatten(1).T
+
+
 def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
     """Convolve each map of (B, C, H, W) with `line` along both axes, the border repeated.
 

@@ -36,7 +36,8 @@ def initial_networks(
     `images` gives any of the `count` training images, in an order that the seed decides; each is
     asked for once by either network. Without it no image is looked at: for weights that will be
     loaded. `precision` is the type in which the discriminator's frozen part computes. With a
-    `starting` point the weights are those, and the images only adapt the eigenfaces.
+    `starting` point the weights are those, and the images only adapt the eigenfaces; where it is of
+    half the resolution, the generator's new layers and the discriminator begin anew.
     """
     torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALISATION, 0))
     network = config.network
@@ -66,10 +67,10 @@ def _started(
     starting: StartingPoint,
 ) -> tuple[TwoPartGenerator, nn.Module]:
     generator = build_generator(config.network)
-    generator.load_state_dict(starting.generator)
+    generator.load_state_dict(generator.state_dict() | starting.generator)
     reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
     generator.adapt_to(reals)
-    if starting.discriminator is None:
+    if starting.discriminator is None or config.network != starting.network:
         first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
         return generator, build_discriminator(config.network, first, precision)
     discriminator = build_discriminator(config.network, None, precision)

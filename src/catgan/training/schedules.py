@@ -15,10 +15,13 @@ def generator_parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
     What is not an inner convolution, gains, normalizations, noise and the layer that gives colors,
     can change what a generator draws without unlearning how (Mo et al., "Freeze the Discriminator",
     2020, compare such choices; Noguchi and Harada, "Image Generation from Small Datasets via Batch
-    Statistics Adaptation", ICCV 2019, train nothing else).
+    Statistics Adaptation", ICCV 2019, train nothing else). Nor is anything in a refinement, which
+    begins as nothing and only adds to what the others draw.
     """
     weights = {
-        name: module.weight for name, module in generator.named_modules() if _is_convolution(module)
+        name: module.weight
+        for name, module in generator.named_modules()
+        if _is_convolution(module) and not name.startswith("refinements.")
     }
     inner = list(weights.values())[:-1]
     known = set(map(id, inner))

@@ -14,7 +14,9 @@ import torch
 
 import catgan
 from catgan.config import (
+    RESOLUTIONS,
     Config,
+    NetworkConfig,
     check_length,
     check_resumable,
     from_table,
@@ -121,6 +123,11 @@ def new_run(
         notes.append(f"starts from {describe_lineage(starting.lineage)}")
         if distance is not None:
             notes.append(transfer.describe_distance(distance, starting.lineage[0].name))
+        if config.network != starting.network:
+            notes.append(
+                f"{starting.network.resolution} px become {config.network.resolution}: it begins "
+                "with enlarged images, and with a discriminator that knows nothing yet"
+            )
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes += _notes(dataset, config)
@@ -228,11 +235,34 @@ def _configuration(
             f"{network.family} family: leave out --recipe, or take one of that family"
         )
     config = override(dataclasses.replace(config, network=network), settings)
-    if config.network != network:
-        raise CatganError(
-            f"a run that starts from {name} keeps its networks: leave out --set network.*"
+    if config.network == network:
+        return config
+    return dataclasses.replace(config, network=_doubled(network, config.network, name))
+
+
+def _doubled(network: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
+    """Return the networks for `asked`, which is `network` at twice the resolution, refined.
+
+    `feature_resolution` may be another one, too.
+
+    Raises:
+        CatganError: `asked` differs from the `network` of the source `name` in something else.
+    """
+    twice = 2 * network.resolution
+    can_double = network.family == "projected" and twice in RESOLUTIONS
+    if can_double and asked.resolution == twice:
+        allowed = dataclasses.replace(
+            network, resolution=twice, feature_resolution=asked.feature_resolution
         )
-    return config
+        if asked == allowed:
+            return dataclasses.replace(asked, refinements=network.refinements + 1)
+    remedy = "leave out --set network.*"
+    if can_double:
+        remedy += (
+            f", or double the resolution with --set network.resolution={twice}, and with it, if "
+            "need be, network.feature_resolution"
+        )
+    raise CatganError(f"a run that starts from {name} keeps its networks: {remedy}")
 
 
 def _absolute(start_from: str) -> str:

@@ -179,7 +179,7 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
     norms = {
         name: module
         for name, module in generator.named_modules()
-        if name.startswith("blocks.") and isinstance(module, nn.BatchNorm2d)
+        if name.startswith(("blocks.", "refinements.")) and isinstance(module, nn.BatchNorm2d)
     }
     try:
         graph = onnx.load_from_string(model).graph
@@ -242,15 +242,18 @@ def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str,
 def _unfold_norms(
     graph: Any, values: dict[str, Tensor], state: dict[str, Tensor], names: list[str]
 ) -> None:
-    """A smoothing kernel adds up to 1, so the sum of a folded one is its normalization's scale."""
+    """A smoothing kernel adds up to 1, so the sum of a folded one is its normalization's scale.
+
+    Of one that has seen no image yet the bias is zero, and exporting leaves it out.
+    """
     folded = [
-        (values[node.input[1]], values[node.input[2]])
+        node.input
         for node in graph.node
-        if node.op_type == "Conv" and len(node.input) == 3 and values[node.input[1]].shape[1] == 1
+        if node.op_type == "Conv" and values[node.input[1]].shape[1:] == (1, 3, 3)
     ]
-    for name, (kernels, bias) in zip(names, folded, strict=True):
-        state[f"{name}.weight"].copy_(kernels.double().sum((1, 2, 3)))
-        state[f"{name}.bias"].copy_(bias)
+    for name, (_, kernels, *bias) in zip(names, folded, strict=True):
+        state[f"{name}.weight"].copy_(values[kernels].double().sum((1, 2, 3)))
+        state[f"{name}.bias"].copy_(values[bias[0]] if bias else torch.zeros(()))
         state[f"{name}.running_mean"].zero_()
         state[f"{name}.running_var"].fill_(1 - nn.BatchNorm2d(1).eps)
 
