@@ -225,7 +225,8 @@ def report_of(run, rows):
         run.append_row(row)
     write_report(run)
     text = run.report.read_text()
-    ticks = re.findall(r"<text[^>]*>([\d.−-]+)</text>", text.rpartition('id="matplotlib.axis_2"')[2])
+    axis = text.rpartition('id="matplotlib.axis_2"')[2]
+    ticks = re.findall(r"<text[^>]*>([\d.−-]+)</text>", axis)
     return text, [float(tick.replace("−", "-")) for tick in ticks]
 
 
