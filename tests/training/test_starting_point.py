@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ from catgan.config import load_recipe, override
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
 from catgan.errors import CatganError
+from catgan.evaluation.path_length import path_length
 from catgan.export import directions, export
+from catgan.export.document import data_facts
 from catgan.generation import artefact
 from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
 from catgan.networks.build import build_generator
@@ -597,6 +600,40 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
     assert "which began as source" in second.notes[0]
     follow(second)
     assert "which began as source" in second.run.report.read_text()
+    terms = f"{cats_64.licence}; of the weights it was started from: CC BY 4.0"
+    assert done.licence == terms
+    assert data_facts(second.run, licence=None, credit=None)["licence"] == terms  # each once
+    page = done.readme.read_text()
+    assert "- began as: source (24 images seen of photos, CC BY 4.0)" in page
+    assert f"- licence: {terms}" in page
+
+
+def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last(
+    few, places, tmp_path, monkeypatch
+):
+    """And exported, with the terms of what it began as in all that says terms."""
+    monkeypatch.setattr(export, "SEEDS", 4)
+    monkeypatch.setattr(directions, "SAMPLES", 64)
+    few_paths = functools.partial(path_length, paths=20)
+    monkeypatch.setattr("catgan.evaluation.evaluate.path_length", few_paths)
+    monkeypatch.chdir(tmp_path)
+    write_drawn_cats(tmp_path / "cats", 30, 32)
+    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    said = command("train", "cats", "--from", places["projected-128"][1], "-o", "run", *words)
+    assert "CC BY-NC 4.0" in said
+    assert "finished after 32 images" in said
+    for checkpoint, images in (("0", 0), ("latest", 32)):
+        measured = command(
+            "evaluate", "run", "--extractor", "raw-64", "--samples", 24, "--checkpoint", checkpoint
+        )
+        assert f"run at {images} images" in measured
+    command("export", "run", "-o", "out/cats.onnx")
+    told = " ".join(command("info", "out/cats.onnx").split())
+    assert "began as drawn-cats by projected-128 (64 images seen of drawn-cats, CC BY" in told
+    assert "of the weights it was started from: CC BY-NC 4.0" in told
+    assert "transfer, 32 images seen" in told
+    assert "FD-raw-64" in told  # the evaluation of this very checkpoint
+    command("sample", "out/cats.onnx", "--seeds", "0-3", "-o", "cats.png")
 
 
 def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
