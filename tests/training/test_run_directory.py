@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import re
+from random import Random
 
 import numpy as np
 import pytest
+from fuzz.strategies import edit_json
 
 from catgan.config import Config, override
 from catgan.errors import CatganError
@@ -161,6 +163,7 @@ DAMAGED = [
     ROW | {"images": -1},
     ROW | {"images": True},
     ROW | {"images": 10**400},
+    ROW | {"images": 2**63},
     ROW | {"generator_loss": "low"},
     ROW | {"real_accuracy": float("nan")},
     ROW | {"diversity": None},
@@ -217,6 +220,21 @@ def test_a_number_too_large_for_a_float_is_no_overfitting(run):
         file.write(json.dumps(ROW | {"overfitting": 0.5}).replace("0.5}", "1e400}") + "\n")
     assert "1e400" in run.log.read_text()
     assert run.rows() == [ROW]
+
+
+def test_whatever_rows_hold_the_report_is_written(run):
+    """Rows in which any value may be any other, all in one log."""
+    random = Random(0)
+    sound = [json.dumps(row).encode() for row in (ROW | {"overfitting": 0.5}, SCORE)]
+    lines = [edit_json(random.choice(sound), random) for _ in range(2_000)]
+    ends = [ROW | {"images": n, "overfitting": 0.5} for n in (20, 30)]
+    ends += [SCORE | {"images": n} for n in (20, 30)]
+    run.log.write_bytes(b"\n".join([*lines, *(json.dumps(row).encode() for row in ends)]) + b"\n")
+    assert 200 < len(run.rows()) < 1_900
+    write_report(run)
+    text = run.report.read_text()
+    for title in ("Losses", "Overfitting of the discriminator (r_v)", "Score"):
+        assert f"<h2>{title}</h2>" in text
 
 
 def report_of(run, rows):

@@ -234,7 +234,9 @@ def _is_row(row: Mapping[str, Any]) -> bool:
     numbers = [row.get(key, 0) for key in ("images", "score", "overfitting", *MEASURES)]
     numbers += [machine.get(key, 0) for key in ("images_per_second", "memory_mib")]
     # NaN is below nothing, and an int can be larger than any float.
-    return row["images"] >= 0 and all(type(n) in (int, float) and abs(n) < 1e300 for n in numbers)
+    return 0 <= row["images"] < 2**63 and all(
+        type(n) in (int, float) and abs(n) < 1e300 for n in numbers
+    )
 
 
 def _is_free(path: Path) -> bool:
