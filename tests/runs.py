@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from catgan.config import load_recipe, override
-from catgan.networks.build import build_generator
+from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.checkpoint import Window
 from catgan.training.run_directory import RunDirectory
 
@@ -45,7 +45,10 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
             next(generator.parameters()).view(-1)[0] = torch.nan
     run = RunDirectory.create(path, config, FACTS)
     weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    other = {"weight": torch.zeros(1)}
-    parts = {"generator": weights, "ema": weights, "discriminator": other, "optimizer": other}
+    discriminator = build_discriminator(config.network, None, torch.float32).state_dict()
+    parts = {
+        "generator": weights, "ema": weights, "discriminator": discriminator,
+        "optimizer": {"weight": torch.zeros(1)},
+    }  # fmt: skip
     run.checkpoints.save(images, dataclasses.asdict(config), Window([], 0), parts, keep=1)
     return path

@@ -14,7 +14,7 @@ from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
 from catgan.evaluation.extractor import Extractor
 from catgan.evaluation.frechet import frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images, generated_images
-from catgan.evaluation.quick import quick_score, reals_statistics
+from catgan.evaluation.quick import Metric, quick_score, reals_statistics
 from catgan.evaluation.read import read_evaluation
 from catgan.evaluation.reference import measure_reference
 
@@ -317,3 +317,64 @@ def test_quick_score_falls_as_a_generator_gets_better(plain: Extractor) -> None:
     assert quick_score(honest, statistics, count=100) == scores[2]
     other = replace(statistics.extractor.identity, name="inception")
     assert other.frechet_name == "FID"
+
+
+def unbiased_polynomial_mmd(x: np.ndarray, y: np.ndarray) -> float:
+    """Its definition (Binkowski et al., 2018, section 4), as sums over pairs."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    size = x.shape[1]
+    value = 0.0
+    for one in (x, y):
+        kernel = (np.einsum("id,jd->ij", one, one) / size + 1) ** 3
+        np.fill_diagonal(kernel, 0)
+        value += kernel.sum() / (len(one) * (len(one) - 1))
+    return float(value - 2 * ((np.einsum("id,jd->ij", x, y) / size + 1) ** 3).mean())
+
+
+def test_the_kernel_quick_score_is_the_unbiased_mmd_of_the_features(plain: Extractor) -> None:
+    held_out, made = photos(11, 5), photos(30, 6)
+
+    def features(images: np.ndarray) -> np.ndarray:  # what `plain` takes of 8 x 8 pixels
+        cells = images.reshape(len(images), 2, 4, 2, 4, 3).astype(np.float64)
+        return cells.mean(axis=(2, 4)).reshape(len(images), 12).astype(np.float32)
+
+    statistics = reals_statistics(as_dataset("cats", held_out, "holdout"), plain, metric="kernel")
+    score = quick_score(lambda seeds: made[seeds], statistics, count=30)
+    expected = unbiased_polynomial_mmd(features(made), features(held_out))
+    assert score.value == pytest.approx(expected, rel=1e-9)
+    assert abs(expected) > 1
+    assert (score.name, score.metric) == ("held-out KD-plain", "kernel")
+    assert score.fingerprint.split == "holdout"
+    assert (score.fingerprint.generated_count, score.fingerprint.reals_count) == (30, 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "metric", "expected"),
+    [
+        ("lite2", "holdout", "kernel", "held-out KD-lite2"),
+        ("lite2", "train", "kernel", "KD-lite2"),
+        ("lite2", "train", "frechet", "FD-lite2"),
+        ("inception", "holdout", "frechet", "held-out FID"),
+        ("inception", "all", "kernel", "KID"),
+    ],
+)
+def test_a_quick_score_is_called_by_metric_features_and_split(
+    plain: Extractor, name: str, split: str, metric: Metric, expected: str
+) -> None:
+    extractor = replace(plain, identity=replace(plain.identity, name=name))
+    sets = as_dataset("cats", photos(20, 7), split)
+    statistics = reals_statistics(sets, extractor, metric=metric)
+    assert (statistics.gaussian is None) == (metric == "kernel")
+    assert quick_score(lambda seeds: photos(20, 8)[seeds], statistics, count=20).name == expected
+
+
+def test_the_kernel_quick_score_of_equals_may_be_negative(plain: Extractor) -> None:
+    """As one without bias is about half of the time, however few the images are."""
+    values = []
+    for seed in range(20):
+        statistics = reals_statistics(
+            as_dataset("cats", photos(8, 2 * seed), "holdout"), plain, metric="kernel"
+        )
+        made = photos(8, 2 * seed + 1)
+        values.append(quick_score(lambda s, made=made: made[s], statistics, count=8).value)
+    assert 3 < sum(value < 0 for value in values) < 19

@@ -522,6 +522,103 @@ def _card_seeds() -> list[bytes]:
     return [json.dumps(each).encode() for each in cards]
 
 
+# -- weights to start from -----------------------------------------------------------------------
+
+
+def _graph(data: bytes, place: Path) -> None:
+    """The ONNX model of a projected generator, sealed again, of which nothing else is left."""
+    from catgan.generation.artefact import seal
+
+    _start_from(place, seal(data, _starting_card()))
+
+
+def _starting_config(data: bytes, place: Path) -> None:
+    """The configuration in the card, as its JSON: the networks that the graph's weights are of."""
+    from catgan.generation.artefact import seal
+
+    with suppress(ValueError, RecursionError):  # what is no JSON is a matter of the card's target
+        config = json.loads(data)
+        json.dumps(config, allow_nan=False).encode()
+        _start_from(place, seal(_graph_seeds()[0], _starting_card() | {"config": config}))
+
+
+def _weights(data: bytes, place: Path) -> None:
+    """The safetensors beside an artefact."""
+    from catgan.generation.artefact import seal
+
+    (place / "cats.safetensors").write_bytes(data)
+    _start_from(place, seal(_graph_seeds()[0], _starting_card()))
+
+
+def _start_from(place: Path, artefact: bytes) -> None:
+    import torch
+
+    from catgan.networks.build import build_generator
+    from catgan.training.starting_point import load_starting_point
+
+    (place / "cats.onnx").write_bytes(artefact)
+    starting = load_starting_point(str(place / "cats.onnx"), check_line)
+    generator = build_generator(starting.network)
+    generator.load_state_dict(starting.generator)
+    with torch.no_grad():
+        z = torch.ones(1, starting.network.latent_size)
+        assert all(part.isfinite().all() for part in [*generator.parameters(), generator.eval()(z)])
+    assert len(starting.sha256) == 64
+
+
+def _starting_card() -> dict[str, typing.Any]:
+    from artefacts import card  # type: ignore[import-not-found]
+
+    config = json.loads(_starting_config_seeds()[0])
+    return typing.cast(dict[str, typing.Any], card(config=config, directions=[]))
+
+
+def _starting_config_seeds() -> list[bytes]:
+    from catgan.config import Config, NetworkConfig
+
+    network = NetworkConfig("projected", 32, latent_size=4, channels=2, maximum_channels=4)
+    return [json.dumps(dataclasses.asdict(Config(network=network))).encode()]
+
+
+@cache
+def _starting_generator() -> typing.Any:
+    import torch
+
+    from catgan.config import Config, from_table
+    from catgan.networks.build import build_generator
+
+    config: Config = from_table(json.loads(_starting_config_seeds()[0]), "seed")
+    torch.manual_seed(0)
+    generator = build_generator(config.network, [2 * torch.rand(40, 3, 32, 32) - 1])
+    with torch.no_grad():
+        generator(torch.randn(64, config.network.latent_size))
+    return generator.eval()
+
+
+@cache
+def _graph_seeds() -> list[bytes]:
+    import torch
+
+    from catgan.export.graph import float16_storage, float32_model
+
+    model = float32_model(_starting_generator(), 4, torch.zeros(1, 4), (-1.0, 1.0))
+    return [float16_storage(model).SerializeToString()]
+
+
+def _weights_seeds() -> list[bytes]:
+    import safetensors.torch
+
+    from catgan.generation.artefact import SUM
+
+    about = {SUM: hashlib.sha256(_graph_seeds()[0]).hexdigest()}
+    state = _starting_generator().state_dict()
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    return [
+        safetensors.torch.save(each, metadata={"catgan": json.dumps(about)})
+        for each in (halves, state)
+    ]
+
+
 def _evaluation(data: bytes, place: Path) -> None:
     from catgan.evaluation.fingerprint import parts
     from catgan.evaluation.read import read_evaluation
@@ -630,6 +727,9 @@ TARGETS: tuple[Target, ...] = (
     Target("artefact", _artefact, _artefact_seeds),
     Target("model", _model, _model_seeds),
     Target("card", _card, _card_seeds, text=True),
+    Target("graph", _graph, _graph_seeds),
+    Target("starting-config", _starting_config, _starting_config_seeds, text=True),
+    Target("weights", _weights, _weights_seeds),
     Target("evaluation", _evaluation, _evaluation_seeds, text=True),
     Target("review", _review, _lines('{"identity": "a", "kept": false}'), text=True),
 )

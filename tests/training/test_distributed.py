@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 from command_line import catgan
+from runs import make_run
 from torch import nn
 
 import catgan as package
@@ -318,27 +320,148 @@ def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_
     assert run.rows()[-1]["images"] // 40 == total // 40
 
 
-def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
+def run_on_two_machines(place, *words):
+    """Run the command as two processes, each in its own directory; what either printed."""
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
     jobs = []
     for rank in (0, 1):
-        place = tmp_path / str(rank)
-        place.mkdir()
-        write_drawn_cats(place / "cats", 30 + rank, 32)  # the same name, other images
         environment = ENVIRONMENT | {
             "RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2",
             "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
         }  # fmt: skip
-        command = [sys.executable, "-m", "catgan", "train", "cats", "--out=run", *SETTINGS]
+        command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        jobs.append(subprocess.Popen(command, cwd=place, env=environment, text=True, **pipes))
+        jobs.append(
+            subprocess.Popen(command, cwd=place / str(rank), env=environment, text=True, **pipes)
+        )
     said = [job.communicate(timeout=200) for job in jobs]
-    assert all(job.returncode > 0 for job in jobs), ([job.returncode for job in jobs], said)
+    return [job.returncode for job in jobs], said
+
+
+def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+        write_drawn_cats(tmp_path / str(rank) / "cats", 30 + rank, 32)  # one name, other images
+    codes, said = run_on_two_machines(tmp_path, "cats", "--out=run", *SETTINGS)
+    assert all(code > 0 for code in codes), (codes, said)
     errors = "".join(err for _, err in said).strip().splitlines()
     assert len(errors) == 1, said
     assert "holds other images than the first process has" in errors[0]
     assert not (tmp_path / "1" / "run").exists()
+
+
+# -- weights to start from -------------------------------------------------------------------------
+
+STARTED = [
+    f"--set={setting}"
+    for setting in (
+        "training.precision=float32",
+        "training.batch_size=8",
+        "training.images=24",
+        "output.log_images=8",
+        "output.sheet_images=800000",
+        "output.checkpoint_images=16",
+        "output.checkpoints_kept=9",
+        "output.sheet_seeds=1",
+        "output.score_samples=0",
+        "augment.diffaugment_cutout=true",
+        # So small that weights stay near each other, whatever Adam makes of a gradient near 0.
+        "optimizer.generator_learning_rate=1e-7",
+        "optimizer.discriminator_learning_rate=1e-7",
+    )
+]
+
+
+@pytest.fixture
+def two_machines(tmp_path):
+    """Directories `0` and `1` of two processes with the same cats; the first has the weights."""
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+        write_drawn_cats(tmp_path / str(rank) / "cats", 40, 32)
+    make_run(tmp_path / "0" / "source", "lsgan-64")
+    return tmp_path
+
+
+def assert_trained_alike(one, two):
+    """The starting weights are the same to the bit, what came of them to rounding errors."""
+    assert [row["images"] for row in one.rows()] == [8, 16, 24]
+    for a, b in zip(one.rows(), two.rows(), strict=True):
+        a.pop("machine"), b.pop("machine")
+        assert b == pytest.approx(a, rel=1e-4)
+    assert one.checkpoints.names() == two.checkpoints.names() == [
+        "000000000", "000000016", "000000024",
+    ]  # fmt: skip
+    for name in one.checkpoints.names():
+        a, b = (run.checkpoints.load(str(int(name)), print).tensors for run in (one, two))
+        for part in ("generator", "ema", "discriminator"):
+            for key, tensor in a[part].items():
+                if name == "000000000":
+                    assert torch.equal(tensor, b[part][key]), (part, key)
+                else:
+                    torch.testing.assert_close(b[part][key], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_machines, monkeypatch):
+    """As one process does; and begins with them again, where it was stopped before it saved any."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.chdir(two_machines / "0")
+    words = ["cats", "--from=source", *STARTED]
+    try:
+        catgan("train", *words, "--out", "one")
+        # Made, and stopped before a step: what `--resume` finds has no checkpoint.
+        settings = [word.removeprefix("--set=") for word in STARTED]
+        early = start.new_run(
+            Path("cats"), None, settings, Path("early"), "cpu", lambda *_: None, "source"
+        )
+        early.run.lock.release()
+    finally:
+        torch.set_num_threads(threads)
+    one = RunDirectory(two_machines / "0" / "one")
+    source = RunDirectory(two_machines / "0" / "source").checkpoints.load("latest", print).tensors
+    begun = one.checkpoints.load("0", print).tensors
+    for part in ("ema", "discriminator"):
+        assert all(torch.equal(begun[part][key], source[part][key]) for key in source[part])
+
+    codes, said = run_on_two_machines(two_machines, *words, "--out=two")
+    assert codes == [0, 0], said
+    assert "starts from source (64 images seen of drawn-cats, CC BY-NC 4.0)" in said[0][0]
+    assert "finished after 24 images" in said[0][0]
+    assert said[1] == ("", "")
+    two = RunDirectory(two_machines / "0" / "two")
+    assert_trained_alike(one, two)
+    assert two.facts()["lineage"] == one.facts()["lineage"]
+
+    codes, said = run_on_two_machines(two_machines, "cats", "--resume=early")
+    assert codes == [0, 0], said
+    assert_trained_alike(one, RunDirectory(two_machines / "0" / "early"))
+    assert sorted(path.name for path in (two_machines / "1").iterdir()) == ["cats"]
+
+    # Once there is a checkpoint, what it was started from is no longer asked for.
+    shutil.rmtree(two_machines / "0" / "source")
+    codes, said = run_on_two_machines(
+        two_machines, "cats", "--resume=two", "--set=training.images=32"
+    )
+    assert codes == [0, 0], said
+    assert "goes on after 24 of 32 images" in said[0][0]
+    catgan("train", "cats", "--resume", "one", "--set", "training.images=32")
+    assert two.rows()[-1]["discriminator_loss"] == pytest.approx(
+        one.rows()[-1]["discriminator_loss"], rel=1e-4
+    )
+
+
+def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines):
+    home = two_machines / "1"
+    words = ["-m", "catgan", "train", "cats", "--from=source", "--out=run", *STARTED]
+    job = subprocess.run(
+        [*TORCHRUN, *words], cwd=home, env=ENVIRONMENT, capture_output=True, text=True,
+        check=False, timeout=200,
+    )  # fmt: skip
+    assert job.returncode > 0
+    (error,) = re.findall("catgan: error: .*", job.stderr)
+    assert "--from 'source': expected bundled, an exported .onnx file" in error
+    assert not (home / "run").exists()
 
 
 # -- refusals --------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+from random import Random
 
 import numpy as np
 import pytest
+from fuzz.strategies import edit_json
 
 from catgan.config import Config, override
 from catgan.errors import CatganError
@@ -160,6 +163,7 @@ DAMAGED = [
     ROW | {"images": -1},
     ROW | {"images": True},
     ROW | {"images": 10**400},
+    ROW | {"images": 2**63},
     ROW | {"generator_loss": "low"},
     ROW | {"real_accuracy": float("nan")},
     ROW | {"diversity": None},
@@ -171,6 +175,15 @@ DAMAGED = [
     SCORE | {"score": float("nan")},
     SCORE | {"score": "good"},
     SCORE | {"scored_by": 5},
+    SCORE | {"scored_by": "FD\x1b[31m\0"},
+    SCORE | {"scored_by": "F" * 5_000},
+    ROW | {"overfitting": "none"},
+    ROW | {"overfitting": None},
+    ROW | {"overfitting": [0.5]},
+    ROW | {"overfitting": True},
+    ROW | {"overfitting": float("nan")},
+    ROW | {"overfitting": float("-inf")},
+    ROW | {"overfitting": 10**400},
 ]
 INCOMPLETE = [
     {key: value for key, value in ROW.items() if key != "machine"},
@@ -199,6 +212,94 @@ def test_damaged_rows_are_left_out_of_the_report(run, rows):
     text = run.report.read_text()
     assert "<dd>20</dd>" in text  # images seen
     assert "5.0 img/s" in text
+
+
+def test_a_number_too_large_for_a_float_is_no_overfitting(run):
+    run.append_row(ROW)
+    with run.log.open("a") as file:
+        file.write(json.dumps(ROW | {"overfitting": 0.5}).replace("0.5}", "1e400}") + "\n")
+    assert "1e400" in run.log.read_text()
+    assert run.rows() == [ROW]
+
+
+def test_whatever_rows_hold_the_report_is_written(run):
+    """Rows in which any value may be any other, all in one log."""
+    random = Random(0)
+    sound = [json.dumps(row).encode() for row in (ROW | {"overfitting": 0.5}, SCORE)]
+    lines = [edit_json(random.choice(sound), random) for _ in range(2_000)]
+    ends = [ROW | {"images": n, "overfitting": 0.5} for n in (20, 30)]
+    ends += [SCORE | {"images": n} for n in (20, 30)]
+    run.log.write_bytes(b"\n".join([*lines, *(json.dumps(row).encode() for row in ends)]) + b"\n")
+    assert 200 < len(run.rows()) < 1_900
+    write_report(run)
+    text = run.report.read_text()
+    for title in ("Losses", "Overfitting of the discriminator (r_v)", "Score"):
+        assert f"<h2>{title}</h2>" in text
+
+
+def report_of(run, rows):
+    """The report's text, and the marks on the y axis of its last chart."""
+    for row in rows:
+        run.append_row(row)
+    write_report(run)
+    text = run.report.read_text()
+    axis = text.rpartition('id="matplotlib.axis_2"')[2]
+    ticks = re.findall(r"<text[^>]*>([\d.−-]+)</text>", axis)
+    return text, [float(tick.replace("−", "-")) for tick in ticks]
+
+
+def curve(key, values, **more):
+    return [{"images": 10 * n, key: value} | more for n, value in enumerate(values, start=1)]
+
+
+def test_overfitting_is_a_curve_of_the_rows_that_have_it(run):
+    rows = [ROW | each for each in curve("overfitting", [-0.4, 0.2, 1e30, -1e30])]
+    text, ticks = report_of(run, [ROW, *rows])
+    assert "<h2>Overfitting of the discriminator (r_v)</h2>" in text
+    assert "held-out photos look as real to the discriminator as training photos" in text
+    assert (min(ticks), max(ticks)) == (-1.0, 2.0)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_two_numbers_there_is_no_curve_of_overfitting(run, count):
+    with_it = [ROW | each for each in curve("overfitting", [0.5] * count)]
+    text, _ = report_of(run, [ROW, *with_it, ROW | {"images": 30}])
+    assert "Losses" in text
+    assert "Overfitting" not in text
+
+
+def test_a_kernel_distance_below_zero_is_in_the_chart_and_called_what_it_is(run):
+    rows = curve("score", [0.004, -0.002, 0.001], scored_by="held-out KD-lite2")
+    text, ticks = report_of(run, rows)
+    assert min(ticks) <= -0.002
+    assert "held-out KD-lite2: kernel distance" in text
+    assert "images held out from training" in text
+    assert "can be slightly negative" in text
+    assert "biased upwards" not in text
+    assert "Fréchet" not in text
+
+
+def test_a_frechet_distance_begins_at_zero_and_is_called_what_it_is(run):
+    text, ticks = report_of(run, curve("score", [40.0, 30.0], scored_by="FD-lite2"))
+    assert ticks[0] == 0
+    assert "FD-lite2: Fréchet distance of 1000 generated images to training images" in text
+    assert "kernel" not in text
+
+
+def test_scores_of_several_kinds_are_not_one_curve(run):
+    """A resumed run may be scored in another way than it was before."""
+    rows = [
+        *curve("score", [4_000.0, 3_000.0], scored_by="FD-lite2"),
+        *curve("score", [0.02, 0.01], scored_by="held-out KD-lite2"),
+    ]
+    _, ticks = report_of(run, rows)
+    assert max(ticks) < 1
+
+
+def test_the_name_of_a_score_is_no_formula_and_no_markup(run):
+    text, _ = report_of(run, curve("score", [2.0, 1.0], scored_by=r"$\nonsense{$ <b>"))
+    assert "&lt;b&gt;" in text
+    assert "<b>" not in text
 
 
 def test_a_run_whose_name_is_no_text_has_a_report(run, tmp_path, monkeypatch):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import safetensors.torch
 import torch
 from command_line import catgan as command
 from PIL import Image
@@ -19,7 +22,11 @@ from catgan.config import load_recipe, override
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
 from catgan.errors import CatganError
+from catgan.evaluation.path_length import path_length
 from catgan.export import directions, export
+from catgan.export.document import data_facts
+from catgan.generation import artefact
+from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
 from catgan.networks.build import build_generator
 from catgan.training import starting_point
 from catgan.training.initialize import initial_networks
@@ -166,6 +173,293 @@ def test_weights_of_another_export_are_not_taken(places, tmp_path):
     file.with_suffix(".safetensors").write_bytes(other.read_bytes())
     with pytest.raises(CatganError, match="is not of the export beside it"):
         load_starting_point(str(file), print)
+
+
+# -- what a stranger's file may hold ---------------------------------------------------------------
+
+
+def rewritten(places, tmp_path, edit=None, config=None):
+    """A copy of the exported projected generator, nothing beside it, sealed again after edits.
+
+    `edit` is given the ONNX graph, `config` replaces settings of the card's networks.
+    """
+    document = catgan.load(places["projected-128"][1]).card.document
+    model = onnx.load(places["projected-128"][1])
+    del model.metadata_props[:]
+    if edit:
+        edit(model.graph)
+    card = json.loads(json.dumps({k: v for k, v in document.items() if k != artefact.SUM}))
+    card["config"]["network"].update(config or {})
+    if config:
+        card["directions"] = []
+    file = tmp_path / "cats.onnx"
+    file.write_bytes(artefact.seal(model.SerializeToString(), card))
+    return file
+
+
+def weight_of(graph, name):
+    return next(tensor for tensor in graph.initializer if tensor.name == name)
+
+
+def replace_weight(graph, name, values):
+    weight_of(graph, name).CopyFrom(onnx.numpy_helper.from_array(np.asarray(values), name))
+
+
+def merged_layer(graph):
+    """The names of the first layer's weight and bias."""
+    return next(
+        node.input[1:]
+        for node in graph.node
+        if node.op_type == "Gemm" and list(weight_of(graph, node.input[2]).dims) == [32 * 16]
+    )
+
+
+def folded_norm(graph):
+    return next(
+        node.input[1:]
+        for node in graph.node
+        if node.op_type == "Conv"
+        and len(node.input) == 3
+        and weight_of(graph, node.input[1]).dims[1] == 1
+    )
+
+
+TO_RGB = "generator.to_rgb.weight"
+
+
+def spoil(number):
+    def edit(graph):
+        values = onnx.numpy_helper.to_array(weight_of(graph, TO_RGB)).copy()
+        values.flat[0] = number
+        replace_weight(graph, TO_RGB, values)
+
+    return edit
+
+
+def dims(*sizes):
+    def edit(graph):
+        tensor = weight_of(graph, TO_RGB)
+        del tensor.dims[:]
+        tensor.dims.extend(sizes)
+
+    return edit
+
+
+def of_type(kind):
+    def edit(graph):
+        values = onnx.numpy_helper.to_array(weight_of(graph, TO_RGB))
+        replace_weight(graph, TO_RGB, values.astype(kind))
+
+    return edit
+
+
+def name_twice(graph):
+    graph.initializer.add().CopyFrom(weight_of(graph, TO_RGB))
+
+
+def one_row_for_all(graph):
+    name = merged_layer(graph)[0]
+    replace_weight(graph, name, onnx.numpy_helper.to_array(weight_of(graph, name))[:1])
+
+
+def one_bias_for_all(graph):
+    name = folded_norm(graph)[1]
+    replace_weight(graph, name, onnx.numpy_helper.to_array(weight_of(graph, name))[:1])
+
+
+def read_another_file(graph):
+    tensor = weight_of(graph, TO_RGB)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret")
+
+
+def take_inputs_away(graph):
+    for node in graph.node:
+        if node.op_type in ("Gemm", "Conv", "MatMul"):
+            del node.input[1:]
+
+
+def no_more_weights(graph):
+    del graph.initializer[:]
+
+
+UNREADABLE = "not one that a generator can be read back from"
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        pytest.param(spoil(np.nan), "not finite", id="NaN"),
+        pytest.param(spoil(-np.inf), "not finite", id="infinite"),
+        pytest.param(dims(2**62, 2**62), UNREADABLE, id="dimensions that no memory holds"),
+        pytest.param(dims(-1, -1), UNREADABLE, id="negative dimensions"),
+        pytest.param(dims(*[1] * 100), UNREADABLE, id="a hundred dimensions"),
+        pytest.param(of_type(np.float64), UNREADABLE, id="float64"),
+        pytest.param(of_type(np.int64), UNREADABLE, id="whole numbers"),
+        pytest.param(name_twice, UNREADABLE, id="one name twice"),
+        pytest.param(one_row_for_all, UNREADABLE, id="one row for a whole layer"),
+        pytest.param(one_bias_for_all, UNREADABLE, id="one bias for all channels"),
+        pytest.param(read_another_file, "would read another file", id="another file"),
+        pytest.param(take_inputs_away, UNREADABLE, id="layers without weights"),
+        pytest.param(no_more_weights, UNREADABLE, id="nothing"),
+    ],
+)
+def test_weights_of_a_hostile_graph_are_one_line(places, tmp_path, monkeypatch, edit, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(bytes(2**16))
+    with pytest.raises(CatganError, match=reason) as error:
+        load_starting_point(str(rewritten(places, tmp_path, edit)), print)
+    assert str(error.value).isprintable()
+
+
+def test_a_cyclic_graph_is_read_without_going_round(places, tmp_path):
+    """ONNX Runtime refuses it; its weights are where they are."""
+
+    def bite_its_tail(graph):
+        layers = [node for node in graph.node if node.op_type == "LeakyRelu"]
+        for layer in layers:
+            layer.input[0] = layer.output[0]
+        assert layers
+
+    file = rewritten(places, tmp_path, bite_its_tail)
+    assert load_starting_point(str(file), print).network.latent_size == 8
+
+
+ENORMOUS = {"resolution": 256, "channels": 4096, "maximum_channels": 8192, "latent_size": 4096}
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The devices on which generators are built from now on."""
+    devices = []
+
+    def build(network, *rest):
+        devices.append(torch.empty(0).device.type)
+        assert devices[-1] == "meta" or network.channels <= 8, "gigabytes"
+        return build_generator(network, *rest)
+
+    monkeypatch.setattr(starting_point, "build_generator", build)
+    return devices
+
+
+@pytest.mark.parametrize("kind", ["graph", "weights", "run"])
+def test_networks_that_no_memory_holds_are_not_built(places, tmp_path, built, kind):
+    """14 GB here, named by a file of some hundred kilobytes."""
+    if kind == "run":
+        place = make_run(tmp_path / "run", "projected-128")
+        (manifest,) = place.glob("checkpoints/*/manifest.json")
+        about = json.loads(manifest.read_text())
+        about["config"]["network"].update(ENORMOUS)
+        about |= {"format": 1}  # without a sum of its own
+        manifest.write_text(json.dumps(about))
+    else:
+        place = rewritten(places, tmp_path, config=ENORMOUS)
+    if kind == "weights":
+        beside(place, places["projected-128"][1].with_suffix(".safetensors"))
+    with pytest.raises(CatganError, match="do not fit" if kind != "graph" else UNREADABLE):
+        load_starting_point(str(place), print)
+    assert set(built) == {"meta"}
+
+
+def beside(file, weights, change=lambda state: state):
+    """Put changed `weights` of another export beside `file`, as if they were of it."""
+    state = change(safetensors.torch.load_file(weights))
+    about = {artefact.SUM: catgan.load(file).card.document[artefact.SUM]}
+    data = safetensors.torch.save(state, metadata={"catgan": json.dumps(about)})
+    file.with_suffix(".safetensors").write_bytes(data)
+
+
+def all_but(name, change):
+    return lambda state: state | {name: change(state[name])}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(all_but("constant", lambda t: t * np.nan), "not finite", id="NaN"),
+        pytest.param(all_but("constant", lambda t: t.double() + 1e300), "not finite", id="float64"),
+        pytest.param(
+            all_but("blocks.0.norm.running_var", lambda t: -1 - t), "not finite",
+            id="a negative variance",
+        ),
+        pytest.param(all_but("constant", lambda t: t.to(torch.int8)), "do not fit", id="int8"),
+        pytest.param(all_but("constant", lambda t: t > 0), "do not fit", id="truth values"),
+        pytest.param(
+            all_but("constant", lambda t: t.to(torch.complex64)), "do not fit", id="complex"
+        ),
+        pytest.param(all_but("constant", lambda t: t[:, :1]), "do not fit", id="another shape"),
+        pytest.param(lambda s: s | {"\x1b[31m": torch.ones(1)}, "do not fit", id="one too many"),
+        pytest.param(lambda s: {"constant": s["constant"]}, "do not fit", id="most are missing"),
+    ],
+)  # fmt: skip
+def test_hostile_weights_beside_a_file_are_one_line(places, tmp_path, change, reason):
+    file = rewritten(places, tmp_path)
+    beside(file, places["projected-128"][1].with_suffix(".safetensors"), change)
+    with pytest.raises(CatganError, match=reason) as error:
+        load_starting_point(str(file), print)
+    assert str(error.value).isprintable()
+
+
+def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(places, tmp_path):
+    file = rewritten(places, tmp_path)
+    halve = lambda state: {k: v.half() if v.is_floating_point() else v for k, v in state.items()}  # noqa: E731
+    beside(file, places["projected-128"][1].with_suffix(".safetensors"), halve)
+    starting = load_starting_point(str(file), print)
+    expected = build_generator(starting.network).state_dict()
+    assert {k: v.dtype for k, v in starting.generator.items()} == {
+        k: v.dtype for k, v in expected.items()
+    }
+
+
+@pytest.mark.parametrize("part", ["ema", "discriminator"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(lambda t: t[:1], "(do|does) not fit"), (lambda t: t * np.nan, "not finite")],
+)
+def test_a_run_with_other_weights_than_its_networks_is_one_line(tmp_path, part, change, reason):
+    """Those of the discriminator were found not to fit after the new run had been made."""
+    run = RunDirectory.open(make_run(tmp_path / "run", "lsgan-64"))
+    loaded = run.checkpoints.load("latest", print)
+    name = next(name for name, tensor in loaded.tensors[part].items() if tensor.dim() == 4)
+    loaded.tensors[part][name] = change(loaded.tensors[part][name])
+    run.checkpoints.save(128, loaded.config, loaded.window, loaded.tensors, keep=1)
+    with pytest.raises(CatganError, match=reason):
+        load_starting_point(str(run.path), print)
+
+
+def test_names_in_a_run_cannot_write_to_the_terminal(tmp_path):
+    run = make_run(tmp_path / "run", "lsgan-64")
+    record = json.loads((run / "run.json").read_text())
+    record["dataset"] |= {"name": "cats\x1b[2J", "licence": "MIT\r\n", "credit": "A\u202e"}
+    ancestor = {
+        "name": "x\x1b]0;y\x07",
+        "recipe": "\x1b",
+        "images": 7,
+        "data": "\x9b",
+        "license": "\0",
+    }
+    record["lineage"] = [ancestor | {"credit": "\b"}]
+    (run / "run.json").write_text(json.dumps(record))
+    lineage = load_starting_point(str(run), print).lineage
+    assert describe_lineage(lineage).isprintable()
+    assert all(str(value).isprintable() for each in lineage for value in vars(each).values())
+    assert (lineage[0].data, lineage[1].images) == ("cats", 7)
+
+
+def test_a_chain_too_long_to_be_read_again_is_not_begun(tmp_path):
+    """The new run could neither be resumed nor exported: its lineage was found to be damaged."""
+    run = make_run(tmp_path / "run", "lsgan-64")
+    record = json.loads((run / "run.json").read_text())
+    ancestor = dict.fromkeys(("name", "recipe", "data", "license", "credit"), "x")
+    for count, fits in ((MAX_ANCESTORS - 1, True), (MAX_ANCESTORS, False)):
+        record["lineage"] = [ancestor | {"images": 1}] * count
+        (run / "run.json").write_text(json.dumps(record))
+        if fits:
+            lineage = load_starting_point(str(run), print).lineage
+            assert len(read_lineage([vars(each) for each in lineage])) == MAX_ANCESTORS
+        else:
+            with pytest.raises(CatganError, match="50 in a row"):
+                load_starting_point(str(run), print)
 
 
 # -- a run that starts from them -------------------------------------------------------------------
@@ -470,6 +764,40 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
     assert "which began as source" in second.notes[0]
     follow(second)
     assert "which began as source" in second.run.report.read_text()
+    terms = f"{cats_64.licence}; of the weights it was started from: CC BY 4.0"
+    assert done.licence == terms
+    assert data_facts(second.run, licence=None, credit=None)["licence"] == terms  # each once
+    page = done.readme.read_text()
+    assert "- began as: source (24 images seen of photos, CC BY 4.0)" in page
+    assert f"- licence: {terms}" in page
+
+
+def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last(
+    few, places, tmp_path, monkeypatch
+):
+    """And exported, with the terms of what it began as in all that says terms."""
+    monkeypatch.setattr(export, "SEEDS", 4)
+    monkeypatch.setattr(directions, "SAMPLES", 64)
+    few_paths = functools.partial(path_length, paths=20)
+    monkeypatch.setattr("catgan.evaluation.evaluate.path_length", few_paths)
+    monkeypatch.chdir(tmp_path)
+    write_drawn_cats(tmp_path / "cats", 30, 32)
+    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    said = command("train", "cats", "--from", places["projected-128"][1], "-o", "run", *words)
+    assert "CC BY-NC 4.0" in said
+    assert "finished after 32 images" in said
+    for checkpoint, images in (("0", 0), ("latest", 32)):
+        measured = command(
+            "evaluate", "run", "--extractor", "raw-64", "--samples", 24, "--checkpoint", checkpoint
+        )
+        assert f"run at {images} images" in measured
+    command("export", "run", "-o", "out/cats.onnx")
+    told = " ".join(command("info", "out/cats.onnx").split())
+    assert "began as drawn-cats by projected-128 (64 images seen of drawn-cats, CC BY" in told
+    assert "of the weights it was started from: CC BY-NC 4.0" in told
+    assert "transfer, 32 images seen" in told
+    assert "FD-raw-64" in told  # the evaluation of this very checkpoint
+    command("sample", "out/cats.onnx", "--seeds", "0-3", "-o", "cats.png")
 
 
 def test_more_photos_move_the_eigenfaces_further_and_never_their_components():

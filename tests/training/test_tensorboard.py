@@ -30,3 +30,16 @@ def test_a_missing_package_is_told_before_anything_is_prepared(tmp_path, monkeyp
     said = catgan("train", tmp_path / "nowhere", "--tensorboard", "-o", tmp_path / "run", code=2)
     assert "pip install 'catgan[tensorboard]'" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_how_far_a_discriminator_overfits_is_among_the_scalars(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = TensorBoard(tmp_path, 0)
+    for images, overfitting in ((8, 0.25), (16, 0.0)):
+        events.row({"images": images, "real_logit": 1.5, "overfitting": overfitting, "machine": {}})
+    events.row({"images": 24, "real_logit": 1.5, "machine": {}})  # r_v cannot always be told
+    events.writer.close()
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in read.Scalars("overfitting")] == [(8, 0.25), (16, 0.0)]
+    assert len(read.Scalars("real_logit")) == 3

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from artefacts import artefact, write
 from browser import served
 from PIL import Image
 from runs import make_run
@@ -54,6 +55,22 @@ def test_seed_7_is_the_cat_that_python_draws(page, address, cats):
     assert shows(page, cats.sample([7])[0])
     assert page.run("document.title") == "Cat 7 does not exist"
     assert "Nobody" in page.run("document.getElementById('terms').textContent")
+
+
+def test_the_page_names_what_the_generator_began_as(page, tmp_path):
+    ancestor = {"recipe": "r", "images": 7, "data": "old photos", "license": "CC BY-NC 4.0"}
+    for lineage, said in (
+        ([ancestor | {"name": "<b>first</b>", "credit": "Ann"}], "licence: MIT. It began as "
+         "<b>first</b> (7 images seen of old photos, CC BY-NC 4.0). Made with catgan"),
+        ([], "licence: MIT. Made with catgan"),
+    ):  # fmt: skip
+        file = write(tmp_path / f"{len(lineage)}.onnx", artefact(lineage=lineage))
+        write_site(tmp_path / f"site-{len(lineage)}", catgan.load(file))
+        with served(tmp_path / f"site-{len(lineage)}") as url:
+            show(page, f"{url}/#seed=7")
+            assert said in page.run("document.getElementById('terms').textContent")
+            page.open("about:blank")
+            page.wait("location.href === 'about:blank'")
 
 
 def test_latents_are_the_same_numbers(page, address):

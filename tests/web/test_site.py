@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from artefacts import SIDE, SIZE
+from artefacts import CARD, SIDE, SIZE, artefact, write
 from browser import without
 
+import catgan
 from catgan.errors import CatganError
 from catgan.web import site
 from catgan.web.site import write_site
@@ -43,6 +44,18 @@ def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
         assert facts[part]["bytes"] == len(data)
         assert hashlib.sha256(data).hexdigest().startswith(facts[part]["version"])
     assert (out / "generator.onnx").read_bytes() == cats.model
+
+
+def test_a_site_names_what_the_generator_was_started_from(tmp_path, runtime):
+    ancestor = {"name": "first", "recipe": "r", "images": 7, "data": "old photos", "credit": "Ann"}
+    terms = "MIT; of the weights it was started from: CC BY-NC 4.0"
+    card = {"lineage": [ancestor | {"license": "CC BY-NC 4.0"}]}
+    data = CARD["data"] | {"licence": terms}
+    file = write(tmp_path / "cats.onnx", artefact(**card, data=data))
+    write_site(tmp_path / "site", catgan.load(file))
+    facts = json.loads((tmp_path / "site" / "generator.json").read_text())
+    assert facts["began"] == "first (7 images seen of old photos, CC BY-NC 4.0)"
+    assert facts["licence"] == terms
 
 
 def test_the_runtime_for_browsers_has_no_telemetry():

@@ -18,6 +18,7 @@ from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
 from catgan.training.run_directory import RunDirectory
 
 UNKNOWN = "unknown"
+_INHERITED = "; of the weights it was started from: "
 _MACHINE = ("device", "processor", "precision")
 
 
@@ -94,9 +95,13 @@ def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) ->
 
 
 def _with_terms(own: str, inherited: Sequence[str]) -> str:
-    """Return a license or a credit with those of the weights that training started from."""
-    others = list(dict.fromkeys(each for each in inherited if each not in (own, UNKNOWN)))
-    return f"{own}; of the weights it was started from: {'; '.join(others)}" if others else own
+    """Return a license or a credit with those of the weights that training started from.
+
+    A card's own already names those of what it was started from; each is named once.
+    """
+    each = [term for text in inherited for term in text.replace(_INHERITED, "; ").split("; ")]
+    others = [term for term in dict.fromkeys(each) if term not in (own, UNKNOWN)]
+    return f"{own}{_INHERITED}{'; '.join(others)}" if others else own
 
 
 def hours_of_steps(run: RunDirectory, images: int) -> float:

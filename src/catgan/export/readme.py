@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from catgan.generation.card import Card
+from catgan.generation.card import Card, describe_lineage
 
 _LIBRARY, _FILE_KEY = "library_name: catgan", "catgan_file"
 # Licences as they are written in datasets, and the names that hubs have for them.
@@ -75,6 +75,7 @@ def readme(card: Card, file_name: str) -> str:
         "## On what it was trained",
         "",
         f"- data: {_plain(card.data_name)}, {card.data_images:,} images",
+        *([f"- began as: {_plain(describe_lineage(card.lineage))}"] if card.lineage else []),
         f"- credit: {_plain(card.credit)}",
         f"- licence: {_plain(card.licence)}; it holds for these weights and what they draw, too",
         "",

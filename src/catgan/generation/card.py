@@ -172,12 +172,12 @@ def read_lineage(value: Any) -> list[Ancestor]:
         return []
     return [
         Ancestor(
-            name=_text(each["name"]),
-            recipe=_text(each["recipe"]),
+            name=_clean(_text(each["name"])),
+            recipe=_clean(_text(each["recipe"])),
             images=_whole(each["images"], 0, 2**63),
-            data=_text(each["data"]),
-            license=_text(each["license"]),
-            credit=_text(each["credit"]),
+            data=_clean(_text(each["data"])),
+            license=_clean(_text(each["license"])),
+            credit=_clean(_text(each["credit"])),
         )
         for each in map(_table, _list(value, MAX_ANCESTORS))
     ]

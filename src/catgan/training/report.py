@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CURVES = ("discriminator_loss", "generator_loss", "real_accuracy", "generated_accuracy")
 RATES = ("images_per_second", "memory_mib")
 MIN_RATE = 0.001  # images a second; less was written by no run, and would make centuries
+HELD_OUT = "held-out "  # how the name of a score against such images begins
+KERNEL_NAMES = ("KD-", "KID")  # and that of a kernel distance
+OVERFITTING_RANGE = (-1.0, 2.0)  # that is shown at most: where logits hardly differ, r_v is noise
 MOST_SHEETS = 10  # on the page; the first and the last are always among them
 
 
@@ -27,7 +30,10 @@ def write_report(run: RunDirectory) -> None:
     config, facts, rows, sheets = run.config(), run.facts(), run.rows(), run.sheets()
     chosen = _spread(list(sheets), MOST_SHEETS)
     scores = [row for row in rows if {"score", "scored_by"} <= set(row)]
+    score_name = scores[-1]["scored_by"] if scores else ""
+    scores = [row for row in scores if row["scored_by"] == score_name]  # others do not compare
     rows = [row for row in rows if _is_complete(row)]
+    measured = [row for row in rows if "overfitting" in row]
     images = rows[-1]["images"] if rows else 0
     seconds = sum(
         max(row["images"] - before, 0) / row["machine"]["images_per_second"]
@@ -50,7 +56,11 @@ def write_report(run: RunDirectory) -> None:
             ("Most memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
         ],
         losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
+        overfitting=figure_svg(_overfitting_figure(measured)) if len(measured) > 1 else None,
         scores=figure_svg(_score_figure(scores)) if len(scores) > 1 else None,
+        score_name=score_name,
+        is_held_out=score_name.startswith(HELD_OUT),
+        is_kernel=score_name.removeprefix(HELD_OUT).startswith(KERNEL_NAMES),
         score_samples=config.output.score_samples,
         latest=(kimg(chosen[-1]), file_uri(sheets[chosen[-1]])) if chosen else None,
         sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
@@ -98,9 +108,25 @@ def _score_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     axes = figure.subplots()
-    _curve(axes, rows, "score", rows[-1]["scored_by"], "#b4541a")
-    axes.set_ylim(bottom=0)
-    _finish(axes, f"{rows[-1]['scored_by']}, lower is better")
+    _curve(axes, rows, "score", "score", "#b4541a")
+    if min(row["score"] for row in rows) < 0:  # as a kernel distance without bias can be
+        axes.axhline(0, color="#8a8a8a", linewidth=0.8)
+    else:
+        axes.set_ylim(bottom=0)
+    _finish(axes, f"{rows[-1]['scored_by']}, lower is better", legend=False)
+    return figure
+
+
+def _overfitting_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    axes = figure.subplots()
+    _curve(axes, rows, "overfitting", "r_v", "#1f5f8b")
+    low, high = OVERFITTING_RANGE
+    values = [min(max(row["overfitting"], low), high) for row in rows]
+    axes.set_ylim(min(0.0, *values) - 0.05, max(1.0, *values) + 0.05)
+    _finish(axes, "r_v", legend=False)
     return figure
 
 
@@ -109,10 +135,11 @@ def _curve(axes: Axes, rows: Sequence[dict[str, Any]], key: str, label: str, col
     axes.plot(seen, [row[key] for row in rows], label=label, color=colour, linewidth=1.4)
 
 
-def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
+def _finish(axes: Axes, title: str, *, legend: bool = True) -> None:
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.set_xlabel("thousand images seen", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    if legend:
+        axes.legend(frameon=False, fontsize=8)

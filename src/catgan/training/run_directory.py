@@ -24,6 +24,7 @@ from catgan.training.tally import MEASURES
 
 PARTIAL = ".*.partial-*"  # what `write_durably` calls a file until it is whole
 
+MAX_SCORE_NAME = 100  # characters, of "held-out KD-lite2" and the like
 MOST_CONFIG_BYTES = 16 * 2**10  # ten times a real one; dotted keys cost the square of their length
 
 
@@ -225,12 +226,17 @@ def _no_place(path: Path, error: OSError) -> CatganError:
 def _is_row(row: Mapping[str, Any]) -> bool:
     """Whether a row is as training writes it: a log can be edited, and a disk can fail."""
     machine = row.get("machine", {})
-    if not isinstance(machine, dict) or not isinstance(row.get("scored_by", ""), str):
+    name = row.get("scored_by", "")
+    if not isinstance(machine, dict) or not isinstance(name, str):
         return False
-    numbers = [row.get(key, 0) for key in ("images", "score", *MEASURES)]
+    if not name.isprintable() or len(name) > MAX_SCORE_NAME:  # it goes into a chart
+        return False
+    numbers = [row.get(key, 0) for key in ("images", "score", "overfitting", *MEASURES)]
     numbers += [machine.get(key, 0) for key in ("images_per_second", "memory_mib")]
     # NaN is below nothing, and an int can be larger than any float.
-    return row["images"] >= 0 and all(type(n) in (int, float) and abs(n) < 1e300 for n in numbers)
+    return 0 <= row["images"] < 2**63 and all(
+        type(n) in (int, float) and abs(n) < 1e300 for n in numbers
+    )
 
 
 def _is_free(path: Path) -> bool:

@@ -10,24 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
+import safetensors
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from catgan.config import NetworkConfig, from_table
+from catgan.data.sources import printable
 from catgan.errors import CatganError, quoted, shell_words
-from catgan.generation.artefact import SUM
-from catgan.generation.card import Ancestor, Card
+from catgan.generation.artefact import MOST_CARD_BYTES, SUM
+from catgan.generation.card import MAX_ANCESTORS, Ancestor, Card
 from catgan.generation.generator import load_generator
 from catgan.generation.latents import latents
-from catgan.networks.build import build_generator
+from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.shapes import TwoPartGenerator
 from catgan.training.run_directory import RunDirectory, is_run
 
@@ -76,16 +77,26 @@ def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint
         CatganError: it names none of these, or one that cannot be read or started from.
     """
     if text == BUNDLED:
-        return _from_artifact(None)
+        return _with_short_lineage(_from_artifact(None), text)
     if text.endswith(".onnx"):
-        return _from_artifact(Path(text))
+        return _with_short_lineage(_from_artifact(Path(text)), text)
     run, checkpoint = _run_and_checkpoint(text)
     if not is_run(run):
         raise CatganError(
             f"--from {quoted(text)}: expected {BUNDLED}, an exported .onnx file, or the directory "
             "of a run, as in runs/cats or runs/cats@best"
         )
-    return _from_run(run, checkpoint, note)
+    return _with_short_lineage(_from_run(run, checkpoint, note), text)
+
+
+def _with_short_lineage(starting: StartingPoint, text: str) -> StartingPoint:
+    """`starting`; `CatganError` where a run that begins so could not be read again."""
+    if len(starting.lineage) > MAX_ANCESTORS:
+        raise CatganError(
+            f"--from {quoted(text)}: was itself started from others, {MAX_ANCESTORS} in a row, and "
+            "no longer chain is kept: start from an earlier one, or from bundled"
+        )
+    return starting
 
 
 def _run_and_checkpoint(text: str) -> tuple[Path, str]:
@@ -101,20 +112,22 @@ def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> Start
     config = from_table(loaded.config, str(loaded.path))
     data = run.facts()["dataset"]
     ancestor = Ancestor(
-        name=path.resolve().name,
-        recipe=config.recipe,
+        name=printable(path.resolve().name),
+        recipe=printable(config.recipe),
         images=loaded.images,
-        data=str(data.get("name", "unknown")),
-        license=str(data.get("licence", "unknown")),
-        credit=str(data.get("credit", "unknown")),
+        data=printable(str(data.get("name", "unknown"))),
+        license=printable(str(data.get("licence", "unknown"))),
+        credit=printable(str(data.get("credit", "unknown"))),
     )
-    generator = build_generator(config.network)
-    loaded.restore({"ema": generator}, players={})  # says so, if it does not fit
+    where, weights = str(loaded.path), loaded.tensors["ema"]
+    if _shapes(weights) != _shapes_of(config.network):  # or its networks could fill the memory
+        raise _does_not_fit(where, "start from another checkpoint or run")
+    state = _checked_state(config.network, weights, where, "start from another checkpoint or run")
+    discriminator = build_discriminator(config.network, None, torch.float32)
+    loaded.restore({"discriminator": discriminator}, players={})
+    _require_finite(loaded.tensors["discriminator"], where, "start from another checkpoint or run")
     return StartingPoint(
-        config.network,
-        loaded.tensors["ema"],
-        loaded.tensors["discriminator"],
-        [ancestor, *run.lineage()],
+        config.network, state, loaded.tensors["discriminator"], [ancestor, *run.lineage()]
     )
 
 
@@ -132,7 +145,7 @@ def _from_artifact(path: Path | None) -> StartingPoint:
     )
     beside = Path(artifact.where).with_suffix(".safetensors")
     if beside.is_file():
-        state = _weights_beside(beside, card)
+        state = _weights_beside(beside, card, network)
     elif network.family == "projected":
         state = _weights_of_graph(artifact.model, network, artifact.where)
     else:
@@ -140,29 +153,73 @@ def _from_artifact(path: Path | None) -> StartingPoint:
             f"{artifact.where}: to start from a {network.family} generator, put the .safetensors "
             f"beside it that `catgan export` wrote, {shell_words(beside)}"
         )
-    generator = build_generator(network)
-    try:
-        generator.load_state_dict(state)
-    except RuntimeError:
-        raise CatganError(
-            f"{artifact.where}: its weights do not fit the networks of its card: export it again"
-        ) from None
+    state = _checked_state(network, state, artifact.where, "export the run again")
     return StartingPoint(network, state, None, [ancestor, *card.lineage])
 
 
-def _weights_beside(path: Path, card: Card) -> dict[str, Tensor]:
+def _weights_beside(path: Path, card: Card, network: NetworkConfig) -> dict[str, Tensor]:
     """Return the weights that were exported with the artifact of `card`, and with no other."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("catgan", "{}"))
-        tensors = safetensors.torch.load_file(path)
+            text = (file.metadata() or {}).get("catgan", "{}")
+            about = json.loads(text) if len(text) <= MOST_CARD_BYTES else None
+            if not isinstance(about, dict) or about.get(SUM) != card.document[SUM]:
+                raise CatganError(
+                    f"{path}: is not of the export beside it: export the run again, or move it away"
+                )
+            shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if shapes != _shapes_of(network):  # before any of them is in memory
+                raise _does_not_fit(str(path), "export the run again")
+            return {name: file.get_tensor(name) for name in shapes}
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise CatganError(f"{path}: cannot be read ({error}): export the run again") from None
-    if not isinstance(about, dict) or about.get(SUM) != card.document[SUM]:
         raise CatganError(
-            f"{path}: is not of the export beside it: export the run again, or move it away"
-        )
-    return tensors
+            f"{path}: cannot be read ({printable(str(error))}): export the run again"
+        ) from None
+
+
+# -- what weights must be --------------------------------------------------------------------------
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _shapes_of(network: NetworkConfig) -> dict[str, torch.Size]:
+    """Return the shapes of a generator's state, without the memory that the weights would take."""
+    with torch.device("meta"):
+        return _shapes(build_generator(network).state_dict())
+
+
+def _checked_state(
+    network: NetworkConfig, state: dict[str, Tensor], where: str, remedy: str
+) -> dict[str, Tensor]:
+    """Return `state`, whose shapes fit, as a generator holds it.
+
+    Raises:
+        CatganError: weights are of another kind, or not finite, or images drawn with them are not.
+    """
+    generator = build_generator(network)
+    for name, tensor in generator.state_dict().items():
+        if state[name].is_floating_point() != tensor.is_floating_point():
+            raise _does_not_fit(where, remedy)
+    generator.load_state_dict(state)
+    state = generator.state_dict()
+    _require_finite(state, where, remedy)
+    with torch.no_grad():
+        z = torch.from_numpy(latents(range(2), network.latent_size))
+        _require_finite({"images": generator.eval()(z)}, where, remedy)
+    return state
+
+
+def _require_finite(state: Mapping[str, Tensor], where: str, remedy: str) -> None:
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise CatganError(f"{where}: its weights, or what they draw, are not finite: {remedy}")
+
+
+def _does_not_fit(where: str, remedy: str) -> CatganError:
+    return CatganError(
+        f"{where}: its weights do not fit the networks of its configuration: {remedy}"
+    )
 
 
 # -- a graph back to weights -----------------------------------------------------------------------
@@ -174,6 +231,13 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
+    unreadable = CatganError(
+        f"{where}: its graph is not one that a generator can be read back from, as one of "
+        "8-bit weights is not: export the run again as float16, or keep its .safetensors beside"
+    )
+    # A weight takes two bytes of the graph; a card can name networks that no memory holds.
+    if sum(shape.numel() for shape in _shapes_of(network).values()) > len(model):
+        raise unreadable
     generator = build_generator(network)
     state = generator.state_dict()
     norms = {
@@ -190,21 +254,26 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
             for tensor in graph.initializer
             if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
         }
+        names = [tensor.name.removesuffix(".float16") for tensor in graph.initializer]
+        if len(names) > len(set(names)):
+            raise ValueError("two weights have one name")
         for name, tensor in state.items():
             folded = name.rpartition(".")[0] in norms
             if not folded and not name.startswith(_CHANGED) and not name.endswith(_COUNTER):
-                tensor.copy_(values[f"generator.{name}"].reshape(tensor.shape))
+                _fill(tensor, values[f"generator.{name}"])
         _unmerge_first_layer(graph, values, state)
         _unfold_norms(graph, values, state, list(norms))
         _read_decorrelation(graph, values, state)
     except (DecodeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError):
-        raise CatganError(
-            f"{where}: its graph is not one that a generator can be read back from, as one of "
-            "8-bit weights is not: export the run again as float16, or keep its .safetensors beside"
-        ) from None
+        raise unreadable from None
     generator.load_state_dict(state)
     _measure_norms(generator, norms, network.latent_size)
     return generator.state_dict()
+
+
+def _fill(weights: Tensor, values: Tensor) -> None:
+    """Put `values` into `weights`; RuntimeError unless there are just as many of them."""
+    weights.copy_(values.reshape(weights.shape))
 
 
 def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
@@ -214,10 +283,10 @@ def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, 
         for node in graph.node
         if node.op_type == "MatMul" and _is_square(values.get(node.input[1]))
     )
-    state["eigenfaces.decorrelation"].copy_(values[product.input[1]].T)
+    _fill(state["eigenfaces.decorrelation"], values[product.input[1]].T)
     before = next(node for node in graph.node if product.input[0] in node.output)
     if before.op_type == "Sub":
-        state["eigenfaces.level"].copy_(values[before.input[1]])
+        _fill(state["eigenfaces.level"], values[before.input[1]])
 
 
 def _is_square(tensor: Tensor | None) -> bool:
@@ -233,8 +302,8 @@ def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str,
         for node in graph.node
         if node.op_type == "Gemm" and len(node.input) == 3 and len(values[node.input[2]]) == size
     )
-    state["constant"].copy_(bias.view(shape))
-    state["place.weight"].copy_(weight)
+    _fill(state["constant"], bias)
+    _fill(state["place.weight"], weight)
     state["gain.weight"].zero_()
     state["gain.bias"].fill_(1.0)
 
@@ -252,8 +321,9 @@ def _unfold_norms(
         if node.op_type == "Conv" and values[node.input[1]].shape[1:] == (1, 3, 3)
     ]
     for name, (_, kernels, *bias) in zip(names, folded, strict=True):
-        state[f"{name}.weight"].copy_(values[kernels].double().sum((1, 2, 3)))
-        state[f"{name}.bias"].copy_(values[bias[0]] if bias else torch.zeros(()))
+        _fill(state[f"{name}.weight"], values[kernels].double().sum((1, 2, 3)))
+        weight = state[f"{name}.weight"]
+        _fill(state[f"{name}.bias"], values[bias[0]] if bias else torch.zeros_like(weight))
         state[f"{name}.running_mean"].zero_()
         state[f"{name}.running_var"].fill_(1 - nn.BatchNorm2d(1).eps)
 

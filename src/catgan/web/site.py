@@ -10,6 +10,7 @@ from pathlib import Path
 
 from catgan.errors import CatganError
 from catgan.files import make_directory, write_durably
+from catgan.generation.card import describe_lineage
 from catgan.generation.generator import Generator
 
 FACTS = "generator.json"  # which also marks a directory as a site
@@ -111,6 +112,7 @@ def _facts(generator: Generator, files: dict[str, bytes]) -> str:
         "data": card.data_name,
         "credit": card.credit,
         "licence": card.licence,
+        "began": describe_lineage(card.lineage),
         "model": file("generator.onnx"),
         "runtime": file("runtime/ort.bin"),
     }

@@ -37,7 +37,8 @@ async function start() {
   }
   $("terms").textContent =
     `Drawn by ${facts.name}. Trained on ${facts.data}; credit: ${facts.credit}; ` +
-    `licence: ${facts.licence}. Made with catgan ${facts.catgan}.`;
+    `licence: ${facts.licence}. ${facts.began && `It began as ${facts.began}. `}` +
+    `Made with catgan ${facts.catgan}.`;
   for (const canvas of [$("cat"), ...sheetCanvases()]) {
     canvas.width = canvas.height = facts.resolution;
   }
