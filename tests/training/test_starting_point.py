@@ -640,6 +640,21 @@ def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
     assert heads != {name: x.shape for name, x in learned["discriminator"].items()}
 
 
+def test_the_frozen_network_may_look_closer_than_the_source_s_did(few, source, cats_64, tmp_path):
+    settings = [*SETTINGS, "network.feature_resolution=256"]
+    plan = begin(cats_64, tmp_path / "run", str(source.path), settings)
+    was = source.config().network
+    assert was.feature_resolution == 128
+    assert plan.config.network == dataclasses.replace(was, feature_resolution=256)
+    assert follow(plan).finished
+    learned = source.checkpoints.load("latest", print).tensors
+    first = checkpoint(plan.run, "0")
+    weights = [n for n in learned["ema"] if not n.startswith("eigenfaces.")]
+    assert all(torch.equal(learned["ema"][name], first["ema"][name]) for name in weights)
+    heads = {name: tensor.shape for name, tensor in first["discriminator"].items()}
+    assert heads != {name: tensor.shape for name, tensor in learned["discriminator"].items()}
+
+
 def test_inner_convolutions_thaw_after_what_is_new(few, small, cats_64, tmp_path):
     settings = [*DOUBLED, "optimizer.generator_thaw_images=999"]
     plan = begin(cats_64, tmp_path / "run", str(small.path), settings)
@@ -712,11 +727,11 @@ def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
 @pytest.mark.parametrize(
     ("which", "settings", "reason"),
     [
-        ("projected-128", ["network.resolution=128"], "resolution with --set .*resolution=64,"),
+        ("projected-128", ["network.resolution=128"], "resolution with --set .*resolution=64$"),
         ("projected-128", ["network.feature_resolution=256"], "feature_resolution = 256 is more"),
         ("projected-128", ["network.resolution=64", "network.channels=4"], "keeps its networks"),
         ("projected-128", ["network.resolution=64", "network.refinements=1"], "keeps its networks"),
-        ("refined", ["network.feature_resolution=256"], "with --set network.resolution=256,"),
+        ("refined", ["network.channels=3"], "but for network.feature_resolution, or double"),
         (
             "refined",
             ["network.resolution=64"],

@@ -14,6 +14,7 @@ import torch
 
 import catgan
 from catgan.config import (
+    FEATURE_RESOLUTIONS,
     RESOLUTIONS,
     Config,
     NetworkConfig,
@@ -96,7 +97,6 @@ def new_run(
     check_pixels(dataset, on_progress)
     if recipe == TRANSFER_RECIPE:
         config = _configuration(recipe, settings, starting, len(dataset.indices("train")))
-        notes.append(transfer.describe_choice(config, len(dataset.indices("train"))))
     facts: dict[str, Any] = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -123,11 +123,13 @@ def new_run(
         notes.append(f"starts from {describe_lineage(starting.lineage)}")
         if distance is not None:
             notes.append(transfer.describe_distance(distance, starting.lineage[0].name))
-        if config.network != starting.network:
+        if config.network.resolution != starting.network.resolution:
             notes.append(
                 f"{starting.network.resolution} px become {config.network.resolution}: it begins "
-                "with enlarged images, and with a discriminator that knows nothing yet"
+                "with enlarged images"
             )
+        if recipe == TRANSFER_RECIPE:
+            notes.append(transfer.describe_choice(config, len(dataset.indices("train"))))
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes += _notes(dataset, config)
@@ -234,34 +236,37 @@ def _configuration(
             f"--recipe {recipe} trains the {config.network.family} family, and {name} is of the "
             f"{network.family} family: leave out --recipe, or take one of that family"
         )
-    config = override(dataclasses.replace(config, network=network), settings)
-    if config.network == network:
-        return config
-    return dataclasses.replace(config, network=_doubled(network, config.network, name))
+    begin = network
+    if network.family == "projected":
+        # Enlarged once the frozen network sees the finest details; more only costs time.
+        enlarged = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
+        seen_at = min(config.network.feature_resolution, enlarged)
+        begin = dataclasses.replace(network, feature_resolution=seen_at)
+    config = override(dataclasses.replace(config, network=begin), settings)
+    return dataclasses.replace(config, network=_network_from(network, config.network, name))
 
 
-def _doubled(network: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
-    """Return the networks for `asked`, which is `network` at twice the resolution, refined.
+def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
+    """Return the networks for `asked`: those of the `source`, or these at twice its resolution.
 
-    `feature_resolution` may be another one, too.
+    Where a projected discriminator's frozen network looks, at `feature_resolution`, may change.
 
     Raises:
-        CatganError: `asked` differs from the `network` of the source `name` in something else.
+        CatganError: `asked` differs from the source, which is called `name`, in something else.
     """
-    twice = 2 * network.resolution
-    can_double = network.family == "projected" and twice in RESOLUTIONS
-    if can_double and asked.resolution == twice:
-        allowed = dataclasses.replace(
-            network, resolution=twice, feature_resolution=asked.feature_resolution
-        )
-        if asked == allowed:
-            return dataclasses.replace(asked, refinements=network.refinements + 1)
+    allowed, twice = source, 2 * source.resolution
+    can_double = source.family == "projected" and twice in RESOLUTIONS
+    if source.family == "projected":
+        allowed = dataclasses.replace(source, feature_resolution=asked.feature_resolution)
+    if asked == allowed:
+        return asked
+    if can_double and asked == dataclasses.replace(allowed, resolution=twice):
+        return dataclasses.replace(asked, refinements=source.refinements + 1)
     remedy = "leave out --set network.*"
+    if source.family == "projected":
+        remedy += ", but for network.feature_resolution"
     if can_double:
-        remedy += (
-            f", or double the resolution with --set network.resolution={twice}, and with it, if "
-            "need be, network.feature_resolution"
-        )
+        remedy += f", or double the resolution with --set network.resolution={twice}"
     raise CatganError(f"a run that starts from {name} keeps its networks: {remedy}")
 
 

@@ -1,6 +1,6 @@
 """Starting from existing weights with the photos at hand: how far they are off, and what to do.
 
-What the numbers rest on is in docs/transfer.md.
+What the numbers rest on is in docs/guides/transfer.md.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MIN_PHOTOS_FOR_DISTANCE = 5
 FAR = 0.1
 MIN_PHOTOS = 30
 MANY_PHOTOS = 1_000  # from which on a run goes on to its end
-IMAGES_FOR_FEW, IMAGES_FOR_MANY = 49_152, 65_536
-PATIENCE = 12_288  # images
+IMAGES_FOR_MANY = 65_536
+PATIENCE = 8_192  # images
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -64,12 +64,10 @@ def distance_to_source(
 
 def fit_to_photos(config: Config, photos: int) -> Config:
     """Return the recipe `config` as it suits so many training photos."""
-    few = photos < MANY_PHOTOS
-    training = dataclasses.replace(
-        config.training,
-        images=IMAGES_FOR_FEW if few else IMAGES_FOR_MANY,
-        early_stopping_images=PATIENCE if few else 0,
-    )
+    if photos < MANY_PHOTOS:
+        training = dataclasses.replace(config.training, early_stopping_images=PATIENCE)
+    else:
+        training = dataclasses.replace(config.training, images=IMAGES_FOR_MANY)
     return dataclasses.replace(config, training=training)
 
 
@@ -80,16 +78,14 @@ def describe_choice(config: Config, photos: int) -> str:
     if photos < MIN_PHOTOS:
         said += (
             f"fewer than {MIN_PHOTOS}, so expect cats in the style of these few rather than new "
-            "ones; more photos help more than more time. "
+            "ones; more photos help more than more time; "
         )
-    if training.early_stopping_images:
-        said += (
-            f"at most {training.images:,} images, and an end when held-out photos have not come "
-            f"nearer for {training.early_stopping_images:,}, as few photos are soon known by heart"
-        )
-    else:
-        said += f"{training.images:,} images, enough photos to go on to the end"
-    return said
+    if not training.early_stopping_images:
+        return f"{said}{training.images:,} images"
+    return (
+        f"{said}at most {training.images:,} images, fewer if held-out photos have not come nearer "
+        f"for {training.early_stopping_images:,}, as few photos are soon known by heart"
+    )
 
 
 def describe_distance(distance: float, name: str) -> str:
