@@ -431,3 +431,25 @@ def test_wrong_words_about_data_are_one_line(roll, tmp_path):
         assert "--accept-licence" in catgan("download", "afhq-cat", "-o", cats, code=2)
     with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
         assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)
+
+
+def test_a_run_that_stops_early_says_why_and_checks_for_copies(tmp_path, monkeypatch):
+    from catgan.data.drawn import write_drawn_cats
+
+    monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("catgan.training.memorization.SAMPLES", 16)
+    write_drawn_cats(tmp_path / "cats", 60, 32)
+    scores = mock.Mock(side_effect=[0.5, 0.1, 0.2, 0.3, 0.4])
+    measured = "catgan.evaluation.quick.squared_discrepancy"
+    with mock.patch(measured, scores):
+        text = catgan(
+            "train", tmp_path / "cats", "-o", tmp_path / "run", *SETTINGS,
+            "--set", "training.images=64", "--set", "output.checkpoint_images=8",
+            "--set", "training.early_stopping_images=16", "--set", "output.score_samples=16",
+        )  # fmt: skip
+    assert "held-out KD-lite2 0.1 after 16 images" in text
+    assert "finished after 32 images of 64: samples have not come nearer to held-out" in text
+    assert "best     after 16 images, by photos that were held out" in text
+    assert re.search(r"copying  samples lie \S+% \w+ \w+ training photos .*; 0 exact copies", text)
+    assert text.splitlines()[-1].startswith("next     catgan sample ")
+    assert " --checkpoint best " in text.splitlines()[-1]

@@ -213,10 +213,14 @@ def train(
             minutes=math.inf if minutes is None else minutes,
             tensorboard=tensorboard,
         )
+    why = ""
+    if outcome.finished and outcome.images < plan.config.training.images:
+        waited = plan.config.training.early_stopping_images
+        why = f": samples have not come nearer to held-out photos for {waited:,}"
     print_line(
         console,
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "
-        f"{plan.config.training.images:,}",
+        f"{plan.config.training.images:,}{why}",
     )
     print_line(console, f"cats     {plan.run.sheet_path(outcome.images)}")
     print_line(console, f"report   {plan.run.report}")

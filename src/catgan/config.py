@@ -27,7 +27,7 @@ FEATURE_RESOLUTIONS = (128, 256)  # those whose every halving, down to 4, is eve
 # What `catgan train --resume` may change: how long, how often, and in which arithmetic, as the next
 # machine may be another one; never what is being trained.
 RESUMABLE_SECTIONS = ("output",)
-RESUMABLE_KEYS = ("training.images", "training.precision")
+RESUMABLE_KEYS = ("training.images", "training.early_stopping_images", "training.precision")
 
 
 @dataclass(frozen=True)
@@ -183,10 +183,10 @@ class TrainingConfig:
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ema_half_life: int = 5_000  # images after which a weight counts half in the average
+    ema_ramp: float = 0.05  # early on the half-life is at most this fraction of the images seen
     # A run whose score has not improved for so many images ends, and its best checkpoint is what it
     # leaves; that score is then taken against held-out images. 0: it goes on to the end.
     early_stopping_images: int = 0
-    ema_ramp: float = 0.05  # early on the half-life is at most this fraction of the images seen
 
     def __post_init__(self) -> None:
         _check("training.images", self.images, 1, 10**12)

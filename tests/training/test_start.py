@@ -91,6 +91,13 @@ def test_too_few_images_to_score_are_said_to_be_too_few(cats):
     assert "fewer than 100: checkpoints are not scored" in note
 
 
+def test_few_photos_from_nothing_are_told_of_the_package_s_generator(tmp_path):
+    write_drawn_cats(tmp_path / "cats", 12, 128)
+    settings = ["network.channels=4", "network.maximum_channels=8", NO_SCORES]
+    plan = start.new_run(tmp_path / "cats", None, settings, tmp_path / "run", "cpu", silent)
+    assert any("--from bundled" in note for note in plan.notes)
+
+
 def test_resume_finds_its_data_and_may_be_longer(cats, tmp_path):
     plan = new(cats.path, out=tmp_path / "run")
     resumed = start.resume_run(plan.run.path, None, ["training.images=99"], "cpu", silent)

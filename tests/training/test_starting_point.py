@@ -482,6 +482,7 @@ SETTINGS = [
 @pytest.fixture
 def few(monkeypatch, tmp_path):
     monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
+    monkeypatch.setattr("catgan.training.transfer.SAMPLES", 8)
     monkeypatch.setattr("catgan.training.sampling.SEEDS_TO_SETTLE", range(100, 164))
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
 

@@ -130,6 +130,11 @@ def new_run(
             )
         if recipe == TRANSFER_RECIPE:
             notes.append(transfer.describe_choice(config, len(dataset.indices("train"))))
+    elif recipe == DEFAULT_RECIPE and len(dataset.indices("train")) < transfer.MANY_PHOTOS:
+        notes.append(
+            f"{len(dataset.indices('train')):,} images are few to begin from nothing: with "
+            "--from bundled a run begins with the package's generator, which knows cats"
+        )
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
     notes += _notes(dataset, config)
