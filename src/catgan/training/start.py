@@ -14,16 +14,11 @@ import torch
 
 import catgan
 from catgan.config import (
-    FEATURE_RESOLUTIONS,
-    RESOLUTIONS,
     Config,
-    NetworkConfig,
     check_length,
     check_resumable,
     from_table,
-    load_recipe,
     override,
-    recipe_names,
 )
 from catgan.data import drawn
 from catgan.data.dataset import Dataset, Split
@@ -34,6 +29,12 @@ from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
 from catgan.training import distributed, transfer
+from catgan.training.configure import (
+    DEFAULT_RECIPE,
+    TRANSFER_RECIPE,
+    configure,
+    default_recipe,
+)
 from catgan.training.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.training.device import (
     choose_device,
@@ -48,7 +49,6 @@ from catgan.training.starting_point import (
     load_starting_point,
 )
 
-DEFAULT_RECIPE, TRANSFER_RECIPE = "projected-128", "transfer"
 MOST_NAMED = 10  # files left out that are named at the start of a run
 MOST_REALS = 2_000  # training images that checkpoints are scored against
 # Images of a split; a distance to fewer says nothing.
@@ -86,8 +86,8 @@ def new_run(
     """
     notes: list[str] = []
     starting = None if start_from is None else load_starting_point(start_from, notes.append)
-    recipe = recipe or _default_recipe(starting)
-    config = _configuration(recipe, settings, starting)
+    recipe = recipe or default_recipe(starting)
+    config = configure(recipe, settings, starting)
     _check_batch(config)
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
@@ -96,7 +96,7 @@ def new_run(
     dataset = open_data(source, config.network.resolution, on_progress)
     check_pixels(dataset, on_progress)
     if recipe == TRANSFER_RECIPE:
-        config = _configuration(recipe, settings, starting, len(dataset.indices("train")))
+        config = configure(recipe, settings, starting, len(dataset.indices("train")))
     facts: dict[str, Any] = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -206,73 +206,6 @@ def _resumed(
     return Plan(
         config, dataset, run, device, precision, reals, resume=True, notes=notes, starting=starting
     )
-
-
-def _default_recipe(starting: StartingPoint | None) -> str:
-    if starting is None:
-        return DEFAULT_RECIPE
-    own = starting.lineage[0].recipe
-    if starting.network.family == "projected" or own not in recipe_names():
-        return TRANSFER_RECIPE
-    return own
-
-
-def _configuration(
-    recipe: str, settings: list[str], starting: StartingPoint | None, photos: int | None = None
-) -> Config:
-    """The recipe with the settings, and where there are weights to begin with, their networks.
-
-    A recipe for it is fitted to the number of training `photos`, once that is known; what the
-    settings say counts more.
-    """
-    config = load_recipe(recipe)
-    if photos is not None:
-        config = transfer.fit_to_photos(config, photos)
-    if starting is None:
-        if recipe == TRANSFER_RECIPE:
-            raise CatganError(
-                f"recipe {recipe} starts from existing weights: add --from bundled, or take "
-                f"--recipe {DEFAULT_RECIPE}"
-            )
-        return override(config, settings)
-    name, network = starting.lineage[0].name, starting.network
-    if config.network.family != network.family:
-        raise CatganError(
-            f"--recipe {recipe} trains the {config.network.family} family, and {name} is of the "
-            f"{network.family} family: leave out --recipe, or take one of that family"
-        )
-    begin = network
-    if network.family == "projected":
-        # Enlarged once the frozen network sees the finest details; more only costs time.
-        enlarged = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
-        seen_at = min(config.network.feature_resolution, enlarged)
-        begin = dataclasses.replace(network, feature_resolution=seen_at)
-    config = override(dataclasses.replace(config, network=begin), settings)
-    return dataclasses.replace(config, network=_network_from(network, config.network, name))
-
-
-def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
-    """Return the networks for `asked`: those of the `source`, or these at twice its resolution.
-
-    Where a projected discriminator's frozen network looks, at `feature_resolution`, may change.
-
-    Raises:
-        CatganError: `asked` differs from the source, which is called `name`, in something else.
-    """
-    allowed, twice = source, 2 * source.resolution
-    can_double = source.family == "projected" and twice in RESOLUTIONS
-    if source.family == "projected":
-        allowed = dataclasses.replace(source, feature_resolution=asked.feature_resolution)
-    if asked == allowed:
-        return asked
-    if can_double and asked == dataclasses.replace(allowed, resolution=twice):
-        return dataclasses.replace(asked, refinements=source.refinements + 1)
-    remedy = "leave out --set network.*"
-    if source.family == "projected":
-        remedy += ", but for network.feature_resolution"
-    if can_double:
-        remedy += f", or double the resolution with --set network.resolution={twice}"
-    raise CatganError(f"a run that starts from {name} keeps its networks: {remedy}")
 
 
 def _absolute(start_from: str) -> str:
