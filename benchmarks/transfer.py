@@ -4,7 +4,8 @@
     python benchmarks/transfer.py whole-photos.zip work/ --scratch-minutes 60 --seeds 0
 
 The faces that `catgan prepare --faces` finds are split by their photo's checksum, so always alike:
-the first 22 are held out in the runs (they decide when one stops), the next 200 are trained on
+the first 22 are held out in the runs (they decide when one stops), the next 200 or so, in whole
+photos, are trained on
 (or the first 50 or 100 of them), and the rest score. Runs that are there already are not repeated.
 All scores are of 1,000 samples against the photos that score; distances are kernel distances.
 """
@@ -66,9 +67,12 @@ def main() -> None:
     for name, count, seed, path in runs:
         run = RunDirectory.open(path)
         which = run.checkpoints.pointer("best") or run.checkpoints.pointer("latest")
-        sampler = load_sampler(path, torch.device("cpu"), print, str(which))
-        about = f"{name} | {count} | {seed} | {int(which or 0):,} | {_minutes(run):.0f}"
-        print(scorer.row(about, sampler, split.trained[:count]), flush=True)
+        chosen = run.checkpoints.names() if arguments.every_checkpoint else [str(which)]
+        for checkpoint in chosen:
+            sampler = load_sampler(path, torch.device("cpu"), print, checkpoint)
+            images = int(checkpoint)
+            about = f"{name} | {count} | {seed} | {images:,} | {_minutes(run, images):.0f}"
+            print(scorer.row(about, sampler, split.trained[:count]), flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="most time of a run with --from")
     parser.add_argument("--scratch-minutes", type=float, help="also train from scratch, so long")
     parser.add_argument("--set", action="append", default=[], help="a setting of runs with --from")
+    parser.add_argument("--every-checkpoint", action="store_true", help="not only the best")
     parser.add_argument("--name", default="transfer", help="what these runs are called")
     return parser.parse_args()
 
@@ -116,15 +121,13 @@ def _split(faces: Dataset) -> Split:
 
 
 def _take(photos: list[list[int]], count: int) -> tuple[list[int], list[list[int]]]:
-    """Return the first `count` faces in whole photos, and the photos that are left."""
+    """Return the faces of the first whole photos, at most `count`, and the photos that are left."""
     taken: list[int] = []
-    left = []
-    for photo in photos:
-        if len(taken) + len(photo) <= count:
-            taken += photo
-        else:
-            left.append(photo)
-    return taken, left
+    for used, photo in enumerate(photos):
+        if len(taken) + len(photo) > count:
+            return taken, photos[used:]
+        taken += photo
+    return taken, []
 
 
 def _write_dataset(split: Split, count: int, path: Path) -> None:
@@ -133,8 +136,12 @@ def _write_dataset(split: Split, count: int, path: Path) -> None:
         return
     faces = split.faces
     held_out = split.stopping[: max(count // 9, 5)]
-    # What a writer holds out are the lowest checksums.
-    limit = int(faces.records[split.training[0]].sha256[:16], 16) / 2**64
+    # A writer holds out the lowest checksums: all up to a limit between the two kinds.
+    last, first = (
+        int(faces.records[number].sha256[:16], 16)
+        for number in (split.stopping[-1], split.training[0])
+    )
+    limit = (last + first) / 2 / 2**64
     with DatasetWriter(path, faces.resolution, name=path.name, holdout_fraction=limit) as writer:
         for number in (*held_out, *split.training[:count]):
             record = faces.records[number]
@@ -144,6 +151,10 @@ def _write_dataset(split: Split, count: int, path: Path) -> None:
                 sha256=record.sha256,
                 crop=record.crop,
             )
+    written = Dataset.open(path)
+    wanted = [len(held_out), min(count, len(split.training))]
+    if [len(written.indices(which)) for which in ("holdout", "train")] != wanted:
+        raise RuntimeError(f"{path} is not split as it should be")
 
 
 def _train(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int, Path]]:
@@ -168,10 +179,14 @@ def _catgan(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "catgan", *map(str, words)], check=True)
 
 
-def _minutes(run: RunDirectory) -> float:
-    """Time from the log's first row to its last."""
-    times = [row["machine"]["unix_time"] for row in run.rows() if "machine" in row]
-    return (times[-1] - times[0]) / 60 if times else 0.0
+def _minutes(run: RunDirectory, images: int) -> float:
+    """Time of the steps up to so many images, without scores and checkpoints."""
+    rows = [row for row in run.rows() if "machine" in row and row["images"] <= images]
+    seen = [0, *(row["images"] for row in rows)]
+    return sum(
+        (row["images"] - before) / row["machine"]["images_per_second"] / 60
+        for row, before in zip(rows, seen, strict=False)
+    )
 
 
 class Scorer:
@@ -216,7 +231,8 @@ def _diversity(images: np.ndarray) -> float:
 def _gap(samples: np.ndarray, trained: np.ndarray, unseen: np.ndarray) -> tuple[float, float]:
     """Return how much farther samples lie from unseen photos than from as many trained ones.
 
-    As a part of the former; with its standard deviation when half of the photos are drawn anew.
+    As a part of the former; with its standard deviation over equal numbers of photos of either kind
+    drawn anew, half as many as there are of the rarer one.
     """
     size = min(len(trained), len(unseen)) // 2
     random = np.random.default_rng(0)

@@ -448,7 +448,7 @@ def test_a_run_that_stops_early_says_why_and_checks_for_copies(tmp_path, monkeyp
             "--set", "training.early_stopping_images=16", "--set", "output.score_samples=16",
         )  # fmt: skip
     assert "held-out KD-lite2 0.1 after 16 images" in text
-    assert "finished after 32 images of 64: samples have not come nearer to held-out" in text
+    assert "finished after 32 images of 64: samples have come no nearer to held-out" in text
     assert "best     after 16 images, by photos that were held out" in text
     assert re.search(r"copying  samples lie \S+% \w+ \w+ training photos .*; 0 exact copies", text)
     assert text.splitlines()[-1].startswith("next     catgan sample ")

@@ -286,3 +286,18 @@ def test_a_run_may_not_end_before_where_it_is():
         CatganError, match=r"training\.images = 1 is less than the 160 images .*400,000"
     ):
         check_length(old, override(old, ["training.images=1"]), 160)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 100), (100, 0)])
+def test_a_resumed_run_keeps_what_its_scores_are_taken_against(before, after):
+    old, new = (
+        override(Config(), [f"training.early_stopping_images={each}"]) for each in (before, after)
+    )
+    with pytest.raises(CatganError, match="decides what scores are taken against"):
+        check_resumable(old, new)
+    check_resumable(old, old)
+
+
+def test_a_resumed_run_may_wait_longer_for_a_better_score():
+    old, new = (override(Config(), [f"training.early_stopping_images={n}"]) for n in (100, 200))
+    check_resumable(old, new)

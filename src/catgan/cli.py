@@ -216,7 +216,10 @@ def train(
     why = ""
     if outcome.finished and outcome.images < plan.config.training.images:
         waited = plan.config.training.early_stopping_images
-        why = f": samples have not come nearer to held-out photos for {waited:,}"
+        why = (
+            f": samples have come no nearer to held-out photos for {waited:,}; to go on all the "
+            f"same: --resume {shell_words(run)} --set training.early_stopping_images={4 * waited}"
+        )
     print_line(
         console,
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "
@@ -226,27 +229,36 @@ def train(
     print_line(console, f"report   {plan.run.report}")
     if not outcome.finished:
         print_line(console, f"next     catgan train --resume {shell_words(run)}")
-    elif plan.config.training.early_stopping_images and world.leads:
-        _finish_on_few_photos(console, plan)
-    else:
-        print_line(console, f"next     catgan sample {shell_words(run)} --seeds 0-63 -o cats.png")
+    elif world.leads and not outcome.signal:
+        _print_end(console, plan)
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)
 
 
-def _finish_on_few_photos(console: Console, plan: Plan) -> None:
-    """Say which checkpoint is the best, and whether it has memorized its photos."""
+def _print_end(console: Console, plan: Plan) -> None:
+    """Say what a finished run leaves: on few photos, or from existing weights, also its copies."""
     from catgan.training import memorization
 
     run, which = plan.run, ""
-    if best := run.checkpoints.pointer("best"):
+    few = plan.config.training.early_stopping_images > 0
+    best = run.checkpoints.pointer("best")
+    if few and best:
         print_line(console, f"best     after {int(best):,} images, by photos that were held out")
         which = " --checkpoint best"
-    if memorization.can_be_checked(plan.dataset):
-        with ProgressBar(console) as progress:
-            found, page = memorization.check_memorization(run, plan.dataset, plan.device, progress)
-        print_line(console, f"copying  {memorization.describe_memorization(found)}")
-        print_line(console, f"pairs    {page}")
+    if few or run.lineage():
+        if memorization.can_be_checked(plan.dataset):
+            with ProgressBar(console) as progress:
+                found, page = memorization.check_memorization(
+                    run, plan.dataset, plan.device, progress
+                )
+            print_line(console, f"copying  {memorization.describe_memorization(found)}")
+            print_line(console, f"pairs    {page}")
+        else:
+            print_line(
+                console,
+                f"copying  not checked: needs {memorization.MIN_IMAGES} images to train on and "
+                f"{memorization.MIN_HELD_OUT} held out",
+            )
     print_line(
         console, f"next     catgan sample {shell_words(run.path)}{which} --seeds 0-63 -o cats.png"
     )

@@ -205,7 +205,7 @@ class OutputConfig:
     sheet_images: int = 8_192  # between two sample sheets
     checkpoint_images: int = 16_384  # between two checkpoints
     checkpoints_kept: int = 2  # newest ones; the best is kept besides
-    score_samples: int = 1_000  # drawn at each checkpoint to score it (FD-lite2); 0: no scores
+    score_samples: int = 1_000  # drawn at each checkpoint to score it; 0: no scores
     sheet_seeds: int = 64  # cats on a sheet, always of the seeds 0, 1, 2, ...
 
     def __post_init__(self) -> None:
@@ -321,6 +321,13 @@ def check_resumable(old: Config, new: Config) -> None:
         for name, (was, now) in changed_settings(old, new).items()
         if name not in RESUMABLE_KEYS and name.split(".")[0] not in RESUMABLE_SECTIONS
     ]
+    before, after = old.training.early_stopping_images, new.training.early_stopping_images
+    if (before > 0) != (after > 0):
+        refused.append(
+            f"training.early_stopping_images = {before} (asked for {after}), which decides what "
+            "scores are taken against and may only be another number"
+            + (", as large as you like" if before else "")
+        )
     if refused:
         raise CatganError(
             f"a resumed run must keep {', '.join(refused)}: start a new run for that; a resumed "

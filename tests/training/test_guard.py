@@ -30,8 +30,6 @@ HEALTHY = {
     "real_accuracy": 0.8,
     "generated_accuracy": 0.7,
     "diversity": 0.9,
-    "real_logit": 2.0,
-    "generated_logit": 1.0,
 }
 SAME = {"diversity": LEAST_DIVERSITY / 2}
 SURE = {"real_accuracy": 1.0, "generated_accuracy": 1.0}

@@ -10,10 +10,10 @@ from catgan.config import NetworkConfig
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
 from catgan.networks.build import build_discriminator
-from catgan.training.overfitting import MAX_HELD_OUT, OverfittingMonitor, overfitting
+from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
 CPU = torch.device("cpu")
-ROW = {"real_logit": 3.0, "generated_logit": 1.0}
+LOGITS = torch.full((4, 4, 16), -50.0)  # of generated images, lower than any real one has
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def cats(tmp_path_factory):
     path = tmp_path_factory.mktemp("cats") / "cats"
     write_drawn_cats(path, 60, 64)
     dataset = Dataset.open(path)
-    assert 1 < len(dataset.indices("holdout")) < MAX_HELD_OUT
+    assert 1 < len(dataset.indices("holdout")) < MAX_IMAGES
     return dataset
 
 
@@ -47,21 +47,25 @@ def discriminator():
 
 def test_it_asks_the_discriminator_about_the_held_out_images(cats, discriminator):
     monitor = OverfittingMonitor(cats, discriminator, discriminator, CPU)
-    held_out = np.asarray(cats.images[cats.indices("holdout")[:MAX_HELD_OUT]])
-    images = torch.from_numpy(held_out).permute(0, 3, 1, 2) / 127.5 - 1
-    with torch.no_grad():
-        expected = discriminator(discriminator.features(images)).mean().item()
-    assert monitor.measure(ROW)["overfitting"] == pytest.approx((3.0 - expected) / 2, abs=1e-4)
+    found = []
+    for split in ("train", "holdout"):
+        pixels = np.asarray(cats.images[cats.indices(split)[:MAX_IMAGES]])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+        with torch.no_grad():
+            found.append(discriminator(discriminator.features(images)).mean().item())
+    expected = (found[0] - found[1]) / (found[0] + 50)
+    assert expected != 0
+    assert monitor.measure(LOGITS)["overfitting"] == pytest.approx(expected, rel=0.01)
 
 
 def test_it_says_nothing_of_data_without_held_out_images(cats, discriminator):
     records = tuple(dataclasses.replace(record, split="train") for record in cats.records)
     cats = dataclasses.replace(cats, records=records)
-    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(ROW) == {}
+    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGITS) == {}
 
 
 def test_batch_normalization_is_left_alone(cats):
     discriminator = build_discriminator(NetworkConfig("dcgan", 64), None, torch.float32)
     before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
-    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(ROW) == {}
+    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGITS) == {}
     assert all(torch.equal(before[n], t) for n, t in discriminator.state_dict().items())

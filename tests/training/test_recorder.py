@@ -20,6 +20,8 @@ from catgan.training.run_directory import RunDirectory
 from catgan.training.tally import Tally
 
 CPU = torch.device("cpu")
+HELD_OUT = "held-out KD-lite2"
+REALS = SimpleNamespace(score_name=HELD_OUT)
 IDENTITY = ExtractorIdentity("lite2", 1, "0" * 64, 12, 8, "clean", "float32")
 
 
@@ -55,8 +57,8 @@ def run(tmp_path):
     return RunDirectory.create(tmp_path / "run", config_of(0), {"dataset": {}, "machine": {}})
 
 
-def recorder_of(run, patience, reals=None):
-    config = config_of(patience)
+def recorder_of(run, patience, reals=REALS, settings=()):
+    config = override(config_of(patience), settings)
     module = nn.Linear(2, 2)
     return Recorder(
         config, run, Notes(), FakeSampler(), contextlib.nullcontext(),
@@ -65,9 +67,9 @@ def recorder_of(run, patience, reals=None):
     )  # fmt: skip
 
 
-def log(run, scores, name="held-out KD-lite2"):
+def log(run, scores, name=HELD_OUT, samples=16):
     for images, score in scores.items():
-        run.append_row({"images": images, "score": score, "scored_by": name})
+        run.append_row({"images": images, "score": score, "scored_by": name, "samples": samples})
 
 
 def score_with(monkeypatch, values, metric="kernel", split="holdout"):
@@ -80,7 +82,7 @@ def score_with(monkeypatch, values, metric="kernel", split="holdout"):
         return QuickScore(next(remaining), metric, taken)
 
     monkeypatch.setattr(recorder, "quick_score", quick_score)
-    return SimpleNamespace()  # of the reals, of which nothing is asked
+    return SimpleNamespace(score_name=HELD_OUT if split == "holdout" else "FD-lite2")
 
 
 @pytest.mark.parametrize(
@@ -116,16 +118,35 @@ def test_rows_of_losses_are_no_scores_and_do_not_end_the_wait(run):
 
 
 def test_scores_of_another_kind_are_not_mixed(run):
-    """A Frechet distance is a thousand times a kernel distance, in either order of the two."""
-    log(run, {100: 0.001})
-    log(run, {200: 40.0, 300: 35.0}, "FD-lite2")
+    """Those against training images, or of another number of samples, decide nothing."""
+    log(run, {100: 40.0, 400: 41.0}, "FD-lite2")
+    log(run, {100: 0.001, 400: 0.002}, samples=1000)
     assert not recorder_of(run, patience=200).is_past_its_best
-    log(run, {400: 36.0, 500: 37.0}, "FD-lite2")
+    log(run, {500: 0.004, 700: 0.005})
     assert recorder_of(run, patience=200).is_past_its_best
-    log(run, {600: 0.002})  # counted from the kernel distance after 100 images
-    assert recorder_of(run, patience=200).is_past_its_best
-    log(run, {700: 0.0005})
+    log(run, {800: 0.003})
     assert not recorder_of(run, patience=200).is_past_its_best
+
+
+def test_without_anything_to_score_against_no_old_score_ends_a_run(run):
+    log(run, {100: 0.5, 900: 0.6})
+    assert not recorder_of(run, patience=200, reals=None).is_past_its_best
+
+
+def test_only_the_main_process_reads_the_log(run, monkeypatch):
+    log(run, {100: 0.5, 900: 0.6})
+    assert recorder_of(run, patience=200).is_past_its_best
+    monkeypatch.setattr(recorder.distributed, "world", lambda: SimpleNamespace(leads=False))
+    assert not recorder_of(run, patience=200).is_past_its_best
+
+
+def test_the_wait_begins_when_the_generator_moves(run):
+    log(run, {0: 0.5, 100: 0.5, 500: 0.5})
+    held = ["optimizer.generator_freeze_images=300", "optimizer.generator_ramp_images=100"]
+    assert recorder_of(run, patience=200).is_past_its_best
+    assert not recorder_of(run, patience=200, settings=held).is_past_its_best
+    log(run, {600: 0.6})
+    assert recorder_of(run, patience=200, settings=held).is_past_its_best
 
 
 def test_checkpoints_find_out_and_a_resumed_run_knows_from_its_log(run, monkeypatch):
@@ -139,7 +160,8 @@ def test_checkpoints_find_out_and_a_resumed_run_knows_from_its_log(run, monkeypa
     assert run.checkpoints.pointer("best") == "000000200"
     assert run.checkpoints.pointer("latest") == "000000400"
     assert kept.display.notes[-1] == "held-out KD-lite2 0.04 after 400 images"
-    assert run.rows()[-1] == {"images": 400, "score": 0.04, "scored_by": "held-out KD-lite2"}
+    row = {"images": 400, "score": 0.04, "scored_by": HELD_OUT, "samples": 16}
+    assert run.rows()[-1] == row
     assert recorder_of(run, patience=200).is_past_its_best
     assert not recorder_of(run, patience=300).is_past_its_best
     run.rewind(300)  # it goes on from an earlier checkpoint
@@ -166,7 +188,7 @@ def test_a_checkpoint_that_is_not_to_be_scored_is_kept_without_a_score(run, monk
 
 
 def test_weights_that_are_not_finite_replace_none_that_are(run):
-    kept = recorder_of(run, 0)
+    kept = recorder_of(run, 0, reals=None)
     kept.checkpoint(100)
     with torch.no_grad():
         kept.modules["ema"].weight[0, 0] = torch.inf

@@ -548,15 +548,16 @@ def test_the_generator_stands_still_while_it_is_frozen(few, source, cats_64, tmp
 
 
 def test_killed_and_resumed_it_is_the_straight_run_to_the_bit(few, source, cats_64, tmp_path):
-    straight = begin(cats_64, tmp_path / "straight", str(source.path))
+    settings = [*SETTINGS, "augment.views=3", "augment.zoom=0.2"]
+    straight = begin(cats_64, tmp_path / "straight", str(source.path), settings)
     follow(straight)
-    broken = begin(cats_64, tmp_path / "broken", str(source.path))
+    broken = begin(cats_64, tmp_path / "broken", str(source.path), settings)
     child = run_child(broken.run, cats_64, at=20, signal_name="SIGKILL", starting=str(source.path))
     assert child.returncode == -9, child.stderr
     follow(resume_run(broken.run.path, None, [], "cpu", lambda *_: None))
     assert_same_run(straight.run, broken.run)
 
-    early = begin(cats_64, tmp_path / "early", str(source.path))  # killed before a checkpoint
+    early = begin(cats_64, tmp_path / "early", str(source.path), settings)  # before a checkpoint
     resumed = resume_run(early.run.path, None, [], "cpu", lambda *_: None)
     assert resumed.starting is not None
     follow(resumed)

@@ -43,6 +43,12 @@ def test_what_a_source_draws_itself_is_at_no_distance_from_it(untrained, tmp_pat
     assert abs(distance(untrained, itself)) < 0.1 * distance(untrained, cats_64)
 
 
+def test_photos_of_more_pixels_are_reduced_to_those_of_the_source(untrained, cats_64):
+    images = np.asarray(cats_64.images).repeat(2, 1).repeat(2, 2)
+    larger = dataclasses.replace(cats_64, images=images, resolution=128, identity="1" * 64)
+    assert distance(untrained, larger) == pytest.approx(distance(untrained, cats_64), rel=1e-6)
+
+
 def test_of_a_few_photos_no_distance_is_told(untrained, tmp_path):
     write_drawn_cats(tmp_path / "cats", 4, 64)
     assert distance(untrained, Dataset.open(tmp_path / "cats")) is None
@@ -60,16 +66,22 @@ def test_photos_of_something_else_are_told_that_it_may_not_help():
 def test_with_few_photos_a_run_may_stop_early(photos):
     config = transfer.fit_to_photos(RECIPE, photos)
     assert 0 < config.training.early_stopping_images < config.training.images
-    assert f"{photos} photos" in transfer.describe_choice(config, photos)
+    said = transfer.describe_choice(config, photos, may_stop=True)
+    assert said.startswith(f"{photos} photos: ")
+    assert "held-out" in said
+    assert "held-out" not in transfer.describe_choice(config, photos, may_stop=False)
 
 
 def test_with_many_it_goes_on_to_the_end():
     config = transfer.fit_to_photos(RECIPE, 5000)
     assert config.training.early_stopping_images == 0
-    assert "5,000 photos" in transfer.describe_choice(config, 5000)
+    assert "5,000 photos" in transfer.describe_choice(config, 5000, may_stop=True)
 
 
 def test_under_thirty_photos_are_told_what_to_expect():
-    said = [transfer.describe_choice(transfer.fit_to_photos(RECIPE, n), n) for n in (29, 30)]
+    said = [
+        transfer.describe_choice(transfer.fit_to_photos(RECIPE, n), n, may_stop=True)
+        for n in (29, 30)
+    ]
     assert "fewer than 30" in said[0]
     assert "fewer than 30" not in said[1]

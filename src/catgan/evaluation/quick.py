@@ -10,7 +10,7 @@ import numpy as np
 
 from catgan.evaluation.extractor import Extractor
 from catgan.evaluation.features import Progress, cached_features, extract_features
-from catgan.evaluation.fingerprint import Fingerprint
+from catgan.evaluation.fingerprint import ExtractorIdentity, Fingerprint
 from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import ImageSet, generated_images
 from catgan.evaluation.kernel import squared_discrepancy
@@ -28,6 +28,12 @@ class RealsStatistics:
     gaussian: Gaussian | None  # where the score is the Frechet distance; else it is the kernel one
     sha256: str
 
+    @property
+    def score_name(self) -> str:
+        """The `name` of scores against these."""
+        metric: Metric = "kernel" if self.gaussian is None else "frechet"
+        return _name(self.extractor.identity, metric, self.reals.split)
+
 
 @dataclass(frozen=True)
 class QuickScore:
@@ -44,9 +50,12 @@ class QuickScore:
     @property
     def name(self) -> str:
         """What it is called, "FD-lite2" or "held-out KD-lite2"."""
-        extractor = self.fingerprint.extractor
-        name = extractor.frechet_name if self.metric == "frechet" else extractor.kernel_name
-        return f"held-out {name}" if self.fingerprint.split == "holdout" else name
+        return _name(self.fingerprint.extractor, self.metric, self.fingerprint.split)
+
+
+def _name(identity: ExtractorIdentity, metric: Metric, split: str) -> str:
+    name = identity.frechet_name if metric == "frechet" else identity.kernel_name
+    return f"held-out {name}" if split == "holdout" else name
 
 
 def reals_statistics(

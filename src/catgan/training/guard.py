@@ -93,8 +93,7 @@ def measure(
         [losses[None], on_real, on_generated, coarse(real), coarse(generated)]
     )
     varied = diversity(generated) / diversity(real).clamp_min(1e-4)
-    right = accuracies(config.discriminator, on_real, on_generated)
-    return [*losses.mean(0), *right, varied, on_real.mean(), on_generated.mean()]
+    return [*losses.mean(0), *accuracies(config.discriminator, on_real, on_generated), varied]
 
 
 def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:

@@ -152,7 +152,7 @@ def train(
             images = checkpoint.images
             tally.restore(checkpoint.window)
         if resume and world.leads:
-            run.rewind(images)
+            run.rewind(images if checkpoint else -1)  # before the first one, all of it
         images = distributed.copy_from_first(modules, players, images)
         guard = Guard(run)
 
@@ -222,7 +222,7 @@ def train(
             display.step(images)
             if due(output.log_images, images, batch_size):
                 row = tally.row(images)
-                row |= overfitting.measure(row)
+                row |= overfitting.measure(on_generated)
                 guard.watch(row)
                 run.append_row(row)
                 display.row(row)

@@ -68,13 +68,14 @@ def check_memorization(
 def describe_memorization(result: Evaluation) -> str:
     """Return in one sentence whether samples are nearer to training photos than to others."""
     found = result.memorisation
-    copies = f"{result.copies:,} exact copies among {result.fingerprint.generated_count:,} samples"
+    counted = "1 exact copy" if result.copies == 1 else f"{result.copies:,} exact copies"
+    copies = f"{counted} among {result.fingerprint.generated_count:,} samples"
     if found is None:
         return copies
     nearer = f"{abs(found.gap):.1%} {'nearer to' if found.gap > 0 else 'farther from'}"
     said = f"samples lie {nearer} training photos than held-out ones"
     if found.gap_in_spreads is not None:
-        said += f" ({abs(found.gap_in_spreads):.1f} times what such distances vary by)"
+        said += f" ({abs(found.gap_in_spreads):.1f} standard deviations)"
     return f"{said}; {copies}"
 
 

@@ -8,23 +8,25 @@ learned what is common to them, and those of generated images from one that has 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from catgan.data.dataset import Dataset
 from catgan.networks.projected import PIXEL_RANGE, Discriminator
+from catgan.training import distributed
 
-MAX_HELD_OUT = 64  # images; their features stay in memory
+MAX_IMAGES = 64  # of each kind; their features stay in memory
 _CHUNK = 8  # of them through the frozen network at once
 
 
 class OverfittingMonitor:
-    """Measures r_v on the held-out images of a dataset.
+    """Measures r_v on the first training and held-out images of a dataset, all as they are.
 
     Only for discriminators without batch normalization, those of the projected family: in the
-    others a batch of other images would change what is measured, and the run itself.
+    others a batch of other images would change what is measured, and the run itself. And only in
+    the main process.
     """
 
     def __init__(
@@ -34,29 +36,37 @@ class OverfittingMonitor:
         logits: Callable[[list[Tensor]], Tensor],
         device: torch.device,
     ) -> None:
-        self.logits = logits
-        self.features: list[Tensor] | None = None
-        chosen = dataset.indices("holdout")[:MAX_HELD_OUT]
-        if not len(chosen) or not isinstance(discriminator, Discriminator):
+        self.logits, self.device = logits, device
+        self.known: tuple[list[Tensor], list[Tensor]] | None = None
+        if not isinstance(discriminator, Discriminator) or not distributed.world().leads:
             return
-        low, high = PIXEL_RANGE
-        pixels = torch.from_numpy(dataset.images[chosen]).permute(0, 3, 1, 2)
-        chunks = (low + pixels.float() * ((high - low) / 255)).to(device).split(_CHUNK)
-        with torch.no_grad():
-            seen = [discriminator.features(chunk) for chunk in chunks]
-        self.features = [torch.cat(maps) for maps in zip(*seen, strict=True)]
+        train, held_out = (dataset.indices(split)[:MAX_IMAGES] for split in ("train", "holdout"))
+        if len(held_out):
+            self.known = (
+                self._features(discriminator, dataset.images[train]),
+                self._features(discriminator, dataset.images[held_out]),
+            )
 
     @torch.no_grad()
-    def measure(self, row: dict[str, Any]) -> dict[str, float]:
+    def _features(self, discriminator: Discriminator, images: np.ndarray) -> list[Tensor]:
+        low, high = PIXEL_RANGE
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
+        chunks = (low + pixels.float() * ((high - low) / 255)).split(_CHUNK)
+        seen = [discriminator.features(chunk) for chunk in chunks]
+        return [torch.cat(maps) for maps in zip(*seen, strict=True)]
+
+    @torch.no_grad()
+    def measure(self, on_generated: Tensor) -> dict[str, float]:
         """Return what a row of the log is to say besides: {"overfitting": r_v}.
 
-        {} where nothing is held out, and where the discriminator tells training images from
-        generated ones so little that the ratio means nothing.
+        `on_generated` are the logits of the last batch's generated images. {} where nothing is held
+        out, and where the discriminator tells training images from generated ones so little that
+        the ratio means nothing.
         """
-        if self.features is None:
+        if self.known is None:
             return {}
-        held_out = self.logits(self.features).mean().item()
-        ratio = overfitting(row["real_logit"], row["generated_logit"], held_out)
+        real, held_out = (self.logits(features).mean().item() for features in self.known)
+        ratio = overfitting(real, on_generated.mean().item(), held_out)
         return {} if ratio is None else {"overfitting": ratio}
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from catgan.config import Config
 from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import sheet
+from catgan.training import distributed
 from catgan.training.checkpoint import Players, Score, optimizer_tensors
 from catgan.training.display import Display
 from catgan.training.guard import Guard
@@ -74,16 +75,30 @@ class Recorder:
             return None
         cats = self.sampler.settled(images, self.autocast)
         quick = quick_score(cats, self.reals, count=self.config.output.score_samples)
-        self.run.append_row({"images": images, "score": quick.value, "scored_by": quick.name})
+        count = self.config.output.score_samples
+        row = {"images": images, "score": quick.value, "scored_by": quick.name, "samples": count}
+        self.run.append_row(row)
         self.display.note(f"{quick.name} {quick.value:.4g} after {images:,} images")
         return Score(quick.value, dataclasses.asdict(quick.fingerprint))
 
     def _has_stopped_improving(self) -> bool:
-        """Whether the last best score is `training.early_stopping_images` old."""
-        patience = self.config.training.early_stopping_images
-        rows = [row for row in self.run.rows() if "score" in row and "scored_by" in row]
-        if not patience or not rows:
+        """Whether the last best score is `training.early_stopping_images` old.
+
+        Of scores that were taken as this run takes them; while the generator is held still, none
+        can be better. The main process alone knows the log.
+        """
+        patience, optimizer = self.config.training.early_stopping_images, self.config.optimizer
+        if not patience or self.reals is None or not distributed.world().leads:
             return False
-        same = [row for row in rows if row["scored_by"] == rows[-1]["scored_by"]]
-        best = min(same, key=lambda row: row["score"])  # the earliest of equals
-        return rows[-1]["images"] - best["images"] >= patience
+        alike = self.reals.score_name, self.config.output.score_samples
+        rows = [
+            row
+            for row in self.run.rows()
+            if "score" in row and (row.get("scored_by"), row.get("samples")) == alike
+        ]
+        if not rows:
+            return False
+        best = min(rows, key=lambda row: row["score"])  # the earliest of equals
+        moving = optimizer.generator_freeze_images + optimizer.generator_ramp_images
+        since = max(best["images"], moving + optimizer.generator_thaw_images)
+        return bool(rows[-1]["images"] - since >= patience)

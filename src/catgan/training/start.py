@@ -18,6 +18,7 @@ from catgan.config import (
     check_length,
     check_resumable,
     from_table,
+    load_recipe,
     override,
 )
 from catgan.data import drawn
@@ -95,8 +96,9 @@ def new_run(
         RunDirectory.require_place(out)  # before the work, which may be long
     dataset = open_data(source, config.network.resolution, on_progress)
     check_pixels(dataset, on_progress)
+    photos = len(dataset.indices("train"))
     if recipe == TRANSFER_RECIPE:
-        config = configure(recipe, settings, starting, len(dataset.indices("train")))
+        config = configure(recipe, settings, starting, photos)
     facts: dict[str, Any] = {
         "catgan": catgan.__version__,
         "source": None if source is None else str(source.resolve()),
@@ -128,12 +130,23 @@ def new_run(
                 f"{starting.network.resolution} px become {config.network.resolution}: it begins "
                 "with enlarged images"
             )
+        elif starting.discriminator is not None and config.network != starting.network:
+            was = starting.network.feature_resolution
+            notes.append(
+                f"its discriminator looked at {was} px and begins anew: --set "
+                f"network.feature_resolution={was} keeps it"
+            )
         if recipe == TRANSFER_RECIPE:
-            notes.append(transfer.describe_choice(config, len(dataset.indices("train"))))
-    elif recipe == DEFAULT_RECIPE and len(dataset.indices("train")) < transfer.MANY_PHOTOS:
+            may_stop = _can_be_scored(dataset, config)
+            notes.append(transfer.describe_choice(config, photos, may_stop=may_stop))
+    elif (
+        recipe == DEFAULT_RECIPE
+        and dataset.resolution == load_recipe(DEFAULT_RECIPE).network.resolution
+        and photos < transfer.MANY_PHOTOS
+    ):
         notes.append(
-            f"{len(dataset.indices('train')):,} images are few to begin from nothing: with "
-            "--from bundled a run begins with the package's generator, which knows cats"
+            f"{photos:,} images are few to train from scratch: with --from bundled a run begins "
+            "with the package's generator, which knows cats"
         )
     reals = _reals(dataset, config, on_progress)
     run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
@@ -321,16 +334,21 @@ def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsSt
     def progress(stage: str, done: int, total: int) -> None:
         on_progress("measuring", done, total)
 
-    split = _scored_split(config)
-    count, fewest = len(dataset.indices(split)), MIN_TO_SCORE[split]
-    if not config.output.score_samples or count < fewest:
+    if not _can_be_scored(dataset, config):
         return None
+    split = _scored_split(config)
+    count = min(len(dataset.indices(split)), MOST_REALS)
     return reals_statistics(
-        dataset_images(dataset, split, min(count, MOST_REALS)),
+        dataset_images(dataset, split, count),
         load_extractor("lite2"),
         metric="kernel" if split == "holdout" else "frechet",
         progress=progress,
     )
+
+
+def _can_be_scored(dataset: Dataset, config: Config) -> bool:
+    split = _scored_split(config)
+    return config.output.score_samples > 0 and len(dataset.indices(split)) >= MIN_TO_SCORE[split]
 
 
 def _scored_split(config: Config) -> Split:
@@ -373,15 +391,18 @@ def _notes(dataset: Dataset, config: Config) -> list[str]:
     if count < config.training.batch_size:
         notes.append(
             f"only {count} images to train on, fewer than a batch of {config.training.batch_size}: "
-            "they will be learnt by heart; some hundreds are the least that make sense"
+            "expect overfitting"
         )
     split = _scored_split(config)
     count, fewest = len(dataset.indices(split)), MIN_TO_SCORE[split]
     if config.output.score_samples and count < fewest:
-        what = "to train on" if split == "train" else "held out"
+        what, remedy = "to train on", "look at the samples"
+        if split == "holdout":
+            what = "held out"
+            remedy = "it goes on to its end; prepare with a larger --holdout, such as 0.2"
         notes.append(
             f"only {count} images {what}, fewer than {fewest}: checkpoints are not scored, so none "
-            "of them is the best; look at the samples"
+            f"of them is the best; {remedy}"
         )
     return notes
 

@@ -17,8 +17,6 @@ MEASURES = (
     "real_accuracy",
     "generated_accuracy",
     "diversity",  # of the generated images, as a part of the real ones'
-    "real_logit",  # means of the discriminator's raw output
-    "generated_logit",
 )
 
 

@@ -15,7 +15,7 @@ from catgan.config import Config
 from catgan.data.dataset import Dataset
 from catgan.evaluation.extractors import load_extractor
 from catgan.evaluation.features import cached_features, extract_features
-from catgan.evaluation.image_sets import dataset_images, generated_images
+from catgan.evaluation.image_sets import ImageSet, dataset_images, generated_images
 from catgan.evaluation.kernel import squared_discrepancy
 from catgan.networks.build import build_generator
 from catgan.training.sampling import Sampler
@@ -39,7 +39,8 @@ def distance_to_source(
 ) -> float | None:
     """Return the kernel distance, in features of lite2, of photos to what the source draws.
 
-    It needs no particular number of either, being unbiased. None for fewer than
+    It needs no particular number of either, being unbiased. Photos of more pixels than the source
+    draws are reduced to as many, as fine details weigh most in it. None for fewer than
     `MIN_PHOTOS_FOR_DISTANCE` training photos.
     """
     count = min(len(dataset.indices("train")), SAMPLES)
@@ -58,8 +59,23 @@ def distance_to_source(
 
     extractor = load_extractor("lite2")
     drawn = extract_features(generated_images("source", sample, SAMPLES), extractor)
-    photos = cached_features(dataset_images(dataset, count=count), extractor, progress=measuring)
+    images = dataset_images(dataset, count=count)
+    if dataset.resolution > starting.network.resolution:
+        images = _reduced(images, dataset.resolution // starting.network.resolution)
+    photos = cached_features(images, extractor, progress=measuring)
     return squared_discrepancy(drawn.vectors, photos.vectors)
+
+
+def _reduced(images: ImageSet, ratio: int) -> ImageSet:
+    """Return the images with the means of `ratio` x `ratio` pixels."""
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        pixels = images.read(numbers)
+        count, height, width, colors = pixels.shape
+        blocks = pixels.reshape(count, height // ratio, ratio, width // ratio, ratio, colors)
+        return blocks.mean((2, 4)).round().astype(np.uint8)
+
+    return dataclasses.replace(images, read=read, selection=None)
 
 
 def fit_to_photos(config: Config, photos: int) -> Config:
@@ -71,8 +87,11 @@ def fit_to_photos(config: Config, photos: int) -> Config:
     return dataclasses.replace(config, training=training)
 
 
-def describe_choice(config: Config, photos: int) -> str:
-    """Return what a run on so many photos will do, and why."""
+def describe_choice(config: Config, photos: int, *, may_stop: bool) -> str:
+    """Return what a run on so many photos will do, and why.
+
+    `may_stop`: whether there are scores by which it could end early.
+    """
     training = config.training
     said = f"{photos:,} photos: "
     if photos < MIN_PHOTOS:
@@ -80,11 +99,11 @@ def describe_choice(config: Config, photos: int) -> str:
             f"fewer than {MIN_PHOTOS}, so expect cats in the style of these few rather than new "
             "ones; more photos help more than more time; "
         )
-    if not training.early_stopping_images:
+    if not (training.early_stopping_images and may_stop):
         return f"{said}{training.images:,} images"
     return (
-        f"{said}at most {training.images:,} images, fewer if held-out photos have not come nearer "
-        f"for {training.early_stopping_images:,}, as few photos are soon known by heart"
+        f"{said}at most {training.images:,} images, fewer if samples come no nearer to held-out "
+        f"photos for {training.early_stopping_images:,}, as a discriminator soon overfits to few"
     )
 
 
