@@ -13,7 +13,7 @@ from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
 CPU = torch.device("cpu")
-LOGITS = torch.full((4, 4, 16), -50.0)  # of generated images, lower than any real one has
+LOGIT = -50.0  # of generated images, lower than any real one has
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_it_asks_the_discriminator_about_the_held_out_images(cats, discriminator
             found.append(discriminator(discriminator.features(images)).mean().item())
     expected = (found[0] - found[1]) / (found[0] + 50)
     assert expected != 0
-    assert monitor.measure(LOGITS)["overfitting"] == pytest.approx(expected, rel=0.01)
+    assert monitor.measure(LOGIT)["overfitting"] == pytest.approx(expected, rel=0.01)
 
 
 def test_it_says_nothing_of_data_without_held_out_images(cats, discriminator):
     records = tuple(dataclasses.replace(record, split="train") for record in cats.records)
     cats = dataclasses.replace(cats, records=records)
-    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGITS) == {}
+    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGIT) == {}
 
 
 def test_batch_normalization_is_left_alone(cats):
     discriminator = build_discriminator(NetworkConfig("dcgan", 64), None, torch.float32)
     before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
-    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGITS) == {}
+    assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGIT) == {}
     assert all(torch.equal(before[n], t) for n, t in discriminator.state_dict().items())

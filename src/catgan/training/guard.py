@@ -83,8 +83,10 @@ def measure(
     on_generated: Tensor,
     real: Tensor,
     generated: Tensor,
-) -> list[Tensor]:
+) -> tuple[list[Tensor], Tensor]:
     """The `MEASURES` of a step over the whole batch, however many processes share it.
+
+    And beside them the mean logit of the generated images.
 
     `losses` are the two players' (2,), `on_real` and `on_generated` judgements (B, K[, P]), `real`
     and `generated` images (B, 3, H, W), all of this process's share.
@@ -93,7 +95,8 @@ def measure(
         [losses[None], on_real, on_generated, coarse(real), coarse(generated)]
     )
     varied = diversity(generated) / diversity(real).clamp_min(1e-4)
-    return [*losses.mean(0), *accuracies(config.discriminator, on_real, on_generated), varied]
+    right = accuracies(config.discriminator, on_real, on_generated)
+    return [*losses.mean(0), *right, varied], on_generated.mean()
 
 
 def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:

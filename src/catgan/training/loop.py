@@ -215,14 +215,14 @@ def train(
 
             # -- 6. What is kept of it, by the first process ---------------------------------------
             both = torch.stack([d_loss, g_loss])
-            measures = measure(rules, both, on_real, on_generated, real, generated)
+            measures, logit = measure(rules, both, on_real, on_generated, real, generated)
             if not world.leads:
                 continue
             tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
             display.step(images)
             if due(output.log_images, images, batch_size):
                 row = tally.row(images)
-                row |= overfitting.measure(on_generated)
+                row |= overfitting.measure(logit.item())
                 guard.watch(row)
                 run.append_row(row)
                 display.row(row)

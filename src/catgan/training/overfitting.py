@@ -56,17 +56,17 @@ class OverfittingMonitor:
         return [torch.cat(maps) for maps in zip(*seen, strict=True)]
 
     @torch.no_grad()
-    def measure(self, on_generated: Tensor) -> dict[str, float]:
+    def measure(self, generated_logit: float) -> dict[str, float]:
         """Return what a row of the log is to say besides: {"overfitting": r_v}.
 
-        `on_generated` are the logits of the last batch's generated images. {} where nothing is held
+        `generated_logit` is the mean of the last batch's generated images. {} where nothing is held
         out, and where the discriminator tells training images from generated ones so little that
         the ratio means nothing.
         """
         if self.known is None:
             return {}
         real, held_out = (self.logits(features).mean().item() for features in self.known)
-        ratio = overfitting(real, on_generated.mean().item(), held_out)
+        ratio = overfitting(real, generated_logit, held_out)
         return {} if ratio is None else {"overfitting": ratio}
 
 
