@@ -114,5 +114,5 @@ def describe_distance(distance: float, name: str) -> str:
         "package's generator, its own photos have 0.02, other cats 0.04, dogs 0.18)"
     )
     if distance > FAR:
-        said += "; that is far, there is much to unlearn, and starting from it may help little"
+        said += "; that is far, so it takes long, and something of what it knew may stay"
     return said
