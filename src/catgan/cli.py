@@ -218,7 +218,8 @@ def train(
         waited = plan.config.training.early_stopping_images
         why = (
             f": samples have come no nearer to held-out photos for {waited:,}; to go on all the "
-            f"same: --resume {shell_words(run)} --set training.early_stopping_images={4 * waited}"
+            f"same: catgan train --resume {shell_words(run)} "
+            f"--set training.early_stopping_images={4 * waited}"
         )
     print_line(
         console,
