@@ -6,7 +6,8 @@
 The faces that `catgan prepare --faces` finds are split by their photo's checksum, so always alike:
 the first 22 are held out in the runs (they decide when one stops), the next 200 or so, in whole
 photos, are trained on (or the first 50 or 100 of them), and the rest score. Runs that are there
-already are not repeated, finished or not. All scores are of 1,000 samples against the photos that score; distances are kernel distances.
+already are not repeated, finished or not. All scores are of 1,000 samples against the photos that
+score; distances are kernel distances.
 """
 
 from __future__ import annotations
