@@ -81,8 +81,9 @@ def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
         cats.session = onnxruntime.InferenceSession(
             cats.model, options, providers=["CPUExecutionProvider"]
         )
-        drawn.append(cats.sample(range(6)))
+        drawn.append(np.concatenate([cats.sample([seed]) for seed in range(6)]))
     assert np.array_equal(*drawn)
+    assert np.array_equal(cats.sample(range(6)), drawn[0])  # each by a thread of its own
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,7 +106,7 @@ def test_half_the_size_and_a_quarter(runs, exported, tmp_path):
     assert half.bytes < 0.75 * exported["projected-128"].bytes
     assert abs(catgan.load(half.path).sample(range(8)) - cats).mean() < 0.1
     quarter = export_to(run, tmp_path / "quarter", precision="int8")
-    assert quarter.bytes < 0.9 * half.bytes  # graph and card are most of so small a file
+    assert quarter.bytes < 0.95 * half.bytes  # graph and card are most of so small a file
     assert catgan.load(quarter.path).card.precision == "int8"
 
 

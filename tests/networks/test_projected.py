@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from catgan.config import NetworkConfig, load_recipe
 from catgan.networks import projected
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.networks.shapes import convolve_each, filter_images, pixel_shuffle, smooth
+from catgan.networks.shapes import convolve_each, filtered_pixel_shuffle, smooth
 from catgan.training.losses import gradient_penalty
 
 LATENT_SIZE = 24
@@ -292,7 +292,6 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
     ("filtered", "line", "passing"),  # and the share that passes of lines of 4 pixels' period
     [
         (lambda x: convolve_each(x, projected.GRID_FILTER), projected.GRID_FILTER, 0.75),
-        (lambda x: filter_images(x, projected.GRID_FILTER), projected.GRID_FILTER, 0.75),
         (smooth, (0.25, 0.5, 0.25), 0.5),
     ],
 )
@@ -313,14 +312,27 @@ def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, p
     torch.testing.assert_close(middle, (window * weights).sum().expand(3))
 
 
-def test_filtering_images_by_products_is_convolving_them_to_the_border_and_backward():
-    images = torch.randn(2, 3, 9, 9, dtype=torch.double, requires_grad=True)
+def test_a_filtered_pixel_shuffle_is_torch_s_convolved_to_the_border_and_backward():
+    """But for the order of channels."""
+    channels, side = 3, 5
+    maps = torch.randn(2, 4 * channels, side, side, dtype=torch.double, requires_grad=True)
     line = (-0.1, 0.3, 0.6, 0.3, -0.1)
-    ours, theirs = filter_images(images, line), convolve_each(images, line)
+    order = torch.arange(4 * channels).view(4, channels).T.flatten()  # theirs: (C, row, column)
+    theirs = convolve_each(F.pixel_shuffle(maps[:, order], 2), line)
+    ours = filtered_pixel_shuffle(maps, line)
     torch.testing.assert_close(ours, theirs)
-    weights = torch.randn(2, 3, 9, 9, dtype=torch.double)
-    gradients = [torch.autograd.grad(x, images, weights)[0] for x in (ours, theirs)]
+    weights = torch.randn(2, channels, 2 * side, 2 * side, dtype=torch.double)
+    gradients = [torch.autograd.grad(x, maps, weights)[0] for x in (ours, theirs)]
     torch.testing.assert_close(*gradients)
+
+
+def test_a_pixel_shuffle_with_no_filter_moves_pixels_only():
+    maps = torch.randn(2, 4 * 3, 6, 6)
+    images = filtered_pixel_shuffle(maps, (1.0,))
+    for row in range(2):
+        for column in range(2):
+            first = (2 * row + column) * 3
+            assert torch.equal(images[:, :, row::2, column::2], maps[:, first : first + 3])
 
 
 def test_smoothing_is_its_own_adjoint_to_the_border():
@@ -348,20 +360,6 @@ def test_every_weight_of_the_generator_is_reached(generator, precision, request)
     for name, parameter in generator.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
-
-
-def test_pixel_shuffle_is_torch_s_but_for_the_order_of_channels():
-    batch, channels, height, width = 2, 5, 3, 4
-    x = torch.randn(batch, 4 * channels, height, width)
-    ours = pixel_shuffle(x)
-    assert ours.shape == (batch, channels, 2 * height, 2 * width)
-    order = torch.arange(4 * channels).view(4, channels).T.flatten()  # theirs: (C, row, column)
-    assert torch.equal(ours, F.pixel_shuffle(x[:, order], 2))
-    assert torch.equal(ours.flatten().sort().values, x.flatten().sort().values)
-    for row in range(2):
-        for column in range(2):
-            first = (2 * row + column) * channels
-            assert torch.equal(ours[:, :, row::2, column::2], x[:, first : first + channels])
 
 
 @torch.no_grad()

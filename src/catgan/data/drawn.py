@@ -17,9 +17,9 @@ from catgan.data.canvas import Canvas, ellipse, intersection, noise, triangle, u
 from catgan.data.cat_coats import coat
 from catgan.data.cat_traits import EYES, NOSES, Traits, jittered, sample_traits
 from catgan.data.dataset import check_resolution
-from catgan.data.parallel import ordered_map
 from catgan.data.prepare import OnProgress
 from catgan.data.writer import DatasetWriter
+from catgan.parallel import ordered_map
 
 # Change it whenever any pixel of any cat changes; cached datasets are keyed by it.
 DRAWING_VERSION = 1

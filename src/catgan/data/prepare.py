@@ -15,10 +15,10 @@ import numpy as np
 
 from catgan.data.dataset import check_resolution, is_dataset
 from catgan.data.images import ImageRejected, centre_square, decode, quiet_pillow, resize
-from catgan.data.parallel import ordered_map
 from catgan.data.sources import SourceFile, label, open_source, source_name
 from catgan.data.writer import DatasetWriter
 from catgan.errors import CatganError, shell_words
+from catgan.parallel import ordered_map
 
 # Change it whenever the same source would give other pixels; cached datasets are keyed by it.
 PREPARATION_VERSION = 1

@@ -15,9 +15,9 @@ import numpy as np
 
 from catgan.data.dataset import Dataset, Split
 from catgan.data.images import ImageRejected, decode, quiet_pillow
-from catgan.data.parallel import ordered_map
 from catgan.data.sources import SourceFile, label, open_source
 from catgan.errors import CatganError
+from catgan.parallel import ordered_map
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
 from catgan.generation.sheet import check_page, sheet
 from catgan.onnx_runtime import load_onnxruntime
+from catgan.parallel import ordered_map
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 INPUTS = ("z", "truncation")
 OUTPUT = "images"
 
+# From so many images on each processor draws its own, instead of all of them a part of one.
+MIN_IMAGES_APART = 4
 MAX_MOVE = 1e6  # standard deviations; a cat is gone after ten
 
 Seeds = Sequence[int] | np.ndarray
@@ -140,9 +143,15 @@ class Generator:
         truncation, z = check_truncation(truncation), check_latents(z, self.card.latent_size)
         side = self.resolution
         images = np.empty((len(z), side, side, 3), np.uint8)
-        session, psi = self.session, np.array([truncation], np.float32)
-        for index, row in enumerate(z):
-            image = _run(session, row[None], psi, self.where)
+        psi = np.array([truncation], np.float32)
+        apart = len(z) >= MIN_IMAGES_APART
+        session = self.single_session if apart else self.session
+
+        def draw(row: np.ndarray) -> np.ndarray:
+            return _run(session, row[None], psi, self.where)
+
+        drawn = ordered_map(draw, z) if apart else ((row, draw(row)) for row in z)
+        for index, (_, image) in enumerate(drawn):
             if image.shape != images.shape[1:] or image.dtype != np.uint8:
                 raise CatganError(
                     f"{self.where}: its model draws {image.dtype} {image.shape}, not what its card "
@@ -155,9 +164,21 @@ class Generator:
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
-        """The ONNX Runtime session, made at the first image; `CatganError` for a foreign model."""
+        """The ONNX Runtime session whose images take all processors.
+
+        It is made at the first image; `CatganError` for a foreign model.
+        """
+        return self._open_session(0)
+
+    @cached_property
+    def single_session(self) -> onnxruntime.InferenceSession:
+        """As `session`, but an image takes the processor of the thread that draws it."""
+        return self._open_session(1)
+
+    def _open_session(self, threads: int) -> onnxruntime.InferenceSession:
         onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what fails is said in one line, below
         # Bytes can be a model in ONNX Runtime's own format as well, which nobody has checked.
         options.add_session_config_entry("session.load_model_format", "ONNX")

@@ -21,8 +21,7 @@ from catgan.networks.shapes import (
     COARSEST_SIDE,
     TwoPartGenerator,
     enlarging_matrix,
-    filter_images,
-    pixel_shuffle,
+    filtered_pixel_shuffle,
     smooth,
     stage_channels,
 )
@@ -140,9 +139,8 @@ def _shuffled(phases: Tensor) -> Tensor:
     would cost more than the rest; its grid does not pass the filter. In float32, as bfloat16 has
     coarser steps than bytes near black and white.
     """
-    details = pixel_shuffle(phases.float())
-    with torch.autocast(details.device.type, enabled=False):
-        return filter_images(details, GRID_FILTER)
+    with torch.autocast(phases.device.type, enabled=False):
+        return filtered_pixel_shuffle(phases.float(), GRID_FILTER)
 
 
 class _Refinement(nn.Module):

@@ -19,13 +19,6 @@ def stage_channels(resolution: int, channels: int, maximum_channels: int) -> lis
     return [min(channels * 2**stage, maximum_channels) for stage in range(stages)]
 
 
-def pixel_shuffle(x: Tensor) -> Tensor:
-    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W): `F.pixel_shuffle`, but channels are (row, column, C)."""
-    batch, channels, height, width = x.shape
-    x = x.contiguous().view(batch, 2, 2, channels // 4, height, width)
-    return x.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
-
-
 def enlarging_matrix(side: int, enlarged: int) -> Tensor:
     """Bicubic interpolation of a line of `side` pixels, (enlarged, side) in float64."""
     unit = torch.eye(side, dtype=torch.float64).unflatten(1, (1, side, 1))
@@ -42,17 +35,21 @@ def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
     return F.conv2d(F.pad(x, [len(line) // 2] * 4, mode="replicate"), kernel, groups=x.shape[1])
 
 
-def filter_images(images: Tensor, line: Sequence[float]) -> Tensor:
-    """`convolve_each` for (B, 3, side, side) images whose colours are apart in memory.
+def filtered_pixel_shuffle(x: Tensor, line: Sequence[float]) -> Tensor:
+    """(B, 4 C, side, side) -> (B, C, 2 side, 2 side): `convolve_each` of a pixel shuffle.
 
-    As two matrix products, which are faster in this layout, backward too.
+    Channels of `x` are (row, column, C), where `F.pixel_shuffle` has them last. As two matrix
+    products, whose columns are in the order of the four maps laid side by side: moving single
+    pixels takes longer than either.
     """
-    if torch.compiler.is_exporting():
-        return convolve_each(images, line)
-    unit = torch.eye(images.shape[-1]).to(images)[:, None]
+    batch, channels, side, _ = x.shape
+    tiles = x.contiguous().view(batch, 2, 2, channels // 4, side, side).permute(0, 3, 1, 4, 2, 5)
+    tiles = tiles.reshape(batch, channels // 4, 2 * side, 2 * side)
+    unit = torch.eye(2 * side).to(x)[:, None]
     padded = F.pad(unit, [len(line) // 2] * 2, mode="replicate")
-    columns = F.conv1d(padded, images.new_tensor(line)[None, None])[:, 0]
-    return columns.T @ images @ columns
+    matrix = F.conv1d(padded, x.new_tensor(line)[None, None])[:, 0]  # each row is an input's
+    matrix = torch.cat([matrix[0::2], matrix[1::2]])
+    return matrix.T @ tiles @ matrix
 
 
 def smooth(x: Tensor) -> Tensor:

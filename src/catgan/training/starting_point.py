@@ -277,14 +277,16 @@ def _fill(weights: Tensor, values: Tensor) -> None:
 
 
 def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """(x - level) @ matrix.T is the only product with a square matrix; no level is one of zeros."""
-    (product,) = (
-        node
+    """(x - level) @ matrix.T is the only product of two with a square matrix; a level may be 0."""
+    producers = {output: node for node in graph.node for output in node.output}
+    ((product, before),) = (
+        (node, producers[node.input[0]])
         for node in graph.node
-        if node.op_type == "MatMul" and _is_square(values.get(node.input[1]))
+        if node.op_type == "MatMul"
+        and _is_square(values.get(node.input[1]))
+        and producers[node.input[0]].op_type != "MatMul"  # of three, as filtering images is
     )
     _fill(state["eigenfaces.decorrelation"], values[product.input[1]].T)
-    before = next(node for node in graph.node if product.input[0] in node.output)
     if before.op_type == "Sub":
         _fill(state["eigenfaces.level"], values[before.input[1]])
 

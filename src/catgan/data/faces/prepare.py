@@ -27,11 +27,11 @@ from catgan.data.faces.gates import Gates
 from catgan.data.faces.journal import FoundFace, FoundPhoto, Journal
 from catgan.data.faces.judging import Candidate, Judge, Review
 from catgan.data.images import ImageRejected, decode, quiet_pillow, resize
-from catgan.data.parallel import ordered_map
 from catgan.data.prepare import OnProgress, require_photos
 from catgan.data.sources import SourceFile, label, open_source, source_name
 from catgan.data.writer import DatasetWriter, DestinationExistsError
 from catgan.errors import CatganError
+from catgan.parallel import ordered_map
 
 # Change it whenever the same photo would give other faces, crops or measures.
 FINDING_VERSION = 1

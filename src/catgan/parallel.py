@@ -22,7 +22,7 @@ def ordered_map(
     """
     workers = workers or _processors()
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="catgan-data") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="catgan") as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(function, item)))
