@@ -414,7 +414,7 @@ def _scored(
 
     # Which checkpoint "latest" and "best" are is settled once, also while the run goes on.
     store = RunDirectory.open(path).checkpoints
-    found = store.load(checkpoint, lambda text: print_line(console, text))
+    found = store.load(checkpoint, lambda text: print_line(console, text), ["ema"])
     state = Checkpoint(
         found.images,
         tuple(name for name in ("latest", "best") if store.pointer(name) == found.path.name),

@@ -82,6 +82,16 @@ def test_every_damage_is_noticed_and_the_newest_sound_one_taken(store):
         assert load(store)[0].images == 10
 
 
+def test_parts_that_are_not_asked_for_are_not_read(store):
+    path = save(store, 10)
+    for part in ("generator", "discriminator", "optimizer"):
+        (path / f"{part}.safetensors").unlink()
+    loaded = store.load("latest", pytest.fail, ["ema"])
+    assert list(loaded.tensors) == ["ema"]
+    with pytest.raises(CatganError, match="no sound checkpoint"):
+        store.load("latest", lambda _: None)
+
+
 @pytest.mark.parametrize(
     "change",
     [

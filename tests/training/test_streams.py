@@ -26,6 +26,14 @@ def test_batches_read_the_epochs_end_to_end():
     assert np.array_equal(drawn, expected)
 
 
+def test_an_epoch_is_sorted_once_and_not_for_each_batch():
+    image_order.cache_clear()
+    for start in range(0, 70, 7):  # ten batches of three epochs
+        batch_indices(3, start, 7, 30)
+    assert image_order.cache_info().misses == 3
+    assert not image_order(3, 0, 30).flags.writeable
+
+
 def test_a_batch_may_be_larger_than_the_data():
     assert np.array_equal(np.bincount(batch_indices(0, 0, 30, 10)), np.full(10, 3))
 

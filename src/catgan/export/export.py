@@ -75,7 +75,7 @@ def export_run(
     directory = RunDirectory.open(run)  # first: the place may be in what is no run
     require_place(out)
     data = data_facts(directory, licence=licence, credit=credit)
-    loaded = directory.checkpoints.load(checkpoint, note)
+    loaded = directory.checkpoints.load(checkpoint, note, ["ema"])
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
     _require_finite(sampler.generator, run)
     on_progress("exporting", 0, 1)

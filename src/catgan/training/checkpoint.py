@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ class Checkpoint:
             _shapes(self.tensors[part]) == _shapes(module.state_dict())
             for part, module in modules.items()
         )
-        if self.images:
+        with_optimizers = players and self.images > 0
+        if with_optimizers:
             known = _shapes(self.tensors["optimizer"])
             fit = fit and all(
                 known.get(name) == shape for name, shape in _optimizer_shapes(players).items()
@@ -94,7 +95,7 @@ class Checkpoint:
             )
         for part, module in modules.items():
             module.load_state_dict(self.tensors[part])
-        if self.images:
+        if with_optimizers:
             _load_optimizer_tensors(players, self.tensors["optimizer"])
 
 
@@ -173,8 +174,10 @@ class CheckpointStore:
             raise _cannot_write(target, error) from None
         return target
 
-    def load(self, which: str, note: Callable[[str], None]) -> Checkpoint:
-        """Read `latest`, `best`, or a checkpoint by its images seen.
+    def load(
+        self, which: str, note: Callable[[str], None], parts: Sequence[str] = PARTS
+    ) -> Checkpoint:
+        """Read `latest`, `best`, or a checkpoint by its images seen; of its `PARTS`, only `parts`.
 
         An unsound `latest` or `best` is reported through `note` and the newest sound one taken.
         Raises `CatganError` when there is none, and for one that is there but cannot be read now.
@@ -203,7 +206,7 @@ class CheckpointStore:
         reasons = []
         for name in names:
             try:
-                return read_checkpoint(self.directory / name)
+                return read_checkpoint(self.directory / name, parts)
             except UnsoundCheckpointError as error:
                 reasons.append(str(error))
                 note(f"checkpoint {self.directory / name} is unsound and passed over: {error}")
@@ -283,11 +286,11 @@ def _manifest_sum(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint; raises `UnsoundCheckpointError`."""
+def read_checkpoint(path: Path, parts: Sequence[str] = PARTS) -> Checkpoint:
+    """Read and verify `parts` of one checkpoint; raises `UnsoundCheckpointError`."""
     manifest = _read_manifest(path)
     tensors = {}
-    for part in PARTS:
+    for part in parts:
         try:
             data = (path / f"{part}.safetensors").read_bytes()
         except OSError as error:

@@ -42,7 +42,7 @@ def check_memorization(
         CatganError: there is no sound checkpoint, or the page cannot be written.
     """
     store = run.checkpoints
-    loaded = store.load("best" if store.pointer("best") else "latest", _quietly)
+    loaded = store.load("best" if store.pointer("best") else "latest", _quietly, ["ema"])
     pointers = tuple(w for w in ("latest", "best") if store.pointer(w) == loaded.path.name)
     sampler, _ = restored_sampler(loaded, device)
     made = generated_images(

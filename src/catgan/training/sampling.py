@@ -126,7 +126,7 @@ def load_sampler(
     """The averaged (EMA) generator of a run; `CatganError` for a damaged or foreign one."""
     if not isinstance(run, str | os.PathLike):
         raise CatganError(f"a run is opened by its path, not {quoted(run)}: name its directory")
-    loaded = RunDirectory.open(Path(run)).checkpoints.load(str(checkpoint), note)
+    loaded = RunDirectory.open(Path(run)).checkpoints.load(str(checkpoint), note, ["ema"])
     return restored_sampler(loaded, device)[0]
 
 

@@ -108,7 +108,7 @@ def _run_and_checkpoint(text: str) -> tuple[Path, str]:
 
 def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> StartingPoint:
     run = RunDirectory.open(path)
-    loaded = run.checkpoints.load(checkpoint, note)
+    loaded = run.checkpoints.load(checkpoint, note, ["ema", "discriminator"])
     config = from_table(loaded.config, str(loaded.path))
     data = run.facts()["dataset"]
     ancestor = Ancestor(

@@ -7,6 +7,7 @@ draws what the straight run would have drawn.
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,11 +81,14 @@ def torch_generator(seed: int, stream: Stream, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, stream, step))
 
 
+@functools.lru_cache(maxsize=2)  # a batch may reach over into the next epoch
 def image_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The permutation of `count` images shown in an epoch, int64 (count,)."""
+    """The permutation of `count` images shown in an epoch, int64 (count,), read-only."""
     # Raw Philox output and a stable sort are the same in every numpy; `permutation` may not be.
     keys = np.random.Philox(np.random.SeedSequence([seed, int(Stream.ORDER), epoch]))
-    return np.argsort(keys.random_raw(count), kind="stable")
+    order = np.argsort(keys.random_raw(count), kind="stable")
+    order.flags.writeable = False
+    return order
 
 
 def batch_indices(seed: int, images_seen: int, batch_size: int, count: int) -> np.ndarray:
