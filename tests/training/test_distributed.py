@@ -87,6 +87,8 @@ def test_log_and_batch_statistics_of_one_process_and_of_two_are_the_same(both, c
     assert [row["images"] for row in one.rows()] == [8, 16]
     for a, b in zip(one.rows(), two.rows(), strict=True):
         a.pop("machine"), b.pop("machine")
+        # r_v divides by a difference of means, which magnifies rounding.
+        assert b.pop("overfitting", 0) == pytest.approx(a.pop("overfitting", 0), rel=1e-3, abs=1e-4)
         assert b == pytest.approx(a, rel=1e-5)
     a, b = (run.checkpoints.load("latest", print).tensors for run in (one, two))
     for part in a:
