@@ -13,7 +13,7 @@ from catgan.errors import CatganError
 
 def describe(images: np.ndarray) -> dict:
     return {
-        "format": "catganset",
+        "format": "catgan-dataset",
         "version": 1,
         "tool": "catgan 0",
         "name": "n",

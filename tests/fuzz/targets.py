@@ -295,7 +295,7 @@ def _pixels() -> bytes:
 def _dataset_seeds() -> list[bytes]:
     pixels = hashlib.sha256(bytes(2 * 32 * 32 * 3)).hexdigest()
     document = {
-        "format": "catganset",
+        "format": "catgan-dataset",
         "version": 1,
         "name": "cats",
         "resolution": 32,

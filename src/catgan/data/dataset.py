@@ -19,7 +19,7 @@ import numpy as np
 from catgan.data.sources import label, printable
 from catgan.errors import CatganError
 
-FORMAT = "catganset"
+FORMAT = "catgan-dataset"
 FORMAT_VERSION = 1
 IMAGES, DESCRIPTION = "images.npy", "dataset.json"
 RESOLUTIONS = (32, 64, 128, 256)
