@@ -11,6 +11,7 @@ from runs import make_run
 
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
+from catgan.data.image_records import ImageRecords
 from catgan.evaluation.extractors import load_extractor
 from catgan.training import memorization
 from catgan.training.run_directory import RunDirectory
@@ -58,7 +59,7 @@ def test_a_generator_that_copies_is_told_so(many, tmp_path, monkeypatch):
 )
 def test_of_too_few_images_nothing_is_said(many, train, held_out, can):
     splits = ["train"] * train + ["holdout"] * held_out
-    records = tuple(
+    records = ImageRecords.of(
         dataclasses.replace(record, split=split)
         for record, split in zip(many.records, splits, strict=False)
     )

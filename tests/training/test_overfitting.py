@@ -9,6 +9,7 @@ import torch
 from catgan.config import NetworkConfig
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
+from catgan.data.image_records import ImageRecords
 from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
@@ -59,7 +60,7 @@ def test_it_asks_the_discriminator_about_the_held_out_images(cats, discriminator
 
 
 def test_it_says_nothing_of_data_without_held_out_images(cats, discriminator):
-    records = tuple(dataclasses.replace(record, split="train") for record in cats.records)
+    records = ImageRecords.of(dataclasses.replace(record, split="train") for record in cats.records)
     cats = dataclasses.replace(cats, records=records)
     assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGIT) == {}
 

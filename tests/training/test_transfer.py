@@ -11,6 +11,7 @@ import torch
 from catgan.config import load_recipe
 from catgan.data.dataset import Dataset
 from catgan.data.drawn import write_drawn_cats
+from catgan.data.image_records import ImageRecords
 from catgan.networks.build import build_generator
 from catgan.training import transfer
 from catgan.training.sampling import Sampler
@@ -38,7 +39,9 @@ def test_what_a_source_draws_itself_is_at_no_distance_from_it(untrained, tmp_pat
     generator = build_generator(untrained.network)
     generator.load_state_dict(untrained.generator)
     own = Sampler(generator, untrained.network, CPU)(np.arange(1000, 1016))
-    records = tuple(dataclasses.replace(each, split="train") for each in cats_64.records[:16])
+    records = ImageRecords.of(
+        dataclasses.replace(each, split="train") for each in cats_64.records[:16]
+    )
     itself = dataclasses.replace(cats_64, images=own, records=records, identity="0" * 64)
     assert abs(distance(untrained, itself)) < 0.1 * distance(untrained, cats_64)
 

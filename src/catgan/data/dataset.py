@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from catgan.data.image_records import ImageRecords, Split
 from catgan.data.sources import label, printable
 from catgan.errors import CatganError
 
@@ -24,22 +25,6 @@ FORMAT_VERSION = 1
 IMAGES, DESCRIPTION = "images.npy", "dataset.json"
 RESOLUTIONS = (32, 64, 128, 256)
 MAX_DESCRIPTION_BYTES = 512 * 2**20  # a million images with long names
-
-Split = Literal["train", "holdout"]
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """Where one image came from.
-
-    `sha256` is of the source file's bytes; `crop` is (left, top, right, bottom) in pixels of the
-    upright source, right and bottom exclusive.
-    """
-
-    source: str
-    sha256: str
-    crop: tuple[int, int, int, int]
-    split: Split
 
 
 @dataclass(frozen=True)
@@ -73,7 +58,7 @@ class Dataset:
     licence: str
     credit: str
     images: np.ndarray
-    records: tuple[ImageRecord, ...]
+    records: ImageRecords
     refused: tuple[Refused, ...]
     duplicates: tuple[Duplicate, ...]
 
@@ -99,7 +84,7 @@ class Dataset:
                 licence=about["licence"],
                 credit=about["credit"],
                 images=map_images(path / IMAGES, (count, side, side, 3)),
-                records=tuple(_record(entry) for entry in about["images"]),
+                records=ImageRecords.from_json(about["images"]),
                 refused=tuple(
                     Refused(label(entry["name"]), printable(entry["reason"]))
                     for entry in about["refused"]
@@ -109,7 +94,7 @@ class Dataset:
                     for entry in about["duplicates"]
                 ),
             )
-        except (Damage, OSError) as error:
+        except (Damage, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CatganError(
                 f"{path} is not a sound dataset ({reason}): prepare it again."
@@ -122,8 +107,7 @@ class Dataset:
         """Positions of a split's images, int64, ascending; possibly none for "holdout"."""
         if split not in get_args(Split):
             raise ValueError(f"no split {split!r}; there are {get_args(Split)}")
-        found = [index for index, record in enumerate(self.records) if record.split == split]
-        return np.array(found, dtype=np.int64)
+        return np.flatnonzero(self.records.is_held_out == (split == "holdout"))
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Read every pixel and compare with `identity`; `CatganError` when they differ.
@@ -170,7 +154,7 @@ def _is_sha256(value: Any) -> bool:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """Parse and check `dataset.json`, entries of `images` excepted (see `_record`)."""
+    """Parse and check `dataset.json`, entries of `images` excepted (see `ImageRecords`)."""
     _require(path.stat().st_size <= MAX_DESCRIPTION_BYTES, f"{DESCRIPTION} is too large")
     try:
         about = json.loads(path.read_bytes())
@@ -195,20 +179,6 @@ def _read_description(path: Path) -> dict[str, Any]:
             _require(isinstance(entry, dict) and set(entry) == fields, f"malformed {key} entry")
             _require(all(isinstance(v, str) for v in entry.values()), f"malformed {key} entry")
     return about
-
-
-def _record(entry: Any) -> ImageRecord:
-    problem = "malformed images entry"
-    _require(isinstance(entry, dict), problem)
-    _require(set(entry) == {"source", "sha256", "crop", "split"}, problem)
-    _require(isinstance(entry["source"], str) and _is_sha256(entry["sha256"]), problem)
-    _require(entry["split"] in ("train", "holdout"), problem)
-    crop = entry["crop"]
-    _require(isinstance(crop, list) and len(crop) == 4 and all(map(_is_int, crop)), problem)
-    left, top, right, bottom = crop
-    _require(0 <= left < right < 2**31 and 0 <= top < bottom < 2**31, problem)
-    source = label(entry["source"])
-    return ImageRecord(source, entry["sha256"], (left, top, right, bottom), entry["split"])
 
 
 def map_images(path: Path, shape: tuple[int, int, int, int]) -> np.ndarray:

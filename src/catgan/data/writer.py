@@ -28,11 +28,10 @@ from catgan.data.dataset import (
     IMAGES,
     Dataset,
     Duplicate,
-    ImageRecord,
     Refused,
-    Split,
     check_resolution,
 )
+from catgan.data.image_records import ImageRecord, Split
 from catgan.errors import CatganError
 from catgan.files import flush_directory, is_no_space, rename, write_and_flush
 from catgan.locks import ProcessLock

@@ -229,7 +229,7 @@ def read_refusals(dataset: Dataset) -> tuple[Refusals, ...]:
 
 def _sides(dataset: Dataset) -> np.ndarray:
     """The side in the photo of each image's square; of a turned one, not that of the box around."""
-    boxes = np.array([record.crop for record in dataset.records])
+    boxes = dataset.records.crops
     around = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     try:
         sides = np.array([float(each["side"]) for each in _preparation(dataset.path)["images"]])
