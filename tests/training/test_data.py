@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -13,7 +14,14 @@ from catgan.config import load_recipe, override
 from catgan.data import cache
 from catgan.data.dataset import Dataset
 from catgan.errors import CatganError
-from catgan.training.data import changed_data, data_of, open_data, split_identity
+from catgan.training import data as data_module
+from catgan.training.data import (
+    changed_data,
+    check_pixels,
+    data_of,
+    open_data,
+    split_identity,
+)
 from catgan.training.run_directory import RunDirectory
 
 
@@ -91,3 +99,24 @@ def test_changed_pixels_are_noticed_and_the_remedy_fits_their_place(tmp_path, ca
     run = make_run(tmp_path / "run", Dataset.open(cached.path), None)
     with pytest.raises(CatganError, match="delete it, and it is made again"):
         data_of(run, 32, silent)
+
+
+def test_large_data_are_read_again_only_where_their_file_has_changed(tmp_path, cats, monkeypatch):
+    shutil.copytree(cats.path, tmp_path / "cats")
+    dataset = Dataset.open(tmp_path / "cats")
+    stamp, images = json.loads(json.dumps(dataset.stamp())), dataset.path / "images.npy"
+    before = images.stat()
+    with images.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    os.utime(images, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(CatganError, match="has changed on disk"):  # little is always read
+        check_pixels(dataset, silent, checked=stamp)
+    monkeypatch.setattr(data_module, "BYTES_OF_SECONDS", dataset.images.nbytes - 1)
+    check_pixels(dataset, silent, checked=stamp)
+    for other in (None, "", [stamp[0] + 1, stamp[1]]):
+        with pytest.raises(CatganError, match="has changed on disk"):
+            check_pixels(dataset, silent, checked=other)
+    os.utime(images)
+    with pytest.raises(CatganError, match="has changed on disk"):
+        check_pixels(dataset, silent, checked=stamp)

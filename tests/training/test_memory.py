@@ -114,14 +114,18 @@ def test_generated_images_are_looked_at_with_gradients(discriminator, images):
     assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 10)])
-def test_it_remembers_all_or_nothing(discriminator, images, monkeypatch, room, expected):
-    side = 128
-    numbers = sum(
-        width * (side // stride) ** 2
-        for width, stride in zip((32, 64, 128, 256), (4, 8, 16, 32), strict=True)
-    )
-    monkeypatch.setattr(memory_module, "MAX_BYTES", room * numbers * 4)
+def give_room(monkeypatch, discriminator, views):
+    """Let there be room for so many views."""
+    maps = Memory(discriminator, ONLY_FLIP, 1, CPU).maps
+    monkeypatch.setattr(memory_module, "MAX_BYTES", views * sum(4 * m[0].numel() for m in maps))
+
+
+# Of 10 views, the even ones come: 0 to 8.
+@pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 5), (8, 6), (5, 7), (3, 8), (2, 10)])
+def test_views_are_remembered_as_far_as_there_is_room_for_a_quarter(
+    discriminator, images, monkeypatch, room, expected
+):
+    give_room(monkeypatch, discriminator, room)
     memory = Memory(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
@@ -130,17 +134,32 @@ def test_it_remembers_all_or_nothing(discriminator, images, monkeypatch, room, e
     assert len(counted) == expected
 
 
-@pytest.mark.parametrize(("processes", "kept"), [("1", True), ("2", False)])
+@torch.no_grad()
+def test_what_is_seen_does_not_depend_on_the_room(discriminator, images, monkeypatch):
+    views = torch.tensor([0, 8, 4, 0, 6])
+    pictures = images[views // 2]
+    whole = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    give_room(monkeypatch, discriminator, 5)
+    part = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    for _ in range(2):
+        for ours, expected in zip(
+            part.features(pictures, views), whole.features(pictures, views), strict=True
+        ):
+            assert torch.equal(ours, expected)
+
+
+def test_no_more_than_a_quarter_of_the_memory_is_taken(discriminator, monkeypatch):
+    give_room(monkeypatch, discriminator, 8)
+    total = 4 * 6 / 8 * memory_module.MAX_BYTES
+    machine = mock.Mock(total=int(total))
+    monkeypatch.setattr(memory_module.psutil, "virtual_memory", lambda: machine)
+    assert len(Memory(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == 6
+
+
+@pytest.mark.parametrize(("processes", "kept"), [("1", 10), ("2", 5)])
 def test_the_room_is_that_of_a_machine_however_many_processes_share_it(
     discriminator, monkeypatch, processes, kept
 ):
-    bytes_an_image = sum(maps[0].numel() for maps in Memory(discriminator, ONLY_FLIP, 1, CPU).maps)
-    monkeypatch.setattr(memory_module, "MAX_BYTES", 10 * 4 * bytes_an_image)
+    give_room(monkeypatch, discriminator, 10)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert (Memory(discriminator, ONLY_FLIP, 5, CPU).projected is not None) == kept
-
-
-def test_a_discriminator_of_pixels_has_nothing_to_remember(images):
-    judge = build_discriminator(NetworkConfig("dcgan", 64), lambda: images, torch.float32)
-    memory = Memory(judge, ONLY_FLIP, 5, CPU)
-    assert memory.features(images, 2 * torch.arange(5))[0] is images
+    assert len(Memory(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == kept

@@ -109,6 +109,11 @@ class Dataset:
             raise ValueError(f"no split {split!r}; there are {get_args(Split)}")
         return np.flatnonzero(self.records.is_held_out == (split == "holdout"))
 
+    def stamp(self) -> list[int]:
+        """Return the size in bytes of the file of images, and when it was changed, in ns."""
+        status = (self.path / IMAGES).stat()
+        return [status.st_size, status.st_mtime_ns]
+
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Read every pixel and compare with `identity`; `CatganError` when they differ.
 

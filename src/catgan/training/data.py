@@ -17,7 +17,7 @@ from catgan.generation.generator import embedded_generator, load_generator
 from catgan.training.run_directory import RunDirectory, is_run
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
-BYTES_WORTH_A_BAR = 2**31  # of pixels, which take seconds to check
+BYTES_OF_SECONDS = 2**31  # of pixels, which take seconds to check; a million images take minutes
 
 
 def open_data(
@@ -85,14 +85,21 @@ def changed_data(path: Path, dataset: Dataset) -> str | None:
     )
 
 
-def check_pixels(dataset: Dataset, on_progress: OnProgress) -> None:
-    """Read all pixels; `CatganError` when they are not what the dataset was made with."""
+def check_pixels(dataset: Dataset, on_progress: OnProgress, checked: object = None) -> None:
+    """Read all pixels; `CatganError` when they are not what the dataset was made with.
+
+    Many are not read again where `checked`, the dataset's stamp when they last were, is still its
+    stamp.
+    """
+    takes_long = dataset.images.nbytes > BYTES_OF_SECONDS
+    if takes_long and checked == dataset.stamp():
+        return
 
     def reading(done: int, total: int) -> None:
         on_progress("checking the images", done, total)
 
     try:
-        dataset.verify(reading if dataset.images.nbytes > BYTES_WORTH_A_BAR else None)
+        dataset.verify(reading if takes_long else None)
     except CatganError:
         if dataset.path.is_relative_to(cache_directory()):
             raise CatganError(

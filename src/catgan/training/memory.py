@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -19,17 +20,18 @@ from catgan.networks.projected import Discriminator
 from catgan.networks.projection import CHANNELS, STRIDES
 from catgan.training.augment import views_of_each
 
-MAX_BYTES = 2**31  # on one machine; of more images than that is enough for, none is kept
+MAX_BYTES = 2**32  # on one machine, of whose memory it takes at most a quarter
+MIN_SHARE = 0.25  # of the views; of fewer it is quicker to remember none, and look at all together
 TOGETHER = 8  # looked at; one by one each would take far longer than in a batch
 
 
 class Memory:
     """`features` of training images, of whose views a projected discriminator looks at each once.
 
-    It remembers the projected maps. Images are always looked at in groups of one size, so what is
-    seen in one does not depend on how many are new, and a resumed run, which has forgotten them
-    all, sees the same. Discriminators of pixels have nothing to remember; on a GPU looking is cheap
-    and memory is not.
+    It remembers the projected maps, of the first views where there is no room for all. Images are
+    always looked at in groups of one size, so what is seen in one does not depend on how many are
+    new or remembered, and a resumed run, which has forgotten them all, sees the same.
+    Discriminators of pixels have nothing to remember; on a GPU looking is cheap and memory is not.
     """
 
     def __init__(
@@ -42,13 +44,16 @@ class Memory:
             return
         projection, count = discriminator.projection, views * images
         sides = [projection.side // stride for stride in STRIDES]
-        shapes = [(count, side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
+        shapes = [(side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
+        bytes_a_view = sum(map(math.prod, shapes)) * projection.precision.itemsize
         # Each process of a machine keeps what it has seen itself.
-        most = MAX_BYTES // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if sum(map(math.prod, shapes)) * projection.precision.itemsize <= most:
+        room = min(MAX_BYTES, psutil.virtual_memory().total // 4)
+        room //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        kept = min(count, room // bytes_a_view)
+        if kept >= MIN_SHARE * count:
             self.projected = discriminator
             self.known = torch.zeros(count, dtype=torch.bool)
-            self.maps = [torch.empty(shape, dtype=projection.precision) for shape in shapes]
+            self.maps = [torch.empty(kept, *shape, dtype=projection.precision) for shape in shapes]
 
     def features(self, pictures: Tensor, names: Tensor | None) -> list[Tensor]:
         """What is seen of `pictures`, (B, 3, H, W), as they come from `augment_reals`.
@@ -57,13 +62,19 @@ class Memory:
         """
         if names is None or self.projected is None:
             return self.look(pictures)
-        new = (~self.known[names]).nonzero().flatten()
+        known = self.known[names]
+        seen = [maps.new_empty(len(names), *maps.shape[1:]) for maps in self.maps]
+        for maps, kept in zip(seen, self.maps, strict=True):
+            maps[known] = kept[names[known]]
+        new = (~known).nonzero().flatten()
         for first in range(0, len(new), TOGETHER):
             group = new[first : first + TOGETHER]
             filled = group[torch.arange(TOGETHER) % len(group)]  # with some of it again
-            seen = self.projected.projection(pictures[filled])
-            for kept, maps in zip(self.maps, seen, strict=True):
-                kept[names[group]] = maps[: len(group)].permute(0, 2, 3, 1)
-        self.known[names] = True
-        remembered = [kept[names].permute(0, 3, 1, 2) for kept in self.maps]
-        return self.projected.with_pixels(remembered, pictures)
+            looked = self.projected.projection(pictures[filled])
+            for maps, projected in zip(seen, looked, strict=True):
+                maps[group] = projected[: len(group)].permute(0, 2, 3, 1)
+        keep = ~known & (names < len(self.maps[0]))
+        for maps, kept in zip(seen, self.maps, strict=True):
+            kept[names[keep]] = maps[keep]
+        self.known[names[keep]] = True
+        return self.projected.with_pixels([maps.permute(0, 3, 1, 2) for maps in seen], pictures)

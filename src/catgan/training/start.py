@@ -111,6 +111,7 @@ def new_run(
             "credit": dataset.credit,
             "identity": dataset.identity,
             "split": split_identity(dataset),
+            "stamp": dataset.stamp(),
         },
         "machine": _machine(device, precision),
     }
@@ -197,7 +198,7 @@ def _resumed(
     began_with_drawn = facts["dataset"].get("name") == drawn.NAME
     size = config.network.resolution
     dataset = open_data(source, size, on_progress, procedural=began_with_drawn)
-    check_pixels(dataset, on_progress)
+    check_pixels(dataset, on_progress, checked=facts["dataset"].get("stamp"))
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
     notes = _notes(dataset, config)
