@@ -1,0 +1,132 @@
+"""What do a step, a resume and memory cost with a thousand images, and with a million?
+
+    python benchmarks/large_data.py [--counts 1000 10000 100000 1000000] [--steps 24]
+
+Writes datasets of black images at 128 px as sparse files, which take no room on disk, trains the
+default recipe on each for some steps, and resumes it. What is learned is of no use; what is read,
+sorted, shuffled, verified and remembered is what photos would take. A step is the median of those
+after the fourth of either process. "resumes" is from the start of the process to the start of its
+first step. Memory is what the process alone holds when it ends (RssAnon, so Linux is needed), less
+the remembered features of real images, which have a limit of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from catgan.config import load_recipe
+from catgan.data.dataset import DESCRIPTION, FORMAT, FORMAT_VERSION, IMAGES
+
+RECIPE = "projected-128"
+UNCOUNTED = 4  # first steps of a process, which are slower
+
+
+def write_black_dataset(path: Path, count: int, side: int) -> None:
+    """Write a dataset of `count` black images, every tenth held out."""
+    path.mkdir()
+    with (path / IMAGES).open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + count * side * side * 3)
+    digest, image = hashlib.sha256(), bytes(side * side * 3)
+    for _ in range(count):
+        digest.update(image)
+    records = [
+        {
+            "source": f"photos/{number:08}.jpg",
+            "sha256": hashlib.sha256(b"%d" % number).hexdigest(),
+            "crop": [0, 0, side, side],
+            "split": "train" if number % 10 else "holdout",
+        }
+        for number in range(count)
+    ]
+    about = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "tool": "benchmarks/large_data.py",
+        "name": f"{count} black images",
+        "licence": "CC0-1.0",
+        "credit": "nobody",
+        "resolution": side,
+        "count": count,
+        "identity": digest.hexdigest(),
+        "images": records,
+        "refused": [],
+        "duplicates": [],
+    }
+    (path / DESCRIPTION).write_text(json.dumps(about))
+
+
+def train(run: Path, *words: object) -> tuple[float, list[float], int]:
+    """Train; seconds to the first step, seconds of each step, and the greatest memory in MiB."""
+    log = run / "log.jsonl"
+    known = len(log.read_text().splitlines()) if log.exists() else 0
+    began, memory = time.time(), 0
+    command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while process.poll() is None:
+            memory = max(memory, _anonymous_mib(process.pid))
+            time.sleep(0.05)
+        output = process.stdout.read().decode() if process.stdout else ""
+    if process.returncode:
+        sys.exit(output)
+    lines = [json.loads(line) for line in log.read_text().splitlines()[known:]]
+    machine = [line["machine"] for line in lines if "machine" in line]
+    batch = load_recipe(RECIPE).training.batch_size
+    steps = [batch / each["images_per_second"] for each in machine]
+    return machine[0]["unix_time"] - steps[0] - began, steps[UNCOUNTED:], memory
+
+
+def _anonymous_mib(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon")), 0)
+
+
+def main() -> None:
+    """Write, train, resume, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[10**n for n in (3, 4, 5, 6)])
+    parser.add_argument("--steps", type=int, default=24)
+    given = parser.parse_args()
+    config = load_recipe(RECIPE)
+    batch, side = config.training.batch_size, config.network.resolution
+    images = given.steps * batch
+    settings = [
+        f"output.log_images={batch}",
+        f"output.checkpoint_images={images}",
+        f"output.sheet_images={100 * images}",
+        "output.score_samples=0",
+    ]
+    print(f"{'images':>9s} {'starts':>8s} {'step':>9s} {'resumes':>8s} {'step':>9s} {'memory':>9s}")
+    with tempfile.TemporaryDirectory() as temporary:
+        for count in given.counts:
+            data, run = Path(temporary, f"data-{count}"), Path(temporary, f"run-{count}")
+            write_black_dataset(data, count, side)
+            words = [word for setting in settings for word in ("--set", setting)]
+            begin = [data, "--recipe", RECIPE, "--out", run, *words]
+            started, first, _ = train(run, *begin, "--set", f"training.images={images}")
+            resumed, second, memory = train(
+                run, "--resume", run, "--set", f"training.images={2 * images}"
+            )
+            print(
+                f"{count:9,} {started:6.1f} s {statistics.median(first):7.3f} s "
+                f"{resumed:6.1f} s {statistics.median(second):7.3f} s {memory:5,} MiB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
