@@ -5,9 +5,10 @@
 Writes datasets of black images at 128 px as sparse files, which take no room on disk, trains the
 default recipe on each for some steps, and resumes it. What is learned is of no use; what is read,
 sorted, shuffled, verified and remembered is what photos would take. A step is the median of those
-after the fourth of either process. "resumes" is from the start of the process to the start of its
-first step. Memory is what the process alone holds when it ends (RssAnon, so Linux is needed), less
-the remembered features of real images, which have a limit of their own.
+after the fourth of either process. "starts" and "resumes" are from the start of the process to the
+start of its first step. Memory is the most that the resumed process holds for itself, without the
+pages of the images' file that the system keeps for it (RssAnon, so Linux is needed); remembered
+features of real images, which have a limit of their own, are part of it.
 """
 
 from __future__ import annotations
@@ -73,13 +74,14 @@ def train(run: Path, *words: object) -> tuple[float, list[float], int]:
     known = len(log.read_text().splitlines()) if log.exists() else 0
     began, memory = time.time(), 0
     command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             memory = max(memory, _anonymous_mib(process.pid))
             time.sleep(0.05)
-        output = process.stdout.read().decode() if process.stdout else ""
-    if process.returncode:
-        sys.exit(output)
+        if process.returncode:
+            output.seek(0)
+            sys.exit(output.read())
     lines = [json.loads(line) for line in log.read_text().splitlines()[known:]]
     machine = [line["machine"] for line in lines if "machine" in line]
     batch = load_recipe(RECIPE).training.batch_size
@@ -101,6 +103,8 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[10**n for n in (3, 4, 5, 6)])
     parser.add_argument("--steps", type=int, default=24)
     given = parser.parse_args()
+    if given.steps <= UNCOUNTED:
+        parser.error(f"--steps must be more than the {UNCOUNTED} that are not counted")
     config = load_recipe(RECIPE)
     batch, side = config.training.batch_size, config.network.resolution
     images = given.steps * batch

@@ -112,7 +112,7 @@ def test_large_data_are_read_again_only_where_their_file_has_changed(tmp_path, c
     os.utime(images, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(CatganError, match="has changed on disk"):  # little is always read
         check_pixels(dataset, silent, checked=stamp)
-    monkeypatch.setattr(data_module, "BYTES_OF_SECONDS", dataset.images.nbytes - 1)
+    monkeypatch.setattr(data_module, "MANY_BYTES", dataset.images.nbytes - 1)
     check_pixels(dataset, silent, checked=stamp)
     for other in (None, "", [stamp[0] + 1, stamp[1]]):
         with pytest.raises(CatganError, match="has changed on disk"):

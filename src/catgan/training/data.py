@@ -17,7 +17,7 @@ from catgan.generation.generator import embedded_generator, load_generator
 from catgan.training.run_directory import RunDirectory, is_run
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
-BYTES_OF_SECONDS = 2**31  # of pixels, which take seconds to check; a million images take minutes
+MANY_BYTES = 2**31  # of pixels, which take seconds to read; a million images take a minute
 
 
 def open_data(
@@ -88,10 +88,10 @@ def changed_data(path: Path, dataset: Dataset) -> str | None:
 def check_pixels(dataset: Dataset, on_progress: OnProgress, checked: object = None) -> None:
     """Read all pixels; `CatganError` when they are not what the dataset was made with.
 
-    Many are not read again where `checked`, the dataset's stamp when they last were, is still its
-    stamp.
+    More than `MANY_BYTES` are not read again where `checked`, the dataset's stamp when they last
+    were, is still its stamp.
     """
-    takes_long = dataset.images.nbytes > BYTES_OF_SECONDS
+    takes_long = dataset.images.nbytes > MANY_BYTES
     if takes_long and checked == dataset.stamp():
         return
 
