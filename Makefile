@@ -15,7 +15,7 @@ demo: .venv/installed
 	@echo "A generator of cats, trained on cats that the generator in the package drew:"
 	@echo "  its cats    demo/cats.png"
 	@echo "  its report  demo/run/report.html"
-	@echo "  with photos of your own: $(BIN)/catgan train PHOTOS"
+	@echo "  with photos of your own: $(BIN)/catgan train PHOTOS --from bundled"
 
 # A process for each core, each of one thread.
 test: .venv/installed lint web-runtime
