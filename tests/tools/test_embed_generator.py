@@ -46,7 +46,11 @@ def test_an_embedded_generator_draws_informs_and_teaches(
     place = tmp_path / "pretrained"
     place.mkdir()
     path = embed(run, place, name="House cats", names=["0=lighter"])
-    assert sorted(each.name for each in place.iterdir()) == ["README.md", "generator.onnx"]
+    assert sorted(each.name for each in place.iterdir()) == [
+        "README.md",
+        "discriminator.safetensors",
+        "generator.onnx",
+    ]
     monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: path)
     monkeypatch.setattr(data, "embedded_generator", lambda: path)
     cats = catgan.load()
@@ -84,10 +88,10 @@ def test_a_run_on_drawn_cats_goes_on_with_them(run, tmp_path, monkeypatch):
 def test_too_large_a_generator_and_one_without_a_licence_are_refused(
     tool, embed, run, tmp_path, monkeypatch, few_seeds
 ):
-    monkeypatch.setattr(tool, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(tool, "MAX_BYTES", 1_000)
     with pytest.raises(CatganError, match="room"):
         embed(run, tmp_path)
-    monkeypatch.setattr(tool, "MOST_BYTES", 10**7)
+    monkeypatch.setattr(tool, "MAX_BYTES", 10**7)
     monkeypatch.setitem(FACTS["dataset"], "licence", "unknown")
     other = make_run(tmp_path / "other", "dcgan-128")
     with pytest.raises(CatganError, match="licence"):

@@ -15,7 +15,7 @@ from catgan.config import (
 )
 from catgan.errors import CatganError
 from catgan.training.starting_point import StartingPoint
-from catgan.training.transfer import fit_to_photos
+from catgan.training.transfer import fit_to_discriminator, fit_to_photos
 
 DEFAULT_RECIPE, TRANSFER_RECIPE = "projected-128", "transfer"
 
@@ -60,8 +60,11 @@ def configure(
         enlarged = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
         seen_at = min(config.network.feature_resolution, enlarged)
         begin = dataclasses.replace(network, feature_resolution=seen_at)
-    config = override(dataclasses.replace(config, network=begin), settings)
-    return dataclasses.replace(config, network=_network_from(network, config.network, name))
+    config = dataclasses.replace(config, network=begin)
+    network = _network_from(network, override(config, settings).network, name)
+    if recipe == TRANSFER_RECIPE and starting.keeps_discriminator(network):
+        config = fit_to_discriminator(config)
+    return dataclasses.replace(override(config, settings), network=network)
 
 
 def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:

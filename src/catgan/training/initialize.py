@@ -70,7 +70,7 @@ def _started(
     generator.load_state_dict(generator.state_dict() | starting.generator)
     reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
     generator.adapt_to(reals)
-    if starting.discriminator is None or config.network != starting.network:
+    if not starting.keeps_discriminator(config.network):
         first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
         return generator, build_discriminator(config.network, first, precision)
     discriminator = build_discriminator(config.network, None, precision)

@@ -131,7 +131,9 @@ def new_run(
                 f"{starting.network.resolution} px become {config.network.resolution}: it begins "
                 "with enlarged images"
             )
-        elif starting.discriminator is not None and config.network != starting.network:
+        elif starting.keeps_discriminator(config.network):
+            notes.append("its discriminator comes with it")
+        elif starting.discriminator is not None:
             was = starting.network.feature_resolution
             notes.append(
                 f"its discriminator looked at {was} px and begins anew: --set "

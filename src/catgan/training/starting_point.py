@@ -38,6 +38,8 @@ _CHANGED = ("constant", "place.", "gain.", "eigenfaces.decorrelation", "eigenfac
 _COUNTER = "num_batches_tracked"
 _SEEDS_FOR_STATISTICS = range(2_000_000, 2_000_512)  # images over which activations are measured
 _BATCH = 32
+DISCRIMINATOR = "discriminator.safetensors"  # in the package, beside its generator
+WEIGHTS_SUM = "weights_sha256"
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,23 @@ class StartingPoint:
     @property
     def sha256(self) -> str:
         """Identity of the weights."""
-        digest = hashlib.sha256()
-        for state in (self.generator, self.discriminator or {}):
-            for name in sorted(state):
-                digest.update(
-                    name.encode()
-                    + state[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-                )
-        return digest.hexdigest()
+        return weights_sha256(self.generator, self.discriminator or {})
+
+    def keeps_discriminator(self, network: NetworkConfig) -> bool:
+        """Whether a run of `network` begins with the source's discriminator."""
+        return self.discriminator is not None and network == self.network
+
+
+def weights_sha256(*states: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of names and values of weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for state in states:
+        for name in sorted(state):
+            digest.update(
+                name.encode()
+                + state[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+    return digest.hexdigest()
 
 
 def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint:
@@ -145,7 +156,7 @@ def _from_artifact(path: Path | None) -> StartingPoint:
     )
     beside = Path(artifact.where).with_suffix(".safetensors")
     if beside.is_file():
-        state = _weights_beside(beside, card, network)
+        state = _read_weights(beside, card, _shapes_of(network), "export the run again")
     elif network.family == "projected":
         state = _weights_of_graph(artifact.model, network, artifact.where)
     else:
@@ -154,27 +165,46 @@ def _from_artifact(path: Path | None) -> StartingPoint:
             f"beside it that `catgan export` wrote, {shell_words(beside)}"
         )
     state = _checked_state(network, state, artifact.where, "export the run again")
-    return StartingPoint(network, state, None, [ancestor, *card.lineage])
+    discriminator = _bundled_discriminator(artifact.where, card, network) if path is None else None
+    return StartingPoint(network, state, discriminator, [ancestor, *card.lineage])
 
 
-def _weights_beside(path: Path, card: Card, network: NetworkConfig) -> dict[str, Tensor]:
-    """Return the weights that were exported with the artifact of `card`, and with no other."""
+def _bundled_discriminator(
+    generator: str, card: Card, network: NetworkConfig
+) -> dict[str, Tensor] | None:
+    """Return the discriminator that the package's generator was trained against, if it is there."""
+    path = Path(generator).with_name(DISCRIMINATOR)
+    if not path.is_file():
+        return None
+    shapes = _shapes(build_discriminator(network, None, torch.float32).state_dict())
+    state = _read_weights(path, card, shapes, "install catgan again")
+    _require_finite(state, str(path), "install catgan again")
+    return {name: tensor.float() for name, tensor in state.items()}
+
+
+def _read_weights(
+    path: Path, card: Card, expected: Mapping[str, torch.Size], remedy: str
+) -> dict[str, Tensor]:
+    """Return the weights that were written with the artifact of `card`, and with no other."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("catgan", "{}")
             about = json.loads(text) if len(text) <= MOST_CARD_BYTES else None
             if not isinstance(about, dict) or about.get(SUM) != card.document[SUM]:
                 raise CatganError(
-                    f"{path}: is not of the export beside it: export the run again, or move it away"
+                    f"{path}: is not of the export beside it: {remedy}, or move it away"
                 )
             shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            if shapes != _shapes_of(network):  # before any of them is in memory
-                raise _does_not_fit(str(path), "export the run again")
-            return {name: file.get_tensor(name) for name in shapes}
+            if shapes != expected:  # before any of them is in memory
+                raise _does_not_fit(str(path), remedy)
+            state = {name: file.get_tensor(name) for name in shapes}
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise CatganError(f"{path}: cannot be read ({printable(str(error))}): {remedy}") from None
+    if WEIGHTS_SUM in about and weights_sha256(state) != about[WEIGHTS_SUM]:
         raise CatganError(
-            f"{path}: cannot be read ({printable(str(error))}): export the run again"
-        ) from None
+            f"{path}: is damaged (it does not have the sum it was written with): {remedy}"
+        )
+    return state
 
 
 # -- what weights must be --------------------------------------------------------------------------

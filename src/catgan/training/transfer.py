@@ -30,6 +30,7 @@ MIN_PHOTOS = 30
 MANY_PHOTOS = 1_000  # from which on a run goes on to its end
 IMAGES_FOR_MANY = 65_536
 PATIENCE = 8_192  # images
+FREEZE_IMAGES = 256  # of the generator, where the discriminator knows what it draws already
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -85,6 +86,12 @@ def fit_to_photos(config: Config, photos: int) -> Config:
     else:
         training = dataclasses.replace(config.training, images=IMAGES_FOR_MANY)
     return dataclasses.replace(config, training=training)
+
+
+def fit_to_discriminator(config: Config) -> Config:
+    """Return the recipe `config` as it suits a discriminator that comes with the generator."""
+    optimizer = dataclasses.replace(config.optimizer, generator_freeze_images=FREEZE_IMAGES)
+    return dataclasses.replace(config, optimizer=optimizer)
 
 
 def describe_choice(config: Config, photos: int, *, may_stop: bool) -> str:
