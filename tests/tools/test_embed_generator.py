@@ -2,15 +2,29 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 from runs import FACTS, make_run
 
 import catgan
 from catgan.data import cache
+from catgan.data.drawn import write_drawn_cats
 from catgan.errors import CatganError
+from catgan.generation.artefact import SUM
 from catgan.training import data, start
+from catgan.training.run_directory import RunDirectory
+from catgan.training.starting_point import (
+    DISCRIMINATOR,
+    WEIGHTS_SUM,
+    load_starting_point,
+    weights_sha256,
+)
+from catgan.training.transfer import FREEZE_IMAGES
 
 TOOL = Path(__file__).parents[2] / "tools" / "embed_generator.py"
 
@@ -99,3 +113,130 @@ def test_too_large_a_generator_and_one_without_a_licence_are_refused(
     assert not (tmp_path / "generator.onnx").exists()
     path = embed(other, tmp_path, licence="CC0-1.0")
     assert catgan.load(path).card.licence == "CC0-1.0"
+
+
+# -- the discriminator beside it -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def embedded(tool, run, tmp_path_factory):
+    place = tmp_path_factory.mktemp("embedded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("catgan.export.export.SEEDS", 8)
+        tool.embed(run, place, checkpoint="latest", name=None, names=[], licence=None, credit=None)
+    return place
+
+
+@pytest.fixture
+def package(embedded, tmp_path, monkeypatch):
+    """A directory with an embedded generator and its discriminator, as the package has them."""
+    place = shutil.copytree(embedded, tmp_path / "pretrained")
+    generator = place / "generator.onnx"
+    monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: generator)
+    return place
+
+
+def rewrite(package, change=lambda state: state, *, another_generator=False, keep_sum=False):
+    """Change the weights of the discriminator, with their sum or without it."""
+    path = package / DISCRIMINATOR
+    with safetensors.safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["catgan"])
+    state = change(safetensors.torch.load_file(path))
+    if not keep_sum:
+        about[WEIGHTS_SUM] = weights_sha256(state)
+    if another_generator:
+        about[SUM] = "0" * 64
+    path.write_bytes(safetensors.torch.save(state, {"catgan": json.dumps(about)}))
+
+
+def one_weight(change):
+    def changed(state):
+        name = min(state)
+        return state | {name: change(state[name])}
+
+    return changed
+
+
+def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("catgan.training.transfer.SAMPLES", 8)
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
+    trained = RunDirectory.open(run).checkpoints.load("latest", print).tensors["discriminator"]
+    starting = load_starting_point("bundled", print)
+    assert starting.discriminator.keys() == trained.keys()
+    for name, tensor in starting.discriminator.items():
+        assert torch.equal(tensor, trained[name].half().float()), name
+
+    def begin(name, *settings, resolution=32):
+        write_drawn_cats(tmp_path / f"for-{name}", 12, resolution)
+        settings = ["output.score_samples=0", f"network.resolution={resolution}", *settings]
+        return start.new_run(
+            tmp_path / f"for-{name}", None, settings, tmp_path / name, "cpu", lambda *_: None,
+            "bundled",
+        )  # fmt: skip
+
+    plan = begin("kept")
+    assert plan.config.optimizer.generator_freeze_images == FREEZE_IMAGES
+    assert any("its discriminator comes with it" in note for note in plan.notes)
+    own = "optimizer.generator_freeze_images=64"
+    plan = begin("chosen", own)
+    assert plan.config.optimizer.generator_freeze_images == 64
+    plan = begin("doubled", resolution=64)
+    assert plan.config.optimizer.generator_freeze_images > FREEZE_IMAGES
+    assert not any("its discriminator comes with it" in note for note in plan.notes)
+
+
+def test_a_package_without_a_discriminator_gives_the_generator_alone(package):
+    (package / DISCRIMINATOR).unlink()
+    assert load_starting_point("bundled", print).discriminator is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        pytest.param(
+            lambda place: rewrite(place, one_weight(lambda t: t + 1), keep_sum=True),
+            "is damaged", id="other weights than its sum says",
+        ),
+        pytest.param(
+            lambda place: rewrite(place, another_generator=True), "is not of the export",
+            id="of another generator",
+        ),
+        pytest.param(
+            lambda place: rewrite(place, one_weight(lambda t: t * torch.nan)), "not finite",
+            id="NaN",
+        ),
+        pytest.param(
+            lambda place: rewrite(place, one_weight(lambda t: t[None])), "do not fit",
+            id="another shape",
+        ),
+        pytest.param(
+            lambda place: (place / DISCRIMINATOR).write_bytes(
+                (place / DISCRIMINATOR).read_bytes()[:-1]
+            ),
+            "cannot be read", id="cut off",
+        ),
+    ],
+)  # fmt: skip
+def test_a_damaged_discriminator_of_the_package_is_one_line(package, spoil, reason):
+    spoil(package)
+    with pytest.raises(CatganError, match=reason) as error:
+        load_starting_point("bundled", print)
+    assert "install catgan again" in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_a_discriminator_that_the_package_cannot_carry_is_refused(
+    tool, embed, tmp_path, monkeypatch, few_seeds
+):
+    monkeypatch.setattr(tool, "MAX_DISCRIMINATOR_BYTES", 1_000)
+    source = RunDirectory.open(make_run(tmp_path / "run", "projected-128"))
+    place = tmp_path / "pretrained"
+    with pytest.raises(CatganError, match="its discriminator takes"):
+        embed(source.path, place)
+    loaded = source.checkpoints.load("latest", print)
+    weights = loaded.tensors["discriminator"]
+    weights[min(weights)] = weights[min(weights)] * 0 + 1e6
+    source.checkpoints.save(128, loaded.config, loaded.window, loaded.tensors, keep=1)
+    with pytest.raises(CatganError, match="float16 does not reach"):
+        embed(source.path, place)
+    assert not place.exists()

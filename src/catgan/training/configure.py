@@ -62,7 +62,7 @@ def configure(
         begin = dataclasses.replace(network, feature_resolution=seen_at)
     config = dataclasses.replace(config, network=begin)
     network = _network_from(network, override(config, settings).network, name)
-    if recipe == TRANSFER_RECIPE and starting.keeps_discriminator(network):
+    if recipe == TRANSFER_RECIPE and starting.discriminator_for(network) is not None:
         config = fit_to_discriminator(config)
     return dataclasses.replace(override(config, settings), network=network)
 

@@ -70,11 +70,12 @@ def _started(
     generator.load_state_dict(generator.state_dict() | starting.generator)
     reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
     generator.adapt_to(reals)
-    if not starting.keeps_discriminator(config.network):
+    known = starting.discriminator_for(config.network)
+    if known is None:
         first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
         return generator, build_discriminator(config.network, first, precision)
     discriminator = build_discriminator(config.network, None, precision)
-    discriminator.load_state_dict(starting.discriminator)
+    discriminator.load_state_dict(known)
     return generator, discriminator
 
 

@@ -131,7 +131,7 @@ def new_run(
                 f"{starting.network.resolution} px become {config.network.resolution}: it begins "
                 "with enlarged images"
             )
-        elif starting.keeps_discriminator(config.network):
+        elif starting.discriminator_for(config.network) is not None:
             notes.append("its discriminator comes with it")
         elif starting.discriminator is not None:
             was = starting.network.feature_resolution

@@ -61,9 +61,9 @@ class StartingPoint:
         """Identity of the weights."""
         return weights_sha256(self.generator, self.discriminator or {})
 
-    def keeps_discriminator(self, network: NetworkConfig) -> bool:
-        """Whether a run of `network` begins with the source's discriminator."""
-        return self.discriminator is not None and network == self.network
+    def discriminator_for(self, network: NetworkConfig) -> dict[str, Tensor] | None:
+        """Return the discriminator that a run of `network` begins with; None: a new one."""
+        return self.discriminator if network == self.network else None
 
 
 def weights_sha256(*states: Mapping[str, Tensor]) -> str:
