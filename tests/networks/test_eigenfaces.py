@@ -21,8 +21,12 @@ def images_like_faces(count, side, seed=0):
 
 
 @pytest.fixture
-def learnt():
-    """300 images of 32 pixels, and the 24 strongest components of their coarse parts."""
+def learnt(monkeypatch):
+    """300 images of 32 pixels, and the 24 strongest components of their coarse parts.
+
+    Of these, 8 are decorrelated.
+    """
+    monkeypatch.setattr("catgan.networks.eigenfaces.STRONGEST", 8)
     images = images_like_faces(300, 32)
     torch.manual_seed(0)
     eigenfaces = Eigenfaces(32, 25)

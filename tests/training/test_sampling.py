@@ -57,7 +57,8 @@ def test_training_mode_is_left_as_it_was_and_no_seeds_give_no_cats():
     assert sampler.generator.training
 
 
-def test_settling_finds_what_the_strongest_amounts_have_in_common():
+def test_settling_finds_what_the_strongest_amounts_have_in_common(monkeypatch):
+    monkeypatch.setattr("catgan.networks.eigenfaces.STRONGEST", 8)
     small = ("network.channels=8", "network.maximum_channels=16", "network.latent_size=32")
     sampler = sampler_of("projected-128", *small)
     average = sampler.generator

@@ -31,7 +31,7 @@ from catgan.networks.shapes import enlarging_matrix
 MOST_PIXELS = 32  # a side of the coarse images
 BRIGHTEST = 0.95  # beyond which photos' pixels count as this, of 1, which tanh never reaches
 FAINTEST = 1e-4  # deviation that a component counts as having at least
-STRONGEST = 8  # components that are decorrelated
+STRONGEST = 64  # components that are decorrelated
 RIDGE = 1e-3  # added to the strongest amounts' variances, should they be all the same
 PRIOR_IMAGES = 100  # that the statistics of a starting point count for, beside new photos
 PLAINEST = 0.1  # strength that an image counts as having at least, of the root mean square
