@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_open(made):
     read = []
     dataset.verify(lambda *progress: read.append(progress))
     assert read == [(3, 3)]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_as_it_was_afterwards(made, enabled):
+    path, _, _ = made
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        Dataset.open(path)
+        assert gc.isenabled() == enabled
+        (path / "dataset.json").write_text("[")
+        with pytest.raises(CatganError, match="not a sound dataset"):
+            Dataset.open(path)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_verify_notices_a_changed_pixel(made):

@@ -44,6 +44,7 @@ def test_they_are_a_sequence():
         {"source": None},
         {"sha256": "0a" * 31},
         {"sha256": "0A" * 32},
+        {"sha256": "  " + "0a" * 31},
         {"sha256": "é" + "0" * 63},
         {"split": "test"},
         {"split": ["train"]},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -76,7 +75,6 @@ class ImageRecords(Sequence[ImageRecord]):
             and _are_all(str, sources := list(map(itemgetter("source"), entries)))
             and _are_all(str, sha256s := list(map(itemgetter("sha256"), entries)))
             and set(map(len, sha256s)) <= {_SHA256_HEX_DIGITS}
-            and re.fullmatch("[0-9a-f]*", "".join(sha256s))
             and _are_all(str, splits := list(map(itemgetter("split"), entries)))
             and set(splits) <= set(get_args(Split))
             and _are_all(list, crops := list(map(itemgetter("crop"), entries)))
@@ -84,10 +82,14 @@ class ImageRecords(Sequence[ImageRecord]):
             and _are_all(int, list(chain.from_iterable(crops)))  # no bool
         ):
             raise ValueError("malformed images entry")
+        digits = "".join(sha256s)
         try:
+            digests = bytes.fromhex(digits)
             corners = np.array(crops, np.int32).reshape(-1, 4)
-        except OverflowError:
+        except (OverflowError, ValueError):
             raise ValueError("malformed images entry") from None
+        if digests.hex() != digits:  # capitals, or spaces
+            raise ValueError("malformed images entry")
         left, top, right, bottom = corners.T
         if not ((left >= 0) & (left < right) & (top >= 0) & (top < bottom)).all():
             raise ValueError("malformed images entry")
@@ -95,7 +97,7 @@ class ImageRecords(Sequence[ImageRecord]):
         return cls(
             "".join(sources),
             np.cumsum(list(map(len, sources)), dtype=np.int64),
-            bytes.fromhex("".join(sha256s)),
+            digests,
             corners,
             np.array([split == "holdout" for split in splits], bool),
         )
