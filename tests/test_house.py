@@ -22,6 +22,7 @@ ROOMS = {
     "evaluation": {"data", "networks", "pages"},
     "pretrained": set(),
     "web": {"generation"},
+    "serve": {"generation", "web"},
     "export": {"data", "networks", "generation", "evaluation", "training"},
     "training": {"data", "networks", "generation", "pages", "evaluation"},
     "recipes": set(),
@@ -32,6 +33,7 @@ COMMANDS = {
     "cli_evaluation",
     "cli_export",
     "cli_generation",
+    "cli_serve",
     "terminal",
 }  # these import rooms, no room imports these
 
@@ -62,7 +64,7 @@ def test_a_room_imports_only_what_it_may(room):
         assert foreign <= ROOMS[room] | {room}, path
 
 
-@pytest.mark.parametrize("room", ["data", "generation", "web"])
+@pytest.mark.parametrize("room", ["data", "generation", "web", "serve"])
 def test_light_rooms_never_import_torch(room):
     modules = [
         "catgan." + str(path.relative_to(SOURCE).with_suffix("")).replace("/", ".")

@@ -15,6 +15,7 @@ from catgan.cli_data import download, inspect, prepare
 from catgan.cli_evaluation import compare, evaluate
 from catgan.cli_export import export
 from catgan.cli_generation import edit, info, morph, sample, web
+from catgan.cli_serve import serve
 from catgan.errors import CatganError, shell_words
 from catgan.terminal import (
     ProgressBar,
@@ -265,7 +266,7 @@ def _print_end(console: Console, plan: Plan) -> None:
     )
 
 
-for verb in (sample, morph, edit, info, export, web):
+for verb in (sample, morph, edit, info, export, web, serve):
     app.command()(verb)
 app.command()(evaluate)
 app.command()(compare)

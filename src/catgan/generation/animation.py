@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -63,6 +65,13 @@ def save_animation(frames: np.ndarray, path: Path, rate: int, size: int) -> None
         _WRITERS[path.suffix.lower()]((enlarge(frame, size) for frame in frames), partial, rate)
 
 
+def encode_animation(frames: np.ndarray, kind: str, rate: int, size: int) -> bytes:
+    """Return what `save_animation` writes, for a `kind` of .gif or .webp, as bytes."""
+    buffer = io.BytesIO()
+    _IN_MEMORY[kind]((enlarge(frame, size) for frame in frames), buffer, rate)
+    return buffer.getvalue()
+
+
 def durations(count: int, rate: int, step: int) -> list[int]:
     """How long each frame is shown, in milliseconds, all of them multiples of `step`.
 
@@ -72,7 +81,7 @@ def durations(count: int, rate: int, step: int) -> list[int]:
     return [end - begin for begin, end in pairwise(ends)]
 
 
-def _save_gif(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
+def _save_gif(frames: Iterator[np.ndarray], path: Path | BinaryIO, rate: int) -> None:
     # A palette of its own for each frame: fur has more colours than one palette for all.
     first, *rest = [
         Image.fromarray(frame).quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames
@@ -81,7 +90,7 @@ def _save_gif(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
     first.save(path, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
 
 
-def _save_webp(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
+def _save_webp(frames: Iterator[np.ndarray], path: Path | BinaryIO, rate: int) -> None:
     first, *rest = [Image.fromarray(frame) for frame in frames]
     times = durations(1 + len(rest), rate, 1)
     first.save(path, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, quality=90)
@@ -104,8 +113,11 @@ def _save_mp4(frames: Iterator[np.ndarray], path: Path, rate: int) -> None:
         raise OSError(f"FFmpeg: {error}") from None
 
 
-_WRITERS: dict[str, Callable[[Iterator[np.ndarray], Path, int], None]] = {
+_IN_MEMORY: dict[str, Callable[[Iterator[np.ndarray], Path | BinaryIO, int], None]] = {
     ".gif": _save_gif,
     ".webp": _save_webp,
+}
+_WRITERS: dict[str, Callable[[Iterator[np.ndarray], Path, int], None]] = {
+    **_IN_MEMORY,
     ".mp4": _save_mp4,
 }

@@ -47,13 +47,15 @@ class Generator:
     Images are uint8, (N, resolution, resolution, 3), RGB. `truncation` (psi) is from 0 to 1: 1 is
     the generator as it was trained, less is less variety, nearer to the average; 0 is the mean
     image. `seeds` are a list, tuple, range or 1-d array of whole numbers from 0 to 2^63 - 1. Every
-    method raises `CatganError` for an argument of another type or out of range.
+    method raises `CatganError` for an argument of another type or out of range. `threads`: how many
+    ONNX Runtime uses for one image; None leaves it the choice.
     """
 
-    def __init__(self, model: bytes, card: Card, where: str) -> None:
+    def __init__(self, model: bytes, card: Card, where: str, *, threads: int | None = None) -> None:
         self.card = card
         self.where = where
         self.model = model  # the whole file
+        self.threads = threads
 
     @property
     def resolution(self) -> int:
@@ -180,6 +182,8 @@ class Generator:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what fails is said in one line, below
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
         # Bytes can be a model in ONNX Runtime's own format as well, which nobody has checked.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:

@@ -15,8 +15,11 @@ LARGEST_SEED = 2**63 - 1
 MOST_SEEDS = 1_000_000
 
 
-def parse_seeds(text: str) -> list[int]:
-    """The seeds that `text` names, in its order; ranges include both ends."""
+def parse_seeds(text: str, limit: int = MOST_SEEDS) -> list[int]:
+    """The seeds that `text` names, in its order; ranges include both ends.
+
+    Raises `CatganError` for a text that names none, or more than `limit`.
+    """
     where = f"seeds {quoted(text)}"
     seeds: list[int] = []
     for part in text.split(","):
@@ -29,8 +32,8 @@ def parse_seeds(text: str) -> list[int]:
             raise CatganError(f"{where}: {part!r} runs backwards: write {last}-{first}")
         if last > LARGEST_SEED:
             raise CatganError(f"{where}: the largest seed is {LARGEST_SEED}")
-        if len(seeds) + last - first + 1 > MOST_SEEDS:
-            raise CatganError(f"{where}: more than {MOST_SEEDS:,} at once; use fewer")
+        if len(seeds) + last - first + 1 > limit:
+            raise CatganError(f"{where}: more than {limit:,} at once; use fewer")
         seeds.extend(range(first, last + 1))
     return seeds
 

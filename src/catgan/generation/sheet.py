@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -105,9 +106,16 @@ def save_image(image: np.ndarray, path: Path) -> None:
     """Write one (H, W, 3) uint8 image, complete or not at all; folders are made as needed."""
     kind = check_suffix(path)
     _check_sides(path, kind, *image.shape[:2])
-    options = {} if kind == "PNG" else {"quality": 95}
     with written_beside(path) as partial:
-        Image.fromarray(image).save(partial, kind, **options)
+        partial.write_bytes(encode_image(image, kind))
+
+
+def encode_image(image: np.ndarray, kind: str) -> bytes:
+    """Return one (H, W, 3) uint8 image as a file of Pillow's format `kind`: PNG, WEBP or JPEG."""
+    buffer = io.BytesIO()
+    options = {} if kind == "PNG" else {"quality": 95}
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def _check_sides(path: Path, kind: str, height: int, width: int) -> None:

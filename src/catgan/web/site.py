@@ -39,20 +39,15 @@ def write_site(out: Path, generator: Generator) -> Site:
     Raises `CatganError` when `out` holds anything but an earlier site, or the package was built
     without the runtime.
     """
-    runtime = _HERE / "runtime"
-    if not all((runtime / name).is_file() for name in _RUNTIME):
+    if not has_runtime():
         raise CatganError(
             "this catgan was built without the runtime for browsers: install a released package, "
             "or run `make web-runtime` where you build it"
         )
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / FACTS).is_file())):
         raise CatganError(f"{out} is there already, and no earlier site: choose another place")
-    files = {name: (_HERE / "page" / name).read_bytes() for name in _PAGE}
-    files |= {place: (runtime / name).read_bytes() for name, place in _RUNTIME.items()}
-    files = _versioned(files)
+    files = site_files(generator)
     files["_headers"] = _headers(files["index.html"].decode()).encode()
-    files["generator.onnx"] = generator.model
-    files[FACTS] = _facts(generator, files).encode()
     # The mark comes first, so that a site that was cut short is known as one; an earlier site has
     # it, and keeps its facts until all that the new ones name is there.
     order = list(files) if (out / FACTS).is_file() else [FACTS, *files]
@@ -65,6 +60,33 @@ def write_site(out: Path, generator: Generator) -> Site:
             f"{out}: cannot be written ({error.strerror or error}): choose another place"
         ) from None
     return Site(len(files), sum(map(len, files.values())))
+
+
+def has_runtime() -> bool:
+    """Whether this package was built with ONNX Runtime for browsers."""
+    return all((_HERE / "runtime" / name).is_file() for name in _RUNTIME)
+
+
+def site_files(generator: Generator, server: str = "") -> dict[str, bytes]:
+    """Return the page's files by their names; without the runtime where the package has none.
+
+    `server`: the address, relative to the page, of an Open Inference Protocol model that draws
+    when the browser cannot.
+    """
+    files = {name: (_HERE / "page" / name).read_bytes() for name in _PAGE}
+    if has_runtime():
+        for name, place in _RUNTIME.items():
+            files[place] = (_HERE / "runtime" / name).read_bytes()
+    files = _versioned(files)
+    files["generator.onnx"] = generator.model
+    files[FACTS] = _facts(generator, files, server).encode()
+    return files
+
+
+def content_security_policy(page: str) -> str:
+    """Return the policy that the page states, and who may frame it."""
+    policy = page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
+    return f"{policy}; frame-ancestors 'self'"
 
 
 def _versioned(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -86,20 +108,21 @@ def _headers(page: str) -> str:
 
     The policy in the page itself does not hold for its worker, which follows its own response's.
     """
-    policy = page.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
     return (
         "/*\n"
-        f"  Content-Security-Policy: {policy}; frame-ancestors 'self'\n"
+        f"  Content-Security-Policy: {content_security_policy(page)}\n"
         "  X-Content-Type-Options: nosniff\n"
         "  Cache-Control: no-cache\n"
     )
 
 
-def _facts(generator: Generator, files: dict[str, bytes]) -> str:
+def _facts(generator: Generator, files: dict[str, bytes], server: str) -> str:
     """What the page needs to know; a browser cannot read the card out of the ONNX file."""
     card = generator.card
 
-    def file(name: str) -> dict[str, str | int]:
+    def file(name: str) -> dict[str, str | int] | None:
+        if name not in files:
+            return None
         # The sum in the address keeps an old file in a browser's cache from being taken.
         version = hashlib.sha256(files[name]).hexdigest()[:16]
         return {"name": name, "version": version, "bytes": len(files[name])}
@@ -115,5 +138,6 @@ def _facts(generator: Generator, files: dict[str, bytes]) -> str:
         "began": describe_lineage(card.lineage),
         "model": file("generator.onnx"),
         "runtime": file("runtime/ort.bin"),
+        "server": server,
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"

@@ -49,12 +49,13 @@ worker.onerror = () => fail("this browser cannot run the generator");
 worker.onmessage = ({ data }) => {
   if (data.failed) fail(data.failed);
   else if (data.loaded) showLoading(data.loaded);
-  else if (data.ready) begin();
+  else if (data.ready) begin(data.server);
   else if (data.job === job) show(data.index, data.pixels);
 };
 
-function begin() {
+function begin(onServer) {
   ready = true;
+  if (onServer) $("about").textContent = "Drawn on the server, by a network that has seen many.";
   $("loading").hidden = true;
   $("controls").disabled = false;
   readAddress();
@@ -63,7 +64,7 @@ function begin() {
 }
 
 function showLoading(bytes) {
-  const total = facts.model.bytes + facts.runtime.bytes;
+  const total = facts.model.bytes + (facts.runtime?.bytes ?? 0);
   $("progress").value = Math.min(1, bytes / total);
   const megabytes = (number) => (number / 1e6).toFixed(1);
   $("loading-text").textContent =

@@ -1,0 +1,243 @@
+"""The Open Inference Protocol, version 2, as KServe and Triton speak it, with binary tensors.
+
+(github.com/kserve/open-inference-protocol, "REST"; Triton's extension "Binary Tensor Data".)
+A model takes `z` (FP32, N x latent size), as its ONNX file does, or `seed` (INT64, N) in its place,
+and `truncation` (FP32, 1), which may be left out. It gives `images` (UINT8, N x side x side x 3).
+A model's version is its artifact's checksum.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from catgan.errors import CatganError, quoted
+from catgan.generation.checks import check_latents, check_truncation
+from catgan.serve.bodies import parse_json_object
+from catgan.serve.limits import read_body
+from catgan.serve.models import Model, Stop, images_of
+from catgan.serve.problems import ProblemError
+from catgan.serve.queries import check_pixels, named_model
+
+if TYPE_CHECKING:
+    from catgan.serve.service import Service
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+MAX_JSON_PIXELS = 262_144  # of an answer in JSON, where a byte takes four and Python's objects more
+_NO_CACHE = {"Cache-Control": "no-cache"}
+_TYPES = {
+    "z": ("FP32",),
+    "truncation": ("FP32",),
+    "seed": ("INT64", "UINT64"),
+}
+_ARRAYS = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8"), "UINT64": np.dtype("<u8")}
+
+
+def routes(service: Service) -> list[Route]:
+    """Return the routes."""
+    settings = service.settings
+
+    async def server_metadata(request: Request) -> Response:
+        # The version is the protocol's: which catgan answers is nobody's business.
+        content = {"name": "catgan", "version": "2", "extensions": ["binary_tensor_data"]}
+        return JSONResponse(content, headers=_NO_CACHE)
+
+    async def live(request: Request) -> Response:
+        return JSONResponse({"live": True}, headers={"Cache-Control": "no-store"})
+
+    async def ready(request: Request) -> Response:
+        return _readiness(not service.draining, {"ready": not service.draining})
+
+    async def model_ready(request: Request) -> Response:
+        model = _model(request)
+        content = {"name": model.name, "ready": not service.draining}
+        return _readiness(not service.draining, content)
+
+    async def model_metadata(request: Request) -> Response:
+        model = _model(request)
+        side = model.resolution
+        content = {
+            "name": model.name,
+            "versions": [model.checksum],
+            "platform": "onnxruntime_onnx",
+            "inputs": [
+                {"name": "z", "datatype": "FP32", "shape": [-1, model.card.latent_size]},
+                {"name": "seed", "datatype": "INT64", "shape": [-1]},
+                {"name": "truncation", "datatype": "FP32", "shape": [1]},
+            ],
+            "outputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, side, side, 3]}],
+        }
+        return JSONResponse(content, headers=_NO_CACHE)
+
+    async def infer(request: Request) -> Response:
+        model = _model(request)
+        body = await read_body(request, settings.max_body, settings.request_timeout)
+        document, rest = _split(body, request.headers.get(HEADER_LENGTH))
+        try:
+            z, truncation = _inputs(document, rest, model, settings.max_seeds)
+        except CatganError as error:
+            raise ProblemError(400, str(error)) from None
+        binary = _wants_binary(document)
+        pixels = len(z) * model.resolution**2
+        check_pixels(pixels, settings.max_pixels)
+        if not binary and pixels > MAX_JSON_PIXELS:
+            raise ProblemError(
+                413,
+                f"{pixels:,} pixels are more than the {MAX_JSON_PIXELS:,} of an answer in JSON: "
+                "ask for binary data",
+            )
+        head: dict[str, Any] = {"model_name": model.name, "model_version": model.checksum}
+        if "id" in document:
+            head["id"] = document["id"]
+
+        def draw(stop: Stop) -> tuple[bytes, int]:
+            images = images_of(model, z, truncation, stop)
+            output = {"name": "images", "datatype": "UINT8", "shape": list(images.shape)}
+            if not binary:
+                output["data"] = images.ravel().tolist()
+                return json.dumps(head | {"outputs": [output]}).encode(), 0
+            output["parameters"] = {"binary_data_size": images.nbytes}
+            start = json.dumps(head | {"outputs": [output]}).encode()
+            return start + images.tobytes(), len(start)
+
+        content, start = await service.draw(request, model, len(z), draw)
+        headers = {"Cache-Control": "no-store"} | ({HEADER_LENGTH: str(start)} if start else {})
+        kind = "application/octet-stream" if start else "application/json"
+        return Response(content, headers=headers, media_type=kind)
+
+    def _model(request: Request) -> Model:
+        model = named_model(service.models, request.path_params["name"])
+        version = request.path_params.get("version", model.checksum)
+        if version != model.checksum:
+            raise ProblemError(
+                404, f"no version {quoted(version)} of {model.name}: {model.checksum} is"
+            )
+        return model
+
+    named = [
+        Route(f"/v2/models/{{name}}{version}{path}", endpoint, methods=[method])
+        for version in ("", "/versions/{version}")
+        for path, endpoint, method in (
+            ("/infer", infer, "POST"),
+            ("/ready", model_ready, "GET"),
+            ("", model_metadata, "GET"),
+        )
+    ]
+    return [
+        *named,
+        Route("/v2", server_metadata),
+        Route("/v2/health/live", live),
+        Route("/v2/health/ready", ready),
+    ]
+
+
+def _readiness(is_ready: bool, content: dict[str, Any]) -> Response:
+    return JSONResponse(content, 200 if is_ready else 503, {"Cache-Control": "no-store"})
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], memoryview]:
+    """Return the JSON of a body, and the binary tensors behind it."""
+    if header_length is None:
+        return parse_json_object(body), memoryview(b"")
+    if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 9:
+        raise ProblemError(400, f"{HEADER_LENGTH}: expected a number of bytes")
+    length = int(header_length)
+    if length > len(body):
+        raise ProblemError(400, f"{HEADER_LENGTH}: is longer than the body")
+    return parse_json_object(body[:length]), memoryview(body)[length:]
+
+
+def _inputs(
+    document: dict[str, Any], rest: memoryview, model: Model, max_images: int
+) -> tuple[np.ndarray, float]:
+    """Return the latents (N, size) and the truncation that a request holds."""
+    if not isinstance(document.get("id", ""), str):
+        raise ProblemError(400, "id: expected a string")
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not all(isinstance(each, dict) for each in inputs):
+        raise ProblemError(400, "inputs: expected a list of tensors")
+    tensors: dict[str, np.ndarray] = {}
+    for each in inputs:
+        name = each.get("name")
+        if name not in _TYPES or name in tensors:
+            raise ProblemError(400, f"input {quoted(name)}: expected z or seed, and truncation")
+        tensors[name], rest = _tensor(name, each, rest, max_images * model.card.latent_size)
+    if len(rest):
+        raise ProblemError(400, f"{len(rest)} bytes are left over behind the tensors")
+    if ("z" in tensors) == ("seed" in tensors):
+        raise ProblemError(400, "inputs: expected one of z and seed")
+    values = tensors.get("truncation", np.ones(1, np.float32))
+    if values.size != 1:
+        raise ProblemError(400, "truncation: expected one number")
+    truncation = check_truncation(float(values.ravel()[0]))
+    if "z" in tensors:
+        z = check_latents(tensors["z"], model.card.latent_size)
+    else:
+        seeds = tensors["seed"]
+        if seeds.shape not in ((seeds.size,), (seeds.size, 1)):
+            raise ProblemError(400, f"seed: expected a shape [N], not {list(seeds.shape)}")
+        if seeds.size > max_images:  # before the latents take memory
+            raise ProblemError(413, f"{seeds.size:,} images are more than {max_images:,} at once")
+        z = model.generator.latents(seeds.ravel())
+    if not 1 <= len(z) <= max_images:
+        raise ProblemError(413, f"{len(z):,} images: expected 1 to {max_images:,} at once")
+    return z, truncation
+
+
+def _tensor(
+    name: str, tensor: dict[str, Any], rest: memoryview, max_count: int
+) -> tuple[np.ndarray, memoryview]:
+    """Return one input as an array, and what follows its binary data."""
+    datatype, shape = tensor.get("datatype"), tensor.get("shape")
+    if datatype not in _TYPES[name]:
+        raise ProblemError(400, f"{name}: expected datatype {' or '.join(_TYPES[name])}")
+    if (
+        not isinstance(shape, list)
+        or not 1 <= len(shape) <= 2
+        or not all(type(each) is int and 0 <= each <= max_count for each in shape)
+    ):
+        raise ProblemError(400, f"{name}: expected a shape of one or two numbers")
+    count, dtype = int(np.prod(shape)), _ARRAYS[datatype]
+    parameters = tensor.get("parameters") or {}
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is not None:
+        if "data" in tensor or size != count * dtype.itemsize or size > len(rest):
+            raise ProblemError(400, f"{name}: its binary data is not what its shape says")
+        return np.frombuffer(rest[:size], dtype).reshape(shape), rest[size:]
+    values = tensor.get("data")
+    if isinstance(values, list) and values and all(isinstance(each, list) for each in values):
+        values = [value for row in values for value in row]
+    numbers = (int,) if dtype.kind in "iu" else (int, float)
+    if not isinstance(values, list) or not all(type(value) in numbers for value in values):
+        raise ProblemError(400, f"{name}: expected data, a list of numbers")
+    if len(values) != count:
+        raise ProblemError(
+            400, f"{name}: its shape says {count} numbers, its data has {len(values)}"
+        )
+    try:
+        with np.errstate(over="ignore"):  # what is infinite is told later
+            return np.array(values, dtype).reshape(shape), rest
+    except OverflowError:
+        raise ProblemError(400, f"{name}: a number is too large") from None
+
+
+def _wants_binary(document: dict[str, Any]) -> bool:
+    outputs, parameters = document.get("outputs"), document.get("parameters")
+    if outputs is None or outputs == []:
+        return isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+    if (
+        not isinstance(outputs, list)
+        or len(outputs) != 1
+        or not isinstance(outputs[0], dict)
+        or outputs[0].get("name") != "images"
+    ):
+        raise ProblemError(400, "outputs: expected one, images")
+    own = outputs[0].get("parameters")
+    if isinstance(own, dict) and "binary_data" in own:
+        return own["binary_data"] is True
+    return isinstance(parameters, dict) and parameters.get("binary_data_output") is True

@@ -1,0 +1,60 @@
+"""The page of `catgan web` at the root; the server draws for it where the browser cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from catgan.serve.caching import caching_headers, entity_tag, is_known
+from catgan.serve.models import Model
+from catgan.serve.problems import ProblemError
+from catgan.web.site import content_security_policy, site_files
+
+if TYPE_CHECKING:
+    from catgan.serve.service import Service
+
+INDEX = "index.html"
+_MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "json": "application/json",
+}
+
+
+class Page:
+    """The files of the page for one model, with the entity tag of each."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.files: Mapping[str, bytes] = site_files(model.generator, f"v2/models/{model.name}")
+        self.tags = {name: entity_tag(content) for name, content in self.files.items()}
+        self.policy = content_security_policy(self.files[INDEX].decode())
+
+
+def routes(service: Service) -> list[Route]:
+    """Return the routes. They come last: one of them takes any address."""
+
+    async def file(request: Request) -> Response:
+        page = service.page
+        name = request.path_params.get("path") or INDEX
+        if name not in page.files:
+            raise ProblemError(
+                404, "nothing here: /openapi.json lists the addresses", reason="unknown"
+            )
+        tag = page.tags[name]
+        headers = {
+            **caching_headers(request, tag, private=bool(service.settings.token)),
+            "Content-Security-Policy": page.policy,
+        }
+        if is_known(request, tag):
+            return Response(status_code=304, headers=headers)
+        kind = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+        return Response(page.files[name], headers=headers, media_type=kind)
+
+    return [Route("/{path:path}", file)]
