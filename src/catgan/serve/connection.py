@@ -39,7 +39,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
         header_read = 0  # bytes of it that the parser has handed over
         header_received = 0  # bytes of it that came behind the packet in which it began
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             over = len(self.connections) - settings.max_connections
             if over > SPARE_CONNECTIONS:

@@ -35,7 +35,11 @@ _TYPES = {
     "truncation": ("FP32",),
     "seed": ("INT64", "UINT64"),
 }
-_ARRAYS = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8"), "UINT64": np.dtype("<u8")}
+_ARRAYS: dict[str, np.dtype[Any]] = {
+    "FP32": np.dtype("<f4"),
+    "INT64": np.dtype("<i8"),
+    "UINT64": np.dtype("<u8"),
+}
 
 
 def routes(service: Service) -> list[Route]:
@@ -97,7 +101,11 @@ def routes(service: Service) -> list[Route]:
 
         def draw(stop: Stop) -> tuple[bytes, int]:
             images = images_of(model, z, truncation, stop)
-            output = {"name": "images", "datatype": "UINT8", "shape": list(images.shape)}
+            output: dict[str, Any] = {
+                "name": "images",
+                "datatype": "UINT8",
+                "shape": list(images.shape),
+            }
             if not binary:
                 output["data"] = images.ravel().tolist()
                 return json.dumps(head | {"outputs": [output]}).encode(), 0

@@ -63,8 +63,8 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes:
     """Return the body of a request.
 
     Raises:
-        ProblemError: 413, it is longer than `limit` bytes; 408, it takes longer than `timeout` seconds;
-            415, it is compressed.
+        ProblemError: 413, it is longer than `limit` bytes; 408, it takes longer than `timeout`
+            seconds; 415, it is compressed.
         ClientGoneError: the client closed the connection within it.
     """
     too_long = ProblemError(413, f"the body is longer than {limit:,} bytes", reason="body")

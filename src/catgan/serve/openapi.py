@@ -42,7 +42,7 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
     frames = whole | {"minimum": 2, "maximum": settings.max_frames}
     rate = whole | {"minimum": 1, "maximum": MOST_FRAMES_A_SECOND}
     columns = whole | {"minimum": 1, "maximum": settings.max_seeds}
-    files = {MEDIA_TYPES[kind]: {} for kind in FORMATS}
+    files: dict[str, Any] = {MEDIA_TYPES[kind]: {} for kind in FORMATS}
     image = {
         "/cats/{seed}.{format}": (
             "One image; the same seed is always the same cat.",
@@ -77,21 +77,21 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
     }
     checksum = _path("checksum", {"type": "string", "pattern": "^[0-9a-f]{16}$"})
     paths: dict[str, Any] = {}
+    drawing = (400, 404, 413, 429, 503)
     for path, (summary, parameters, content) in image.items():
-        errors = (400, 404, 413, 429, 503)
-        paths[path] = {"get": _operation(summary, parameters, content, errors, cached=True)}
+        paths[path] = {"get": _operation(summary, parameters, content, drawing, cached=True)}
         paths["/artifacts/{checksum}" + path] = {
             "get": _operation(
                 f"{summary} Cacheable for ever: the address holds the artifact's checksum.",
                 [checksum, *(each for each in parameters if each["name"] != "model")],
                 content,
-                errors,
+                drawing,
                 cached=True,
             )
         }
     json = {"application/json": {"schema": {"type": "object"}}}
     name = _path("name", {"type": "string"})
-    reading = {
+    reading: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], tuple[int, ...]]] = {
         "/": ("The web page.", [], {"text/html": {}}, (429,)),
         "/models": ("The models and their checksums.", [], json, (429,)),
         "/metrics": ("For Prometheus.", [], {"text/plain": {}}, (429,)),

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -59,9 +60,11 @@ def serve(service: Service, listener: socket.socket, load: Callable[[Models], Mo
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]
-        timeout_graceful_shutdown=settings.grace - settings.drain,  # type: ignore[arg-type]
     )
+    # Declared as whole numbers, but used as any.
+    times: Any = config
+    times.timeout_keep_alive = settings.keep_alive
+    times.timeout_graceful_shutdown = settings.grace - settings.drain
     try:
         _Server(config, service, load).run([listener])
     finally:
@@ -138,9 +141,8 @@ class _Server(uvicorn.Server):
                 await loop.connect_accepted_socket(self._connection, each)
 
     def _connection(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(
-            config=self.config, server_state=self.server_state, app_state={}
-        )
+        protocol: Any = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state={})
 
     async def _reload(self) -> None:
         metrics = self.service.metrics.reloads
