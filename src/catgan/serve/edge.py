@@ -32,6 +32,7 @@ SECURITY_HEADERS = {
 }
 CLIENT_GONE = 499  # in the log and the metrics only, as nginx has it
 MAX_LOGGED = 300  # characters of an address
+_HINTS = {404: "nothing here: /openapi.json lists the addresses"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 access_log = logging.getLogger("catgan.serve.access")
@@ -134,10 +135,10 @@ class Guard:
             return
         except ProblemError as error:
             problem = error
-        except HTTPException as error:
-            problem = ProblemError(
-                error.status_code, error.detail, headers=dict(error.headers or {})
-            )
+        except HTTPException as error:  # Starlette's: there is no such address, or method
+            detail = _HINTS.get(error.status_code, error.detail)
+            headers = dict(error.headers or {})
+            problem = ProblemError(error.status_code, detail, headers=headers)
         except CatganError as error:
             problem = ProblemError(500, str(error), reason="model")
         except Exception:

@@ -172,7 +172,7 @@ def _inputs(
     tensors: dict[str, np.ndarray] = {}
     for each in inputs:
         name = each.get("name")
-        if name not in _TYPES or name in tensors:
+        if not isinstance(name, str) or name not in _TYPES or name in tensors:
             raise ProblemError(400, f"input {quoted(name)}: expected z or seed, and truncation")
         tensors[name], rest = _tensor(name, each, rest, max_images * model.card.latent_size)
     if len(rest):

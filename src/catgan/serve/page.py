@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from catgan.serve.caching import caching_headers, entity_tag, is_known
 from catgan.serve.models import Model
-from catgan.serve.problems import ProblemError
 from catgan.web.site import content_security_policy, site_files
 
 if TYPE_CHECKING:
@@ -38,23 +37,22 @@ class Page:
 
 
 def routes(service: Service) -> list[Route]:
-    """Return the routes. They come last: one of them takes any address."""
+    """Return a route for each file of the page; every model's page has the same ones."""
 
-    async def file(request: Request) -> Response:
-        page = service.page
-        name = request.path_params.get("path") or INDEX
-        if name not in page.files:
-            raise ProblemError(
-                404, "nothing here: /openapi.json lists the addresses", reason="unknown"
-            )
-        tag = page.tags[name]
-        headers = {
-            **caching_headers(request, tag, private=bool(service.settings.token)),
-            "Content-Security-Policy": page.policy,
-        }
-        if is_known(request, tag):
-            return Response(status_code=304, headers=headers)
-        kind = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-        return Response(page.files[name], headers=headers, media_type=kind)
+    def file_route(path: str, name: str) -> Route:
+        async def file(request: Request) -> Response:
+            page = service.page
+            tag = page.tags[name]
+            headers = {
+                **caching_headers(request, tag, private=bool(service.settings.token)),
+                "Content-Security-Policy": page.policy,
+            }
+            if is_known(request, tag):
+                return Response(status_code=304, headers=headers)
+            kind = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+            return Response(page.files[name], headers=headers, media_type=kind)
 
-    return [Route("/{path:path}", file)]
+        return Route(path, file)
+
+    names = service.page.files
+    return [file_route("/", INDEX), *(file_route(f"/{name}", name) for name in names)]

@@ -1,0 +1,49 @@
+"""Services of the tiny generator."""
+
+from __future__ import annotations
+
+import pytest
+from artefacts import write
+
+import catgan
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory):
+    """The file of the tiny generator."""
+    return write(tmp_path_factory.mktemp("artifact") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def cats(tiny_path):
+    """The tiny generator in Python."""
+    return catgan.load(tiny_path)
+
+
+@pytest.fixture
+def make_client(cats):
+    """A client of a service in this process, with settings; it raises what the service raises."""
+    pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
+    from starlette.testclient import TestClient
+
+    from catgan.serve import app
+    from catgan.serve.settings import Settings
+
+    opened = []
+
+    def make(generator=None, **settings):
+        service = app(generator or cats, Settings(**({"workers": 2} | settings)))
+        opened.append(service)
+        client = TestClient(service)
+        client.service = service
+        return client
+
+    yield make
+    for service in opened:
+        service.close()
+
+
+@pytest.fixture
+def client(make_client):
+    """A client of a service with the settings that it has by itself."""
+    return make_client()

@@ -1,0 +1,333 @@
+"""The service in this process: what it draws, what it lets others keep, what it answers no to."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from artefacts import artefact, write
+from command_line import catgan as catgan_command
+from PIL import Image
+
+import catgan
+from catgan.errors import CatganError
+
+pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from catgan.generation.sheet import encode_image, enlarge, sheet
+from catgan.serve import app, require_serve_extra
+from catgan.serve.models import Models
+from catgan.serve.page import Page
+
+LARGEST = 2**63 - 1
+
+
+def pixels(content):
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+@pytest.mark.parametrize("seed", [0, 7, LARGEST])
+@pytest.mark.parametrize("truncation", [1, 0.5, 0])
+def test_an_image_is_the_one_that_python_draws(client, cats, seed, truncation):
+    answer = client.get(f"/cats/{seed}.png?truncation={truncation}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert (pixels(answer.content) == cats.sample([seed], truncation)[0]).all()
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("png", "PNG"), ("webp", "WEBP"), ("jpg", "JPEG")])
+def test_the_bytes_are_those_of_catgan_sample(client, cats, tiny_path, tmp_path, suffix, kind):
+    name = tmp_path / f"cat.{suffix}"
+    catgan_command("sample", tiny_path, "--seeds", 7, "--size", 20, "-o", name)
+    assert client.get(f"/cats/7.{suffix}?size=20").content == name.read_bytes()
+    assert name.read_bytes() == encode_image(enlarge(cats.sample([7])[0], 20), kind)
+
+
+def test_a_grid_is_the_one_of_catgan_sample(client, cats, tiny_path, tmp_path):
+    catgan_command("sample", tiny_path, "--seeds", "0-6", "--grid", "7x1", "-o", tmp_path / "a.png")
+    answer = client.get("/grid?seeds=0-6&columns=7")
+    assert answer.content == (tmp_path / "a.png").read_bytes()
+    assert (pixels(client.get("/grid?seeds=0-6").content) == sheet(cats.sample(range(7)))).all()
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_a_morph_is_the_one_of_catgan_morph(client, tiny_path, tmp_path, kind):
+    name = tmp_path / f"morph.{kind}"
+    catgan_command("morph", tiny_path, "--seeds", "3,9,27", "--frames", 9, "-o", name)
+    answer = client.get(f"/morph?seeds=3,9,27&frames=9&format={kind}")
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert answer.content == name.read_bytes()
+
+
+def test_an_address_with_the_checksum_is_kept_for_ever(client):
+    (model,) = client.get("/models").json()["models"]
+    kept = client.get(f"/{model['address']}/cats/7.png")
+    asked = client.get("/cats/7.png")
+    assert kept.content == asked.content
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert asked.headers["cache-control"] == "public, no-cache"
+    assert kept.headers["etag"] == asked.headers["etag"]
+
+
+def test_what_the_client_has_is_neither_sent_nor_drawn(client):
+    tag = client.get("/cats/7.png").headers["etag"]
+    drawn = client.service.metrics.images.labels("default")._value.get()
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        answer = client.get("/cats/7.png", headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == tag
+    assert client.service.metrics.images.labels("default")._value.get() == drawn
+    assert client.get("/cats/8.png", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_tags_differ_where_the_bytes_may(client):
+    addresses = [
+        *("/cats/7.png", "/cats/8.png", "/cats/7.jpg", "/cats/7.png?truncation=0.5"),
+        *("/cats/7.png?size=20", "/grid?seeds=7", "/grid?seeds=7,8", "/grid?seeds=7,8&columns=1"),
+        *("/morph?seeds=7,8&frames=4", "/morph?seeds=7,8&frames=4&fps=5"),
+    ]
+    tags = {client.get(each).headers["etag"] for each in addresses}
+    assert len(tags) == len(addresses)
+    same = ["/cats/7.png?truncation=1", "/cats/007.png?truncation=1.0&size=8"]
+    assert {client.get(each).headers["etag"] for each in same} <= tags
+
+
+def test_a_head_draws_nothing(client):
+    head = client.head("/cats/7.png")
+    assert (head.status_code, head.content) == (200, b"")
+    assert "content-length" not in head.headers
+    assert len(client.service.cache) == 0
+    whole = client.get("/cats/7.png")
+    head = client.head("/cats/7.png")
+    assert head.headers["content-length"] == str(len(whole.content))
+    assert head.headers["etag"] == whole.headers["etag"]
+
+
+def test_what_was_drawn_once_comes_from_memory(client):
+    first = client.get("/cats/7.png").content
+    client.service.close()  # nothing can be drawn any more
+    assert client.get("/cats/7.png").content == first
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/cats/7.bmp", 404),
+        ("/cats/seven.png", 400),
+        ("/cats/-1.png", 400),
+        ("/cats/9223372036854775808.png", 400),  # 2^63
+        ("/cats/99999999999999999999999999.png", 400),
+        ("/cats/%D9%A7.png", 400),  # a seven, but not ASCII's
+        ("/cats/7.png?truncation=nan", 400),
+        ("/cats/7.png?truncation=inf", 400),
+        ("/cats/7.png?truncation=1e999", 400),
+        ("/cats/7.png?truncation=1.0001", 400),
+        ("/cats/7.png?truncation=", 400),
+        ("/cats/7.png?size=7", 400),
+        ("/cats/7.png?size=1025", 400),
+        ("/cats/7.png?size=8.0", 400),
+        ("/cats/7.png?sise=8", 400),
+        ("/cats/7.png?size=8&size=8", 400),
+        ("/cats/7.png?model=other", 404),
+        ("/artifacts/0123456789abcdef/cats/7.png", 404),
+        ("/grid", 400),
+        ("/grid?seeds=", 400),
+        ("/grid?seeds=9-2", 400),
+        ("/grid?seeds=0-64", 400),
+        ("/grid?seeds=0-9223372036854775807", 400),
+        ("/grid?seeds=0-3&columns=5", 400),
+        ("/grid?seeds=0-63&size=1024", 413),
+        ("/morph?seeds=3", 400),
+        ("/morph?seeds=3,9&frames=121", 400),
+        ("/morph?seeds=3,9,27&frames=2", 400),
+        ("/morph?seeds=3,9&fps=51", 400),
+        ("/morph?seeds=3,9&frames=120&size=512", 413),
+        ("/morph?seeds=3,9&format=png", 400),
+        ("/v2/models/other", 404),
+        ("/v2/models/default/versions/1", 404),
+        ("/nothing", 404),
+        ("/../../etc/passwd", 404),
+        ("/%00", 404),
+        ("/cats/7.png/", 404),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(client, path, status):
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["detail"].isprintable()
+    assert "/tmp" not in answer.text
+    assert catgan.__version__ not in answer.text
+
+
+def test_another_method_is_answered_with_those_there_are(client):
+    answer = client.post("/cats/7.png")
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert answer.json()["status"] == 405
+    assert client.get("/v1/images/generations").status_code == 405
+
+
+def test_every_answer_has_the_headers_that_protect(client):
+    for path in ("/cats/7.png", "/nothing", "/", "/metrics", "/models"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+        assert len(headers["x-request-id"]) == 16
+
+
+def test_a_request_keeps_its_id_if_that_is_one(client):
+    for given, kept in (("abc-1", True), ("a" * 65, False), ("a b", False), ('"}', False)):
+        answer = client.get("/models", headers={"X-Request-ID": given})
+        assert (answer.headers["x-request-id"] == given) == kept
+
+
+def test_the_token_is_asked_for_everywhere_but_by_the_probes(make_client):
+    client = make_client(token="a-token-of-some-length")
+    right = {"Authorization": "Bearer a-token-of-some-length"}
+    for path in ("/cats/7.png", "/", "/metrics", "/models", "/v2", "/nothing"):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": b"Bearer \xff"}):
+            answer = client.get(path, headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.get(path, headers=right).status_code in (200, 404)
+    for probe in ("live", "ready"):
+        assert client.get(f"/v2/health/{probe}").status_code == 200
+    (model,) = client.get("/models", headers=right).json()["models"]
+    for path in (f"/{model['address']}/cats/7.png", "/cats/7.png"):
+        kept = client.get(path, headers=right).headers["cache-control"]
+        assert kept.startswith("private")  # a shared cache asks nobody for a token
+
+
+def test_other_origins_may_read_only_if_they_are_named(make_client):
+    client = make_client(cors_origins=("https://cats.example",))
+    for path, status in (("/cats/7.png", 200), ("/nothing", 404)):
+        answer = client.get(path, headers={"Origin": "https://cats.example"})
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == "https://cats.example"
+    other = client.get("/cats/7.png", headers={"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_one_client_too_fast_is_told_when_to_come_again(make_client):
+    client = make_client(rate=1)
+    codes = [client.get("/models").status_code for _ in range(4)]
+    assert codes[:2] == [200, 200]
+    answer = client.get("/models")
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
+    assert client.get("/v2/health/live").status_code == 200
+
+
+def test_a_full_queue_is_told_at_once(make_client):
+    client = make_client(queue=120)
+    client.service.engine.pending = 120
+    answer = client.get("/cats/7.png")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "queue is full" in answer.json()["detail"]
+
+
+def test_morphs_at_the_same_time_are_bounded(make_client):
+    client = make_client(max_morphs=0)
+    answer = client.get("/morph?seeds=3,9&frames=4")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_bug_is_a_line_to_the_client_and_a_traceback_in_the_log(client, monkeypatch, caplog):
+    def fail(*arguments):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(client.service.cache, "get", fail)
+    answer = client.get("/cats/7.png")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    (record,) = [each for each in caplog.records if each.name == "catgan.serve.error"]
+    line = json.loads(record.getMessage())
+    assert "ZeroDivisionError" in line["error"]
+    assert line["id"] == answer.headers["x-request-id"]
+
+
+def test_metrics_count(client):
+    client.get("/cats/7.png")
+    client.get("/cats/7.png")
+    client.get("/cats/x.png")
+    text = client.get("/metrics").text
+    assert 'catgan_requests_total{route="image",status="200"} 2.0' in text
+    assert 'catgan_requests_total{route="image",status="400"} 1.0' in text
+    assert 'catgan_cache_total{result="hit"} 1.0' in text
+    assert 'catgan_images_total{model="default"} 1.0' in text
+    assert "catgan_queue_images 0.0" in text
+
+
+def test_the_page_is_there_and_knows_the_server(client, cats):
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    facts = client.get("/generator.json").json()
+    assert client.get(f"/{facts['server']}").json()["name"] == "default"
+    assert client.get("/generator.onnx").content == cats.model
+    tag = client.get("/worker.js?version").headers["etag"]
+    assert client.get("/worker.js", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_it_can_be_mounted_in_another_application(cats):
+    service = app(cats)
+    with TestClient(Starlette(routes=[Mount("/art", service)])) as client:
+        assert (pixels(client.get("/art/cats/7.png").content) == cats.sample([7])[0]).all()
+        assert client.get("/art/nothing").json()["status"] == 404
+        assert client.get("/art/").status_code == 200
+    service.close()
+
+
+def test_the_description_has_every_address(client):
+    described = set(client.get("/openapi.json").json()["paths"])
+    routed = {route.path for route in client.service._app.app.app.routes}
+    versions = {path for path in routed if "{version}" in path}  # the same once more
+    files = {f"/{name}" for name in client.service.page.files}
+    assert described == routed - versions - files
+
+
+def test_replaced_models_answer_by_checksum_until_the_next_reload(client, tmp_path):
+    service = client.service
+    old = service.models.default
+    other = catgan.load(write(tmp_path / "other.onnx", artefact(name="other cats")))
+    models = Models.of([("default", other)], 1, service.models)
+    service.replace_models(models, Page(models.default))
+    assert client.get(f"/artifacts/{old.checksum}/cats/7.png").status_code == 200
+    assert client.get("/models").json()["models"][0]["checksum"] != old.checksum
+    again = Models.of([("default", other)], 1, models)
+    assert again.default is models.default  # the same file is not loaded twice
+    assert old.checksum not in again.by_checksum
+
+
+def test_draining_is_not_ready_and_asks_to_close(client):
+    assert client.get("/v2/health/ready").status_code == 200
+    client.service.draining = True
+    for path in ("/v2/health/ready", "/v2/models/default/ready"):
+        assert client.get(path).status_code == 503
+    assert client.get("/v2/health/live").status_code == 200
+    answer = client.get("/cats/7.png")
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("catgan.serve.find_spec", lambda name: None)
+    with pytest.raises(CatganError, match=r"pip install 'catgan\[serve\]'"):
+        require_serve_extra()
+    assert "catgan[serve]" in catgan_command("serve", code=2)
+
+
