@@ -56,6 +56,7 @@ HEAVY = [
     ["compare", "run", "photos", "--against", "cats", "--samples", "30", *RAW],
 ]
 FETCHING = {"download"}  # asked for, it reaches the network: that is what it is for
+STAYING = {"serve"}  # until a signal: tests/serve/test_server.py looks at its home
 
 
 @functools.cache
@@ -109,7 +110,7 @@ def owner(place, file):
 
 def test_every_command_is_run_below():
     verbs = {each.name or each.callback.__name__ for each in app.registered_commands}
-    assert {words[0] for words in LIGHT + HEAVY} == verbs - FETCHING
+    assert {words[0] for words in LIGHT + HEAVY} == verbs - FETCHING - STAYING
 
 
 def test_drawing_leaves_no_file_and_asks_for_no_name(tmp_path):

@@ -329,5 +329,3 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     with pytest.raises(CatganError, match=r"pip install 'catgan\[serve\]'"):
         require_serve_extra()
     assert "catgan[serve]" in catgan_command("serve", code=2)
-
-

@@ -63,7 +63,8 @@ class Engine:
             leaving.cancel()
             if not result.done():
                 stop.requested = True
-                result.cancel()  # and `work`, if it has not begun
+                work.cancel()  # if it has not begun
+                result.cancel()
 
     def retry_after(self) -> int:
         """Return after how many seconds the queue should have room."""

@@ -1,0 +1,109 @@
+"""Requests a second, and bytes of a body."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
+
+from starlette.requests import Request
+
+from catgan.serve import limits
+from catgan.serve.engine import ClientGoneError
+from catgan.serve.limits import RateLimiter, read_body
+from catgan.serve.problems import ProblemError
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def allowed(limiter, address):
+    try:
+        limiter.check(address)
+    except ProblemError as problem:
+        assert problem.status == 429
+        assert int(problem.headers["Retry-After"]) >= 1
+        return False
+    return True
+
+
+def test_a_client_gets_its_rate_and_a_burst():
+    clock = Clock()
+    limiter = RateLimiter(5, clock)
+    assert sum(allowed(limiter, "10.0.0.1") for _ in range(20)) == 10  # two seconds' worth
+    assert allowed(limiter, "10.0.0.2")  # another client is not concerned
+    clock.now += 1
+    assert sum(allowed(limiter, "10.0.0.1") for _ in range(20)) == 5
+    clock.now += 1000
+    assert sum(allowed(limiter, "10.0.0.1") for _ in range(20)) == 10
+
+
+def test_a_network_of_version_6_is_one_client():
+    limiter = RateLimiter(1, Clock())
+    assert [allowed(limiter, f"2001:db8::{number}") for number in range(3)] == [True, True, False]
+    assert allowed(limiter, "2001:db8:0:1::1")
+
+
+def test_clients_beyond_number_take_no_more_memory(monkeypatch):
+    monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
+    limiter = RateLimiter(1, Clock())
+    for number in range(10):
+        limiter.check(f"10.0.0.{number}")
+    assert len(limiter._buckets) == 3
+
+
+def test_without_a_rate_nothing_is_counted():
+    limiter = RateLimiter(0, Clock())
+    assert all(allowed(limiter, "10.0.0.1") for _ in range(100))
+    assert not limiter._buckets
+
+
+def body_of(parts, headers=(), limit=10, timeout=30.0):
+    """What read_body makes of the parts of a body; None never comes."""
+
+    async def read():
+        waiting = iter(parts)
+
+        async def receive():
+            part = next(waiting)
+            if part is None:
+                await asyncio.Event().wait()
+            if part == "gone":
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": part, "more_body": part != b"end"}
+
+        scope = {"type": "http", "method": "POST", "headers": list(headers)}
+        return await read_body(Request(scope, receive), limit, timeout)
+
+    return asyncio.run(read())
+
+
+def test_a_body_is_read_to_its_end():
+    assert body_of([b"one", b"two", b"end"]) == b"onetwoend"
+
+
+@pytest.mark.parametrize(
+    ("parts", "headers", "status"),
+    [
+        ([b"12345678", b"901", b"end"], [], 413),
+        ([], [(b"content-length", b"11")], 413),
+        ([], [(b"content-length", b"9" * 50)], 413),
+        ([], [(b"content-encoding", b"gzip")], 415),
+        ([b"1", None], [], 408),
+    ],
+)
+def test_a_body_too_long_too_slow_or_compressed_is_refused(parts, headers, status):
+    with pytest.raises(ProblemError) as caught:
+        body_of(parts, headers, timeout=0.05)
+    assert caught.value.status == status
+
+
+def test_a_client_that_leaves_within_its_body_is_no_error():
+    with pytest.raises(ClientGoneError):
+        body_of([b"1", "gone"])

@@ -1,0 +1,383 @@
+"""`catgan serve` in a process of its own: real sockets, slow and hostile clients, signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from artefacts import artefact, write
+from serving import fetch, read_all, serving
+
+import catgan
+from catgan.generation.sheet import encode_image
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed: NOT tested")
+
+QUICK = ("--header-timeout", 1, "--request-timeout", 2, "--send-timeout", 1, "--drain", 0.3)
+REQUEST = b"GET /cats/7.png HTTP/1.1\r\nHost: cats\r\n\r\n"
+CLOSING = b"GET /cats/7.png HTTP/1.1\r\nHost: cats\r\nConnection: close\r\n\r\n"
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="POSIX: SIGTERM and SIGHUP")
+
+
+@pytest.fixture(scope="module")
+def server(tiny_path):
+    """A server with short times and small limits, for tests that leave it as it was."""
+    with serving(
+        *(tiny_path, *QUICK, "--max-connections", 300, "--max-header", 4096, "--max-body", 4096)
+    ) as running:
+        yield running
+        assert running.get("/cats/7.png")[0] == 200
+
+
+def drawn(cats, seed):
+    return encode_image(cats.sample([seed])[0], "PNG")
+
+
+def status_of(answer):
+    return int(re.match(rb"HTTP/1\.1 (\d{3}) ", answer)[1])
+
+
+def problem_of(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head.lower()
+    assert b"x-content-type-options: nosniff" in head.lower()
+    return json.loads(body)
+
+
+def test_it_draws_over_a_socket_and_says_so_in_a_line_of_json(server, cats):
+    status, headers, body = server.get("/cats/7.png", X_Request_ID="number-7")
+    assert (status, body) == (200, drawn(cats, 7))
+    assert "server" not in headers
+    end = time.monotonic() + 10
+    while not (lines := [line for line in server.out if "number-7" in line]):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    logged = json.loads(lines[0])
+    assert (logged["method"], logged["path"], logged["status"]) == ("GET", "/cats/7.png", 200)
+    assert (logged["client"], logged["bytes"]) == ("127.0.0.1", len(body))
+
+
+def test_curl_gets_it_too(server, cats, tmp_path):
+    if not shutil.which("curl"):
+        pytest.skip("no curl: NOT tested with it")
+    out = tmp_path / "cat.png"
+    command = ["curl", "-sS", "--fail", "--http2", "-o", out, f"{server.url}/cats/7.png"]
+    subprocess.run(command, check=True, timeout=60)
+    assert out.read_bytes() == drawn(cats, 7)
+    head = subprocess.run(
+        ["curl", "-sSI", f"{server.url}/cats/7.png"], check=True, capture_output=True, timeout=60
+    )
+    assert b"HTTP/1.1 200" in head.stdout
+
+
+def test_a_byte_a_second_and_silence_are_closed_in_time(server):
+    begun = time.monotonic()
+    slow = [server.connect() for _ in range(30)]
+    silent = server.connect()
+    for connection in slow:
+        connection.sendall(b"GET /cats/7.png HTTP/1.1\r\nHost: c")
+    while time.monotonic() - begun < 0.8:  # each byte would put an idle timer back
+        time.sleep(0.2)
+        for connection in slow:
+            connection.sendall(b"x")
+    assert server.get("/cats/7.png")[0] == 200  # the others are served meanwhile
+    for connection in slow:
+        answer = read_all(connection)
+        assert not answer or status_of(answer) == 408  # a reset may overtake it
+        connection.close()
+    assert read_all(silent) == b""
+    silent.close()
+    assert time.monotonic() - begun < 10
+
+
+def test_a_header_in_pieces_that_comes_in_time_is_answered(server, cats):
+    with server.connect() as connection:
+        for byte in CLOSING:
+            connection.sendall(bytes([byte]))
+        assert read_all(connection).endswith(drawn(cats, 7))
+
+
+def test_a_header_that_takes_too_long_is_told_so(server):
+    answer = server.exchange(b"GET /cats/7.png HTTP/1.1\r\nHost: c")
+    assert status_of(answer) == 408
+    assert problem_of(answer)["status"] == 408
+
+
+def test_a_body_that_takes_too_long_is_told_so(server):
+    with server.connect() as connection:
+        connection.sendall(
+            b"POST /v1/images/generations HTTP/1.1\r\nHost: c\r\nContent-Length: 100\r\n\r\n{"
+        )
+        answer = read_all(connection)
+    assert status_of(answer) == 408
+    assert problem_of(answer)["detail"] == "the body took longer than 2 s"
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(2_000)) + b"\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000,
+        b"GET /" + b"a" * 100_000,
+        b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_header_floods_are_refused(server, flood):
+    with server.connect() as connection:
+        for start in range(0, len(flood), 4_000):
+            try:
+                connection.sendall(flood[start : start + 4_000])
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            time.sleep(0.002)
+        answer = read_all(connection)
+    assert not answer or status_of(answer) == 431  # a reset may overtake it
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /cats/\xff.png HTTP/1.1\r\nHost: c\r\n\r\n", 400),
+        (b"CONNECT cats:80 HTTP/1.1\r\nHost: c\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /v2/models/tiny/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    ],
+)
+def test_what_is_not_http_is_told_so(server, request_, status):
+    answer = server.exchange(request_)
+    assert status_of(answer) == status
+    assert problem_of(answer)["status"] == status
+
+
+def test_a_body_too_long_is_told_so_whether_announced_or_not(server):
+    start = b"POST /v1/images/generations HTTP/1.1\r\nHost: c\r\nConnection: close\r\n"
+    for request in (
+        start + b"Content-Length: 5000\r\n\r\n" + b" " * 5_000,
+        start + b"Transfer-Encoding: chunked\r\n\r\n1388\r\n" + b" " * 5_000 + b"\r\n0\r\n\r\n",
+    ):
+        answer = server.exchange(request)
+        assert status_of(answer) == 413
+        assert problem_of(answer)["error"]["type"] == "invalid_request_error"
+
+
+def test_requests_one_behind_the_other_are_answered_in_order(server, cats):
+    seeds = range(10)
+    requests = [b"GET /cats/%d.png HTTP/1.1\r\nHost: c\r\n\r\n" % seed for seed in seeds]
+    answers = server.exchange(b"".join(requests) + CLOSING)
+    for seed in (*seeds, 7):
+        head, _, answers = answers.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])
+        assert answers[:length] == drawn(cats, seed)
+        answers = answers[length:]
+
+
+def test_hundreds_of_requests_one_behind_the_other_are_cut_off(server):
+    with server.connect() as connection:
+        connection.sendall(REQUEST * 2_000)
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 200") < 100
+
+
+def test_a_client_that_never_reads_is_cut_off(server):
+    request = b"GET /grid?seeds=0-63&size=128 HTTP/1.1\r\nHost: c\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(request * 10)
+        time.sleep(5)  # more than a request and its sending may take
+        connection.settimeout(10)
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 200") < 10
+
+
+def test_a_client_that_leaves_is_no_error(server):
+    for _ in range(20):
+        with server.connect() as connection:
+            connection.sendall(b"GET /morph?seeds=3,9&frames=60 HTTP/1.1\r\nHost: c\r\n\r\n")
+    assert server.get("/morph?seeds=3,9&frames=4")[0] in (200, 503)
+    time.sleep(0.2)
+    assert not server.err[3:]
+
+
+def test_too_many_connections_are_told_so(tiny_path):
+    with serving(tiny_path, *QUICK, "--max-connections", 4, "--keep-alive", 60) as server:
+        held = []
+        for _ in range(4):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+            connection.request("GET", "/v2")
+            connection.getresponse().read()
+            held.append(connection)
+        status, headers, body = server.get("/cats/7.png")
+        assert status == 503
+        assert (headers["Retry-After"], headers["Connection"]) == ("1", "close")
+        assert json.loads(body)["detail"] == "too many connections"
+        held[0].close()
+        time.sleep(0.2)
+        assert server.get("/cats/7.png")[0] == 200
+        for connection in held:
+            connection.close()
+
+
+def test_an_address_from_a_proxy_is_believed_of_a_trusted_one_only(tiny_path):
+    for trusted, codes in (("127.0.0.1", [200, 200]), ("192.0.2.1", [200, 429])):
+        with serving(tiny_path, "--rate", 0.5, "--trusted-proxy", trusted) as server:
+            clients = ("198.51.100.1", "198.51.100.2")
+            assert [server.get("/v2", X_Forwarded_For=each)[0] for each in clients] == codes
+
+
+class Load(threading.Thread):
+    """A client that asks for one seed after the other until told to stop, as `keep` says."""
+
+    def __init__(self, server, cats, first, keep):
+        super().__init__(daemon=True)
+        self.server, self.cats, self.seed, self.keep = server, cats, first, keep
+        self.done, self.lost, self.stopping = 0, [], threading.Event()
+
+    def run(self):
+        connection = None
+        while not self.stopping.is_set():
+            if connection is None:
+                connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+                try:
+                    connection.connect()
+                except ConnectionRefusedError:
+                    return  # it does not listen any more
+            try:
+                connection.request("GET", f"/cats/{self.seed}.png")
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.lost.append(repr(error))
+                return
+            if answer.status != 200 or body != drawn(self.cats, self.seed):
+                self.lost.append(answer.status)
+            self.done += 1
+            self.seed += 1
+            if not self.keep or answer.will_close:
+                connection.close()
+                connection = None
+
+
+def load(server, cats, count=6):
+    clients = [Load(server, cats, 10_000 * number, number % 2) for number in range(count)]
+    for client in clients:
+        client.start()
+    return clients
+
+
+def finish(clients):
+    for client in clients:
+        client.stopping.set()
+    for client in clients:
+        client.join(60)
+        assert not client.is_alive()
+    assert [client.lost for client in clients] == [[]] * len(clients)
+    assert all(client.done for client in clients)
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_loses_no_request(tiny_path, cats, number):
+    with serving(tiny_path, "--drain", 0.5) as server:
+        clients = load(server, cats)
+        time.sleep(1)
+        begun = time.monotonic()
+        assert server.stop(number) == 0
+        assert time.monotonic() - begun < 20
+        finish(clients)
+
+
+@needs_signals
+def test_it_is_not_ready_before_it_stops_listening(tiny_path):
+    with serving(tiny_path, "--drain", 2) as server:
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert server.get("/v2/health/ready")[0] == 503
+        assert server.get("/v2/health/live")[0] == 200
+        status, headers, _ = server.get("/cats/7.png")
+        assert (status, headers["Connection"]) == (200, "close")
+        assert server.process.wait(20) == 0
+
+
+@needs_signals
+def test_what_hangs_does_not_hold_the_end_for_longer_than_the_grace(tiny_path):
+    with serving(tiny_path, "--drain", 0, "--grace", 1) as server:
+        with server.connect() as connection:
+            connection.sendall(
+                b"POST /v2/models/tiny/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
+            )
+            time.sleep(0.3)
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - begun < 8
+
+
+@needs_signals
+def test_a_reload_loses_no_request_and_brings_the_new_artifact(tmp_path, cats):
+    path = write(tmp_path / "cats.onnx")
+    with serving(path) as server:
+        clients = load(server, cats)
+        before = json.loads(server.get("/models")[2])["models"][0]["checksum"]
+        for number in range(5):
+            beside = write(tmp_path / "new", artefact(name=f"cats {number}"))
+            beside.replace(path)
+            server.process.send_signal(signal.SIGHUP)
+            wait_for(server, lambda n=number: sum("reloaded" in line for line in server.out) > n)
+        checksum = json.loads(server.get("/models")[2])["models"][0]["checksum"]
+        assert checksum != before
+        finish(clients)
+        assert server.get(f"/artifacts/{checksum}/cats/7.png")[0] == 200
+
+
+@needs_signals
+def test_a_reload_that_fails_leaves_the_old_artifact(tmp_path, cats):
+    path = write(tmp_path / "cats.onnx")
+    with serving(path) as server:
+        path.write_bytes(b"nonsense")
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(server, lambda: any("not reloaded" in line for line in server.err))
+        assert server.get("/cats/7.png")[::2] == (200, drawn(cats, 7))
+        assert b'catgan_reloads_total{result="failed"} 1.0' in server.get("/metrics")[2]
+
+
+def wait_for(server, condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, (server.out[-5:], server.err)
+        time.sleep(0.02)
+
+
+def test_the_packages_generator_draws_the_same_bytes_as_in_python():
+    generator = catgan.load()
+    with serving() as server:
+        for seed in (0, 7, 2**63 - 1):
+            expected = encode_image(generator.sample([seed])[0], "PNG")
+            assert server.get(f"/cats/{seed}.png")[::2] == (200, expected)
+
+
+def test_two_processes_give_the_same_bytes(tiny_path):
+    with serving(tiny_path) as one, serving(tiny_path) as other:
+        for path in ("/cats/7.png", "/cats/7.webp?size=32", "/grid?seeds=0-8"):
+            answers = [fetch(each.url + path) for each in (one, other)]
+            assert answers[0][2] == answers[1][2]
+            assert answers[0][1]["ETag"] == answers[1][1]["ETag"]
+
+
+def test_it_leaves_no_file_in_an_empty_home(tiny_path, tmp_path):
+    homes = dict.fromkeys(("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"), str(tmp_path))
+    with serving(tiny_path, environment=homes | {"XDG_CACHE_HOME": ""}) as server:
+        assert server.get("/cats/7.png")[0] == 200
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
