@@ -314,15 +314,16 @@ def test_it_is_not_ready_before_it_stops_listening(tiny_path):
 
 @needs_signals
 def test_what_hangs_does_not_hold_the_end_for_longer_than_the_grace(tiny_path):
-    with serving(tiny_path, "--drain", 0, "--grace", 1) as server:
-        with server.connect() as connection:
-            connection.sendall(
-                b"POST /v2/models/tiny/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
-            )
-            time.sleep(0.3)
-            begun = time.monotonic()
-            assert server.stop() == 0
-            assert time.monotonic() - begun < 8
+    hanging = b"POST /v2/models/tiny/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
+    with (
+        serving(tiny_path, "--drain", 0, "--grace", 1) as server,
+        server.connect() as connection,
+    ):
+        connection.sendall(hanging)
+        time.sleep(0.3)
+        begun = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begun < 8
 
 
 @needs_signals
