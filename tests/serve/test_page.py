@@ -1,0 +1,67 @@
+"""The page that the server has at its root, in a real Chromium."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import browser, without
+from PIL import Image
+from serving import serving
+
+from catgan.web import site
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed: NOT tested")
+
+RUNTIME = Path(site.__file__).parent / "runtime" / "ort.wasm.gz"
+ABOUT = "document.getElementById('about').textContent"
+STATUS = "document.getElementById('status').textContent"
+DRAWN = "document.getElementById('status').getAttribute('aria-busy') === 'false'"
+
+
+@pytest.fixture(scope="module")
+def server(tiny_path):
+    with serving(tiny_path) as running:
+        yield running
+
+
+@pytest.fixture
+def page(tmp_path):
+    with browser(tmp_path / "profile") as opened:
+        opened.screen(1200, 900)
+        yield opened
+
+
+def pixels(page):
+    encoded = page.run("document.getElementById('cat').toDataURL('image/png')").partition(",")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+
+
+def test_the_browser_draws_seed_7(page, server, cats):
+    if not RUNTIME.is_file():
+        without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
+    page.open(f"{server.url}/#seed=7")
+    page.wait(DRAWN)
+    assert abs(pixels(page).astype(int) - cats.sample([7])[0]).max() <= 2
+    assert "in your browser" in page.run(ABOUT)
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize(("width", "height", "phone"), [(1200, 900, False), (390, 844, True)])
+def test_the_server_draws_where_the_browser_cannot(page, server, cats, width, height, phone):
+    page.send("Network.enable")
+    page.send("Network.setBlockedURLs", urls=["*runtime*", "*generator.onnx*"])
+    page.screen(width, height, phone=phone)
+    page.open(f"{server.url}/#seed=7&variety=60")
+    page.wait(DRAWN)
+    assert (pixels(page) == cats.sample([7], 0.6)[0]).all()
+    assert "on the server" in page.run(ABOUT)
+    page.open(f"{server.url}/#seed=3&to=9&view=morph")
+    page.wait(f"{STATUS}.includes('frames in')")
+    page.run("document.getElementById('play').click()")
+    page.open(f"{server.url}/#seed=30&view=sheet")
+    page.wait(f"{STATUS}.includes('Choose')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
