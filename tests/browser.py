@@ -29,7 +29,7 @@ def without(what):
 class Browser:
     """One page of a headless Chromium."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, flags=()):
         if CHROMIUM is None:
             without("Chromium")
         ours_in, theirs_out = os.pipe()
@@ -42,7 +42,7 @@ class Browser:
             ["/bin/bash", "-c", command, CHROMIUM, "--headless=new", "--no-sandbox",
              "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
              "--no-first-run", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", f"--user-data-dir={profile}", "about:blank"],
+             "--disable-sync", f"--user-data-dir={profile}", *flags, "about:blank"],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -142,9 +142,9 @@ class Browser:
 
 
 @contextmanager
-def browser(profile):
-    """A browser that ends with the block."""
-    opened = Browser(profile)
+def browser(profile, *flags):
+    """A browser that ends with the block; `flags` are more of its command's."""
+    opened = Browser(profile, flags)
     try:
         yield opened
     finally:

@@ -48,7 +48,7 @@ class Generator:
     the generator as it was trained, less is less variety, nearer to the average; 0 is the mean
     image. `seeds` are a list, tuple, range or 1-d array of whole numbers from 0 to 2^63 - 1. Every
     method raises `CatganError` for an argument of another type or out of range. `threads`: how many
-    ONNX Runtime uses for one image; None leaves it the choice.
+    a call takes, for one image after the other; None takes all processors.
     """
 
     def __init__(self, model: bytes, card: Card, where: str, *, threads: int | None = None) -> None:
@@ -146,7 +146,7 @@ class Generator:
         side = self.resolution
         images = np.empty((len(z), side, side, 3), np.uint8)
         psi = np.array([truncation], np.float32)
-        apart = len(z) >= MIN_IMAGES_APART
+        apart = self.threads is None and len(z) >= MIN_IMAGES_APART
         session = self.single_session if apart else self.session
 
         def draw(row: np.ndarray) -> np.ndarray:
@@ -166,11 +166,11 @@ class Generator:
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
-        """The ONNX Runtime session whose images take all processors.
+        """The ONNX Runtime session whose images take all processors, or `threads` of them.
 
         It is made at the first image; `CatganError` for a foreign model.
         """
-        return self._open_session(0)
+        return self._open_session(self.threads or 0)
 
     @cached_property
     def single_session(self) -> onnxruntime.InferenceSession:
@@ -182,8 +182,6 @@ class Generator:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what fails is said in one line, below
-        if self.threads is not None:
-            options.intra_op_num_threads = self.threads
         # Bytes can be a model in ONNX Runtime's own format as well, which nobody has checked.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -107,15 +108,19 @@ def save_image(image: np.ndarray, path: Path) -> None:
     kind = check_suffix(path)
     _check_sides(path, kind, *image.shape[:2])
     with written_beside(path) as partial:
-        partial.write_bytes(encode_image(image, kind))
+        _encode(image, partial, kind)
 
 
 def encode_image(image: np.ndarray, kind: str) -> bytes:
-    """Return one (H, W, 3) uint8 image as a file of Pillow's format `kind`: PNG, WEBP or JPEG."""
+    """Return what `save_image` writes, for Pillow's format `kind`: PNG, WEBP or JPEG."""
     buffer = io.BytesIO()
-    options = {} if kind == "PNG" else {"quality": 95}
-    Image.fromarray(image).save(buffer, kind, **options)
+    _encode(image, buffer, kind)
     return buffer.getvalue()
+
+
+def _encode(image: np.ndarray, target: Path | BinaryIO, kind: str) -> None:
+    options = {} if kind == "PNG" else {"quality": 95}
+    Image.fromarray(image).save(target, kind, **options)
 
 
 def _check_sides(path: Path, kind: str, height: int, width: int) -> None:

@@ -47,7 +47,7 @@ def write_site(out: Path, generator: Generator) -> Site:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / FACTS).is_file())):
         raise CatganError(f"{out} is there already, and no earlier site: choose another place")
     files = site_files(generator)
-    files["_headers"] = _headers(files["index.html"].decode()).encode()
+    files = {"_headers": _headers(files["index.html"].decode()).encode(), **files}
     # The mark comes first, so that a site that was cut short is known as one; an earlier site has
     # it, and keeps its facts until all that the new ones name is there.
     order = list(files) if (out / FACTS).is_file() else [FACTS, *files]
