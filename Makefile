@@ -5,7 +5,7 @@ ASKED_FOR := $(PYTHON)
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow torture lint lock fuzz audit sbom clean web-runtime embed wheel
+.PHONY: demo test test-slow torture torture-serve lint lock fuzz audit sbom clean web-runtime embed wheel
 
 demo: .venv/installed
 	rm -rf demo
@@ -30,6 +30,10 @@ test-slow: .venv/installed
 torture: .venv/installed
 	PYTHONPATH=tests $(BIN)/python -m faults.torture
 	$(BIN)/python tests/faults/two_nodes.py || [ $$? -eq 77 ]
+
+# Load, overload, slow and hostile clients, 50 ends and 50 reloads under load: docs/guides/serve.md
+torture-serve: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m serve.torture
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import catgan
+from catgan.generation.sheet import encode_image
 
 SOURCE = Path(catgan.__file__).parents[1]
 START = 60  # seconds that a busy machine may take to start it
@@ -106,3 +108,61 @@ def read_all(connection):
         while part := connection.recv(65536):
             received += part
     return received
+
+
+def drawn(cats, seed):
+    """The file of one seed, as Python draws it."""
+    return encode_image(cats.sample([seed])[0], "PNG")
+
+
+class Load(threading.Thread):
+    """A client that asks for one seed after the other until told to stop, as `keep` says."""
+
+    def __init__(self, server, cats, first, keep):
+        super().__init__(daemon=True)
+        self.server, self.cats, self.seed, self.keep = server, cats, first, keep
+        self.done, self.lost, self.stopping = 0, [], threading.Event()
+
+    def run(self):
+        """Ask until told to stop, or until nobody listens any more."""
+        connection = None
+        while not self.stopping.is_set():
+            if connection is None:
+                connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+                try:
+                    connection.connect()
+                except ConnectionRefusedError:
+                    return  # it does not listen any more
+            try:
+                connection.request("GET", f"/cats/{self.seed}.png")
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.lost.append(repr(error))
+                return
+            if answer.status != 200 or body != drawn(self.cats, self.seed):
+                self.lost.append(answer.status)
+            self.done += 1
+            self.seed += 1
+            if not self.keep or answer.will_close:
+                connection.close()
+                connection = None
+
+
+def load(server, cats, count=6):
+    """Clients at work, half of which keep their connections."""
+    clients = [Load(server, cats, 10_000 * number, number % 2) for number in range(count)]
+    for client in clients:
+        client.start()
+    return clients
+
+
+def finish(clients):
+    """End the clients; none has lost a request, or got anything but what it asked for."""
+    for client in clients:
+        client.stopping.set()
+    for client in clients:
+        client.join(60)
+        assert not client.is_alive()
+    assert [client.lost for client in clients] == [[]] * len(clients)
+    assert all(client.done for client in clients)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
+import itertools
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -15,7 +19,7 @@ import time
 
 import pytest
 from artefacts import artefact, write
-from serving import fetch, read_all, serving
+from serving import drawn, fetch, finish, load, read_all, serving
 
 import catgan
 from catgan.generation.sheet import encode_image
@@ -36,10 +40,6 @@ def server(tiny_path):
     ) as running:
         yield running
         assert running.get("/cats/7.png")[0] == 200
-
-
-def drawn(cats, seed):
-    return encode_image(cats.sample([seed])[0], "PNG")
 
 
 def status_of(answer):
@@ -238,56 +238,6 @@ def test_an_address_from_a_proxy_is_believed_of_a_trusted_one_only(tiny_path):
             assert [server.get("/v2", X_Forwarded_For=each)[0] for each in clients] == codes
 
 
-class Load(threading.Thread):
-    """A client that asks for one seed after the other until told to stop, as `keep` says."""
-
-    def __init__(self, server, cats, first, keep):
-        super().__init__(daemon=True)
-        self.server, self.cats, self.seed, self.keep = server, cats, first, keep
-        self.done, self.lost, self.stopping = 0, [], threading.Event()
-
-    def run(self):
-        connection = None
-        while not self.stopping.is_set():
-            if connection is None:
-                connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
-                try:
-                    connection.connect()
-                except ConnectionRefusedError:
-                    return  # it does not listen any more
-            try:
-                connection.request("GET", f"/cats/{self.seed}.png")
-                answer = connection.getresponse()
-                body = answer.read()
-            except (OSError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
-                return
-            if answer.status != 200 or body != drawn(self.cats, self.seed):
-                self.lost.append(answer.status)
-            self.done += 1
-            self.seed += 1
-            if not self.keep or answer.will_close:
-                connection.close()
-                connection = None
-
-
-def load(server, cats, count=6):
-    clients = [Load(server, cats, 10_000 * number, number % 2) for number in range(count)]
-    for client in clients:
-        client.start()
-    return clients
-
-
-def finish(clients):
-    for client in clients:
-        client.stopping.set()
-    for client in clients:
-        client.join(60)
-        assert not client.is_alive()
-    assert [client.lost for client in clients] == [[]] * len(clients)
-    assert all(client.done for client in clients)
-
-
 @needs_signals
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_end_loses_no_request(tiny_path, cats, number):
@@ -369,12 +319,53 @@ def test_the_packages_generator_draws_the_same_bytes_as_in_python():
             assert server.get(f"/cats/{seed}.png")[::2] == (200, expected)
 
 
-def test_two_processes_give_the_same_bytes(tiny_path):
+def proxy(*ports):
+    """A small balancer: connections go round robin to servers that accept them; its port."""
+    turn = itertools.count()
+
+    async def pump(reader, writer):
+        with contextlib.suppress(OSError):
+            while part := await reader.read(65_536):
+                writer.write(part)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader, writer):
+        for _ in ports:
+            with contextlib.suppress(ConnectionRefusedError):
+                port = ports[next(turn) % len(ports)]
+                theirs = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(pump(reader, theirs[1]), pump(theirs[0], writer))
+                return
+        writer.close()
+
+    loop, ready = asyncio.new_event_loop(), queue.SimpleQueue()
+
+    async def start():
+        server = await asyncio.start_server(connect, "127.0.0.1", 0)
+        ready.put(server.sockets[0].getsockname()[1])
+
+    def run():
+        loop.create_task(start())
+        loop.run_forever()
+
+    threading.Thread(target=run, daemon=True).start()
+    return ready.get(timeout=10)
+
+
+def test_two_processes_behind_a_proxy_are_one_service(tiny_path, cats):
     with serving(tiny_path) as one, serving(tiny_path) as other:
+        url = f"http://127.0.0.1:{proxy(one.port, other.port)}"
         for path in ("/cats/7.png", "/cats/7.webp?size=32", "/grid?seeds=0-8"):
-            answers = [fetch(each.url + path) for each in (one, other)]
-            assert answers[0][2] == answers[1][2]
-            assert answers[0][1]["ETag"] == answers[1][1]["ETag"]
+            answers = [fetch(url + path) for _ in range(4)]
+            assert len({body for _, _, body in answers}) == 1
+            assert len({headers["ETag"] for _, headers, _ in answers}) == 1
+        for each in (one, other):
+            assert b'route="image"' in each.get("/metrics")[2]  # both had their share
+        one.process.kill()
+        one.process.wait()
+        for seed in range(6):
+            assert fetch(f"{url}/cats/{seed}.png")[::2] == (200, drawn(cats, seed))
 
 
 def test_it_leaves_no_file_in_an_empty_home(tiny_path, tmp_path):
