@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ["locked", "torch-cpu", "gpu", "tools", "fuzz"]
+LOCKS = ["locked", "torch-cpu", "gpu", "serve", "tools", "fuzz"]
 
 
 def entries(name: str) -> dict[str, str]:
@@ -46,6 +46,14 @@ def test_the_lock_has_the_versions_of_the_constraints() -> None:
     assert {name: locked.get(name) for name in pinned} == pinned, "run `make lock`"
     elsewhere = {"colorama", "httpx2-jsfetch"}  # on Windows, in a browser
     assert set(locked) - set(pinned) <= elsewhere, "add these to constraints.txt"
+
+
+def test_a_container_takes_what_the_lock_has() -> None:
+    locked, serving = entries("locked"), entries("serve")
+    assert "torch" not in serving
+    for name, entry in serving.items():  # where something else needs it too, its marker differs
+        same = [re.sub(r" ; [^\\\n]+", " ", text).split() for text in (entry, locked[name])]
+        assert same[0] == same[1], "run `make lock`"
 
 
 def test_both_builds_of_torch_are_of_one_version() -> None:

@@ -7,6 +7,7 @@
   disk has none stated;
 - locked.txt: everything else but PyTorch's GPU libraries, and PyTorch's builds on PyPI;
 - gpu.txt: the libraries that PyTorch's build on PyPI needs on Linux, and the CPU builds do not;
+- serve.txt: the part of locked.txt that a container of `catgan serve` needs;
 - tools.txt and fuzz.txt: what `make audit`, `make sbom`, `make lock` and `make fuzz` add.
 """
 
@@ -72,11 +73,18 @@ def main() -> None:
     (torch,) = (entry.split()[0] for entry in rest if entry.startswith("torch=="))
     if torch != f"torch=={TORCH}":
         raise SystemExit(f"{torch}: TORCH_CPU has the sums of {TORCH}")
+    serving = compile_with(
+        uv,
+        ["pyproject.toml", "requirements/build.in"],
+        "--extra=serve",
+        "--constraint=constraints.txt",
+    )
     sums = "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_CPU)
     for name, chosen in (
         ("torch-cpu.txt", [f"{torch}+cpu{sums}"]),
         ("locked.txt", rest),
         ("gpu.txt", gpu),
+        ("serve.txt", serving),
         ("tools.txt", compile_with(uv, ["requirements/tools.in"])),
         ("fuzz.txt", compile_with(uv, ["requirements/fuzz.in"])),
     ):
