@@ -197,7 +197,7 @@ def test_a_client_that_never_reads_is_cut_off(server):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(request * 10)
-        time.sleep(5)  # more than a request and its sending may take
+        time.sleep(6)  # more than a request and its sending may take
         connection.settimeout(10)
         answers = read_all(connection)
     assert answers.count(b"HTTP/1.1 200") < 10

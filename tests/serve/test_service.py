@@ -232,6 +232,12 @@ def test_one_client_too_fast_is_told_when_to_come_again(make_client):
     assert client.get("/v2/health/live").status_code == 200
 
 
+def test_guesses_of_the_token_count_as_requests(make_client):
+    client = make_client(rate=1, token=BEARER)
+    codes = [client.get("/models").status_code for _ in range(4)]
+    assert codes == [401, 401, 429, 429]
+
+
 def test_a_full_queue_is_told_at_once(make_client):
     client = make_client(queue=120)
     client.service.engine.pending = 120

@@ -31,6 +31,7 @@ LINGER = 1.0  # seconds for a client to take the last words
 def protocol_for(service: Service) -> type[HttpToolsProtocol]:
     """Return the class of the connections of a service, with its limits."""
     settings = service.settings
+    answer_time = 2 * settings.request_timeout + settings.send_timeout  # body, drawing, sending
 
     class Connection(HttpToolsProtocol):
         deadline: asyncio.TimerHandle | None = None
@@ -88,9 +89,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             super().on_headers_complete()
             # The application answers within the time for a request; this is for what it cannot
             # see: a body that goes on after the answer, an answer that nobody takes.
-            self._set_deadline(
-                settings.request_timeout + settings.send_timeout, self.transport.abort
-            )
+            self._set_deadline(answer_time, self.transport.abort)
 
         def on_message_complete(self) -> None:
             self.in_message = False
@@ -102,9 +101,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             waiting = bool(self.pipeline)
             super().on_response_complete()
             if waiting:
-                self._set_deadline(
-                    settings.request_timeout + settings.send_timeout, self.transport.abort
-                )
+                self._set_deadline(answer_time, self.transport.abort)
             elif not self.in_message:
                 self._wait_until_sent()
 

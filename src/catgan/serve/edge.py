@@ -127,8 +127,8 @@ class Guard:
         scope.setdefault("app", self.service)  # so that Starlette raises what it cannot route
         try:
             if path_of(scope) not in HEALTH:
+                self.limiter.check(_client(scope))  # first, so that guesses of the token count
                 self._check_token(scope)
-                self.limiter.check(_client(scope))
             await self.app(scope, receive, send_once_started)
             return
         except ClientGoneError:
