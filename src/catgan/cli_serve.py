@@ -35,6 +35,9 @@ def serve(
     max_morphs: Annotated[int, typer.Option(help="Morphs drawn at once; 0: none at all.")] = 1,
     max_body: Annotated[int, typer.Option(help="Bytes of a request's body.")] = 1_048_576,
     max_header: Annotated[int, typer.Option(help="Bytes of a request's header.")] = 16_384,
+    max_sending: Annotated[
+        int, typer.Option(help="Bytes of all answers on their way together.")
+    ] = 268_435_456,
     max_connections: Annotated[int, typer.Option(help="Connections at once.")] = 512,
     header_timeout: Annotated[float, typer.Option(help="Seconds for a request's header.")] = 10.0,
     request_timeout: Annotated[
@@ -47,7 +50,9 @@ def serve(
     ] = 0.0,
     trusted_proxy: Annotated[
         list[str] | None,
-        typer.Option(help="A proxy's address, whose X-Forwarded-For is believed; repeatable."),
+        typer.Option(
+            help="A proxy's address or network, whose X-Forwarded-For is believed; repeatable."
+        ),
     ] = None,
     cache: Annotated[int, typer.Option(help="Bytes of answers kept in memory.")] = 67_108_864,
     cors_origin: Annotated[
@@ -88,6 +93,7 @@ def serve(
         max_morphs=max_morphs,
         max_body=max_body,
         max_header=max_header,
+        max_sending=max_sending,
         max_connections=max_connections,
         header_timeout=header_timeout,
         request_timeout=request_timeout,

@@ -13,7 +13,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from catgan.serve.edge import SECURITY_HEADERS
 from catgan.serve.problems import ProblemError, problem_response
@@ -35,6 +35,8 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
 
     class Connection(HttpToolsProtocol):
         deadline: asyncio.TimerHandle | None = None
+        running: RequestResponseCycle | None = None  # that is answered, or was last
+        is_refused = False  # nothing that comes is read any more
         in_message = False  # a request has begun and not all of it is here
         in_header = False
         header_read = 0  # bytes of it that the parser has handed over
@@ -55,11 +57,14 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             self._set_deadline(None)
             super().connection_lost(exc)
             self._unset_keepalive_if_required()  # uvicorn leaves it after a reset
-            for cycle, _ in self.pipeline:
-                cycle.disconnected = True
             self.pipeline.clear()
+            if self.running is not None:  # uvicorn tells the newest one only
+                self.running.disconnected = True
+                self.running.message_event.set()
 
         def data_received(self, data: bytes) -> None:
+            if self.is_refused:
+                return
             if self.deadline is None:  # the first byte of the next request
                 self._set_deadline(settings.header_timeout, self._header_overdue)
             if self.in_header:
@@ -90,6 +95,10 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             # The application answers within the time for a request; this is for what it cannot
             # see: a body that goes on after the answer, an answer that nobody takes.
             self._set_deadline(answer_time, self.transport.abort)
+
+        def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+            self.running = cycle
+            super()._start_asgi_task(cycle, app)
 
         def on_message_complete(self) -> None:
             self.in_message = False
@@ -136,17 +145,21 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
         def _refuse(self, status: int, detail: str) -> None:
             """Answer what cannot become a request, and close; an earlier one gets its answer."""
             service.metrics.rejected.labels("protocol").inc()
-            cycle = self.cycle
-            answering = cycle is not None and not cycle.response_complete
-            in_body = self.in_message and not self.in_header
-            if answering and (not in_body or self.pipeline or cycle.response_started):
-                cycle.keep_alive = False
-                self.pipeline.clear()
-                self.flow.pause_reading()
+            self.is_refused = True
+            running, in_body = self.running, self.in_message and not self.in_header
+            if running is not None and running.response_complete:
+                running = None
+            if running is not None and in_body:  # the newest one's body will never be whole
+                if self.pipeline:
+                    self.pipeline.popleft()
+                elif not running.response_started:
+                    running.disconnected = True
+                    running.message_event.set()
+                    running = None
+            if running is not None:
+                last = self.pipeline[0][0] if self.pipeline else running
+                last.keep_alive = False
                 return
-            if answering:  # it waits for a body that will never be whole
-                cycle.disconnected = True
-                cycle.message_event.set()
             self.transport.write(_plain_response(status, detail))
             self.transport.close()
             self._set_deadline(LINGER, self.transport.abort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -32,6 +33,7 @@ SECURITY_HEADERS = {
 }
 CLIENT_GONE = 499  # in the log and the metrics only, as nginx has it
 MAX_LOGGED = 300  # characters of an address
+PIECE = 65_536  # bytes of an answer that are handed to the connection at once
 _HINTS = {404: "nothing here: /openapi.json lists the addresses"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -51,10 +53,16 @@ def path_of(scope: Scope) -> str:
 
 
 class Edge:
-    """The outermost layer: gives each request an id, adds headers to its answer, logs it."""
+    """The outermost layer: gives each request an id, adds headers to its answer, logs it.
+
+    A long answer goes out in pieces, each when the client has taken the one before, so that a
+    connection copies one piece and not all of it; and the answers on their way are bounded together
+    (`sending`, in bytes), as each keeps its content in memory until its client has it.
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app, self.service = app, service
+        self.sending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's question whether it may start and end."""
@@ -66,28 +74,31 @@ class Edge:
             await send({"type": "websocket.close"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, status, size = time.perf_counter(), CLIENT_GONE, 0
+        began, status, size, held = time.perf_counter(), CLIENT_GONE, 0, 0
         given = Headers(scope=scope).get("x-request-id", "")
         number = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["catgan.request_id"] = number
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, size
+            nonlocal status, size, held
             if message["type"] == "http.response.start":
-                status = message["status"]
                 headers = MutableHeaders(scope=message)
+                held = self._hold(scope, int(headers.get("content-length", 0)))
+                status = message["status"]
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers["X-Request-ID"] = number
                 if self.service.draining:
                     headers["Connection"] = "close"
-            elif message["type"] == "http.response.body":
+                await send(message)
+            else:
                 size += len(message.get("body", b""))
-            await send(message)
+                await self._send_body(message, send)
 
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
+            self.sending -= held
             seconds = time.perf_counter() - began
             endpoint = scope.get("endpoint")
             route = getattr(endpoint, "__name__", "none").strip("_")
@@ -106,6 +117,40 @@ class Edge:
                 )
                 access_log.info("%s", line)
 
+    def _hold(self, scope: Scope, length: int) -> int:
+        """Count an answer that is about to be sent; return by how much.
+
+        Raises `ProblemError` 503 where too much is on its way already.
+        """
+        if length <= PIECE or scope["method"] == "HEAD":
+            return 0
+        limit = self.service.settings.max_sending
+        if self.sending and self.sending + length > limit:
+            raise ProblemError(
+                503,
+                f"answers of {self.sending:,} bytes are on their way, at most {limit:,} are: try "
+                "again later",
+                reason="sending",
+                retry_after=1,
+            )
+        self.sending += length
+        return length
+
+    async def _send_body(self, message: Message, send: Send) -> None:
+        """Send a body, or a part of one; raises `ClientGoneError` if it is not taken in time."""
+        body = message.get("body", b"")
+        if len(body) <= PIECE:
+            await send(message)
+            return
+        try:
+            async with asyncio.timeout(self.service.settings.send_timeout):
+                for start in range(0, len(body), PIECE):
+                    more = start + PIECE < len(body) or message.get("more_body", False)
+                    piece = body[start : start + PIECE]
+                    await send({"type": message["type"], "body": piece, "more_body": more})
+        except TimeoutError:
+            raise ClientGoneError from None
+
 
 class Guard:
     """Asks for the token, counts requests, and turns every error into an answer of one line."""
@@ -113,7 +158,7 @@ class Guard:
     def __init__(self, app: ASGIApp, service: Service, limiter: RateLimiter) -> None:
         self.app, self.service, self.limiter = app, service, limiter
         token = service.settings.token
-        self.expected = None if token is None else f"Bearer {token}".encode()
+        self.expected = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -155,8 +200,9 @@ class Guard:
     def _check_token(self, scope: Scope) -> None:
         if self.expected is None:
             return
-        given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, self.expected):
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode("latin-1"), self.expected)
+        if not right or scheme.lower() != "bearer":
             raise ProblemError(
                 401,
                 "a token is needed: Authorization: Bearer TOKEN",

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from catgan.serve.engine import ClientGoneError
 from catgan.serve.problems import ProblemError
 
+MAX_ADDRESS = 64  # characters
 MAX_CLIENTS = 65_536  # that are remembered; the one not seen for longest is forgotten first
 BURST_SECONDS = 2  # a client that was quiet may send the requests of so many seconds at once
 
@@ -53,7 +54,7 @@ def _network(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # a socket's path, or what a proxy calls its client
-        return address
+        return address[:MAX_ADDRESS]
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address

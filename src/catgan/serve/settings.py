@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catgan.errors import CatganError
+from catgan.errors import CatganError, quoted
 
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, in how many of them
 
@@ -40,6 +41,7 @@ class Settings:
     max_morphs: int = 1  # at the same time
     max_body: int = 1_048_576
     max_header: int = 16_384
+    max_sending: int = 268_435_456  # of all answers on their way together
     max_connections: int = 512
     header_timeout: float = 10.0
     request_timeout: float = 30.0
@@ -72,6 +74,14 @@ class Settings:
                 f"--drain {self.drain:g} is longer than --grace {self.grace:g}: take a longer "
                 "--grace"
             )
+        for address in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError:
+                raise CatganError(
+                    f"--trusted-proxy {quoted(address)} is no address: write, say, 10.0.0.5 or "
+                    "10.0.0.0/24"
+                ) from None
         if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
             raise CatganError("the token has characters that no header can hold: use ASCII letters")
         if self.token is not None and len(self.token) < MIN_TOKEN:
@@ -92,6 +102,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_morphs": (0, 1_024),
     "max_body": (1_024, 2**30),
     "max_header": (1_024, 2**20),
+    "max_sending": (1_048_576, 2**40),
     "max_connections": (1, 100_000),
     "header_timeout": (0.1, 3_600),
     "request_timeout": (0.1, 3_600),
