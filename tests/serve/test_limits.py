@@ -57,6 +57,19 @@ def test_a_network_of_version_6_is_one_client():
     assert allowed(limiter, "2001:db8:0:1::1")
 
 
+def test_addresses_of_version_4_in_those_of_version_6_are_clients_of_their_own():
+    limiter = RateLimiter(0.1, Clock())
+    assert allowed(limiter, "::ffff:192.0.2.1")
+    assert allowed(limiter, "::ffff:192.0.2.2")
+    assert not allowed(limiter, "192.0.2.1")
+
+
+def test_what_a_proxy_calls_a_client_is_not_remembered_at_any_length():
+    limiter = RateLimiter(0.1, Clock())
+    assert allowed(limiter, "x" * 10_000)
+    assert not allowed(limiter, "x" * 100)
+
+
 def test_clients_beyond_number_take_no_more_memory(monkeypatch):
     monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
     limiter = RateLimiter(1, Clock())

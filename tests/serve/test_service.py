@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
@@ -21,7 +22,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from catgan.generation.sheet import encode_image, enlarge, sheet
-from catgan.serve import app, require_serve_extra
+from catgan.serve import app, edge, require_serve_extra
 from catgan.serve.models import Models
 from catgan.serve.page import Page
 
@@ -199,7 +200,8 @@ def test_the_token_is_asked_for_everywhere_but_by_the_probes(make_client):
     client = make_client(token=BEARER)
     right = {"Authorization": f"Bearer {BEARER}"}
     for path in ("/cats/7.png", "/", "/metrics", "/models", "/v2", "/nothing"):
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": b"Bearer \xff"}):
+        wrong = ("Bearer wrong", b"Bearer \xff", "Bearer", BEARER, f"Basic {BEARER}")
+        for headers in ({}, *({"Authorization": each} for each in wrong)):
             answer = client.get(path, headers=headers)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -230,6 +232,11 @@ def test_one_client_too_fast_is_told_when_to_come_again(make_client):
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
     assert client.get("/v2/health/live").status_code == 200
+
+
+def test_the_name_of_the_scheme_may_be_written_in_any_way(make_client):
+    client = make_client(token=BEARER)
+    assert client.get("/models", headers={"Authorization": f"bearer {BEARER}"}).status_code == 200
 
 
 def test_guesses_of_the_token_count_as_requests(make_client):
@@ -266,6 +273,90 @@ def test_a_bug_is_a_line_to_the_client_and_a_traceback_in_the_log(client, monkey
     line = json.loads(record.getMessage())
     assert "ZeroDivisionError" in line["error"]
     assert line["id"] == answer.headers["x-request-id"]
+
+
+class Connection:
+    """What an ASGI server gives the service for one GET; takes pieces of the answer on demand."""
+
+    def __init__(self, service, path):
+        self.sent, self.may_send = [], asyncio.Event()
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+        self.task = asyncio.ensure_future(service(scope, self.receive, self.send))
+
+    async def receive(self):
+        await asyncio.Event().wait()
+
+    async def send(self, message):
+        self.sent.append(message)
+        if message["type"] == "http.response.body":
+            await self.may_send.wait()
+
+
+async def until(condition):
+    for _ in range(1_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came true")
+
+
+LONG = "/generator.onnx"
+
+
+def test_a_long_answer_goes_out_as_its_client_takes_it(client, monkeypatch):
+    monkeypatch.setattr(edge, "PIECE", 1_000)
+
+    async def ask():
+        connection = Connection(client.service, LONG)
+        await until(lambda: len(connection.sent) == 2)
+        assert len(connection.sent[1]["body"]) == 1_000
+        connection.may_send.set()
+        await connection.task
+        return connection.sent[1:]
+
+    expected = client.get(LONG).content
+    parts = asyncio.run(ask())
+    assert b"".join(part["body"] for part in parts) == expected
+    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert max(len(part["body"]) for part in parts) <= 1_000
+
+
+def test_answers_on_their_way_are_bounded_together(client, monkeypatch):
+    monkeypatch.setattr(edge, "PIECE", 1_000)
+    length = len(client.get(LONG).content)
+    object.__setattr__(client.service.settings, "max_sending", 2 * length)  # it is frozen
+
+    async def ask():
+        slow = [Connection(client.service, LONG) for _ in range(2)]
+        await until(lambda: all(len(each.sent) == 2 for each in slow))
+        late = Connection(client.service, LONG)
+        late.may_send.set()
+        await late.task
+        for each in slow:
+            each.may_send.set()
+            await each.task
+        after = Connection(client.service, LONG)
+        after.may_send.set()
+        await after.task
+        return [each.sent[0] for each in (*slow, late, after)]
+
+    starts = asyncio.run(ask())
+    assert [start["status"] for start in starts] == [200, 200, 503, 200]
+    assert (b"retry-after", b"1") in starts[2]["headers"]
+    assert 'catgan_rejected_total{reason="sending"} 1.0' in client.get("/metrics").text
+
+
+def test_an_answer_that_is_not_taken_in_time_ends(make_client, monkeypatch):
+    monkeypatch.setattr(edge, "PIECE", 1_000)
+    client = make_client(send_timeout=0.1)
+
+    async def ask():
+        connection = Connection(client.service, LONG)
+        await asyncio.wait_for(connection.task, 10)
+        return len(connection.sent)
+
+    assert asyncio.run(ask()) == 2  # its start and one piece
+    assert 'status="499"' in client.get("/metrics").text
 
 
 def test_metrics_count(client):

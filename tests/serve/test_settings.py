@@ -22,6 +22,8 @@ from catgan.serve.settings import Settings, usable_cores
         ({"grace": 0.5}, "--drain 1 is longer than --grace 0.5"),
         ({"rate": float("nan")}, "--rate nan is out of range"),
         ({"header_timeout": 0}, "--header-timeout 0 is out of range"),
+        ({"trusted_proxies": ("*",)}, "--trusted-proxy '*' is no address"),
+        ({"max_sending": 0}, "--max-sending 0 is out of range"),
         ({"token": "short"}, "shorter than 16"),
         ({"token": "nöt-ascii-but-long-enough"}, "ASCII"),
     ],

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 import traceback
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -92,8 +93,14 @@ class Edge:
                     headers["Connection"] = "close"
                 await send(message)
             else:
-                size += len(message.get("body", b""))
-                await self._send_body(message, send)
+                try:
+                    async with asyncio.timeout(self.service.settings.send_timeout):
+                        for piece in _pieces(message):
+                            await send(piece)
+                            size += len(piece["body"])
+                except TimeoutError:
+                    status = CLIENT_GONE
+                    raise ClientGoneError from None
 
         try:
             await self.app(scope, receive, send_with_headers)
@@ -135,21 +142,6 @@ class Edge:
             )
         self.sending += length
         return length
-
-    async def _send_body(self, message: Message, send: Send) -> None:
-        """Send a body, or a part of one; raises `ClientGoneError` if it is not taken in time."""
-        body = message.get("body", b"")
-        if len(body) <= PIECE:
-            await send(message)
-            return
-        try:
-            async with asyncio.timeout(self.service.settings.send_timeout):
-                for start in range(0, len(body), PIECE):
-                    more = start + PIECE < len(body) or message.get("more_body", False)
-                    piece = body[start : start + PIECE]
-                    await send({"type": message["type"], "body": piece, "more_body": more})
-        except TimeoutError:
-            raise ClientGoneError from None
 
 
 class Guard:
@@ -222,3 +214,10 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"{kind}.complete"})
         if kind == "lifespan.shutdown":
             return
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    body = message.get("body", b"")
+    for start in range(0, max(1, len(body)), PIECE):
+        more = start + PIECE < len(body) or message.get("more_body", False)
+        yield {**message, "body": body[start : start + PIECE], "more_body": more}

@@ -56,6 +56,8 @@ def _network(address: str) -> str:
     except ValueError:  # a socket's path, or what a proxy calls its client
         return address[:MAX_ADDRESS]
     if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
 
