@@ -66,6 +66,15 @@ def test_it_draws_over_a_socket_and_says_so_in_a_line_of_json(server, cats):
     assert (logged["client"], logged["bytes"]) == ("127.0.0.1", len(body))
 
 
+def test_the_body_does_not_wait_for_the_header_to_be_acknowledged():
+    from catgan.serve.server import listen
+
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_curl_gets_it_too(server, cats, tmp_path):
     if not shutil.which("curl"):
         pytest.skip("no curl: NOT tested with it")

@@ -140,7 +140,8 @@ def strange(scale):
     """100,000 random and mutated requests over a socket, and half as many bytes of nonsense."""
     count, codes = round(100_000 * scale), Counter()
     limits = ("--max-pixels", 65_536, "--max-frames", 4, "--max-size", 128)
-    with serving(*QUIET, *limits) as server:
+    quick = ("--header-timeout", 0.3, "--request-timeout", 5)  # some requests never end
+    with serving(*QUIET, *limits, *quick) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
         @settings(

@@ -34,12 +34,16 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one. Raises `CatganError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CatganError(
             f"cannot listen on {host} port {port} ({reason}): choose another --host or --port"
         ) from None
+    # asyncio does this for sockets that name their protocol only. Without it the body of an answer
+    # waits for the client to acknowledge the header, 40 ms on Linux.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def serve(service: Service, listener: socket.socket, load: Callable[[Models], Models]) -> None:
