@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
+import itertools
 import os
+import queue
 import re
 import signal
 import socket
@@ -166,3 +169,40 @@ def finish(clients):
         assert not client.is_alive()
     assert [client.lost for client in clients] == [[]] * len(clients)
     assert all(client.done for client in clients)
+
+
+def proxy(ports):
+    """A small balancer: connections go round robin to servers that accept them; its port.
+
+    `ports`, a list, may change meanwhile.
+    """
+    turn = itertools.count()
+
+    async def pump(reader, writer):
+        with contextlib.suppress(OSError):
+            while part := await reader.read(65_536):
+                writer.write(part)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader, writer):
+        for _ in ports:
+            with contextlib.suppress(ConnectionRefusedError):
+                port = ports[next(turn) % len(ports)]
+                theirs = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(pump(reader, theirs[1]), pump(theirs[0], writer))
+                return
+        writer.close()
+
+    loop, ready = asyncio.new_event_loop(), queue.SimpleQueue()
+
+    async def start():
+        server = await asyncio.start_server(connect, "127.0.0.1", 0)
+        ready.put(server.sockets[0].getsockname()[1])
+
+    def run():
+        loop.create_task(start())
+        loop.run_forever()
+
+    threading.Thread(target=run, daemon=True).start()
+    return ready.get(timeout=10)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import http.client
-import itertools
 import json
 import os
-import queue
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 from artefacts import artefact, write
-from serving import drawn, fetch, finish, load, read_all, serving
+from serving import drawn, fetch, finish, load, proxy, read_all, serving
 
 import catgan
 from catgan.generation.sheet import encode_image
@@ -346,43 +341,9 @@ def test_the_packages_generator_draws_the_same_bytes_as_in_python():
             assert server.get(f"/cats/{seed}.png")[::2] == (200, expected)
 
 
-def proxy(*ports):
-    """A small balancer: connections go round robin to servers that accept them; its port."""
-    turn = itertools.count()
-
-    async def pump(reader, writer):
-        with contextlib.suppress(OSError):
-            while part := await reader.read(65_536):
-                writer.write(part)
-                await writer.drain()
-        writer.close()
-
-    async def connect(reader, writer):
-        for _ in ports:
-            with contextlib.suppress(ConnectionRefusedError):
-                port = ports[next(turn) % len(ports)]
-                theirs = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(pump(reader, theirs[1]), pump(theirs[0], writer))
-                return
-        writer.close()
-
-    loop, ready = asyncio.new_event_loop(), queue.SimpleQueue()
-
-    async def start():
-        server = await asyncio.start_server(connect, "127.0.0.1", 0)
-        ready.put(server.sockets[0].getsockname()[1])
-
-    def run():
-        loop.create_task(start())
-        loop.run_forever()
-
-    threading.Thread(target=run, daemon=True).start()
-    return ready.get(timeout=10)
-
-
 def test_two_processes_behind_a_proxy_are_one_service(tiny_path, cats):
     with serving(tiny_path) as one, serving(tiny_path) as other:
-        url = f"http://127.0.0.1:{proxy(one.port, other.port)}"
+        url = f"http://127.0.0.1:{proxy([one.port, other.port])}"
         for path in ("/cats/7.png", "/cats/7.webp?size=32", "/grid?seeds=0-8"):
             answers = [fetch(url + path) for _ in range(4)]
             assert len({body for _, _, body in answers}) == 1

@@ -12,20 +12,27 @@ depend on the machine; benchmarks/serve.py measures.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
+import itertools
 import os
 import random
+import re
+import shutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from requests_at_random import check, requests
-from serving import drawn, finish, load, read_all, serving
+from serving import drawn, fetch, finish, load, proxy, read_all, serving
 
 import catgan
 
@@ -89,10 +96,12 @@ def overload(scale):
             list(pool.map(ask, range(4 * 8)))
         after = resident(server)
         alive = server.get("/cats/7.png")[0] == 200
-    middle = sorted(refusals)[len(refusals) // 2] if refusals else 0.0
+    refusals = sorted(refusals) or [0.0]
+    middle, late = (refusals[int(part * len(refusals))] for part in (0.5, 0.99))
     held = before is None or after <= MAX_GROWTH * before
     grown = "unknown" if before is None else f"{before / 2**20:.0f} to {after / 2**20:.0f} MiB"
-    said = f"{dict(codes)}, refusals in {1000 * middle:.0f} ms (median), memory {grown}"
+    times = f"{1000 * middle:.0f} ms (median), {1000 * late:.0f} ms (99 %)"
+    said = f"{dict(codes)}, refusals in {times}, memory {grown}"
     return not wrong and held and alive and middle <= QUICK_ANSWER, said
 
 
@@ -173,6 +182,67 @@ def strange(scale):
     return alive and not codes[500], f"{sum(codes.values()):,} requests: {dict(codes)}"
 
 
+def described(scale):
+    """What schemathesis makes of /openapi.json: every answer is one that the description has."""
+    tool = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    if tool is None:
+        return True, "no schemathesis: NOT tested (pip install schemathesis)"
+    limits = ("--max-pixels", 65_536, "--max-frames", 4, "--max-size", 128)
+    with serving(*QUIET, *limits) as server, tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                *(tool, "run", f"{server.url}/openapi.json", "--continue-on-failure"),
+                *("--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all"),
+                *("--max-examples", str(max(1, round(1_000 * scale)))),
+                # Each parameter can be right and all of them together too much: 400, 413.
+                *("--exclude-checks", "positive_data_acceptance"),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        alive = server.get("/cats/7.png")[0] == 200
+    found = re.findall(r"\d+ generated.*", done.stdout) or [done.stdout[-500:]]
+    return alive and done.returncode == 0, f"schemathesis: {found[0]}"
+
+
+def killed(scale):
+    """20 times SIGKILL to one of two processes behind a proxy: the other answers, and rightly."""
+    generator, count = catgan.load(), max(1, round(20 * scale))
+    expected = [drawn(generator, seed) for seed in range(32)]
+    codes, wrong, stopping = Counter(), [], threading.Event()
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serving(*QUIET, "--cache", 0)) for _ in range(2)]
+        ports = [each.port for each in servers]
+        url = f"http://127.0.0.1:{proxy(ports)}"
+
+        def ask(first):
+            for seed in itertools.cycle((*range(first, 32), *range(first))):
+                if stopping.is_set():
+                    return
+                try:
+                    status, _, body = fetch(f"{url}/cats/{seed}.png")
+                except (OSError, http.client.HTTPException):
+                    status, body = "cut off", expected[seed]
+                codes[status] += 1
+                if status not in (200, "cut off") or body != expected[seed]:
+                    wrong.append(seed)
+
+        with ThreadPoolExecutor(4) as pool:
+            clients = [pool.submit(ask, 8 * number) for number in range(4)]
+            for number in range(count):
+                time.sleep(random.uniform(0.2, 1))
+                servers[number % 2].process.kill()
+                servers[number % 2] = stack.enter_context(serving(*QUIET, "--cache", 0))
+                ports[number % 2] = servers[number % 2].port
+            stopping.set()
+            for client in clients:
+                client.result()
+    # A kill cuts off what the process was drawing, and no more.
+    held = not wrong and codes[200] and codes["cut off"] <= 4 * count
+    return held, f"{count} kills, {dict(codes)}, {len(wrong)} wrong"
+
+
 def ends(scale):
     """50 times SIGTERM under load: no request that was accepted is lost."""
     generator, count, done = catgan.load(), max(1, round(50 * scale)), 0
@@ -201,7 +271,10 @@ def reloads(scale):
     return reloaded, f"{count} reloads, {done:,} requests, none failed"
 
 
-PARTS = {each.__name__: each for each in (seeds, overload, slow, strange, ends, reloads)}
+PARTS = {
+    each.__name__: each
+    for each in (seeds, overload, slow, strange, described, killed, ends, reloads)
+}
 
 
 def main():

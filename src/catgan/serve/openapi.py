@@ -105,17 +105,20 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
     }
     for path, (summary, parameters, content, errors) in reading.items():
         paths[path] = {"get": _operation(summary, parameters, content, errors)}
-    generation = {
+    fields: dict[str, dict[str, Any]] = {
+        "prompt": {"type": "string", "description": "Changes nothing."},
+        "model": {"type": "string"},
+        "n": whole | {"minimum": 1, "maximum": settings.max_seeds},
+        "seed": seed | {"maximum": LARGEST_SEED - settings.max_seeds},
+        "size": {"type": "string", "pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"},
+        "truncation": truncation,
+        "response_format": {"type": "string", "enum": ["b64_json"]},
+        "output_format": {"type": "string", "enum": ["png", "webp", "jpeg"]},
+    }
+    generation = {  # null is what clients write for a field left out
         "type": "object",
         "properties": {
-            "prompt": {"type": "string", "description": "Changes nothing."},
-            "model": {"type": "string"},
-            "n": whole | {"minimum": 1, "maximum": settings.max_seeds},
-            "seed": seed | {"maximum": LARGEST_SEED - settings.max_seeds},
-            "size": {"type": "string", "pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"},
-            "truncation": truncation,
-            "response_format": {"type": "string", "enum": ["b64_json"]},
-            "output_format": {"type": "string", "enum": ["png", "webp", "jpeg"]},
+            name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()
         },
     }
     posted = (400, 404, 408, 413, 415, 422, 429, 503)
