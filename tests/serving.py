@@ -186,9 +186,10 @@ def proxy(ports):
         writer.close()
 
     async def connect(reader, writer):
-        for _ in ports:
+        first = next(turn)
+        for number in range(len(ports)):
             with contextlib.suppress(ConnectionRefusedError):
-                port = ports[next(turn) % len(ports)]
+                port = ports[(first + number) % len(ports)]
                 theirs = await asyncio.open_connection("127.0.0.1", port)
                 await asyncio.gather(pump(reader, theirs[1]), pump(theirs[0], writer))
                 return

@@ -109,7 +109,7 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
         "prompt": {"type": "string", "description": "Changes nothing."},
         "model": {"type": "string"},
         "n": whole | {"minimum": 1, "maximum": settings.max_seeds},
-        "seed": seed | {"maximum": LARGEST_SEED - settings.max_seeds},
+        "seed": seed,
         "size": {"type": "string", "pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"},
         "truncation": truncation,
         "response_format": {"type": "string", "enum": ["b64_json"]},
