@@ -62,7 +62,7 @@ KNOWN = 'wrk.headers["If-None-Match"] = "*"\n'
 @contextmanager
 def server(artifact: list[str], *options: str) -> Iterator[int]:
     """A server; its port."""
-    words = ["serve", *artifact, "--port", "0", "--no-access-log", *options]
+    words = ["serve", *artifact, "--port", "0", "--no-access-log", "--keep-alive", "3600", *options]
     process = subprocess.Popen(
         [sys.executable, "-m", "catgan", *words], stderr=subprocess.PIPE, text=True
     )
@@ -262,7 +262,7 @@ def equal(given: argparse.Namespace, cats: Generator) -> bool:
 
 def files_of(cats: Generator, seeds: range) -> list[bytes]:
     """Return the PNG files of some seeds."""
-    return list(ordered_map(png, cats.sample(seeds)))
+    return [file for _, file in ordered_map(png, cats.sample(seeds))]
 
 
 def middle_and_late(values: list[float]) -> tuple[float, float]:
