@@ -35,8 +35,8 @@ def serve(
     max_morphs: Annotated[int, typer.Option(help="Morphs drawn at once; 0: none at all.")] = 1,
     max_body: Annotated[int, typer.Option(help="Bytes of a request's body.")] = 1_048_576,
     max_header: Annotated[int, typer.Option(help="Bytes of a request's header.")] = 16_384,
-    max_sending: Annotated[
-        int, typer.Option(help="Bytes of all answers on their way together.")
+    max_buffered: Annotated[
+        int, typer.Option(help="Bytes of bodies and long answers on their way, together.")
     ] = 268_435_456,
     max_connections: Annotated[int, typer.Option(help="Connections at once.")] = 512,
     header_timeout: Annotated[float, typer.Option(help="Seconds for a request's header.")] = 10.0,
@@ -67,6 +67,12 @@ def serve(
     drain: Annotated[
         float, typer.Option(help="Of these, seconds not ready but still accepting.")
     ] = 1.0,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page/--no-page", help="A web page at /, which gives out the artifact, too."
+        ),
+    ] = True,
     access_log: Annotated[
         bool, typer.Option("--access-log/--no-access-log", help="A line of JSON a request.")
     ] = True,
@@ -93,7 +99,7 @@ def serve(
         max_morphs=max_morphs,
         max_body=max_body,
         max_header=max_header,
-        max_sending=max_sending,
+        max_buffered=max_buffered,
         max_connections=max_connections,
         header_timeout=header_timeout,
         request_timeout=request_timeout,
@@ -106,6 +112,7 @@ def serve(
         token=_read_token(token_file),
         grace=grace,
         drain=drain,
+        page=page,
         access_log=access_log,
     )
     paths = artifacts or []

@@ -89,6 +89,7 @@ def test_what_it_says_of_itself(client):
         ({"inputs": [7]}, 400),
         ({"inputs": "z"}, 400),
         ({"inputs": [SEEDS], "id": 7}, 400),
+        ({"inputs": [SEEDS], "id": "7" * 257}, 400),
         ({"inputs": [SEEDS, SEEDS]}, 400),
         ({"inputs": [tensor("other", "FP32", [1])]}, 400),
         ({"inputs": [{"name": ["z"], "datatype": "FP32", "shape": [1], "data": [1]}]}, 400),

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from catgan.serve import limits
 from catgan.serve.engine import ClientGoneError
-from catgan.serve.limits import RateLimiter, read_body
+from catgan.serve.limits import Budget, RateLimiter, read_body
 from catgan.serve.problems import ProblemError
 
 
@@ -84,8 +84,9 @@ def test_without_a_rate_nothing_is_counted():
     assert not limiter._buckets
 
 
-def body_of(parts, headers=(), limit=10, timeout=30.0):
+def body_of(parts, headers=(), limit=10, timeout=30.0, budget=None):
     """What read_body makes of the parts of a body; None never comes."""
+    budget = budget or Budget(100)
 
     async def read():
         waiting = iter(parts)
@@ -99,7 +100,7 @@ def body_of(parts, headers=(), limit=10, timeout=30.0):
             return {"type": "http.request", "body": part, "more_body": part != b"end"}
 
         scope = {"type": "http", "method": "POST", "headers": list(headers)}
-        return await read_body(Request(scope, receive), limit, timeout)
+        return await read_body(Request(scope, receive), limit, timeout, budget)
 
     return asyncio.run(read())
 
@@ -119,9 +120,22 @@ def test_a_body_is_read_to_its_end():
     ],
 )
 def test_a_body_too_long_too_slow_or_compressed_is_refused(parts, headers, status):
+    budget = Budget(100)
     with pytest.raises(ProblemError) as caught:
-        body_of(parts, headers, timeout=0.05)
+        body_of(parts, headers, timeout=0.05, budget=budget)
     assert caught.value.status == status
+    assert budget.used == 0
+
+
+def test_bodies_on_their_way_are_bounded_together():
+    budget = Budget(10)
+    budget.take(5)  # another one's
+    assert body_of([b"12", b"end"], budget=budget) == b"12end"
+    assert budget.used == 5
+    with pytest.raises(ProblemError) as caught:
+        body_of([b"123", b"456", b"end"], budget=budget)
+    assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "1")
+    assert budget.used == 5
 
 
 def test_a_client_that_leaves_within_its_body_is_no_error():

@@ -324,7 +324,7 @@ def test_a_long_answer_goes_out_as_its_client_takes_it(client, monkeypatch):
 def test_answers_on_their_way_are_bounded_together(client, monkeypatch):
     monkeypatch.setattr(edge, "PIECE", 1_000)
     length = len(client.get(LONG).content)
-    object.__setattr__(client.service.settings, "max_sending", 2 * length)  # it is frozen
+    client.service.buffers.limit = 2 * length
 
     async def ask():
         slow = [Connection(client.service, LONG) for _ in range(2)]
@@ -343,7 +343,7 @@ def test_answers_on_their_way_are_bounded_together(client, monkeypatch):
     starts = asyncio.run(ask())
     assert [start["status"] for start in starts] == [200, 200, 503, 200]
     assert (b"retry-after", b"1") in starts[2]["headers"]
-    assert 'catgan_rejected_total{reason="sending"} 1.0' in client.get("/metrics").text
+    assert 'catgan_rejected_total{reason="memory"} 1.0' in client.get("/metrics").text
 
 
 def test_an_answer_that_is_not_taken_in_time_ends(make_client, monkeypatch):
@@ -380,6 +380,14 @@ def test_the_page_is_there_and_knows_the_server(client, cats):
     assert client.get("/generator.onnx").content == cats.model
     tag = client.get("/worker.js?version").headers["etag"]
     assert client.get("/worker.js", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_without_the_page_the_artifact_is_not_given_out(make_client):
+    client = make_client(page=False)
+    for path in ("/", "/generator.onnx", "/app.js"):
+        assert client.get(path).status_code == 404
+    assert "/" not in client.get("/openapi.json").json()["paths"]
+    assert client.get("/cats/7.png").status_code == 200
 
 
 def test_it_can_be_mounted_in_another_application(cats):

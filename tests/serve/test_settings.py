@@ -23,7 +23,7 @@ from catgan.serve.settings import Settings, usable_cores
         ({"rate": float("nan")}, "--rate nan is out of range"),
         ({"header_timeout": 0}, "--header-timeout 0 is out of range"),
         ({"trusted_proxies": ("*",)}, "--trusted-proxy '*' is no address"),
-        ({"max_sending": 0}, "--max-sending 0 is out of range"),
+        ({"max_buffered": 0}, "--max-buffered 0 is out of range"),
         ({"token": "short"}, "shorter than 16"),
         ({"token": "nöt-ascii-but-long-enough"}, "ASCII"),
     ],

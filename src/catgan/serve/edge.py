@@ -57,13 +57,11 @@ class Edge:
     """The outermost layer: gives each request an id, adds headers to its answer, logs it.
 
     A long answer goes out in pieces, each when the client has taken the one before, so that a
-    connection copies one piece and not all of it; and the answers on their way are bounded together
-    (`sending`, in bytes), as each keeps its content in memory until its client has it.
+    connection copies one piece and not all of it. It counts in `service.buffers` until it is out.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app, self.service = app, service
-        self.sending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's question whether it may start and end."""
@@ -84,7 +82,10 @@ class Edge:
             nonlocal status, size, held
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                held = self._hold(scope, int(headers.get("content-length", 0)))
+                length = int(headers.get("content-length", 0))
+                if length > PIECE and scope["method"] != "HEAD":
+                    self.service.buffers.take(length)
+                    held = length
                 status = message["status"]
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -105,7 +106,7 @@ class Edge:
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
-            self.sending -= held
+            self.service.buffers.give_back(held)
             seconds = time.perf_counter() - began
             endpoint = scope.get("endpoint")
             route = getattr(endpoint, "__name__", "none").strip("_")
@@ -123,25 +124,6 @@ class Edge:
                     ms=round(1000 * seconds, 2),
                 )
                 access_log.info("%s", line)
-
-    def _hold(self, scope: Scope, length: int) -> int:
-        """Count an answer that is about to be sent; return by how much.
-
-        Raises `ProblemError` 503 where too much is on its way already.
-        """
-        if length <= PIECE or scope["method"] == "HEAD":
-            return 0
-        limit = self.service.settings.max_sending
-        if self.sending and self.sending + length > limit:
-            raise ProblemError(
-                503,
-                f"answers of {self.sending:,} bytes are on their way, at most {limit:,} are: try "
-                "again later",
-                reason="sending",
-                retry_after=1,
-            )
-        self.sending += length
-        return length
 
 
 class Guard:

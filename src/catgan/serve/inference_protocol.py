@@ -19,7 +19,6 @@ from starlette.routing import Route
 from catgan.errors import CatganError, quoted
 from catgan.generation.checks import check_latents, check_truncation
 from catgan.serve.bodies import parse_json_object
-from catgan.serve.limits import read_body
 from catgan.serve.models import Model, Stop, images_of
 from catgan.serve.problems import ProblemError
 from catgan.serve.queries import check_pixels, named_model
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON_PIXELS = 262_144  # of an answer in JSON, where a byte takes four and Python's objects more
+MAX_ID = 256  # characters of what a client calls its request
 _NO_CACHE = {"Cache-Control": "no-cache"}
 _TYPES = {
     "z": ("FP32",),
@@ -80,7 +80,7 @@ def routes(service: Service) -> list[Route]:
 
     async def infer(request: Request) -> Response:
         model = _model(request)
-        body = await read_body(request, settings.max_body, settings.request_timeout)
+        body = await service.body(request)
         document, rest = _split(body, request.headers.get(HEADER_LENGTH))
         try:
             z, truncation = _inputs(document, rest, model, settings.max_seeds)
@@ -113,6 +113,8 @@ def routes(service: Service) -> list[Route]:
             start = json.dumps(head | {"outputs": [output]}).encode()
             return start + images.tobytes(), len(start)
 
+        # Which may take many times the body's memory, until it is this one's turn.
+        del body, document, rest
         content, start = await service.draw(request, model, len(z), draw)
         headers = {"Cache-Control": "no-store"} | ({HEADER_LENGTH: str(start)} if start else {})
         kind = "application/octet-stream" if start else "application/json"
@@ -164,8 +166,9 @@ def _inputs(
     document: dict[str, Any], rest: memoryview, model: Model, max_images: int
 ) -> tuple[np.ndarray, float]:
     """Return the latents (N, size) and the truncation that a request holds."""
-    if not isinstance(document.get("id", ""), str):
-        raise ProblemError(400, "id: expected a string")
+    number = document.get("id", "")
+    if not isinstance(number, str) or len(number) > MAX_ID:
+        raise ProblemError(400, f"id: expected a string of at most {MAX_ID} characters")
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not all(isinstance(each, dict) for each in inputs):
         raise ProblemError(400, "inputs: expected a list of tensors")
@@ -216,7 +219,8 @@ def _tensor(
     if size is not None:
         if "data" in tensor or size != count * dtype.itemsize or size > len(rest):
             raise ProblemError(400, f"{name}: its binary data is not what its shape says")
-        return np.frombuffer(rest[:size], dtype).reshape(shape), rest[size:]
+        # A copy, so that the body does not stay in memory with it.
+        return np.frombuffer(rest[:size], dtype).reshape(shape).copy(), rest[size:]
     values = tensor.get("data")
     if isinstance(values, list) and values and all(isinstance(each, list) for each in values):
         values = [value for row in values for value in row]

@@ -62,12 +62,36 @@ def _network(address: str) -> str:
     return address
 
 
-async def read_body(request: Request, limit: int, timeout: float) -> bytes:
-    """Return the body of a request.
+class Budget:
+    """Counts the bytes that bodies and long answers on their way hold together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+
+    def take(self, size: int) -> None:
+        """Count bytes; raises `ProblemError` 503 for too many. One alone may be of any size."""
+        if self.used and self.used + size > self.limit:
+            raise ProblemError(
+                503,
+                f"requests and answers on their way hold {self.used:,} of {self.limit:,} bytes: "
+                "try again later",
+                reason="memory",
+                retry_after=1,
+            )
+        self.used += size
+
+    def give_back(self, size: int) -> None:
+        """Count bytes no more."""
+        self.used -= size
+
+
+async def read_body(request: Request, limit: int, timeout: float, budget: Budget) -> bytes:
+    """Return the body of a request, which counts in `budget` while it arrives.
 
     Raises:
         ProblemError: 413, it is longer than `limit` bytes; 408, it takes longer than `timeout`
             seconds; 415, it is compressed.
+        ProblemError: 503, bodies and answers on their way take too much memory.
         ClientGoneError: the client closed the connection within it.
     """
     too_long = ProblemError(413, f"the body is longer than {limit:,} bytes", reason="body")
@@ -76,13 +100,15 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
         raise too_long
-    body = bytearray()
+    body, held = bytearray(), 0
     try:
         async with asyncio.timeout(timeout):
             async for part in request.stream():
-                body += part
-                if len(body) > limit:
+                if len(body) + len(part) > limit:
                     raise too_long
+                budget.take(len(part))
+                held += len(part)
+                body += part
     except TimeoutError:
         raise ProblemError(
             408,
@@ -92,4 +118,6 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes:
         ) from None
     except ClientDisconnect:
         raise ClientGoneError from None
+    finally:
+        budget.give_back(held)
     return bytes(body)

@@ -20,7 +20,6 @@ from catgan.errors import quoted
 from catgan.generation.seeds import LARGEST_SEED
 from catgan.generation.sheet import encode_image, enlarge
 from catgan.serve import bodies
-from catgan.serve.limits import read_body
 from catgan.serve.models import Model, Stop, images_of
 from catgan.serve.problems import ProblemError
 from catgan.serve.queries import FORMATS, check_pixels, named_model
@@ -37,8 +36,7 @@ def routes(service: Service) -> list[Route]:
     settings = service.settings
 
     async def generations(request: Request) -> Response:
-        body = await read_body(request, settings.max_body, settings.request_timeout)
-        asked = bodies.parse_json_object(body)
+        asked = bodies.parse_json_object(await service.body(request))
         bodies.text(asked, "prompt")
         model = named_model(service.models, bodies.text(asked, "model"))
         if bodies.text(asked, "response_format") not in (None, "b64_json"):
@@ -71,6 +69,7 @@ def routes(service: Service) -> list[Route]:
                 for seed, file in zip(seeds, files, strict=True)
             ]
 
+        del asked  # which may take many times the body's memory, until it is this one's turn
         data = await service.draw(request, model, count, draw)
         content = {
             "created": int(time.time()),

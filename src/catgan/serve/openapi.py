@@ -103,6 +103,8 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
         "/v2/models/{name}": ("A model's tensors.", [name], json, (404, 429)),
         "/v2/models/{name}/ready": ("Whether it can draw.", [name], json, (404, 429, 503)),
     }
+    if not settings.page:
+        del reading["/"]
     for path, (summary, parameters, content, errors) in reading.items():
         paths[path] = {"get": _operation(summary, parameters, content, errors)}
     fields: dict[str, dict[str, Any]] = {

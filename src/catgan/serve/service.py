@@ -19,7 +19,7 @@ from catgan.serve.cache import ByteCache
 from catgan.serve.caching import caching_headers, entity_tag, is_known
 from catgan.serve.edge import Edge, Guard
 from catgan.serve.engine import Engine
-from catgan.serve.limits import RateLimiter
+from catgan.serve.limits import Budget, RateLimiter, read_body
 from catgan.serve.metrics import Metrics
 from catgan.serve.models import Model, Models, Stop
 from catgan.serve.openapi import describe
@@ -63,10 +63,12 @@ class Service:
         self.engine = Engine(settings.workers, settings.queue, settings.request_timeout)
         self.cache = ByteCache(settings.cache)
         self.morphs = MorphLimit(settings.max_morphs)
+        self.buffers = Budget(settings.max_buffered)
         self.metrics = Metrics()
         watched: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("catgan_queue_images", "Images accepted and not done.", lambda: self.engine.pending),
             ("catgan_cache_bytes", "Bytes of answers in memory.", lambda: self.cache.size),
+            ("catgan_buffered_bytes", "Of bodies and long answers.", lambda: self.buffers.used),
             ("catgan_morphs", "Morphs being drawn.", lambda: self.morphs.running),
             ("catgan_ready", "Whether it takes requests.", lambda: not self.draining),
         )
@@ -80,7 +82,7 @@ class Service:
                 Route("/models", self._models),
                 Route("/metrics", self._metrics),
                 Route("/openapi.json", self._openapi),
-                *page.routes(self),
+                *(page.routes(self) if settings.page else ()),
             ],
             redirect_slashes=False,
         )
@@ -106,6 +108,11 @@ class Service:
     def close(self) -> None:
         """End the workers."""
         self.engine.close()
+
+    async def body(self, request: Request) -> bytes:
+        """Return the body of a request, within the limits; raises as `read_body` does."""
+        settings = self.settings
+        return await read_body(request, settings.max_body, settings.request_timeout, self.buffers)
 
     async def draw(self, request: Request, model: Model, count: int, job: Callable[[Stop], T]) -> T:
         """Return what `job` returns, run by a worker; it draws `count` images with `model`.

@@ -41,7 +41,7 @@ class Settings:
     max_morphs: int = 1  # at the same time
     max_body: int = 1_048_576
     max_header: int = 16_384
-    max_sending: int = 268_435_456  # of all answers on their way together
+    max_buffered: int = 268_435_456  # of bodies and long answers on their way, together
     max_connections: int = 512
     header_timeout: float = 10.0
     request_timeout: float = 30.0
@@ -54,6 +54,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
     cors_origins: tuple[str, ...] = ()
     access_log: bool = True
+    page: bool = True  # which also gives out the artifact, for the browser to draw
     token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_morphs": (0, 1_024),
     "max_body": (1_024, 2**30),
     "max_header": (1_024, 2**20),
-    "max_sending": (1_048_576, 2**40),
+    "max_buffered": (1_048_576, 2**40),
     "max_connections": (1, 100_000),
     "header_timeout": (0.1, 3_600),
     "request_timeout": (0.1, 3_600),
