@@ -274,14 +274,13 @@ def test_the_end_loses_no_request(tiny_path, cats, number):
 
 @needs_signals
 def test_it_is_not_ready_before_it_stops_listening(tiny_path):
-    with serving(tiny_path, "--drain", 2) as server:
+    with serving(tiny_path, "--drain", 60, "--grace", 90) as server:
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        assert server.get("/v2/health/ready")[0] == 503
+        wait_for(server, lambda: server.get("/v2/health/ready")[0] == 503)
         assert server.get("/v2/health/live")[0] == 200
         status, headers, _ = server.get("/cats/7.png")
         assert (status, headers["Connection"]) == (200, "close")
-        assert server.process.wait(20) == 0
+        assert server.stop() == 0  # a second signal does not wait for the drain
 
 
 @needs_signals
