@@ -153,10 +153,14 @@ class Load(threading.Thread):
 
 
 def load(server, cats, count=6):
-    """Clients at work, half of which keep their connections."""
+    """Clients at work, each with an answer already; half of them keep their connections."""
     clients = [Load(server, cats, 10_000 * number, number % 2) for number in range(count)]
     for client in clients:
         client.start()
+    end = time.monotonic() + START
+    while not all(client.done or client.lost for client in clients):
+        assert time.monotonic() < end, "some clients got no answer"
+        time.sleep(0.01)
     return clients
 
 
@@ -166,9 +170,8 @@ def finish(clients):
         client.stopping.set()
     for client in clients:
         client.join(60)
-        assert not client.is_alive()
+        assert not client.is_alive(), "a client waits for ever"
     assert [client.lost for client in clients] == [[]] * len(clients)
-    assert all(client.done for client in clients)
 
 
 def proxy(ports):
