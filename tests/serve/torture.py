@@ -30,6 +30,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from artefacts import artefact, write
 from hypothesis import HealthCheck, given, settings
 from requests_at_random import check, requests
 from serving import drawn, fetch, finish, load, proxy, read_all, serving
@@ -259,17 +260,30 @@ def ends(scale):
 
 
 def reloads(scale):
-    """50 times SIGHUP under load: no request fails."""
-    generator, count = catgan.load(), max(1, round(50 * scale))
-    with serving(*QUIET) as server:
-        clients = load(server, generator)
-        for _ in range(count):
-            server.process.send_signal(signal.SIGHUP)
-            time.sleep(random.uniform(0.05, 0.5))
-        finish(clients)
-        reloaded = b'catgan_reloads_total{result="done"}' in server.get("/metrics")[2]
-        done = sum(client.done for client in clients)
-    return reloaded, f"{count} reloads, {done:,} requests, none failed"
+    """50 times SIGHUP under load, each with another artifact: no request fails."""
+    count = max(1, round(50 * scale))
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "cats.onnx")
+        generator = catgan.load(path)
+        with serving(*QUIET, path) as server:
+            clients = load(server, generator)
+            for number in range(count):
+                beside = write(Path(folder) / "new", artefact(name=f"cats {number}"))
+                beside.replace(path)
+                server.process.send_signal(signal.SIGHUP)
+                end = time.monotonic() + 60
+                while reloaded(server) <= number:
+                    assert time.monotonic() < end, "it does not reload"
+                    time.sleep(0.02)
+            finish(clients)
+            done = sum(client.done for client in clients)
+    return True, f"{count} reloads, {done:,} requests, none failed"
+
+
+def reloaded(server):
+    """How many times a server has read its artifacts again."""
+    found = re.search(rb'catgan_reloads_total{result="done"} (\d+)', server.get("/metrics")[2])
+    return int(found[1]) if found else 0
 
 
 PARTS = {
