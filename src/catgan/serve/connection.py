@@ -91,14 +91,13 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self.in_header = False
+            waiting = len(self.pipeline)
             super().on_headers_complete()
+            if len(self.pipeline) == waiting:
+                self.running = self.cycle
             # The application answers within the time for a request; this is for what it cannot
             # see: a body that goes on after the answer, an answer that nobody takes.
             self._set_deadline(answer_time, self.transport.abort)
-
-        def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-            self.running = cycle
-            super()._start_asgi_task(cycle, app)
 
         def on_message_complete(self) -> None:
             self.in_message = False
@@ -107,9 +106,10 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
                 self._wait_until_sent()
 
         def on_response_complete(self) -> None:
-            waiting = bool(self.pipeline)
+            following = self.pipeline[-1][0] if self.pipeline else None
             super().on_response_complete()
-            if waiting:
+            if following is not None:
+                self.running = following
                 self._set_deadline(answer_time, self.transport.abort)
             elif not self.in_message:
                 self._wait_until_sent()
