@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catgan.errors import CatganError, quoted
+from catgan.generation.archive import KERAS
 from catgan.generation.artefact import read_artefact
 from catgan.generation.card import Card, parse_card
 from catgan.generation.checks import (
@@ -223,6 +224,11 @@ def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
     if not isinstance(path, str | os.PathLike):
         raise CatganError(
             f"a generator is opened by its path, not {quoted(path)}: name a .onnx file"
+        )
+    if Path(path).suffix == KERAS:
+        raise CatganError(
+            f"{path}: is for Keras, and catgan draws from .onnx files: name such a one; "
+            "`catgan info` shows what this is"
         )
     model, document = read_artefact(path)
     return Generator(model, parse_card(document, str(path)), str(path))
