@@ -33,7 +33,10 @@ def export(
     ],
     format: Annotated[  # noqa: A002  # the option's name
         str,
-        typer.Option("--format", help="What for: onnx (catgan, ONNX Runtime), keras or triton."),
+        typer.Option(
+            "--format",
+            help="What for: onnx (catgan, ONNX Runtime), keras, litert (phones) or triton.",
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None,

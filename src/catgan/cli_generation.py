@@ -33,7 +33,9 @@ File = Annotated[
 ]
 Exported = Annotated[
     Path | None,
-    typer.Argument(help="An exported .onnx or .keras file. Without one: the package's own."),
+    typer.Argument(
+        help="An exported .onnx, .keras or .tflite file. Without one: the package's own."
+    ),
 ]
 Truncation = Annotated[
     float,
@@ -276,9 +278,9 @@ def edit(
 
 def info(source: Exported = None) -> None:
     """Say what a generator is: data, licence, scores, how true it is to its run."""
-    from catgan.generation.archive import KERAS, read_card
+    from catgan.generation.foreign import CHECKS, read_card
 
-    if source is not None and source.suffix == KERAS:
+    if source is not None and source.suffix in CHECKS:
         card, where = read_card(source), str(source)
     else:
         generator = _artefact(source)

@@ -11,7 +11,7 @@ from catgan.errors import CatganError
 from catgan.export import export
 from catgan.export.keras_model import keras_model
 from catgan.export.keras_runtime import load_keras
-from catgan.generation.archive import read_card
+from catgan.generation.foreign import read_card
 from catgan.training.sampling import load_sampler
 
 if not find_spec("keras"):

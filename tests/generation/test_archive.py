@@ -7,25 +7,15 @@ from contextlib import suppress
 
 import pytest
 from artefacts import card
+from foreign_files import KERAS_MEMBERS, keras_file, zipped
 
 from catgan.errors import CatganError
-from catgan.generation.archive import read_card, seal_keras
-
-
-def zipped(members, compression=zipfile.ZIP_STORED):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return out.getvalue()
-
-
-PLAIN = {"metadata.json": b"{}", "config.json": b"{}", "model.weights.h5": b"weights"}
+from catgan.generation.foreign import read_card
 
 
 @pytest.fixture
 def sealed():
-    return seal_keras(zipped(PLAIN), card())
+    return keras_file(card())
 
 
 def members(data):
@@ -49,14 +39,14 @@ def test_the_card_is_read(sealed, tmp_path):
 
 def test_foreign_and_damaged_files_end_in_one_line(sealed, tmp_path):
     path = tmp_path / "a.keras"
-    assert "no card" in rejected(path, zipped(PLAIN))
+    assert "no card" in rejected(path, zipped(KERAS_MEMBERS))
     assert "the members" in rejected(path, zipped(members(sealed) | {"x": b""}))
     assert "checksum" in rejected(path, zipped(members(sealed) | {"config.json": b"[]"}))
     assert "packed" in rejected(path, zipped(members(sealed), zipfile.ZIP_DEFLATED))
-    assert "too long" in rejected(path, zipped(PLAIN | {"x" * 5_000: b""}))
+    assert "too long" in rejected(path, zipped(KERAS_MEMBERS | {"x" * 5_000: b""}))
     assert "no zip" in rejected(path, b"")
     other = json.dumps({"catgan": []}).encode()
-    assert "no card" in rejected(path, zipped(PLAIN | {"metadata.json": other}))
+    assert "no card" in rejected(path, zipped(KERAS_MEMBERS | {"metadata.json": other}))
 
 
 def test_no_cut_and_no_flipped_byte_is_read_as_another_card(sealed, tmp_path):

@@ -17,6 +17,7 @@ from catgan.export.directions import find_directions
 from catgan.export.document import card_document, data_facts
 from catgan.export.exporter import Exporter, Opened, Source
 from catgan.export.keras_exporter import KerasExporter
+from catgan.export.litert_exporter import LitertExporter
 from catgan.export.onnx_exporter import OnnxExporter
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
 from catgan.export.triton_exporter import TritonExporter
@@ -32,6 +33,7 @@ from catgan.training.starting_point import weights_of_artifact
 EXPORTERS: dict[str, Exporter] = {
     "onnx": OnnxExporter(),
     "keras": KerasExporter(),
+    "litert": LitertExporter(),
     "triton": TritonExporter(),
 }
 PSI_OF_PARITY = 0.5  # at which every fourth seed of the parity report is drawn, the others at 1

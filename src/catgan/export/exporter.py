@@ -15,8 +15,8 @@ from catgan.errors import CatganError
 from catgan.evaluation.records import require_writable
 from catgan.export.parity import Parity
 from catgan.files import require_replaceable
-from catgan.generation.archive import read_card
 from catgan.generation.card import Card
+from catgan.generation.foreign import read_card
 from catgan.networks.shapes import TwoPartGenerator
 
 

@@ -7,21 +7,17 @@ nothing of the model is unpacked to the disk or run. `docs/formats.md` is the de
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from catgan.errors import CatganError
 from catgan.generation.artefact import KEY, MOST_BYTES, MOST_CARD_BYTES, SUM, parse_json_table
-from catgan.generation.card import Card, parse_card
 
 KERAS = ".keras"
 
@@ -48,29 +44,12 @@ def seal_keras(model: bytes, document: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
-def read_card(path: str | os.PathLike[str]) -> Card:
-    """Return the card of a .keras file.
+def check_keras(data: bytes, where: str) -> dict[str, Any]:
+    """Return the card in the bytes of a .keras file.
 
     Raises:
-        CatganError: it is no such file, damaged, or without a card of catgan's.
+        CatganError: they are no such file, damaged, or without a card of catgan's.
     """
-    where = os.fspath(path)
-    try:
-        path = Path(where)
-        if path.exists() and not path.is_file():  # a pipe nobody writes to would be waited for
-            raise OSError(errno.EINVAL, "is no file")
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise CatganError(
-            f"{where}: cannot be read ({getattr(error, 'strerror', None) or error}): name a file "
-            "that `catgan export` wrote"
-        ) from None
-    return parse_card(check_keras(data, where), where)
-
-
-def check_keras(data: bytes, where: str) -> dict[str, Any]:
-    """Return the card in the bytes of a .keras file; `CatganError` as for `read_card`."""
     try:
         if len(data) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")

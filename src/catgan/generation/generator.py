@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catgan.errors import CatganError, quoted
-from catgan.generation.archive import KERAS
 from catgan.generation.artefact import read_artefact
 from catgan.generation.card import Card, parse_card
 from catgan.generation.checks import (
@@ -21,6 +20,7 @@ from catgan.generation.checks import (
     check_truncation,
     is_whole,
 )
+from catgan.generation.foreign import CHECKS
 from catgan.generation.interpolation import check_frames, loop_latents, morph_latents
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
@@ -225,10 +225,10 @@ def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
         raise CatganError(
             f"a generator is opened by its path, not {quoted(path)}: name a .onnx file"
         )
-    if Path(path).suffix == KERAS:
+    if Path(path).suffix in CHECKS:
         raise CatganError(
-            f"{path}: is for Keras, and catgan draws from .onnx files: name such a one; "
-            "`catgan info` shows what this is"
+            f"{path}: is for another framework, and catgan draws from .onnx files: name such a "
+            "one; `catgan info` shows what this is"
         )
     model, document = read_artefact(path)
     return Generator(model, parse_card(document, str(path)), str(path))
