@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ from catgan.terminal import (
 )
 
 BUNDLED = "bundled"
+
+# Keras imports TensorFlow, where it is installed, to save a model on any backend. Without these it
+# writes four lines about the processor; nothing is computed with it in this process.
+QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
 def export(
@@ -81,6 +86,7 @@ def export(
 
     exporter = find_exporter(format)
     require_extra(exporter.extra, *exporter.modules)
+    os.environ.update(QUIET_TENSORFLOW)
     names = parse_names(directions or [])
     path = Path(source)
     is_artifact = source == BUNDLED or path.suffix == ".onnx"

@@ -23,8 +23,6 @@ def load_keras() -> ModuleType:
     Raises:
         CatganError: the installed Keras is too old.
     """
-    # Keras imports TensorFlow, where it is installed, to save a model on any backend; it is talky.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras = sys.modules.get("keras") or _imported()
     numbers = tuple(int(part) for part in keras.__version__.split(".")[:3] if part.isdecimal())
     if numbers < MINIMUM:
