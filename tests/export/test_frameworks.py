@@ -123,7 +123,7 @@ def test_litert():
     said = run(
         python_of("tensorflow"),
         *("-m", "pytest", "-q", "-rsP", "-p", "no:cacheprovider"),
-        HERE / "test_litert_exporter.py",
+        *(HERE / "test_litert_exporter.py", HERE.parent / "test_telemetry.py"),
         PYTHONPATH=str(Path(export.__file__).parents[2]),
     )
     print(said)
