@@ -119,11 +119,15 @@ def test_every_backend_draws_the_same_images(exported, tmp_path, backend, enviro
     assert difference.mean() <= 0.01
 
 
-def test_litert():
+def test_all_that_needs_tensorflow():
     said = run(
         python_of("tensorflow"),
         *("-m", "pytest", "-q", "-rsP", "-p", "no:cacheprovider"),
-        *(HERE / "test_litert_exporter.py", HERE.parent / "test_telemetry.py"),
+        *(
+            HERE / "test_litert_exporter.py",
+            HERE / "test_guide.py",
+            HERE.parent / "test_telemetry.py",
+        ),
         PYTHONPATH=str(Path(export.__file__).parents[2]),
     )
     print(said)
