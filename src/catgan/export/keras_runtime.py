@@ -10,7 +10,7 @@ from types import ModuleType
 
 from catgan.errors import CatganError
 
-MINIMUM = (3, 13, 1)  # SECURITY.md says why
+MINIMUM = (3, 15, 1)  # SECURITY.md says why
 
 
 def load_keras() -> ModuleType:
