@@ -25,7 +25,7 @@ from catgan.training.sampling import load_sampler
 HERE = Path(__file__).parent
 SEEDS = 256
 SHORT = [
-    *("training.images=128", "output.log_images=64", "output.sheet_seeds=4"),
+    *("training.images=512", "output.log_images=256", "output.sheet_seeds=4"),
     *("output.score_samples=0", "training.batch_size=16"),
 ]
 
