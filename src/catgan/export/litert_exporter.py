@@ -134,7 +134,7 @@ def _with_metadata(model: bytes, name: str, value: bytes) -> bytes:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    class Buffer(schema.BufferT):  # type: ignore[misc]
+    class Buffer(schema.BufferT):
         """A buffer at a multiple of 16 bytes, as kernels expect it; the parent packs at any 4."""
 
         def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802  # the schema's name
