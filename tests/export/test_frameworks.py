@@ -25,8 +25,8 @@ from catgan.training.sampling import load_sampler
 HERE = Path(__file__).parent
 SEEDS = 256
 SHORT = [
-    *("training.images=512", "output.log_images=256", "output.sheet_seeds=4"),
-    *("output.score_samples=0", "training.batch_size=16"),
+    *("training.images=128", "output.log_images=64", "output.sheet_seeds=4"),
+    *("output.score_samples=0", "training.batch_size=8", "optimizer.generator_learning_rate=4e-3"),
 ]
 
 DRAW = """
@@ -39,7 +39,7 @@ np.save(images, model.predict(inputs, batch_size=16, verbose=0))
 print(keras.backend.backend(), keras.__version__)
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 
 def python_of(name):
@@ -64,7 +64,7 @@ def run(python, *words, **settings):
 
 
 def train(home, recipe):
-    """A run of the whole recipe's networks, a few steps long, on photos of nothing."""
+    """A run of the whole recipe's networks, a few large steps long, on photos of nothing."""
     photos = home / "photos"
     photos.mkdir()
     for number in range(64):
