@@ -153,8 +153,10 @@ print(shown(config.output))
 def test_the_configuration_is_triton_s(tmp_path):
     export.export_artifact(None, tmp_path, format="triton", on_progress=lambda *_: None)
     said = run(python_of("triton"), "-c", CHECK_CONFIG, tmp_path / "cats" / "config.pbtxt")
+    card = load_generator().card
+    size, side = card.latent_size, card.resolution
     assert said.splitlines() == [
         "('cats', 'onnxruntime_onnx', 0)",
-        "[('z', 'TYPE_FP32', [-1, 256]), ('truncation', 'TYPE_FP32', [1])]",
-        "[('images', 'TYPE_UINT8', [-1, 128, 128, 3])]",
+        f"[('z', 'TYPE_FP32', [-1, {size}]), ('truncation', 'TYPE_FP32', [1])]",
+        f"[('images', 'TYPE_UINT8', [-1, {side}, {side}, 3])]",
     ]

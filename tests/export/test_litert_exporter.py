@@ -93,6 +93,5 @@ def test_the_generator_of_the_package_over_256_seeds(tmp_path, monkeypatch):
         None, tmp_path / "a.tflite", format="litert", on_progress=lambda *_: None
     )
     print(done.parity.line())
-    assert done.bytes < 12e6
     assert done.parity.largest <= 4
     assert done.parity.mean <= 0.1
