@@ -22,7 +22,7 @@ test: .venv/installed lint web-runtime
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses logical \
 		--maxprocesses 8 --dist worksteal
 
-test-slow: .venv/installed
+test-slow: .venv/installed .venv/jax/installed .venv/tensorflow/installed .venv/triton/installed
 	$(BIN)/python -m pytest -m slow
 
 # 300 kills at random moments, each followed by a resume, then two nodes joined by a virtual cable
@@ -78,6 +78,15 @@ lock: .venv/tools/installed
 .venv/tools/installed: requirements/tools.txt
 	$(PYTHON) -m venv .venv/tools
 	.venv/tools/bin/python -m pip install $(LOCKED) requirements/tools.txt
+	touch $@
+
+# What only tests of exports need. These environments see the packages of .venv behind their own.
+.venv/jax/installed .venv/tensorflow/installed .venv/triton/installed: .venv/%/installed: \
+		requirements/%.txt .venv/installed
+	$(BIN)/python -m venv --clear .venv/$*
+	.venv/$*/bin/python -m pip install $(LOCKED) requirements/$*.txt
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		`.venv/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/behind.pth
 	touch $@
 
 # Ten minutes for each parser of foreign files: make fuzz SECONDS=60 PARSERS="zip tar"

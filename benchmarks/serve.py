@@ -67,11 +67,13 @@ def server(artifact: list[str], *options: str) -> Iterator[int]:
         [sys.executable, "-m", "catgan", *words], stderr=subprocess.PIPE, text=True
     )
     try:
+        lines = []
         for line in process.stderr or ():
+            lines.append(line)
             if found := re.search(r"http://[^:]+:(\d+)/", line):
                 yield int(found[1])
                 return
-        raise SystemExit("the server did not start")
+        raise SystemExit("the server did not start: " + "".join(lines))
     finally:
         process.terminate()
         process.wait()

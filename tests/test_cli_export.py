@@ -7,7 +7,9 @@ import os
 from importlib.util import find_spec
 
 import pytest
+from artefacts import card
 from command_line import catgan
+from foreign_files import keras_file, tflite_file
 from runs import FACTS, make_run
 
 
@@ -82,6 +84,94 @@ def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
 
     monkeypatch.setattr("catgan.terminal.find_spec", without_onnx)
     assert "catgan[train]" in catgan("export", "run", code=2)
+
+
+@pytest.mark.parametrize(
+    ("format", "missing", "remedy"),
+    [
+        ("keras", "keras", "catgan[keras]"),
+        ("litert", "tensorflow", "catgan[litert]"),
+        ("litert", "ai_edge_litert", "catgan[litert]"),
+    ],
+)
+def test_a_format_without_its_modules_names_the_remedy(home, monkeypatch, format, missing, remedy):  # noqa: A002
+    monkeypatch.setattr("catgan.terminal.find_spec", lambda name: None if name == missing else 1)
+    text = catgan("export", "run", "--format", format, code=2)
+    assert f"this needs {missing}, not installed: pip install '{remedy}'" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("run", "--format", "pdf"), "no format 'pdf': choose from onnx, keras, litert, triton"),
+        (("run", "--format", ""), "an argument is empty"),
+        (("run", "--format", "triton", "-o", "file"), "a model repository is a directory"),
+        (("run", "--format", "triton", "--precision", "bf16"), "choose from float16, float32"),
+        (("bundled",), "is an .onnx file already"),
+        (("bundled", "--format", "triton", "--checkpoint", "best"), "are for a run"),
+        (("bundled", "--format", "triton", "--licence", "MIT"), "are for a run"),
+        (("bundled", "--format", "triton", "--name", " "), "cannot stand on a card"),
+        (("lost.onnx", "--format", "triton"), "cannot be read"),
+        (("cut.onnx", "--format", "triton"), "no ONNX file"),
+        (("cats.keras", "--format", "triton"), "is not a run"),
+    ],
+)
+def test_mistakes_about_formats_end_in_one_line(home, words, expected):
+    (home / "cut.onnx").write_bytes(b"mine")
+    (home / "cats.keras").write_bytes(b"mine")
+    before = sorted(home.rglob("*"))
+    assert expected in catgan("export", *words, code=2)
+    assert sorted(home.rglob("*")) == before
+
+
+@pytest.mark.skipif(not find_spec("keras"), reason="Keras is not installed: NOT tested")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--precision", "int8"), "no precision 'int8' in --format keras: choose from float32"),
+        (("-o", "cats.onnx"), "this format is a .keras file"),
+        (("-o", "cats.h5"), "this format is a .keras file"),
+        (("-o", "file/cats.keras"), "cannot be written"),
+        (("-o", "mine.keras"), "is there already, and no export's"),
+        (("-o", "pipe.keras"), "it is a device or a pipe"),
+    ],
+)
+def test_mistakes_about_keras_end_in_one_line(home, words, expected):
+    (home / "mine.keras").write_text("mine")
+    if "pipe.keras" in words:
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("POSIX: this system has no named pipes")
+        os.mkfifo(home / "pipe.keras")
+    before = sorted(home.rglob("*"))
+    assert expected in catgan("export", "run", "--format", "keras", *words, code=2)
+    assert sorted(home.rglob("*")) == before
+    assert (home / "mine.keras").read_text() == "mine"
+
+
+@pytest.mark.skipif(not find_spec("keras"), reason="Keras is not installed: NOT tested")
+def test_export_to_keras_then_info(home):
+    text = catgan("export", "run", "--format", "keras", "--name", "Mine")
+    assert "next     catgan info run/export/generator.keras" in text
+    assert "Mine, 32 x 32 px" in catgan("info", "run/export/generator.keras")
+    catgan("export", "run", "--format", "keras", "--name", "Again")  # an export may be replaced
+    assert "Again, 32 x 32 px" in catgan("info", "run/export/generator.keras")
+
+
+@pytest.mark.parametrize("ending", ["keras", "tflite"])
+def test_foreign_and_damaged_files_are_one_line_of_info(home, ending):
+    make = {"keras": keras_file, "tflite": tflite_file}[ending]
+    path = home / f"cats.{ending}"
+    path.write_bytes(make(card()))
+    assert "tiny cats" in catgan("info", path)
+    assert "is for another framework" in catgan("sample", path, code=2)
+    path.write_bytes(make(card())[:-9])
+    assert "damaged" in catgan("info", path, code=2)
+    path.write_bytes(make(card(name="\x1b[2J")))
+    assert "\x1b" not in catgan("info", path)
+    for name in ("lost", "\udcff", "x" * 300):
+        assert "cannot be read" in catgan("info", f"{name}.{ending}", code=2)
+    (home / f"folder.{ending}").mkdir()
+    assert "cannot be read" in catgan("info", f"folder.{ending}", code=2)
 
 
 def test_commands_about_an_export_can_be_pasted(home):

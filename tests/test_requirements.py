@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ["locked", "torch-cpu", "gpu", "serve", "tools", "fuzz"]
+LOCKS = [
+    "locked", "torch-cpu", "gpu", "serve", "tools", "fuzz", "jax", "tensorflow", "triton",
+]  # fmt: skip
 
 
 def entries(name: str) -> dict[str, str]:
@@ -63,10 +65,17 @@ def test_both_builds_of_torch_are_of_one_version() -> None:
 
 def test_the_lock_has_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    names = {normal(re.split(r"[\[<>=]", each)[0]) for group in groups for each in group}
-    names -= {"catgan"}
-    assert names <= set(entries("locked")), "run `make lock`"
+    extras = project["optional-dependencies"]
+    large = extras.pop("litert")  # in an environment of its own
+    assert "litert" not in "".join(extras["all"])
+
+    def names(*groups: list[str]) -> set[str]:
+        found = {normal(re.split(r"[\[<>=]", each)[0]) for group in groups for each in group}
+        return found - {"catgan"}
+
+    everything = names(project["dependencies"], *extras.values())
+    assert everything <= set(entries("locked")), "run `make lock`"
+    assert names(large) | names(extras["keras"]) <= set(entries("tensorflow")), "run `make lock`"
 
 
 def test_no_lock_names_a_place_to_fetch_from() -> None:

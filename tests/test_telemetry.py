@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,15 @@ HEAVY = [
     ["inspect", "cats", *RAW],
     ["train", "photos", "-o", "run", "--tensorboard", *SETTINGS],
     ["export", "run", "-o", "exported/cats.onnx"],
+    *(
+        ["export", "exported/cats.onnx", "--format", name, "-o", f"exported/cats.{ending}"]
+        for name, ending, needed in (
+            ("keras", "keras", "keras"),
+            ("litert", "tflite", "tensorflow"),
+            ("triton", "triton", "onnx"),
+        )
+        if find_spec(needed)
+    ),
     ["sample", "run", "--seeds", "1"],
     ["evaluate", "run", "--against", "cats", "--samples", "12", *RAW],
     ["compare", "run", "photos", "--against", "cats", "--samples", "30", *RAW],

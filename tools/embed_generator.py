@@ -22,7 +22,8 @@ from safetensors.torch import save
 
 from catgan.cli_export import parse_names
 from catgan.errors import CatganError
-from catgan.export.export import README, export_run
+from catgan.export.export import export_run
+from catgan.export.onnx_exporter import README
 from catgan.files import write_durably
 from catgan.generation.artefact import SUM
 from catgan.generation.generator import load_generator
@@ -70,7 +71,7 @@ def embed(
                 "with --licence and --credit"
             )
         discriminator = _discriminator(run, checkpoint, card.document[SUM])
-        write_durably(place / README, made.readme.read_bytes())
+        write_durably(place / README, made.files["card"].read_bytes())
         write_durably(place / "generator.onnx", made.path.read_bytes())
         write_durably(place / DISCRIMINATOR, discriminator)
     print(f"{made.bytes:,} bytes; {made.parity.line()}")

@@ -8,7 +8,8 @@
 - locked.txt: everything else but PyTorch's GPU libraries, and PyTorch's builds on PyPI;
 - gpu.txt: the libraries that PyTorch's build on PyPI needs on Linux, and the CPU builds do not;
 - serve.txt: the part of locked.txt that a container of `catgan serve` needs;
-- tools.txt and fuzz.txt: what `make audit`, `make sbom`, `make lock` and `make fuzz` add.
+- tools.txt and fuzz.txt: what `make audit`, `make sbom`, `make lock` and `make fuzz` add;
+- jax.txt, tensorflow.txt and triton.txt: the environments of tests that `make test-slow` adds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+APART = ("tools", "fuzz", "jax", "tensorflow", "triton")  # each resolved alone
 GPU = re.compile(r"(nvidia|cuda|triton)\b")
 HEAD = "# Written by `make lock` ({tool}). pip takes nothing whose sum is not here.\n"
 
@@ -65,7 +67,7 @@ def main() -> None:
     entries = compile_with(
         uv,
         ["pyproject.toml", "requirements/build.in"],
-        "--all-extras",
+        "--extra=dev",  # which asks for all the others but litert
         "--constraint=constraints.txt",
     )
     gpu = [entry for entry in entries if GPU.match(entry)]
@@ -85,8 +87,7 @@ def main() -> None:
         ("locked.txt", rest),
         ("gpu.txt", gpu),
         ("serve.txt", serving),
-        ("tools.txt", compile_with(uv, ["requirements/tools.in"])),
-        ("fuzz.txt", compile_with(uv, ["requirements/fuzz.in"])),
+        *((f"{name}.txt", compile_with(uv, [f"requirements/{name}.in"])) for name in APART),
     ):
         (out / name).write_text(head + "\n".join(chosen) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +12,54 @@ import typer
 
 from catgan.cli_generation import CheckpointName
 from catgan.errors import CatganError, shell_words
-from catgan.terminal import ProgressBar, make_console, print_line, require_training_extra
+from catgan.terminal import (
+    ProgressBar,
+    make_console,
+    print_line,
+    require_extra,
+    require_training_extra,
+)
+
+BUNDLED = "bundled"
+
+# Keras imports TensorFlow, where it is installed, to save a model on any backend. Without these it
+# writes four lines about the processor; nothing is computed with it in this process.
+QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|FILE.onnx|bundled",
+            help="A run's directory; or an exported file or the package's generator, for another "
+            "format.",
+        ),
+    ],
+    format: Annotated[  # noqa: A002  # the option's name
+        str,
+        typer.Option(
+            "--format",
+            help="What for: onnx (catgan, ONNX Runtime), keras, litert (phones) or triton.",
+        ),
+    ] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The .onnx file; safetensors and README.md go beside it.",
+            help="The file, or for triton the directory. Beside an .onnx file go safetensors and "
+            "README.md.",
             show_default="RUN/export/generator.onnx",
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="How weights are stored: float16, float32 or int8.")
-    ] = "float16",
+        str | None,
+        typer.Option(
+            help="How weights are stored: float16, float32 or int8.",
+            show_default="float16, in keras float32",
+        ),
+    ] = None,
     checkpoint: CheckpointName = None,
     name: Annotated[
         str | None, typer.Option(help="What to call it.", show_default="DATA by RECIPE")
@@ -47,32 +79,56 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a run's generator as one file that needs no torch, once it draws as torch does."""
+    """Write a generator in a form that needs no torch, once it draws as torch does."""
     require_training_extra("onnx", "onnxscript")
     from catgan.export.document import UNKNOWN
-    from catgan.export.export import export_run
+    from catgan.export.export import export_artifact, export_run, find_exporter
 
+    exporter = find_exporter(format)
+    require_extra(exporter.extra, *exporter.modules)
+    os.environ.update(QUIET_TENSORFLOW)
+    names = parse_names(directions or [])
+    path = Path(source)
+    is_artifact = source == BUNDLED or path.suffix == ".onnx"
+    if is_artifact and (checkpoint is not None or licence or credit or names):
+        raise CatganError(
+            f"--checkpoint, --licence, --credit and --direction are for a run, and {source} is "
+            "exported already: leave them out"
+        )
+    if out is None:
+        place = Path() if is_artifact else path / "export"
+        out = place / exporter.default_name
     console = make_console()
     with ProgressBar(console) as progress:
-        done = export_run(
-            run,
-            run / "export" / "generator.onnx" if out is None else out,
-            precision=precision,
-            checkpoint="latest" if checkpoint is None else checkpoint,
-            name=name,
-            licence=licence,
-            credit=credit,
-            direction_names=parse_names(directions or []),
-            note=lambda text: print_line(console, text),
-            on_progress=progress,
-        )
-    print_line(console, f"{precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
-    print_line(console, f"artefact {done.path}")
-    print_line(console, f"weights  {done.weights}")
-    print_line(console, f"card     {done.readme}")
+        if is_artifact:
+            done = export_artifact(
+                None if source == BUNDLED else path,
+                out,
+                format=format,
+                precision=precision,
+                name=name,
+                on_progress=progress,
+            )
+        else:
+            done = export_run(
+                path,
+                out,
+                format=format,
+                precision=precision,
+                checkpoint="latest" if checkpoint is None else checkpoint,
+                name=name,
+                licence=licence,
+                credit=credit,
+                direction_names=names,
+                note=lambda text: print_line(console, text),
+                on_progress=progress,
+            )
+    print_line(console, f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
+    for what, file in done.files.items():
+        print_line(console, f"{what:<8} {file}")
     if done.licence.startswith(UNKNOWN):
         print_line(console, "licence  unknown: export again with --licence and --credit to say it")
-    print_line(console, f"next     catgan sample {shell_words(done.path)} --seeds 0-15 -o cats.png")
+    print_line(console, f"next     {shell_words(*exporter.next_command(out))}")
 
 
 def parse_names(texts: Sequence[str]) -> dict[int, str]:

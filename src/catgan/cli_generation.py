@@ -31,6 +31,12 @@ Source = Annotated[
 File = Annotated[
     Path | None, typer.Argument(help="An exported .onnx file. Without one: the package's own.")
 ]
+Exported = Annotated[
+    Path | None,
+    typer.Argument(
+        help="An exported .onnx, .keras or .tflite file. Without one: the package's own."
+    ),
+]
 Truncation = Annotated[
     float,
     typer.Option(help="From 0 to 1: less is less variety, nearer to the average cat."),
@@ -270,17 +276,23 @@ def edit(
     print_line(console, f"{what}{how}  {out}")
 
 
-def info(source: File = None) -> None:
+def info(source: Exported = None) -> None:
     """Say what a generator is: data, licence, scores, how true it is to its run."""
-    generator = _artefact(source)
+    from catgan.generation.foreign import CHECKS, read_card
+
+    if source is not None and source.suffix in CHECKS:
+        card, where = read_card(source), str(source)
+    else:
+        generator = _artefact(source)
+        card, where = generator.card, generator.where
     console = make_console()
-    for title, text in generator.card.lines():
+    for title, text in card.lines():
         print_line(console, f"{title:<10} {text}")
-    names = [direction.name for direction in generator.card.directions]
+    names = [direction.name for direction in card.directions]
     if names:
         named = [f"{number} {name}" for number, name in enumerate(names) if name]
         print_line(console, f"{'directions':<10} {len(names)}; {', '.join(named) or 'none named'}")
-    print_line(console, f"{'file':<10} {generator.where}")
+    print_line(console, f"{'file':<10} {where}")
 
 
 def web(

@@ -99,11 +99,15 @@ def print_line(console: Console, line: str) -> None:
 
 def require_training_extra(*also: str) -> None:
     """Say in one line what to install when the train extra, or `also` a module, is missing."""
-    modules = ("torch", "safetensors", "psutil", "jinja2", *also)
+    require_extra("train", "torch", "safetensors", "psutil", "jinja2", *also)
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Say in one line what to install when one of the `modules` of an extra is missing."""
     missing = [name for name in modules if not find_spec(name)]
     if missing:
         raise CatganError(
-            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[train]'"
+            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[{extra}]'"
         )
 
 

@@ -115,11 +115,11 @@ def test_what_lies_beside_it(runs, exported):
     names = sorted(path.name for path in done.path.parent.iterdir())
     assert names == ["README.md", "generator.onnx", "generator.safetensors"]
     kept = load_sampler(runs["dcgan-128"], CPU, print).generator.state_dict()
-    weights = load_file(done.weights)
+    weights = load_file(done.files["weights"])
     assert all(torch.equal(weights[name], kept[name]) for name in kept)
-    with safe_open(done.weights, "pt") as file:
+    with safe_open(done.files["weights"], "pt") as file:
         assert json.loads(file.metadata()["catgan"])["data"]["licence"] == "CC BY-NC 4.0"
-    text = done.readme.read_text()
+    text = done.files["card"].read_text()
     front = text.split("---")[1]
     assert "license: cc-by-nc-4.0" in front
     assert "library_name: catgan" in front

@@ -550,6 +550,34 @@ def _weights(data: bytes, place: Path) -> None:
     _start_from(place, seal(_graph_seeds()[0], _starting_card()))
 
 
+def _card_of(name: str) -> Callable[[bytes, Path], None]:
+    """What `catgan info` does with a file of another framework."""
+
+    def parse(data: bytes, place: Path) -> None:
+        from catgan.generation.foreign import read_card
+
+        path = place / name
+        path.write_bytes(data)
+        for _, line in read_card(path).lines():
+            assert line.isprintable(), repr(line)
+
+    return parse
+
+
+def _keras_seeds() -> list[bytes]:
+    from artefacts import card  # type: ignore[import-not-found]
+    from foreign_files import keras_file  # type: ignore[import-not-found]
+
+    return [keras_file(card())]
+
+
+def _tflite_seeds() -> list[bytes]:
+    from artefacts import card  # type: ignore[import-not-found]
+    from foreign_files import tflite_file  # type: ignore[import-not-found]
+
+    return [tflite_file(card())]
+
+
 def _start_from(place: Path, artefact: bytes) -> None:
     import torch
 
@@ -727,6 +755,8 @@ TARGETS: tuple[Target, ...] = (
     Target("artefact", _artefact, _artefact_seeds),
     Target("model", _model, _model_seeds),
     Target("card", _card, _card_seeds, text=True),
+    Target("keras", _card_of("cats.keras"), _keras_seeds),
+    Target("tflite", _card_of("cats.tflite"), _tflite_seeds),
     Target("graph", _graph, _graph_seeds),
     Target("starting-config", _starting_config, _starting_config_seeds, text=True),
     Target("weights", _weights, _weights_seeds),

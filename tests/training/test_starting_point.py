@@ -701,7 +701,7 @@ def test_a_doubled_run_is_exported_drawn_and_doubled_again(
     assert "64 x 64 px" in " ".join(command("info", done.path).split())
     images = catgan.load(done.path).sample(range(20, 32)).astype(int)
     assert images.shape == (12, 64, 64, 3)
-    done.weights.unlink()
+    done.files["weights"].unlink()
     starting = load_starting_point(str(done.path), print)
     assert abs(drawn(starting) - images).max() <= 1
 
@@ -786,7 +786,7 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
     terms = f"{cats_64.licence}; of the weights it was started from: CC BY 4.0"
     assert done.licence == terms
     assert data_facts(second.run, licence=None, credit=None)["licence"] == terms  # each once
-    page = done.readme.read_text()
+    page = done.files["card"].read_text()
     assert "- began as: source (24 images seen of photos, CC BY 4.0)" in page
     assert f"- licence: {terms}" in page
 

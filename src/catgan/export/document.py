@@ -56,7 +56,7 @@ def card_document(
         "truncation": truncation,
         "scores": [_score(each) for each in evaluations_of(run, images)],
         "directions": [direction_to_json(each) for each in directions],
-        "parity": dataclasses.asdict(parity),
+        "parity": parity.to_json(),
     }
 
 

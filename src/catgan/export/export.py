@@ -1,33 +1,41 @@
-"""One export: a run in, an artefact, its weights as safetensors and a card out."""
+"""One export: a run or an artefact in, a generator in one of several formats out."""
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from catgan.errors import CatganError, quoted, shell_words
-from catgan.evaluation.records import require_writable
+from catgan.config import Config, from_table
+from catgan.errors import CatganError, quoted
 from catgan.export.directions import find_directions
 from catgan.export.document import card_document, data_facts
-from catgan.export.graph import VARIANTS, float32_model
+from catgan.export.exporter import Exporter, Opened, Source
+from catgan.export.keras_exporter import KerasExporter
+from catgan.export.litert_exporter import LitertExporter
+from catgan.export.onnx_exporter import OnnxExporter
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
-from catgan.export.readme import describes, readme
-from catgan.files import make_directory, require_replaceable, write_durably
-from catgan.generation.artefact import check_artefact, seal
-from catgan.generation.card import MOST_TEXT, parse_card
-from catgan.generation.generator import Generator
-from catgan.networks.build import pixel_range
+from catgan.export.triton_exporter import TritonExporter
+from catgan.generation.artefact import SUM
+from catgan.generation.card import MOST_TEXT, Card
+from catgan.generation.generator import load_generator
+from catgan.generation.latents import latents
+from catgan.networks.build import build_generator
 from catgan.training.run_directory import RunDirectory
 from catgan.training.sampling import SEEDS_OF_THE_MEAN, Sampler, restored_sampler
+from catgan.training.starting_point import weights_of_artifact
 
-README = "README.md"
-CARD_KEY = "catgan"  # of the safetensors' metadata
+EXPORTERS: dict[str, Exporter] = {
+    "onnx": OnnxExporter(),
+    "keras": KerasExporter(),
+    "litert": LitertExporter(),
+    "triton": TritonExporter(),
+}
 PSI_OF_PARITY = 0.5  # at which every fourth seed of the parity report is drawn, the others at 1
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
@@ -38,18 +46,26 @@ class Exported:
     """What was written, and how true it is to the run."""
 
     path: Path
-    weights: Path
-    readme: Path
+    files: dict[str, Path]  # by what each is
     bytes: int
+    precision: str
     parity: Parity
     licence: str
+
+
+def find_exporter(name: str) -> Exporter:
+    """Return the exporter of a format; `CatganError` for an unknown name."""
+    if name not in EXPORTERS:
+        raise CatganError(f"no format {quoted(name)}: choose from {', '.join(EXPORTERS)}")
+    return EXPORTERS[name]
 
 
 def export_run(
     run: Path,
     out: Path,
     *,
-    precision: str = "float16",
+    format: str = "onnx",  # noqa: A002  # the name it has on the command line
+    precision: str | None = None,
     checkpoint: str = "latest",
     name: str | None = None,
     licence: str | None = None,
@@ -58,22 +74,25 @@ def export_run(
     note: Callable[[str], None],
     on_progress: OnProgress,
 ) -> Exported:
-    """Export the averaged generator of a run to `out` (.onnx), and what belongs beside it.
+    """Export the averaged generator of a run to `out`, and what belongs beside it.
 
-    Nothing is written unless the ONNX model, opened by the light runtime, draws what torch draws.
-    `licence` and `credit` are those of the photos, for a run whose data were prepared without them.
-    Raises `CatganError` when the two draw differently, for a run or a place that cannot be used,
-    and when the run knows another licence or credit.
+    Nothing is written unless the finished file, opened again, draws what torch draws. `precision`
+    is how weights are stored; without it the format's first. `licence` and `credit` are those of
+    the photos, for a run whose data were prepared without them.
+
+    Raises:
+        CatganError: the two draw differently, a run or a place cannot be used, or the run knows
+            another licence or credit.
     """
-    if precision not in VARIANTS:
-        raise CatganError(f"no precision {precision!r}: choose from {', '.join(VARIANTS)}")
+    exporter = find_exporter(format)
+    precision = _checked_precision(exporter, format, precision)
     directions_named = {f"direction {key}": text for key, text in (direction_names or {}).items()}
     for what, text in (
         {"name": name, "licence": licence, "credit": credit} | directions_named
     ).items():
         _require_text(what, text)
     directory = RunDirectory.open(run)  # first: the place may be in what is no run
-    require_place(out)
+    _require_place(exporter, out)
     data = data_facts(directory, licence=licence, credit=credit)
     loaded = directory.checkpoints.load(checkpoint, note, ["ema"])
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
@@ -82,20 +101,14 @@ def export_run(
     mean = sampler.mean_style()
     size = config.network.latent_size
     directions = find_directions(sampler.generator, size, dict(direction_names or {}))
-    # Channels-last weights are for torch's kernels; a graph is written from plain ones.
-    sampler.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = VARIANTS[precision](
-        float32_model(sampler.generator, size, mean, pixel_range(config.network))
-    ).SerializeToString()
-    on_progress("exporting", 1, 1)
     facts = {
         "toward": "the mean style",
         "seeds": SEEDS_OF_THE_MEAN,
         "mean": [round(value, 7) for value in mean.flatten().tolist()],
     }
 
-    def sealed(parity: Parity) -> bytes:
-        document = card_document(
+    def document(precision: str, parity: Parity) -> dict[str, Any]:
+        return card_document(
             directory,
             config,
             loaded.images,
@@ -106,25 +119,119 @@ def export_run(
             directions=directions,
             parity=parity,
         )
-        return seal(model, document)
 
-    parity = _parity(sampler, _opened(sealed(Parity(1, 0, 0.0)), out), on_progress)
+    source = _source(sampler, config, sampler.synthesise, "torch", document)
+    return _export(source, out, exporter, precision, on_progress)
+
+
+def export_artifact(
+    path: Path | None,
+    out: Path,
+    *,
+    format: str,  # noqa: A002
+    precision: str | None = None,
+    name: str | None = None,
+    on_progress: OnProgress,
+) -> Exported:
+    """Export the generator of an artefact, or of the one in the package, to another format.
+
+    Its weights are read back as for `catgan train --from`, and what is written is compared with
+    the artefact itself. A format that holds an artefact takes it as it is.
+
+    Raises:
+        CatganError: the two draw differently, or the artefact, its weights or the place cannot be
+            used.
+    """
+    exporter = find_exporter(format)
+    _require_text("name", name)
+    artifact = load_generator(path)
+    if format == "onnx":
+        raise CatganError(
+            f"{artifact.where}: is an .onnx file already: choose another --format "
+            f"({', '.join(each for each in EXPORTERS if each != format)}), or name a run"
+        )
+    card = artifact.card
+    if precision is None and exporter.holds_artifact:
+        precision = card.precision
+    precision = _checked_precision(exporter, format, precision)
+    _require_place(exporter, out)
+    if exporter.holds_artifact and precision == card.precision and name is None:
+        artifact.session  # noqa: B018  # a foreign model is told now
+        files = _write(exporter, out, artifact.model, card, {})
+        known = {key: card.parity[key] for key in ("seeds", "largest", "mean")}
+        return Exported(out, files, len(artifact.model), precision, Parity(**known), card.licence)
+    config = from_table(card.document["config"], artifact.where)
+    on_progress("exporting", 0, 1)
+    generator = build_generator(config.network)
+    generator.load_state_dict(weights_of_artifact(artifact, config.network))
+    sampler = Sampler(generator, config.network, torch.device("cpu"))
+
+    def document(precision: str, parity: Parity) -> dict[str, Any]:
+        known = copy.deepcopy(card.document)
+        known.pop(SUM)
+        changed = {"precision": precision, "parity": parity.to_json()}
+        return known | changed | ({} if name is None else {"name": name})
+
+    source = _source(sampler, config, artifact.synthesise, "its .onnx file", document)
+    return _export(source, out, exporter, precision, on_progress)
+
+
+def _source(
+    sampler: Sampler,
+    config: Config,
+    reference: Callable[..., Any],
+    reference_name: str,
+    document: Callable[[str, Parity], dict[str, Any]],
+) -> Source:
+    generator = sampler.generator.eval()
+    # Channels-last weights are for torch's kernels; a model is written from plain ones.
+    generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return Source(generator, config, sampler.mean_style(), reference, reference_name, document)
+
+
+def _export(
+    source: Source, out: Path, exporter: Exporter, precision: str, on_progress: OnProgress
+) -> Exported:
+    model = exporter.build(source, precision)
+    on_progress("exporting", 1, 1)
+
+    def sealed(parity: Parity) -> bytes:
+        return exporter.seal(model, source.document(precision, parity))
+
+    unknown = Parity(1, 0, 0.0, source.reference_name)
+    parity = _parity(source, exporter.open(sealed(unknown), out), on_progress)
     require_parity(parity, precision)
-    artefact = sealed(parity)
-    card = _opened(artefact, out).card
-    weights = safetensors.torch.save(
-        {key: value.detach().contiguous() for key, value in sampler.generator.state_dict().items()},
-        metadata={CARD_KEY: json.dumps(card.document)},
-    )
-    beside = out.with_suffix(".safetensors")
+    data = sealed(parity)
+    card = exporter.open(data, out).card
+    files = _write(exporter, out, data, card, source.generator.state_dict())
+    return Exported(out, files, len(data), precision, parity, card.licence)
+
+
+def _write(
+    exporter: Exporter, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
+) -> dict[str, Path]:
     try:
-        make_directory(out.parent)
-        write_durably(beside, weights)
-        write_durably(out.with_name(README), readme(card, out.name).encode())
-        write_durably(out, artefact)
+        return exporter.write(out, data, card, weights)
     except OSError as error:
         raise _cannot_write(out, error) from None
-    return Exported(out, beside, out.with_name(README), len(artefact), parity, card.licence)
+
+
+def _checked_precision(exporter: Exporter, name: str, precision: str | None) -> str:
+    if precision is None:
+        return exporter.precisions[0]
+    if precision not in exporter.precisions:
+        raise CatganError(
+            f"no precision {quoted(precision)} in --format {name}: choose from "
+            f"{', '.join(exporter.precisions)}"
+        )
+    return precision
+
+
+def _require_place(exporter: Exporter, out: Path) -> None:
+    try:
+        exporter.require_place(out)
+    except OSError as error:
+        raise _cannot_write(out, error) from None
 
 
 def _require_text(what: str, text: str | None) -> None:
@@ -134,40 +241,6 @@ def _require_text(what: str, text: str | None) -> None:
             f"the {what} {quoted(text)} cannot stand on a card: write one line of letters, at "
             f"most {MOST_TEXT:,} of them"
         )
-
-
-def require_place(out: Path) -> None:
-    """Raise `CatganError` for a place that cannot be written, or holds what is no export's."""
-    if out.suffix != ".onnx":
-        raise CatganError(f"{out}: an artefact is an .onnx file; give it such a name")
-    if not out.name.isprintable():  # its README names it
-        raise CatganError(f"{quoted(out.name)}: give it a name of letters that can be shown")
-    own = out.with_suffix("") / out.name
-    apart = f"export into a directory of its own, with --out {shell_words(own)}"
-    card, weights = out.with_name(README), out.with_suffix(".safetensors")
-    try:
-        for path in (out, card, weights):  # writing the artefact comes last
-            require_replaceable(path)
-        if card.exists():
-            described = describes(card.read_text("utf-8", errors="replace"))
-            if described is None:
-                raise CatganError(f"{card} is there already, and no card of catgan's: {apart}")
-            if described != out.name and out.with_name(described).exists():
-                raise CatganError(f"{card} is the card of {described} beside it: {apart}")
-        if weights.exists() and not _is_ours(weights):
-            raise CatganError(f"{weights} is there already, and no export's: {apart}")
-        require_writable(out.parent)
-    except OSError as error:
-        raise _cannot_write(out, error) from None
-
-
-def _is_ours(weights: Path) -> bool:
-    """Whether a safetensors file is an export's: it has the card in its metadata."""
-    try:
-        with safetensors.safe_open(weights, "pt") as file:
-            return CARD_KEY in (file.metadata() or {})
-    except safetensors.SafetensorError:
-        return False
 
 
 def _require_finite(generator: nn.Module, run: Path) -> None:
@@ -189,25 +262,22 @@ def _cannot_write(out: Path, error: OSError) -> CatganError:
     )
 
 
-def _opened(artefact: bytes, out: Path) -> Generator:
-    return Generator(artefact, parse_card(check_artefact(artefact, str(out)), str(out)), str(out))
-
-
-def _parity(sampler: Sampler, generator: Generator, on_progress: OnProgress) -> Parity:
-    """The same seeds through torch and through the light runtime."""
+def _parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:
+    """The same seeds through the source and through what was made of it."""
     worst: list[Parity] = []
     rest = [seed for seed in range(SEEDS) if seed % 4]
     fourth = [seed for seed in range(SEEDS) if seed % 4 == 0]
-    done = 0
+    size, done = source.config.network.latent_size, 0
     for seeds, truncation in ((rest, 1.0), (fourth, PSI_OF_PARITY)):
         for start in range(0, len(seeds), 16):
-            z = generator.latents(seeds[start : start + 16])
-            reference = sampler.synthesise(z, truncation)
-            worst.append(measure_parity(reference, generator.synthesise(z, truncation)))
+            z = latents(seeds[start : start + 16], size)
+            reference = source.reference(z, truncation)
+            worst.append(measure_parity(reference, opened.synthesise(z, truncation)))
             done += len(z)
-            on_progress("comparing with torch", done, SEEDS)
+            on_progress(f"comparing with {source.reference_name}", done, SEEDS)
     return Parity(
         SEEDS,
         max(each.largest for each in worst),
         sum(each.mean * each.seeds for each in worst) / SEEDS,
+        source.reference_name,
     )

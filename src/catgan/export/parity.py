@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +25,18 @@ class Parity:
     seeds: int
     largest: int
     mean: float
+    reference: str = "torch"  # what the second set was compared with
 
     def line(self) -> str:
         """In words."""
         return (
             f"over {self.seeds} seeds at most {self.largest} and on average {self.mean:.2g} "
-            "of 255 steps from torch"
+            f"of 255 steps from {self.reference}"
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """As the card holds it."""
+        return dataclasses.asdict(self)
 
 
 def measure_parity(reference: np.ndarray, images: np.ndarray) -> Parity:

@@ -88,7 +88,7 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
         _check_graph(graphs[0])
         if numbers & {_TRAINING, _FUNCTIONS}:
             raise ValueError("it brings functions of its own")
-        card = _parse_card(entries[KEY])
+        card = parse_json_table(entries[KEY].text(2).encode())
     except ValueError as error:
         raise CatganError(f"{where}: is refused ({error}): export the run again") from None
     sealed = len(data) - len(encode_field(_METADATA, bytes(entries[KEY].data)))
@@ -100,12 +100,12 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
     return card
 
 
-def _parse_card(entry: Message) -> dict[str, Any]:
-    value = entry.text(2)
+def parse_json_table(value: bytes) -> dict[str, Any]:
+    """The JSON object that a card is, of anyone's bytes; ValueError for what is none."""
     if len(value) > MOST_CARD_BYTES:
         raise ValueError("its card is too long")
     try:
-        card = json.loads(value, parse_constant=_refuse_constant)
+        card = json.loads(value.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("its card is nested too deep") from None
     if not isinstance(card, dict):

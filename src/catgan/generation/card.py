@@ -97,7 +97,8 @@ class Card:
             ("latents", f"{self.latent_size} numbers; a seed is from 0 to 2^63 - 1"),
             (
                 "stored as",
-                f"{self.precision}; against torch, over {parity.get('seeds')} seeds, at most "
+                f"{self.precision}; against {parity.get('reference', 'torch')}, over "
+                f"{parity.get('seeds')} seeds, at most "
                 f"{parity.get('largest')} and on average {parity.get('mean', math.nan):.2g} "
                 "of 255 steps apart",
             ),
@@ -224,6 +225,7 @@ def _parity(value: Any) -> dict[str, Any]:
     _whole(table["seeds"], 1, 2**31)
     _whole(table["largest"], 0, 255)
     _number(table["mean"])
+    _text(table.get("reference", ""))
     return table
 
 

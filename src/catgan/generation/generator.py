@@ -20,6 +20,7 @@ from catgan.generation.checks import (
     check_truncation,
     is_whole,
 )
+from catgan.generation.foreign import CHECKS
 from catgan.generation.interpolation import check_frames, loop_latents, morph_latents
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
@@ -225,6 +226,11 @@ def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
     if not isinstance(path, str | os.PathLike):
         raise CatganError(
             f"a generator is opened by its path, not {quoted(path)}: name a .onnx file"
+        )
+    if Path(path).suffix in CHECKS:
+        raise CatganError(
+            f"{path}: is for another framework, and catgan draws from .onnx files: name such a "
+            "one; `catgan info` shows what this is"
         )
     model, document = read_artefact(path)
     return Generator(model, parse_card(document, str(path)), str(path))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 COARSEST_SIDE = 4
-_SMOOTHING = (1 / 4, 2 / 4, 1 / 4)
+SMOOTHING = (1 / 4, 2 / 4, 1 / 4)
 
 
 def stage_channels(resolution: int, channels: int, maximum_channels: int) -> list[int]:
@@ -19,10 +19,17 @@ def stage_channels(resolution: int, channels: int, maximum_channels: int) -> lis
     return [min(channels * 2**stage, maximum_channels) for stage in range(stages)]
 
 
-def enlarging_matrix(side: int, enlarged: int) -> Tensor:
-    """Bicubic interpolation of a line of `side` pixels, (enlarged, side) in float64."""
+def enlarging_matrix(side: int, enlarged: int, mode: str = "bicubic") -> Tensor:
+    """Interpolation of a line of `side` pixels, bicubic or bilinear: (enlarged, side), float64."""
     unit = torch.eye(side, dtype=torch.float64).unflatten(1, (1, side, 1))
-    return F.interpolate(unit, size=(enlarged, 1), mode="bicubic").flatten(1).T
+    return F.interpolate(unit, size=(enlarged, 1), mode=mode).flatten(1).T
+
+
+def line_filter_matrix(side: int, line: Sequence[float]) -> Tensor:
+    """Convolution of `side` pixels with `line`, the border repeated: (side, side) in float64."""
+    unit = torch.eye(side, dtype=torch.float64)[:, None]
+    padded = F.pad(unit, [len(line) // 2] * 2, mode="replicate")
+    return F.conv1d(padded, unit.new_tensor(line)[None, None])[:, 0].T
 
 
 def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
@@ -54,7 +61,7 @@ def filtered_pixel_shuffle(x: Tensor, line: Sequence[float]) -> Tensor:
 
 def smooth(x: Tensor) -> Tensor:
     """`convolve_each` with (1, 2, 1) / 4."""
-    return convolve_each(x, _SMOOTHING) if torch.compiler.is_exporting() else _Smooth.apply(x)
+    return convolve_each(x, SMOOTHING) if torch.compiler.is_exporting() else _Smooth.apply(x)
 
 
 class _Smooth(torch.autograd.Function):
@@ -62,7 +69,7 @@ class _Smooth(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return convolve_each(x, _SMOOTHING)
+        return convolve_each(x, SMOOTHING)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

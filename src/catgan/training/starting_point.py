@@ -26,7 +26,7 @@ from catgan.data.sources import printable
 from catgan.errors import CatganError, quoted, shell_words
 from catgan.generation.artefact import MOST_CARD_BYTES, SUM
 from catgan.generation.card import MAX_ANCESTORS, Ancestor, Card
-from catgan.generation.generator import load_generator
+from catgan.generation.generator import Generator, load_generator
 from catgan.generation.latents import latents
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.shapes import TwoPartGenerator
@@ -154,9 +154,24 @@ def _from_artifact(path: Path | None) -> StartingPoint:
         license=card.licence,
         credit=card.credit,
     )
+    state = weights_of_artifact(artifact, network)
+    discriminator = _bundled_discriminator(artifact.where, card, network) if path is None else None
+    return StartingPoint(network, state, discriminator, [ancestor, *card.lineage])
+
+
+def weights_of_artifact(artifact: Generator, network: NetworkConfig) -> dict[str, Tensor]:
+    """Return the state of the generator in an artifact whose card describes `network`.
+
+    It is read from the .safetensors beside the artifact, else from its graph, and draws the same
+    images.
+
+    Raises:
+        CatganError: the safetensors cannot be used, or there are none and the graph is not one that
+            a generator can be read back from.
+    """
     beside = Path(artifact.where).with_suffix(".safetensors")
     if beside.is_file():
-        state = _read_weights(beside, card, _shapes_of(network), "export the run again")
+        state = _read_weights(beside, artifact.card, _shapes_of(network), "export the run again")
     elif network.family == "projected":
         state = _weights_of_graph(artifact.model, network, artifact.where)
     else:
@@ -164,9 +179,7 @@ def _from_artifact(path: Path | None) -> StartingPoint:
             f"{artifact.where}: to start from a {network.family} generator, put the .safetensors "
             f"beside it that `catgan export` wrote, {shell_words(beside)}"
         )
-    state = _checked_state(network, state, artifact.where, "export the run again")
-    discriminator = _bundled_discriminator(artifact.where, card, network) if path is None else None
-    return StartingPoint(network, state, discriminator, [ancestor, *card.lineage])
+    return _checked_state(network, state, artifact.where, "export the run again")
 
 
 def _bundled_discriminator(
