@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import io
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import catgan
 from catgan.errors import CatganError
-from catgan.generation.sheet import check_sheet, enlarge, parse_grid, save_image, sheet
+from catgan.generation.sheet import (
+    check_sheet,
+    encode_image,
+    enlarge,
+    parse_grid,
+    save_image,
+    sheet,
+)
 
 IMAGES = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
 
@@ -41,6 +50,16 @@ def test_files_are_images_and_nothing_is_left_beside_them(tmp_path, name):
     with Image.open(path) as image:
         assert abs(np.asarray(image).astype(int) - 3).max() <= 1
     assert [p.name for p in path.parent.iterdir()] == ["a" + path.suffix]
+
+
+@pytest.mark.parametrize("size", [128, 512])
+def test_a_png_holds_every_pixel_in_about_the_bytes_that_pillow_takes(size):
+    image = enlarge(catgan.load().sample([7])[0], size)
+    data = encode_image(image, "PNG")
+    assert (np.asarray(Image.open(io.BytesIO(data))) == image).all()
+    usual = io.BytesIO()
+    Image.fromarray(image).save(usual, "PNG")
+    assert len(data) < 1.06 * usual.tell()
 
 
 def test_errors_name_the_file(tmp_path):

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,8 +120,9 @@ def encode_image(image: np.ndarray, kind: str) -> bytes:
 
 
 def _encode(image: np.ndarray, target: Path | BinaryIO, kind: str) -> None:
-    # Level 4 takes 1.9 ms for a cat of 128 pixels, 6 (Pillow's own) 2.8 ms, for 0.06 % fewer bytes.
-    options = {"compress_level": 4} if kind == "PNG" else {"quality": 95}
+    # In filtered photos zlib finds hardly a repeat but runs. To look for these alone takes 0.8 ms
+    # for a cat of 128 pixels, not 2.7, and gives as many bytes; enlarged, up to 5 % more.
+    options = {"compress_type": zlib.Z_RLE} if kind == "PNG" else {"quality": 95}
     Image.fromarray(image).save(target, kind, **options)
 
 
