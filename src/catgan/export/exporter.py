@@ -14,7 +14,7 @@ from catgan.config import Config
 from catgan.errors import CatganError
 from catgan.evaluation.records import require_writable
 from catgan.export.parity import Parity
-from catgan.files import require_replaceable
+from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.card import Card
 from catgan.generation.foreign import read_card
 from catgan.networks.shapes import TwoPartGenerator
@@ -78,6 +78,22 @@ class Exporter(Protocol):
 
     def next_command(self, out: Path) -> tuple[str, ...]:
         """Return the words of a command that uses what was written."""
+
+
+class SingleFileExporter:
+    """What the formats share whose finished file is all that is written."""
+
+    def write(
+        self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
+    ) -> dict[str, Path]:
+        """Write the file."""
+        make_directory(out.parent)
+        write_durably(out, data)
+        return {"model": out}
+
+    def next_command(self, out: Path) -> tuple[str, ...]:
+        """Show the card."""
+        return ("catgan", "info", str(out))
 
 
 def require_file_place(out: Path, suffix: str) -> None:

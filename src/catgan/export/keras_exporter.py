@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from catgan.errors import CatganError
-from catgan.export.exporter import Source, require_file_place
+from catgan.export.exporter import SingleFileExporter, Source, require_file_place
 from catgan.export.keras_model import keras_model
 from catgan.export.keras_runtime import load_keras
-from catgan.files import make_directory, write_durably
 from catgan.generation.archive import KERAS, check_keras, seal_keras
 from catgan.generation.card import Card, parse_card
 
 
-class KerasExporter:
+class KerasExporter(SingleFileExporter):
     """`--format keras`."""
 
     default_name = "generator.keras"
@@ -49,18 +47,6 @@ class KerasExporter:
         """Load the file as its users do."""
         card = parse_card(check_keras(data, str(out)), str(out))
         return OpenedKeras(data, card)
-
-    def write(
-        self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
-    ) -> dict[str, Path]:
-        """Write the file."""
-        make_directory(out.parent)
-        write_durably(out, data)
-        return {"model": out}
-
-    def next_command(self, out: Path) -> tuple[str, ...]:
-        """Show the card."""
-        return ("catgan", "info", str(out))
 
 
 class OpenedKeras:

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from catgan.errors import CatganError
-from catgan.export.exporter import Source, require_file_place
+from catgan.export.exporter import SingleFileExporter, Source, require_file_place
 from catgan.export.keras_exporter import KerasExporter
-from catgan.files import make_directory, write_durably
 from catgan.generation.artefact import KEY, SUM
 from catgan.generation.card import Card, parse_card
 from catgan.generation.generator import INPUTS, OUTPUT
@@ -30,7 +28,7 @@ from catgan.generation.tflite import TFLITE, check_tflite, digest_without_card, 
 _ALIGNMENT = 16  # of a buffer, in the schema
 
 
-class LitertExporter:
+class LitertExporter(SingleFileExporter):
     """`--format litert`."""
 
     default_name = "generator.tflite"
@@ -64,18 +62,6 @@ class LitertExporter:
     def open(self, data: bytes, out: Path) -> OpenedLitert:
         """Open the file by the runtime of phones."""
         return OpenedLitert(data, parse_card(check_tflite(data, str(out)), str(out)))
-
-    def write(
-        self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
-    ) -> dict[str, Path]:
-        """Write the file."""
-        make_directory(out.parent)
-        write_durably(out, data)
-        return {"model": out}
-
-    def next_command(self, out: Path) -> tuple[str, ...]:
-        """Show the card."""
-        return ("catgan", "info", str(out))
 
 
 class OpenedLitert:
