@@ -95,6 +95,7 @@ def _convert(model: Path, converted: Path, precision: str) -> None:
         settings = {
             "KERAS_BACKEND": "tensorflow",
             "KERAS_HOME": home,
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), home),  # it leaves files of generated code
             "CUDA_VISIBLE_DEVICES": "-1",  # TensorFlow takes all of a GPU's memory, and needs none
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
