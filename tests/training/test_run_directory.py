@@ -237,6 +237,14 @@ def test_whatever_rows_hold_the_report_is_written(run):
         assert f"<h2>{title}</h2>" in text
 
 
+def test_the_best_score_and_its_time_are_told_the_earliest_of_equals(run):
+    _, _ = report_of(run, [ROW])
+    assert "Best" not in run.report.read_text()
+    rows = curve("score", [0.5, 0.25, 0.25, 0.75], scored_by="held-out KD-lite2", samples=100)
+    text, _ = report_of(run, [*rows, ROW | {"images": 40}])
+    assert "<dt>Best held-out KD-lite2</dt><dd>0.25 at 20 images</dd>" in text
+
+
 def report_of(run, rows):
     """The report's text, and the marks on the y axis of its last chart."""
     for row in rows:

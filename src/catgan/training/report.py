@@ -54,6 +54,7 @@ def write_report(run: RunDirectory) -> None:
             ("Training time", duration(seconds)),
             ("Speed", f"{images / seconds:.1f} img/s" if seconds else "-"),
             ("Most memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
+            *_best_score(scores),
         ],
         losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
         overfitting=figure_svg(_overfitting_figure(measured)) if len(measured) > 1 else None,
@@ -68,6 +69,14 @@ def write_report(run: RunDirectory) -> None:
     )
     # A directory's name can hold bytes that are no text.
     run.write(run.report, page.encode(errors="backslashreplace"))
+
+
+def _best_score(scores: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What the best score was, and when: a run may have ended some time after it."""
+    if not scores:
+        return []
+    best = min(scores, key=lambda row: row["score"])  # the earliest of equals
+    return [(f"Best {best['scored_by']}", f"{best['score']:.4g} at {best['images']:,} images")]
 
 
 def _is_complete(row: dict[str, Any]) -> bool:
