@@ -25,8 +25,8 @@ from catgan.export.parity import measure_parity, require_parity
 from catgan.networks.build import pixel_range
 from catgan.networks.truncation import draw
 from catgan.onnx_runtime import load_onnxruntime
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import restored_sampler, to_uint8
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import restored_sampler, to_uint8
 
 PASSES = 5
 BATCHES = (1, 64)

@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 
 from catgan.config import load_recipe, override
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.runs.directory import RunDirectory
+from catgan.runs.report import write_report
+from catgan.runs.sampler import restored_sampler
 from catgan.training.device import choose_precision, describe_machine
 from catgan.training.guard import Guard
 from catgan.training.loop import train
-from catgan.training.report import write_report
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import restored_sampler
 
 CPU = torch.device("cpu")
 WARM = 2  # steps, while kernels are chosen

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import catgan
-from catgan.data.dataset import Dataset
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import quick_score, reals_statistics
 

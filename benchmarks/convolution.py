@@ -3,7 +3,7 @@
     python benchmarks/convolution.py
 
 Median of seven, in milliseconds a batch, in the precision that `auto` chooses on this machine and
-in channels-last memory under autocast, as in training. `networks/convolution.py` takes the matrix
+in channels-last memory under autocast, as in training. `networks/layers/convolution.py` takes the matrix
 product where the coarse side is at most 8.
 An enlarging convolution is a transposed one, by the library or as a matrix product; "repeated" is
 the same written plainly, with the library's convolution of the repeated pixels.
@@ -18,8 +18,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from catgan.networks import convolution
-from catgan.networks.convolution import (
+from catgan.networks.layers import convolution
+from catgan.networks.layers.convolution import (
     Convolution,
     EnlargingConvolution,
     TransposedConvolution,

@@ -4,8 +4,8 @@
 
 For each side of the small images: eigenfaces' images with amounts that are Gaussian and independent
 of one another, the same with all amounts of an image multiplied by one number whose spread is that
-of the photos (`networks/eigenfaces.py`), and photos made as coarse. The distance is that of
-raw-64, a random network, which sees layout, colours and contrast.
+of the photos (`networks/projected/eigenfaces.py`), and photos made as coarse. The distance is
+that of raw-64, a random network, which sees layout, colours and contrast.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from catgan.data.dataset import Dataset
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, quick_score, reals_statistics
-from catgan.networks import eigenfaces
-from catgan.training.sampling import to_uint8
+from catgan.networks.projected import eigenfaces
+from catgan.runs.sampler import to_uint8
 
 LATENT_SIZE = 257  # 256 components, and how strong all are
 PORTION = 256

@@ -44,7 +44,7 @@ def random_images(count: int, seed: int) -> np.ndarray:
 
 def fast_features(images: np.ndarray) -> np.ndarray:
     """Features by catgan's extractor."""
-    from catgan.evaluation.extractors import load_extractor
+    from catgan.evaluation.extractors.registry import load_extractor
 
     return load_extractor("lite2").extract(images)
 
@@ -54,7 +54,8 @@ def plain_features(images: np.ndarray) -> np.ndarray:
     import torch
     from PIL import Image
 
-    from catgan.networks import efficientnet_lite, frozen
+    from catgan.networks import efficientnet_lite
+    from catgan.networks.layers import frozen
 
     frozen.fused_convolution = lambda: (
         None
@@ -82,9 +83,9 @@ def plain_features(images: np.ndarray) -> np.ndarray:
 
 def measure(version: str, count: int) -> dict[str, float]:
     """Run one version in this process: seconds of each part, peak memory, the Frechet distance."""
-    from catgan.evaluation.frechet import frechet_distance, gaussian_of
-    from catgan.evaluation.kernel import kernel_distance
-    from catgan.evaluation.manifold import manifold_scores
+    from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
+    from catgan.evaluation.metrics.kernel import kernel_distance
+    from catgan.evaluation.metrics.manifold import manifold_scores
 
     extract = fast_features if version == "catgan" else plain_features
     first, second = random_images(count, 0), random_images(count, 1)
@@ -113,11 +114,12 @@ def measure_memory(count: int, tiles: int | None) -> None:
     """Evaluate made-up features in this process and print the peak after every stage."""
     import torch
 
-    from catgan.evaluation import manifold, neighbours
     from catgan.evaluation.evaluate import evaluate
-    from catgan.evaluation.extractor import Extractor
+    from catgan.evaluation.extractors.extractor import Extractor
     from catgan.evaluation.fingerprint import ExtractorIdentity
     from catgan.evaluation.image_sets import ImageSet
+    from catgan.evaluation.metrics import manifold
+    from catgan.evaluation.metrics import nearest_neighbors as neighbours
     from catgan.evaluation.reference import measure_reference
 
     every_tile = manifold.distance_tiles

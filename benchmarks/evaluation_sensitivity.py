@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from catgan.data.dataset import Dataset
-from catgan.evaluation.extractors import load_extractor
-from catgan.evaluation.frechet import frechet_distance, gaussian_of
-from catgan.evaluation.kernel import kernel_distance
-from catgan.evaluation.manifold import manifold_scores
+from catgan.data.dataset.dataset import Dataset
+from catgan.evaluation.extractors.registry import load_extractor
+from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
+from catgan.evaluation.metrics.kernel import kernel_distance
+from catgan.evaluation.metrics.manifold import manifold_scores
 
 CLUSTERS = 8
 

@@ -31,8 +31,8 @@ from catgan.data.faces.cascade import EXTENDED, CascadeDetector, Pass
 from catgan.data.faces.find import Classify, Face, find_faces
 from catgan.data.faces.framing import CROP_PER_BOX, DROP_PER_BOX, Frame
 from catgan.data.faces.gates import Gates, Measures, NearDuplicates, refusal
-from catgan.data.images import decode
-from catgan.data.sources import open_source
+from catgan.data.reading.images import decode
+from catgan.data.reading.sources import open_source
 from catgan.networks.imagenet import imagenet_classifier
 
 SIZE = 128

@@ -28,9 +28,9 @@ CLEAR = 3.4  # evidence of a face to calibrate on: what is doubtful may be no fa
 
 def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Crops of drawn cats, N x 224 x 224 x 3, and the logarithm of how much too wide each is."""
-    from catgan.data.drawn import draw_cat
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import Frame, cut
+    from catgan.data.synthetic.procedural import draw_cat
 
     random = np.random.default_rng(seed)
     crops, errors = [], []
@@ -80,8 +80,8 @@ def calibrate(source: Path, most: int | None) -> None:
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import cut, frame_of_box
     from catgan.data.faces.layout import raw_scale
-    from catgan.data.images import decode
-    from catgan.data.sources import open_source
+    from catgan.data.reading.images import decode
+    from catgan.data.reading.sources import open_source
 
     detector = CascadeDetector()
     crops = []

@@ -16,9 +16,9 @@ import time
 import torch
 from torch import Tensor
 
-from catgan.networks import frozen
 from catgan.networks.capabilities import bfloat16_works
 from catgan.networks.efficientnet_lite import LITE0, EfficientNetLite, load
+from catgan.networks.layers import frozen
 
 BATCH, SIDE, ROUNDS = 32, 128, 7
 

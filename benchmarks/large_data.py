@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from catgan.config import load_recipe
-from catgan.data.dataset import DESCRIPTION, FORMAT, FORMAT_VERSION, IMAGES
+from catgan.data.dataset.dataset import DESCRIPTION, FORMAT, FORMAT_VERSION, IMAGES
 
 RECIPE = "projected-128"
 UNCOUNTED = 4  # first steps of a process, which are slower

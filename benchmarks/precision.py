@@ -4,8 +4,8 @@
     python benchmarks/precision.py --recipe lsgan-64
 
 Every line is the real training loop on drawn cats, in a process of its own so that its peak memory
-is its own. "catgan" are the layers of `networks/convolution.py`; "library" the same networks with
-torch's own kernels everywhere. The configurations take turns; the rate is the median over all rows
+is its own. "catgan" are the layers of `networks/layers/convolution.py`; "library" the same networks
+with torch's own kernels everywhere. The configurations take turns; the rate is the median over all rows
 of the log but each process's first two.
 """
 
@@ -34,10 +34,10 @@ def child(recipe: str, precision: str, kernels: str, data: Path) -> None:
     import torch
 
     from catgan.config import load_recipe, override
-    from catgan.data.dataset import Dataset
-    from catgan.networks import convolution
+    from catgan.data.dataset.dataset import Dataset
+    from catgan.networks.layers import convolution
+    from catgan.runs.directory import RunDirectory
     from catgan.training.loop import train
-    from catgan.training.run_directory import RunDirectory
 
     class Silent:
         def __getattr__(self, name):
@@ -71,7 +71,7 @@ def main() -> None:
         return
 
     from catgan.config import load_recipe
-    from catgan.data.drawn import write_drawn_cats
+    from catgan.data.synthetic.procedural import write_drawn_cats
     from catgan.networks.capabilities import bfloat16_works
 
     configurations = CONFIGURATIONS

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from catgan.data.images import ImageRejected, decode
-from catgan.data.sources import open_source
+from catgan.data.reading.images import ImageRejected, decode
+from catgan.data.reading.sources import open_source
 
 LOOK_EVERY = 0.05  # s
 

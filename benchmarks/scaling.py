@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from catgan.config import Config, load_recipe, override
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.device import describe_machine
 

@@ -32,17 +32,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catgan.config import Config, load_recipe, override
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
-from catgan.networks import convolution, frozen
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.capabilities import bfloat16_works
+from catgan.networks.layers import convolution, frozen
+from catgan.runs.directory import RunDirectory
 from catgan.training.augment import augment, augment_reals
 from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from catgan.training.memory import Memory
-from catgan.training.run_directory import RunDirectory
 from catgan.training.streams import Draws
 
 _CONTIGUOUS = Tensor.contiguous

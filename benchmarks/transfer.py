@@ -24,19 +24,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from catgan.data.dataset import Dataset
-from catgan.data.writer import DatasetWriter
-from catgan.evaluation.extractor import Extractor
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.dataset.writer import DatasetWriter
+from catgan.evaluation.extractors.extractor import Extractor
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.features import Features, extract_features
 from catgan.evaluation.image_sets import array_images
-from catgan.evaluation.kernel import squared_discrepancy
-from catgan.evaluation.neighbours import nearest
+from catgan.evaluation.metrics.kernel import squared_discrepancy
+from catgan.evaluation.metrics.nearest_neighbors import nearest
 from catgan.evaluation.scores import score_features
 from catgan.generation.generator import load_generator
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import load_sampler
 from catgan.training.guard import coarse, diversity
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import load_sampler
 
 TRAINED_ON, STOPPING = 200, 22
 SAMPLES = 1000

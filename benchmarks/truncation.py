@@ -32,8 +32,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 import catgan
-from catgan.data.dataset import Dataset
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.features import extract_features
 from catgan.evaluation.image_sets import array_images, dataset_images
 from catgan.evaluation.reference import Reference, measure_reference

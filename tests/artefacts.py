@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from catgan.generation.artefact import seal
+from catgan.generation.artifact import seal
 
 SIZE, SIDE = 6, 8
 DIRECTIONS = 3

@@ -7,7 +7,7 @@ import io
 import sys
 from unittest import mock
 
-from catgan.cli import main
+from catgan.cli.app import main
 
 
 def catgan(*words, code=0, by_typer=False):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from network_guard import NetworkError, refuse_the_network
 
-from catgan.cli import main
+from catgan.cli.app import main
 
 
 def packets() -> int:

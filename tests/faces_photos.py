@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from catgan.data.drawn import draw_cat
+from catgan.data.synthetic.procedural import draw_cat
 
 
 def photo_of(*cats: tuple[int, int, int, int], width: int = 480, height: int = 320) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catgan.data.images import decode
-from catgan.data.sources import open_source
+from catgan.data.reading.images import decode
+from catgan.data.reading.sources import open_source
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data"
 

@@ -2,7 +2,7 @@
 
 It shows that the core asks for no such module and for no start of processes by copying them, and
 that it holds where locks are files. It does not show what an open file forbids on Windows: that is
-for the tests beside what is concerned (test_files.py, test_locks.py, data/test_writer.py).
+for the tests beside what is concerned (test_files.py, test_locks.py, data/dataset/test_writer.py).
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ TESTS = Path(__file__).parent
 CORE = [
     "test_files.py",
     "test_locks.py",
-    *(f"data/test_{name}.py" for name in ("cache", "dataset", "prepare", "sources", "tars")),
-    "data/test_writer.py",
+    *(f"data/dataset/test_{name}.py" for name in ("cache", "dataset", "prepare")),
+    *(f"data/reading/test_{name}.py" for name in ("sources", "tars")),
+    "data/dataset/test_writer.py",
     "data/faces/test_journal.py",
-    "training/test_lock.py",
-    "training/test_run_directory.py",
-    "training/test_checkpoint.py",
+    "runs/test_lock.py",
+    "runs/test_directory.py",
+    "runs/test_checkpoint.py",
     "training/test_loop.py::test_forty_steps_equal_seventeen_kill_nine_and_resume[lsgan-64]",
     "training/test_loop.py::test_the_log_says_what_happened[dcgan-128]",
-    "generation/test_artefact.py",
+    "generation/test_artifact.py",
     "generation/test_generator.py",
     "generation/test_sheet.py",
 ]
 TOO_LONG = [
-    "training/test_checkpoint.py::test_no_flipped_bit_of_a_manifest_changes_what_is_read",
+    "runs/test_checkpoint.py::test_no_flipped_bit_of_a_manifest_changes_what_is_read",
     "test_locks.py::test_processes_that_remove_the_file_take_turns",  # ask 20 times a second
 ]
 # Only what POSIX itself is the subject of may be skipped, and what is skipped elsewhere, too.

@@ -18,7 +18,7 @@ from faces_photos import photo_of
 from PIL import Image
 
 import catgan
-from catgan.cli import app
+from catgan.cli.app import app
 from catgan.web import site
 
 HERE = Path(__file__).parent

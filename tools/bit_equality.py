@@ -27,7 +27,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import catgan
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.synthetic.procedural import write_drawn_cats
 
 STEPS, BATCH = 40, 8
 CATS = 320

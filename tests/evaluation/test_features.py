@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from evaluation_sets import as_dataset, photos  # type: ignore[import-not-found]
 
-from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import cached_features, extract_features, pixel_identity
 from catgan.evaluation.image_sets import array_images
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from catgan.evaluation.frechet import frechet_distance, gaussian_of
-from catgan.evaluation.kernel import kernel_distance
-from catgan.evaluation.manifold import manifold_scores
+from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
+from catgan.evaluation.metrics.kernel import kernel_distance
+from catgan.evaluation.metrics.manifold import manifold_scores
 
 ORACLE = Path(__file__).parents[1] / "oracle"
 GOLDEN = json.loads((ORACLE / "torch_fidelity.json").read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from runs import make_run
+from small_runs import make_run
 
 from catgan.export import directions, export
 

@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from runs import make_run
 from safetensors import safe_open
 from safetensors.torch import load_file, save
+from small_runs import make_run
 
 import catgan
 from catgan.errors import CatganError
@@ -19,8 +19,8 @@ from catgan.export import export, graph
 from catgan.export.directions import find_directions
 from catgan.export.document import hours_of_steps
 from catgan.export.parity import Parity
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import load_sampler
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import load_sampler
 
 CPU = torch.device("cpu")
 FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
@@ -141,7 +141,7 @@ def test_the_card_holds_what_the_run_knows(runs, exported):
 
 
 def test_scores_of_this_checkpoint_are_taken_along(runs, tmp_path):
-    from catgan.evaluation.read import read_evaluation  # what a score on disk looks like
+    from catgan.evaluation.results.read import read_evaluation  # what a score on disk looks like
 
     run = runs["lsgan-64"]
     place = run / "evaluation" / "lite2" / "000000064"

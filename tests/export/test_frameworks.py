@@ -20,7 +20,7 @@ from PIL import Image
 from catgan.export import export
 from catgan.generation.generator import load_generator
 from catgan.generation.latents import latents
-from catgan.training.sampling import load_sampler
+from catgan.runs.sampler import load_sampler
 
 HERE = Path(__file__).parent
 SEEDS = 256

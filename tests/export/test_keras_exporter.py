@@ -12,7 +12,7 @@ from catgan.export import export
 from catgan.export.keras_model import keras_model
 from catgan.export.keras_runtime import load_keras
 from catgan.generation.foreign import read_card
-from catgan.training.sampling import load_sampler
+from catgan.runs.sampler import load_sampler
 
 if not find_spec("keras"):
     pytest.skip("Keras is not installed: its format is NOT tested", allow_module_level=True)

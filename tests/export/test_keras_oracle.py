@@ -12,7 +12,7 @@ from torch import nn
 from catgan.config import load_recipe
 from catgan.export.keras_runtime import load_keras
 from catgan.networks.build import build_discriminator, build_generator
-from catgan.networks.convolution import Convolution, TransposedConvolution
+from catgan.networks.layers.convolution import Convolution, TransposedConvolution
 
 if not find_spec("keras"):
     pytest.skip("Keras is not installed: dcgan-128 is NOT compared", allow_module_level=True)

@@ -11,7 +11,7 @@ import torch
 from catgan.errors import CatganError
 from catgan.export import export, litert_exporter
 from catgan.generation.foreign import read_card
-from catgan.training.sampling import load_sampler
+from catgan.runs.sampler import load_sampler
 
 if not (find_spec("tensorflow") and find_spec("ai_edge_litert")):
     pytest.skip("no TensorFlow and LiteRT here: the format is NOT tested", allow_module_level=True)

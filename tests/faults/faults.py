@@ -25,7 +25,7 @@ from unittest import mock
 
 from faults.scene import Scene
 
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.training import loop, losses
 
 Inflict = Callable[[Scene], AbstractContextManager[object]]
@@ -186,7 +186,7 @@ def torn_log(scene: Scene) -> Iterator[None]:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from catgan.training.lock import RunLock
+from catgan.runs.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

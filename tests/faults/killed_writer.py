@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from catgan.training import checkpoint
-from catgan.training.checkpoint import PARTS, CheckpointStore, Score, Window
+from catgan.runs import checkpoint
+from catgan.runs.checkpoint import PARTS, CheckpointStore, Score, Window
 
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 WINDOW = Window([0.5, 1 / 3], 3)

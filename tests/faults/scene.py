@@ -12,11 +12,11 @@ from unittest import mock
 
 import torch
 
-from catgan.cli import main
-from catgan.data.drawn import write_drawn_cats
-from catgan.training import report
-from catgan.training.checkpoint import PARTS, read_checkpoint
-from catgan.training.run_directory import RunDirectory
+from catgan.cli.app import main
+from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.runs import report
+from catgan.runs.checkpoint import PARTS, read_checkpoint
+from catgan.runs.directory import RunDirectory
 
 SETTINGS = {
     "network.resolution": 32,

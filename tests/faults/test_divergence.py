@@ -10,16 +10,16 @@ import torch
 from faults.scene import SETTINGS, Stage, command, settings
 
 from catgan.config import load_recipe, override
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
+from catgan.runs.checkpoint import read_checkpoint
+from catgan.runs.directory import RunDirectory
 from catgan.training import losses, recorder
-from catgan.training.checkpoint import read_checkpoint
 from catgan.training.guard import TrainingFailedError
 from catgan.training.loop import train
-from catgan.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

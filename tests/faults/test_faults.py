@@ -6,7 +6,7 @@ import pytest
 from faults.faults import FAULTS, CannotInflictError
 from faults.scene import Stage, differences, leftovers
 
-from catgan.training.run_directory import RunDirectory
+from catgan.runs.directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

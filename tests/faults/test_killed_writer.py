@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from faults.killed_writer import save
 
-from catgan.training.checkpoint import PARTS, CheckpointStore
+from catgan.runs.checkpoint import PARTS, CheckpointStore
 
 TESTS = Path(__file__).parents[1]
 

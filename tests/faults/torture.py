@@ -27,8 +27,8 @@ from pathlib import Path
 from faults.faults import FAULTS, CannotInflictError
 from faults.scene import Scene, Stage, differences, leftovers, settings
 
-from catgan.data.drawn import write_drawn_cats
-from catgan.training.run_directory import RunDirectory, is_run
+from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.runs.directory import RunDirectory, is_run
 
 IMAGES, CHECKPOINT = 960, 80  # of a run; between two checkpoints
 WORDS = settings(

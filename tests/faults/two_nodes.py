@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import catgan as package
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.synthetic.procedural import write_drawn_cats
 
 NODES = ("catgan-a", "catgan-b")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
@@ -51,7 +51,7 @@ import sys
 from datetime import timedelta
 from catgan.training import distributed
 distributed.TIMEOUT = timedelta(seconds=20)
-from catgan.cli import main
+from catgan.cli.app import main
 main()
 """
 

@@ -65,7 +65,7 @@ def check_line(line: str) -> None:
 
 def _config(data: bytes, place: Path) -> None:
     from catgan.config import from_toml, to_toml
-    from catgan.training.run_directory import RunDirectory
+    from catgan.runs.directory import RunDirectory
 
     (place / "config.toml").write_bytes(data)
     config = RunDirectory.open(place).config()
@@ -109,7 +109,7 @@ def _words(data: bytes) -> list[str]:
 
 
 def _image(data: bytes, place: Path) -> None:
-    from catgan.data.images import MAX_PIXELS, ImageRejected, decode
+    from catgan.data.reading.images import MAX_PIXELS, ImageRejected, decode
 
     try:
         image = decode(_with_png_sums(data))
@@ -175,8 +175,8 @@ def _image_seeds() -> list[bytes]:
 
 
 def _read_source(path: Path) -> None:
-    from catgan.data.images import ImageRejected
-    from catgan.data.sources import open_source
+    from catgan.data.reading.images import ImageRejected
+    from catgan.data.reading.sources import open_source
 
     with open_source(path) as files:
         for file in files:
@@ -272,7 +272,7 @@ def _pixel_file(data: bytes, place: Path) -> None:
 
 
 def _open_dataset(place: Path) -> None:
-    from catgan.data.dataset import Dataset
+    from catgan.data.dataset.dataset import Dataset
 
     dataset = Dataset.open(place)
     assert len(dataset) == len(dataset.indices("train")) + len(dataset.indices("holdout"))
@@ -371,7 +371,7 @@ def _journal_seeds() -> list[bytes]:
 
 def _run_files(data: bytes, place: Path) -> None:
     """run.json and log.jsonl: the former first, then a line of --, then the latter."""
-    from catgan.training.run_directory import RunDirectory
+    from catgan.runs.directory import RunDirectory
 
     facts, _, log = data.partition(b"\n--\n")
     (place / "run.json").write_bytes(facts)
@@ -401,7 +401,7 @@ def _load_checkpoint(place: Path, manifest: bytes, tensors: bytes) -> None:
     import torch
 
     from catgan.config import from_table
-    from catgan.training.checkpoint import PARTS, CheckpointStore
+    from catgan.runs.checkpoint import PARTS, CheckpointStore
 
     directory = place / "checkpoints" / "000000008"
     directory.mkdir(parents=True, exist_ok=True)
@@ -427,7 +427,7 @@ def _manifest_seeds() -> list[bytes]:
 
 def _manifest_of(tensors: bytes) -> bytes:
     from catgan.config import Config
-    from catgan.training.checkpoint import PARTS
+    from catgan.runs.checkpoint import PARTS
 
     sums = {"sha256": hashlib.sha256(tensors).hexdigest(), "bytes": len(tensors)}
     manifest = {
@@ -446,7 +446,7 @@ def _safetensors_seeds() -> list[bytes]:
     import safetensors.torch
     import torch
 
-    from catgan.training.checkpoint import ADAM_QUANTITIES
+    from catgan.runs.checkpoint import ADAM_QUANTITIES
 
     network = torch.nn.Linear(3, 2)
     with torch.no_grad():
@@ -468,7 +468,7 @@ def _safetensors_seeds() -> list[bytes]:
 
 
 def _artefact(data: bytes, place: Path) -> None:
-    from catgan.generation.artefact import read_artefact
+    from catgan.generation.artifact import read_artefact
     from catgan.generation.card import parse_card
 
     path = place / "cats.onnx"
@@ -482,14 +482,14 @@ def _model(data: bytes, place: Path) -> None:
     """The ONNX model of an artefact, sealed again."""
     from artefacts import card  # type: ignore[import-not-found]
 
-    from catgan.generation.artefact import seal
+    from catgan.generation.artifact import seal
 
     _artefact(seal(data, card()), place)
 
 
 def _card(data: bytes, place: Path) -> None:
     """The card of an artefact, as its JSON, with the model's sum put in at its beginning."""
-    from catgan.generation.artefact import KEY, SUM
+    from catgan.generation.artifact import KEY, SUM
     from catgan.generation.protobuf import encode_field
 
     model = _model_seeds()[0]
@@ -527,14 +527,14 @@ def _card_seeds() -> list[bytes]:
 
 def _graph(data: bytes, place: Path) -> None:
     """The ONNX model of a projected generator, sealed again, of which nothing else is left."""
-    from catgan.generation.artefact import seal
+    from catgan.generation.artifact import seal
 
     _start_from(place, seal(data, _starting_card()))
 
 
 def _starting_config(data: bytes, place: Path) -> None:
     """The configuration in the card, as its JSON: the networks that the graph's weights are of."""
-    from catgan.generation.artefact import seal
+    from catgan.generation.artifact import seal
 
     with suppress(ValueError, RecursionError):  # what is no JSON is a matter of the card's target
         config = json.loads(data)
@@ -544,7 +544,7 @@ def _starting_config(data: bytes, place: Path) -> None:
 
 def _weights(data: bytes, place: Path) -> None:
     """The safetensors beside an artefact."""
-    from catgan.generation.artefact import seal
+    from catgan.generation.artifact import seal
 
     (place / "cats.safetensors").write_bytes(data)
     _start_from(place, seal(_graph_seeds()[0], _starting_card()))
@@ -636,7 +636,7 @@ def _graph_seeds() -> list[bytes]:
 def _weights_seeds() -> list[bytes]:
     import safetensors.torch
 
-    from catgan.generation.artefact import SUM
+    from catgan.generation.artifact import SUM
 
     about = {SUM: hashlib.sha256(_graph_seeds()[0]).hexdigest()}
     state = _starting_generator().state_dict()
@@ -649,7 +649,7 @@ def _weights_seeds() -> list[bytes]:
 
 def _evaluation(data: bytes, place: Path) -> None:
     from catgan.evaluation.fingerprint import parts
-    from catgan.evaluation.read import read_evaluation
+    from catgan.evaluation.results.read import read_evaluation
 
     path = place / "evaluation.json"
     path.write_bytes(data)

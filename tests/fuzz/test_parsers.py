@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catgan.errors import CatganError
-from catgan.generation.artefact import check_artefact
+from catgan.generation.artifact import check_artefact
 
 BY_NAME = {target.name: target for target in TARGETS}
 FINDINGS = sorted((Path(__file__).parent / "findings").glob("*/*"))

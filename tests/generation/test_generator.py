@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 import catgan
 from catgan.errors import CatganError
-from catgan.generation.artefact import seal
+from catgan.generation.artifact import seal
 from catgan.generation.generator import Generator, embedded_generator
 from catgan.generation.latents import latents
 

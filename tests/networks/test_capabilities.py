@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from catgan.networks import capabilities
-from catgan.networks.frozen import SameConv2d, freeze
+from catgan.networks.layers.frozen import SameConv2d, freeze
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from catgan.errors import CatganError  # noqa: E402
-from catgan.networks import efficientnet_lite, frozen  # noqa: E402
+from catgan.networks import efficientnet_lite  # noqa: E402
 from catgan.networks.efficientnet_lite import (  # noqa: E402
     LITE0,
     LITE1,
@@ -19,6 +19,7 @@ from catgan.networks.efficientnet_lite import (  # noqa: E402
     Variant,
     load,
 )
+from catgan.networks.layers import frozen  # noqa: E402
 
 ORACLE = Path(__file__).parents[1] / "oracle"
 GOLDEN = json.loads((ORACLE / "efficientnet_lite.json").read_text(encoding="utf-8"))["logits"]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from catgan.config import RESOLUTIONS, NetworkConfig, load_recipe, override
+from catgan.networks.base import stage_channels
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
-from catgan.networks.dropout import Dropout
-from catgan.networks.shapes import stage_channels
+from catgan.networks.layers.dropout import Dropout
 
 
 def layer_table(network: nn.Module, example: torch.Tensor | list[torch.Tensor]) -> list[str]:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from catgan.data.faces.find import CATS, CLASSIFIED_AT, DOGS  # noqa: E402
 from catgan.data.faces.gates import Gates  # noqa: E402
-from catgan.data.images import centre_square, resize  # noqa: E402
+from catgan.data.reading.images import centre_square, resize  # noqa: E402
 from catgan.networks.efficientnet_lite import LITE0  # noqa: E402
 from catgan.networks.imagenet import imagenet_classifier  # noqa: E402
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from catgan.config import NetworkConfig
+from catgan.networks.base import TwoPartGenerator
 from catgan.networks.build import build_generator
-from catgan.networks.shapes import TwoPartGenerator
 from catgan.networks.truncation import draw, mean_style
 
 

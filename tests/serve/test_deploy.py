@@ -39,7 +39,7 @@ def commands():
 def test_every_command_has_options_that_there_are():
     from typer.main import get_command
 
-    from catgan.cli import app
+    from catgan.cli.app import app
 
     serve = get_command(app).commands["serve"]
     names = [name for name, _ in commands()]

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 import pytest
 from command_line import catgan as catgan_command
 
-from catgan import cli_serve
+from catgan.cli import serve as cli_serve
 from catgan.errors import CatganError
 from catgan.serve import settings
 from catgan.serve.settings import Settings, usable_cores

@@ -9,21 +9,18 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from runs import FACTS, make_run
+from small_runs import FACTS, make_run
 
 import catgan
-from catgan.data import cache
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.dataset import cache
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.errors import CatganError
-from catgan.generation.artefact import SUM
-from catgan.training import data, start
-from catgan.training.run_directory import RunDirectory
-from catgan.training.starting_point import (
-    DISCRIMINATOR,
-    WEIGHTS_SUM,
-    load_starting_point,
-    weights_sha256,
-)
+from catgan.generation.artifact import SUM
+from catgan.runs import data
+from catgan.runs.directory import RunDirectory
+from catgan.training import start
+from catgan.runs.artifact_weights import WEIGHTS_SUM, weights_sha256
+from catgan.training.starting_point import DISCRIMINATOR, load_starting_point
 from catgan.training.transfer import FREEZE_IMAGES
 
 TOOL = Path(__file__).parents[2] / "tools" / "embed_generator.py"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import make_run
+from small_runs import make_run
 
 from catgan.errors import CatganError
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import load_sampler
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import load_sampler
 
 TOOL = Path(__file__).parents[2] / "tools" / "settle_checkpoint.py"
 CPU = torch.device("cpu")

@@ -22,11 +22,12 @@ import torch
 from torch import nn
 
 from catgan.config import Config, load_recipe, override
-from catgan.data.dataset import Dataset
+from catgan.data.dataset.dataset import Dataset
 from catgan.networks.build import build_discriminator
-from catgan.networks.frozen import SameConv2d
-from catgan.training import distributed, initialize, loop, sampling
-from catgan.training.run_directory import RunDirectory
+from catgan.networks.layers.frozen import SameConv2d
+from catgan.runs import sampler as sampling
+from catgan.runs.directory import RunDirectory
+from catgan.training import distributed, initialize, loop
 
 TINY = [
     "network.resolution=32",

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from catgan.training.display import BarDisplay, LineDisplay, choose_display, duration, kimg
+from catgan.formatting import duration, kimg
+from catgan.training.display import BarDisplay, LineDisplay, choose_display
 
 ROW = {
     "images": 2_048,

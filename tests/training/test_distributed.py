@@ -21,17 +21,17 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 from command_line import catgan
-from runs import make_run
+from small_runs import make_run
 from torch import nn
 
 import catgan as package
 from catgan.config import load_recipe, override
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.errors import CatganError
-from catgan.networks.dropout import Dropout
+from catgan.networks.layers.dropout import Dropout
+from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, signals, start
 from catgan.training.distributed import LostProcessError, SynchronisedBatchNorm
-from catgan.training.run_directory import RunDirectory
 from catgan.training.streams import Draws, Share, Stream, torch_generator
 
 HERE = Path(__file__).parent
@@ -167,7 +167,7 @@ def test_a_process_of_a_job_ends_with_its_code_whatever_its_threads_still_do(end
     """Such a thread asks for the interpreter while it goes down, which aborts the process."""
     script = f"""
 import sys, threading, time
-from catgan import cli
+from catgan.cli import app as cli
 from catgan.training import distributed
 
 distributed._job = object()

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from catgan.config import Config
+from catgan.runs.directory import RunDirectory
+from catgan.runs.log import MEASURES
 from catgan.training.guard import (
     CERTAIN,
     COARSE_SIDE,
@@ -21,8 +23,6 @@ from catgan.training.guard import (
     coarse,
     diversity,
 )
-from catgan.training.run_directory import RunDirectory
-from catgan.training.tally import MEASURES
 
 HEALTHY = {
     "discriminator_loss": 1.2,

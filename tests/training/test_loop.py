@@ -17,16 +17,17 @@ import pytest
 import torch
 
 from catgan.config import override, to_toml
-from catgan.evaluation.extractors import load_extractor
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
+from catgan.networks.base import TwoPartGenerator
 from catgan.networks.build import build_generator
-from catgan.networks.shapes import TwoPartGenerator
-from catgan.training import guard, initialize, loop, losses, sampling
-from catgan.training.checkpoint import PARTS, read_checkpoint
+from catgan.runs import sampler as sampling
+from catgan.runs.checkpoint import PARTS, read_checkpoint
+from catgan.runs.directory import RunDirectory
+from catgan.training import guard, initialize, loop, losses
 from catgan.training.guard import TrainingFailedError
 from catgan.training.loop import train
-from catgan.training.run_directory import RunDirectory
 
 FACTS = {"dataset": {"name": "cats"}, "machine": {}}
 CPU = torch.device("cpu")
@@ -107,10 +108,11 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from catgan.data.dataset import Dataset
-from catgan.training import initialize, loop, sampling
+from catgan.data.dataset.dataset import Dataset
+from catgan.runs import sampler as sampling
+from catgan.training import initialize, loop
 from catgan.training.starting_point import load_starting_point
-from catgan.training.run_directory import RunDirectory
+from catgan.runs.directory import RunDirectory
 sys.path.insert(0, {tests!r})
 from test_loop import Silent
 run = RunDirectory.open(Path({run!r}))

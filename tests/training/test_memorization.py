@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from runs import make_run
+from small_runs import make_run
 
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
-from catgan.data.image_records import ImageRecords
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.dataset.image_records import ImageRecords
+from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.evaluation.extractors.registry import load_extractor
+from catgan.runs.directory import RunDirectory
 from catgan.training import memorization
-from catgan.training.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from catgan.config import NetworkConfig
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
-from catgan.data.image_records import ImageRecords
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.dataset.image_records import ImageRecords
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 

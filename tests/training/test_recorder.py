@@ -13,10 +13,10 @@ from torch import nn
 from catgan.config import Config, override
 from catgan.evaluation.fingerprint import ExtractorIdentity, Fingerprint
 from catgan.evaluation.quick import QuickScore
+from catgan.runs.directory import RunDirectory
 from catgan.training import recorder
 from catgan.training.guard import Guard, TrainingFailedError
 from catgan.training.recorder import Recorder
-from catgan.training.run_directory import RunDirectory
 from catgan.training.tally import Tally
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from PIL import Image
 from processors import PLAIN, seen_as
 
 from catgan.config import override
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.errors import CatganError
 from catgan.training import start
 

@@ -15,24 +15,25 @@ import safetensors.torch
 import torch
 from command_line import catgan as command
 from PIL import Image
-from runs import make_run
+from small_runs import make_run
 
 import catgan
 from catgan.config import load_recipe, override
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.errors import CatganError
-from catgan.evaluation.path_length import path_length
+from catgan.evaluation.metrics.path_length import path_length
 from catgan.export import directions, export
 from catgan.export.document import data_facts
-from catgan.generation import artefact
+from catgan.generation import artifact as artefact
 from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
 from catgan.networks.build import build_generator
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import Sampler
+from catgan.runs import artifact_weights
 from catgan.training import starting_point
 from catgan.training.initialize import initial_networks
 from catgan.training.loop import train
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import Sampler
 from catgan.training.start import new_run, resume_run
 from catgan.training.starting_point import load_starting_point
 
@@ -338,7 +339,7 @@ def built(monkeypatch):
         assert devices[-1] == "meta" or network.channels <= 8, "gigabytes"
         return build_generator(network, *rest)
 
-    monkeypatch.setattr(starting_point, "build_generator", build)
+    monkeypatch.setattr(artifact_weights, "build_generator", build)
     return devices
 
 
@@ -485,7 +486,7 @@ SETTINGS = [
 def few(monkeypatch, tmp_path):
     monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
     monkeypatch.setattr("catgan.training.transfer.SAMPLES", 8)
-    monkeypatch.setattr("catgan.training.sampling.SEEDS_TO_SETTLE", range(100, 164))
+    monkeypatch.setattr("catgan.runs.sampler.SEEDS_TO_SETTLE", range(100, 164))
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
 
 

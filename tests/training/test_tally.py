@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 
-from catgan.training.checkpoint import Window
-from catgan.training.tally import MEASURES, Tally
+from catgan.runs.checkpoint import Window
+from catgan.runs.log import MEASURES
+from catgan.training.tally import Tally
 
 CPU = torch.device("cpu")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from catgan.config import load_recipe
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import write_drawn_cats
-from catgan.data.image_records import ImageRecords
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.dataset.image_records import ImageRecords
+from catgan.data.synthetic.procedural import write_drawn_cats
 from catgan.networks.build import build_generator
+from catgan.runs.sampler import Sampler
 from catgan.training import transfer
-from catgan.training.sampling import Sampler
 from catgan.training.starting_point import StartingPoint
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import pytest
 from artefacts import artefact, write
 from browser import served
 from PIL import Image
-from runs import make_run
+from small_runs import make_run
 
 import catgan
 from catgan.generation.interpolation import slerp

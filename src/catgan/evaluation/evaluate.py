@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from catgan import __version__
-from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Features, Progress, extract_features
 from catgan.evaluation.fingerprint import Fingerprint
-from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import Checkpoint, ImageSet
-from catgan.evaluation.manifold import ManifoldScores
-from catgan.evaluation.neighbours import Memorisation, closest_pairs, memorisation
-from catgan.evaluation.path_length import PathLength, path_length
+from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
+from catgan.evaluation.metrics.manifold import ManifoldScores
+from catgan.evaluation.metrics.nearest_neighbors import Memorisation, closest_pairs, memorisation
+from catgan.evaluation.metrics.path_length import PathLength, path_length
 from catgan.evaluation.reference import Reference, require_enough
 from catgan.evaluation.scores import Scores, score_features
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from catgan.data.cache import cache_directory
-from catgan.evaluation.extractor import Extractor
+from catgan.data.dataset.cache import cache_directory
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.image_sets import ImageSet
 from catgan.files import rename
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from catgan.data.dataset import Dataset, Split
-from catgan.data.images import ImageRejected, decode, quiet_pillow
-from catgan.data.sources import SourceFile, label, open_source
+from catgan.data.dataset.dataset import Dataset, Split
+from catgan.data.reading.images import ImageRejected, decode, quiet_pillow
+from catgan.data.reading.sources import SourceFile, label, open_source
 from catgan.errors import CatganError
 from catgan.parallel import ordered_map
 

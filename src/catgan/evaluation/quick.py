@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Progress, cached_features, extract_features
 from catgan.evaluation.fingerprint import ExtractorIdentity, Fingerprint
-from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.image_sets import ImageSet, generated_images
-from catgan.evaluation.kernel import squared_discrepancy
+from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
+from catgan.evaluation.metrics.kernel import squared_discrepancy
 
 Metric = Literal["frechet", "kernel"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from catgan.errors import CatganError
-from catgan.evaluation.extractor import Extractor
+from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Features, Progress, cached_features
-from catgan.evaluation.frechet import Gaussian, gaussian_of
 from catgan.evaluation.image_sets import ImageSet
-from catgan.evaluation.manifold import neighbour_radii
+from catgan.evaluation.metrics.frechet import Gaussian, gaussian_of
+from catgan.evaluation.metrics.manifold import neighbour_radii
 from catgan.evaluation.scores import Scores, score_features
 
 _MINIMUM = 12  # images a side: halves of it still have the five neighbours that density needs

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catgan.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
-from catgan.evaluation.kernel import KernelDistance, kernel_distance
-from catgan.evaluation.manifold import ManifoldScores, manifold_scores
+from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
+from catgan.evaluation.metrics.kernel import KernelDistance, kernel_distance
+from catgan.evaluation.metrics.manifold import ManifoldScores, manifold_scores
 
 
 @dataclass(frozen=True)

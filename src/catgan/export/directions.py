@@ -13,7 +13,7 @@ import torch
 from catgan.errors import CatganError
 from catgan.generation.card import Direction
 from catgan.generation.latents import latents
-from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.base import TwoPartGenerator
 
 COUNT = 10
 SAMPLES = 2048  # of z; several times a latent's length

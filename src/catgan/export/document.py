@@ -9,13 +9,13 @@ from typing import Any
 
 import catgan
 from catgan.config import Config
-from catgan.data.sources import label
+from catgan.data.reading.sources import label
 from catgan.errors import CatganError, quoted
 from catgan.evaluation.evaluate import Evaluation
-from catgan.evaluation.read import read_evaluation
+from catgan.evaluation.results.read import read_evaluation
 from catgan.export.parity import Parity
 from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
-from catgan.training.run_directory import RunDirectory
+from catgan.runs.directory import RunDirectory
 
 UNKNOWN = "unknown"
 _INHERITED = "; of the weights it was started from: "

@@ -21,14 +21,14 @@ from catgan.export.litert_exporter import LitertExporter
 from catgan.export.onnx_exporter import OnnxExporter
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
 from catgan.export.triton_exporter import TritonExporter
-from catgan.generation.artefact import SUM
+from catgan.generation.artifact import SUM
 from catgan.generation.card import MOST_TEXT, Card
 from catgan.generation.generator import load_generator
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import SEEDS_OF_THE_MEAN, Sampler, restored_sampler
-from catgan.training.starting_point import weights_of_artifact
+from catgan.runs.artifact_weights import weights_of_artifact
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import SEEDS_OF_THE_MEAN, Sampler, restored_sampler
 
 EXPORTERS: dict[str, Exporter] = {
     "onnx": OnnxExporter(),

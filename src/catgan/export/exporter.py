@@ -12,12 +12,12 @@ from torch import Tensor
 
 from catgan.config import Config
 from catgan.errors import CatganError
-from catgan.evaluation.records import require_writable
+from catgan.evaluation.results.records import require_writable
 from catgan.export.parity import Parity
 from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.card import Card
 from catgan.generation.foreign import read_card
-from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.base import TwoPartGenerator
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from catgan.errors import CatganError
 from catgan.generation.generator import INPUTS, OUTPUT
-from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.base import TwoPartGenerator
 from catgan.networks.truncation import draw
 from catgan.onnx_runtime import load_onnxruntime
 

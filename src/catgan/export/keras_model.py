@@ -25,16 +25,11 @@ from torch import Tensor, nn
 from catgan.config import NetworkConfig
 from catgan.export.keras_runtime import load_keras
 from catgan.generation.generator import INPUTS, OUTPUT
-from catgan.networks import projected
+from catgan.networks.base import COARSEST_SIDE, TwoPartGenerator
 from catgan.networks.build import pixel_range
-from catgan.networks.eigenfaces import FAINTEST, Eigenfaces
-from catgan.networks.shapes import (
-    COARSEST_SIDE,
-    SMOOTHING,
-    TwoPartGenerator,
-    enlarging_matrix,
-    line_filter_matrix,
-)
+from catgan.networks.layers.filters import SMOOTHING, enlarging_matrix, line_filter_matrix
+from catgan.networks.projected import generator as projected
+from catgan.networks.projected.eigenfaces import FAINTEST, Eigenfaces
 
 if TYPE_CHECKING:
     import keras
@@ -167,7 +162,7 @@ class _Layers:
         return self.add("LeakyReLU", x, negative_slope=slope)
 
     def smooth(self, x: Symbol) -> Symbol:
-        """`catgan.networks.shapes.smooth`: (1, 2, 1) / 4 along both axes, the border repeated."""
+        """Filter with (1, 2, 1) / 4 along both axes, the border repeated: `smooth`."""
         _, height, width, channels = x.shape
         for axis, size in ((1, height), (2, width)):
             ends = []

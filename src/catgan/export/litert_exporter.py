@@ -20,7 +20,7 @@ import numpy as np
 from catgan.errors import CatganError
 from catgan.export.exporter import SingleFileExporter, Source, require_file_place
 from catgan.export.keras_exporter import KerasExporter
-from catgan.generation.artefact import KEY, SUM
+from catgan.generation.artifact import KEY, SUM
 from catgan.generation.card import Card, parse_card
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.generation.tflite import TFLITE, check_tflite, digest_without_card, find_card

@@ -11,12 +11,12 @@ import safetensors.torch
 from torch import Tensor
 
 from catgan.errors import CatganError, quoted, shell_words
-from catgan.evaluation.records import require_writable
+from catgan.evaluation.results.records import require_writable
 from catgan.export.exporter import Source
 from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.readme import describes, readme
 from catgan.files import make_directory, require_replaceable, write_durably
-from catgan.generation.artefact import check_artefact, seal
+from catgan.generation.artifact import check_artefact, seal
 from catgan.generation.card import Card, parse_card
 from catgan.generation.generator import Generator
 from catgan.networks.build import pixel_range

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from catgan.errors import CatganError
-from catgan.evaluation.records import require_writable
+from catgan.evaluation.results.records import require_writable
 from catgan.export.onnx_exporter import OnnxExporter
 from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.card import Card

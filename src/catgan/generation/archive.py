@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catgan.errors import CatganError
-from catgan.generation.artefact import KEY, MOST_BYTES, MOST_CARD_BYTES, SUM, parse_json_table
+from catgan.generation.artifact import KEY, MOST_BYTES, MOST_CARD_BYTES, SUM, parse_json_table
 
 KERAS = ".keras"
 

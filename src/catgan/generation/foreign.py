@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catgan.errors import CatganError
 from catgan.generation.archive import KERAS, check_keras
-from catgan.generation.artefact import MOST_BYTES
+from catgan.generation.artifact import MOST_BYTES
 from catgan.generation.card import Card, parse_card
 from catgan.generation.tflite import TFLITE, check_tflite
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catgan.errors import CatganError, quoted
-from catgan.generation.artefact import read_artefact
+from catgan.generation.artifact import read_artefact
 from catgan.generation.card import Card, parse_card
 from catgan.generation.checks import (
     check_latents,

@@ -13,7 +13,7 @@ import struct
 from typing import Any
 
 from catgan.errors import CatganError
-from catgan.generation.artefact import KEY, MOST_BYTES, SUM, parse_json_table
+from catgan.generation.artifact import KEY, MOST_BYTES, SUM, parse_json_table
 
 TFLITE = ".tflite"
 

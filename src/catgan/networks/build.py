@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from catgan.config import NetworkConfig
 from catgan.networks import dcgan, lsgan, projected
-from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.base import TwoPartGenerator
 
 FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from catgan.errors import CatganError
-from catgan.networks.frozen import SameConv2d, freeze
+from catgan.networks.layers.frozen import SameConv2d, freeze
 
 _NORM_EPSILON = 1e-3  # of TensorFlow's batch normalisation, with which the weights were trained
 

@@ -12,8 +12,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from catgan.networks.convolution import Convolution, TransposedConvolution
-from catgan.networks.shapes import TwoPartGenerator, initialise, stage_channels
+from catgan.networks.base import TwoPartGenerator, stage_channels
+from catgan.networks.layers.convolution import Convolution, TransposedConvolution
+from catgan.networks.layers.initialization import initialise
 
 PIXEL_RANGE = (-1.0, 1.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from catgan.networks.shapes import TwoPartGenerator
+from catgan.networks.base import TwoPartGenerator
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from catgan.formatting import duration, kimg
+
 
 class Display(Protocol):
     """Where the training loop reports to."""
@@ -132,22 +134,9 @@ def choose_display(console: Console) -> Display:
     return BarDisplay(console) if console.is_terminal else LineDisplay(console)
 
 
-def kimg(images: int) -> str:
-    """Images in thousands, as the field counts them."""
-    return f"{images / 1000:.1f} kimg"
-
-
 def losses(row: Mapping[str, Any]) -> str:
     """The two losses, and how often the discriminator is right about real and generated."""
     return (
         f"D {row['discriminator_loss']:.3f}  G {row['generator_loss']:.3f}  "
         f"right on real {row['real_accuracy']:.0%}, generated {row['generated_accuracy']:.0%}"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `45 s`, `12 min` or `3 h 05 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

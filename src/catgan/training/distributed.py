@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from catgan.errors import CatganError, quoted
-from catgan.networks.dropout import Dropout
-from catgan.training.checkpoint import Players, optimizer_tensors
-from catgan.training.run_directory import is_run
+from catgan.networks.layers.dropout import Dropout
+from catgan.runs.checkpoint import Players, optimizer_tensors
+from catgan.runs.directory import is_run
 from catgan.training.streams import Share
 
 # How long a process waits for the others before it gives them up. A process that dies is noticed at

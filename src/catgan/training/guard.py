@@ -13,9 +13,9 @@ from torch import Tensor
 
 from catgan.config import LossConfig
 from catgan.errors import CatganError
+from catgan.runs.directory import RunDirectory
+from catgan.runs.log import MEASURES
 from catgan.training.distributed import whole_batch
-from catgan.training.run_directory import RunDirectory
-from catgan.training.tally import MEASURES
 
 COARSE_SIDE = 8  # side of the images whose differences count as diversity
 SETTLED = 10_000  # images; before that, networks may still be finding their feet

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from catgan.config import Config
+from catgan.networks.base import TwoPartGenerator
 from catgan.networks.build import build_discriminator, build_generator
-from catgan.networks.shapes import TwoPartGenerator
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Stream, stream_seed
 
@@ -51,7 +51,7 @@ def initial_networks(
         generator = build_generator(network, reals)
         first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
         discriminator = build_discriminator(network, first, precision)
-    # In the layout that networks/convolution.py gathers from.
+    # In the layout that networks/layers/convolution.py gathers from.
     return (
         generator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         discriminator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]

@@ -18,12 +18,15 @@ import torch
 from torch import Tensor
 
 from catgan.config import Config, check_resumable, from_table
-from catgan.data.dataset import Dataset
+from catgan.data.dataset.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics
 from catgan.networks.build import pixel_range
+from catgan.runs.checkpoint import Players
+from catgan.runs.directory import RunDirectory
+from catgan.runs.report import write_report
+from catgan.runs.sampler import Sampler
 from catgan.training import distributed, losses
 from catgan.training.augment import augment, augment_reals
-from catgan.training.checkpoint import Players
 from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
@@ -32,9 +35,6 @@ from catgan.training.initialize import initial_networks
 from catgan.training.memory import Memory
 from catgan.training.overfitting import OverfittingMonitor
 from catgan.training.recorder import Recorder
-from catgan.training.report import write_report
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import Sampler
 from catgan.training.schedules import (
     due,
     generator_learning_rate,

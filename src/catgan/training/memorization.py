@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from catgan.data.dataset import Dataset
+from catgan.data.dataset.dataset import Dataset
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, evaluate
-from catgan.evaluation.extractors import load_extractor
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import Checkpoint, dataset_images, generated_images
-from catgan.evaluation.records import place_for, write_evaluation
 from catgan.evaluation.reference import measure_reference
+from catgan.evaluation.results.records import place_for, write_evaluation
 from catgan.files import file_name
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import restored_sampler
+from catgan.runs.directory import RunDirectory
+from catgan.runs.sampler import restored_sampler
 
 SAMPLES = 1_000
 MIN_IMAGES = 12  # to train on, and

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from catgan.config import AugmentConfig
-from catgan.networks.projected import Discriminator
-from catgan.networks.projection import CHANNELS, STRIDES
+from catgan.networks.projected.discriminator import Discriminator
+from catgan.networks.projected.projection import CHANNELS, STRIDES
 from catgan.training.augment import views_of_each
 
 MAX_BYTES = 2**32  # on one machine, of whose memory it takes at most a quarter

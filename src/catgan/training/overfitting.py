@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catgan.data.dataset import Dataset
-from catgan.networks.projected import PIXEL_RANGE, Discriminator
+from catgan.data.dataset.dataset import Dataset
+from catgan.networks.projected.discriminator import Discriminator
+from catgan.networks.projected.generator import PIXEL_RANGE
 from catgan.training import distributed
 
 MAX_IMAGES = 64  # of each kind; their features stay in memory

@@ -11,13 +11,13 @@ from torch import nn
 from catgan.config import Config
 from catgan.evaluation.quick import RealsStatistics, quick_score
 from catgan.generation.sheet import sheet
+from catgan.runs.checkpoint import Players, Score, optimizer_tensors
+from catgan.runs.directory import RunDirectory
+from catgan.runs.report import write_report
+from catgan.runs.sampler import Sampler
 from catgan.training import distributed
-from catgan.training.checkpoint import Players, Score, optimizer_tensors
 from catgan.training.display import Display
 from catgan.training.guard import Guard
-from catgan.training.report import write_report
-from catgan.training.run_directory import RunDirectory
-from catgan.training.sampling import Sampler
 from catgan.training.tally import Tally
 
 

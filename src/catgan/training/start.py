@@ -21,14 +21,16 @@ from catgan.config import (
     load_recipe,
     override,
 )
-from catgan.data import drawn
-from catgan.data.dataset import Dataset, Split
+from catgan.data.dataset.dataset import Dataset, Split
+from catgan.data.synthetic import procedural as drawn
 from catgan.errors import CatganError, shell_words
-from catgan.evaluation.extractors import load_extractor
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
+from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
+from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, transfer
 from catgan.training.configure import (
     DEFAULT_RECIPE,
@@ -36,14 +38,12 @@ from catgan.training.configure import (
     configure,
     default_recipe,
 )
-from catgan.training.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.training.device import (
     choose_device,
     choose_precision,
     describe_machine,
     precision_to_resume,
 )
-from catgan.training.run_directory import RunDirectory
 from catgan.training.starting_point import (
     BUNDLED,
     StartingPoint,

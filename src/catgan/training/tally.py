@@ -8,16 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catgan.training.checkpoint import Window
+from catgan.runs.checkpoint import Window
+from catgan.runs.log import MEASURES
 from catgan.training.device import memory_mib
-
-MEASURES = (
-    "discriminator_loss",
-    "generator_loss",
-    "real_accuracy",
-    "generated_accuracy",
-    "diversity",  # of the generated images, as a part of the real ones'
-)
 
 
 class Tally:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from catgan.config import Config
-from catgan.data.dataset import Dataset
-from catgan.evaluation.extractors import load_extractor
+from catgan.data.dataset.dataset import Dataset
+from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.features import cached_features, extract_features
 from catgan.evaluation.image_sets import ImageSet, dataset_images, generated_images
-from catgan.evaluation.kernel import squared_discrepancy
+from catgan.evaluation.metrics.kernel import squared_discrepancy
 from catgan.networks.build import build_generator
-from catgan.training.sampling import Sampler
+from catgan.runs.sampler import Sampler
 from catgan.training.starting_point import StartingPoint
 
 SAMPLES = 128  # of the source, and at most as many photos, between which the distance is taken

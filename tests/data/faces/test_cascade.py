@@ -7,7 +7,6 @@ import pytest
 from faces_photos import photo_of
 from PIL import Image
 
-from catgan.data.drawn import draw_cat
 from catgan.data.faces.cascade import (
     EXTENDED,
     PLAIN,
@@ -18,6 +17,7 @@ from catgan.data.faces.cascade import (
     grouped,
     mean_box,
 )
+from catgan.data.synthetic.procedural import draw_cat
 
 CATS = (2, 8, 13)  # of the drawn ones, clear to the cascades
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from catgan.data.drawn import draw_cat
 from catgan.data.faces.gates import (
     Gates,
     Measures,
@@ -16,6 +15,7 @@ from catgan.data.faces.gates import (
     sharpness,
     with_settings,
 )
+from catgan.data.synthetic.procedural import draw_cat
 from catgan.errors import CatganError
 
 GOOD = Measures(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from shared_data import real_photos
 
-from catgan.data.drawn import draw_cat
 from catgan.data.faces.find import CLASSIFIED_AT
 from catgan.data.faces.framing import Frame, cut
 from catgan.data.faces.gates import Gates
 from catgan.data.faces.layout import MEDIAN, SPREAD, WEIGHTS, closeness, raw_scale
+from catgan.data.synthetic.procedural import draw_cat
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 from faces_photos import photo_of
 from PIL import Image
 
-from catgan.data.dataset import Dataset
-from catgan.data.drawn import draw_cat
+from catgan.data.dataset.dataset import Dataset
 from catgan.data.faces import prepare as module
 from catgan.data.faces.gates import Gates
 from catgan.data.faces.journal import Journal
 from catgan.data.faces.prepare import NO_FACE, PREPARATION, journal_directory, prepare_faces
+from catgan.data.synthetic.procedural import draw_cat
 from catgan.errors import CatganError
 
 GATES = Gates(sharpness=0, close=1e9)  # drawn cats have little fine detail

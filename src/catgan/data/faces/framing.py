@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from catgan.data.images import resize
+from catgan.data.reading.images import resize
 
 # Where the box of OpenCV's cat-face cascades lies in an AFHQ image, as the median over AFHQ's own
 # images (docs/faces.md): the image is so many boxes wide, its centre so many boxes below the box's.

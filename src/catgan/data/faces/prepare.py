@@ -21,15 +21,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from catgan.data.dataset.prepare import OnProgress, require_photos
+from catgan.data.dataset.writer import DatasetWriter, DestinationExistsError
 from catgan.data.faces.cascade import CascadeDetector
 from catgan.data.faces.find import Classify, find_faces
 from catgan.data.faces.gates import Gates
 from catgan.data.faces.journal import FoundFace, FoundPhoto, Journal
 from catgan.data.faces.judging import Candidate, Judge, Review
-from catgan.data.images import ImageRejected, decode, quiet_pillow, resize
-from catgan.data.prepare import OnProgress, require_photos
-from catgan.data.sources import SourceFile, label, open_source, source_name
-from catgan.data.writer import DatasetWriter, DestinationExistsError
+from catgan.data.reading.images import ImageRejected, decode, quiet_pillow, resize
+from catgan.data.reading.sources import SourceFile, label, open_source, source_name
 from catgan.errors import CatganError
 from catgan.parallel import ordered_map
 

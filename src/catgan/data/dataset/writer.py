@@ -1,0 +1,273 @@
+"""Writing a dataset so that it appears whole or not at all.
+
+It grows in a hidden sibling directory, is flushed, read back, and renamed into place. The lock that
+says that its writer lives lies beside that directory: Windows renames none with an open file in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from catgan import __version__
+from catgan.data.dataset.dataset import (
+    DESCRIPTION,
+    FORMAT,
+    FORMAT_VERSION,
+    IMAGES,
+    Dataset,
+    Duplicate,
+    Refused,
+    check_resolution,
+)
+from catgan.data.dataset.image_records import ImageRecord, Split
+from catgan.errors import CatganError
+from catgan.files import flush_directory, is_no_space, rename, write_and_flush
+from catgan.locks import ProcessLock
+
+_PARTIAL, _LOCK = ".partial", ".lock"  # what a writer's directory and its lock end in
+
+
+class DestinationExistsError(CatganError):
+    """Something already lies where a dataset was to be written."""
+
+
+class NotWritableError(CatganError):
+    """The operating system refused to write: the disk is full, read-only, or not ours."""
+
+
+def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
+    """Split images by their content: the same photo is held out in every dataset it enters.
+
+    The first 64 bits of each sha256, read as a fraction of one, are compared with
+    `holdout_fraction` (in [0, 1)). At least one image is always left to train on.
+    """
+    limit = int(holdout_fraction * 2**64)
+    splits: list[Split] = [
+        "holdout" if int(sha256[:16], 16) < limit else "train" for sha256 in sha256s
+    ]
+    if splits and "train" not in splits:
+        splits[max(range(len(splits)), key=lambda index: sha256s[index])] = "train"
+    return splits
+
+
+class DatasetWriter:
+    """Context manager that writes a dataset image by image, in constant memory a pixel.
+
+    On a clean exit the dataset appears at `destination`, complete and verified; on any exception,
+    Ctrl-C included, nothing is left. What a killed process has left is removed by the next writer
+    to the same destination, which knows the dead by their lost lock.
+
+    Raises `DestinationExistsError` if anything lies at `destination`, on entering or at the end,
+    `NotWritableError` when the disk is full or read-only, `CatganError` when no image was appended.
+    """
+
+    def __init__(
+        self,
+        destination: str | os.PathLike[str],
+        resolution: int,
+        *,
+        name: str,
+        licence: str = "unknown",
+        credit: str = "unknown",
+        holdout_fraction: float = 0.1,
+    ) -> None:
+        check_resolution(resolution)
+        if not 0 <= holdout_fraction < 1:
+            raise CatganError(f"holdout fraction {holdout_fraction} is not in [0, 1): try 0.1.")
+        self.destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
+        self.resolution = resolution
+        self.name, self.licence, self.credit = name, licence, credit
+        self.holdout_fraction = holdout_fraction
+        self.splits: list[Split] = []  # filled in on a clean exit
+        self._images: list[tuple[str, str, tuple[int, int, int, int]]] = []
+        self._refused: list[Refused] = []
+        self._duplicates: list[Duplicate] = []
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> DatasetWriter:
+        with _one_line_errors(self.destination):
+            self._check_free()
+            self.destination.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(self.destination)
+            self._begin()
+        return self
+
+    def _begin(self) -> None:
+        """Open a temporary directory that is ours for as long as this process lives."""
+        while True:
+            name = _temporary_prefix(self.destination) + secrets.token_hex(8)
+            self._lock = ProcessLock(self.destination.with_name(name + _LOCK))
+            if self._lock.acquire():
+                break  # else another writer was quicker, and takes it for a dead one's
+        self._temporary = self._lock.path.with_suffix(_PARTIAL)
+        try:
+            self._temporary.mkdir()
+            self._file: BinaryIO = (self._temporary / IMAGES).open("w+b")
+            self._header_bytes = self._write_header(0)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def append(
+        self, image: np.ndarray, *, source: str, sha256: str, crop: tuple[int, int, int, int]
+    ) -> None:
+        """Add one uint8 image, resolution x resolution x 3; see `ImageRecord` for the rest."""
+        shape = (self.resolution, self.resolution, 3)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
+        payload = np.ascontiguousarray(image).tobytes()
+        self._digest.update(payload)
+        with _one_line_errors(self.destination):
+            self._file.write(payload)
+        self._images.append((source, sha256, crop))
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Record a file that could not be used."""
+        self._refused.append(Refused(name, reason))
+
+    def duplicate(self, name: str, kept: str) -> None:
+        """Record a file dropped as an exact copy of another."""
+        self._duplicates.append(Duplicate(name, kept))
+
+    def attach(self, name: str, content: bytes) -> None:
+        """Add a file that lies beside the images; `name` is the program's, never a photo's."""
+        with _one_line_errors(self.destination):
+            write_and_flush(self._temporary / name, content)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                with _one_line_errors(self.destination):
+                    self._finish()
+        finally:
+            try:
+                self._file.close()  # may flush, and fail again on a full disk
+            except OSError:
+                pass
+            finally:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Remove the temporary directory, if it is still there, then its lock."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._lock.release(remove=True)
+
+    def _finish(self) -> None:
+        if not self._images:
+            raise CatganError(f"no image to write to {self.destination}: check the source.")
+        self._file.seek(0)
+        if self._write_header(len(self._images)) != self._header_bytes:
+            raise RuntimeError("the header of images.npy has outgrown its room")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.splits = assign_splits([sha for _, sha, _ in self._images], self.holdout_fraction)
+        records = [
+            ImageRecord(*image, split)
+            for image, split in zip(self._images, self.splits, strict=True)
+        ]
+        about = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "tool": f"catgan {__version__}",
+            "name": self.name,
+            "licence": self.licence,
+            "credit": self.credit,
+            "resolution": self.resolution,
+            "count": len(self._images),
+            "identity": self._digest.hexdigest(),
+            "images": [asdict(record) for record in records],
+            "refused": [asdict(entry) for entry in self._refused],
+            "duplicates": [asdict(entry) for entry in self._duplicates],
+        }
+        write_and_flush(self._temporary / DESCRIPTION, _to_json(about))
+        Dataset.open(self._temporary).verify()  # and let go of: what is mapped is open, too
+        flush_directory(self._temporary)
+        self._check_free()
+        try:
+            rename(self._temporary, self.destination)
+        except OSError:
+            self._check_free()  # if another writer has just finished, that is the reason
+            raise
+        flush_directory(self.destination.parent)
+
+    def _check_free(self) -> None:
+        try:
+            self.destination.lstat()  # not `lexists`: a name that is too long would pass as free
+        except FileNotFoundError:
+            return
+        raise DestinationExistsError(
+            f"{self.destination} already exists and is left as it is: "
+            "choose another destination or delete it."
+        )
+
+    def _write_header(self, count: int) -> int:
+        """Write the npy header, which numpy pads so that any count fits; its end in bytes."""
+        shape = (count, self.resolution, self.resolution, 3)
+        np.lib.format.write_array_header_1_0(
+            self._file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        return self._file.tell()
+
+
+def _to_json(about: dict[str, Any]) -> bytes:
+    """JSON with one line a key and one line a list entry: readable, greppable, not sprawling."""
+    lines = []
+    for key, value in about.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value:
+            entries = (json.dumps(entry, ensure_ascii=False) for entry in value)
+            text = "[\n  " + ",\n  ".join(entries) + "\n ]"
+        lines.append(f" {json.dumps(key)}: {text}")
+    # A name from the command line may hold bytes that are not UTF-8.
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode(errors="replace")
+
+
+@contextmanager
+def _one_line_errors(destination: Path) -> Iterator[None]:
+    """What the operating system says while writing, as one line with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "free some space or choose" if is_no_space(error) else "choose"
+        raise NotWritableError(
+            f"cannot write {destination}: {error.strerror or error}; {remedy} another destination."
+        ) from error
+
+
+def _temporary_prefix(destination: Path) -> str:
+    # Of a long name only a part would fit within 255 bytes; the hash keeps destinations apart.
+    key = hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]
+    return f".catgan-{key}-"
+
+
+def _remove_stale(destination: Path) -> None:
+    """Remove what killed writers to the same destination have left."""
+    prefix = _temporary_prefix(destination)
+    for path in destination.parent.glob(f"{prefix}*{_LOCK}"):
+        lock = ProcessLock(path)
+        with suppress(OSError):
+            if lock.acquire():
+                shutil.rmtree(path.with_suffix(_PARTIAL), ignore_errors=True)
+                lock.release(remove=True)
+    # A living writer's lock is there before its directory, and longer.
+    for leftover in destination.parent.glob(f"{prefix}*{_PARTIAL}"):
+        if not leftover.with_suffix(_LOCK).exists():
+            shutil.rmtree(leftover, ignore_errors=True)

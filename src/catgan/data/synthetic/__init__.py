@@ -1,0 +1,1 @@
+"""Datasets made without photos: procedural cats and the bundled generator's samples."""

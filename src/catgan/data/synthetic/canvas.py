@@ -1,0 +1,124 @@
+"""Soft-edged painting with signed distances, for `catgan.data.synthetic.procedural`.
+
+A shape is an array of distances, negative inside. Lengths are in half-widths of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """A picture (3 x H x W, float64) being painted in place, and where its pixels lie.
+
+    `u`, `v` are picture coordinates in [-1, 1], right and down; `x`, `y` those of the face, which
+    may be shifted, tilted and scaled. `pixel` is the width of a pixel in face coordinates.
+    """
+
+    picture: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    pixel: float
+
+    @classmethod
+    def blank(cls, side: int, *, shift: Point, tilt: float, scale: float) -> Canvas:
+        """A black square picture whose face has its origin at `shift`, turned by `tilt` radians."""
+        steps = (np.arange(side) + 0.5) * (2 / side) - 1
+        v, u = np.meshgrid(steps, steps, indexing="ij")
+        right, down = (u - shift[0]) / scale, (v - shift[1]) / scale
+        cos, sin = np.cos(tilt), np.sin(tilt)
+        x, y = cos * right + sin * down, cos * down - sin * right
+        return cls(np.zeros((3, side, side)), u, v, x, y, 2 / side / scale)
+
+    def window(
+        self, centre: Point, half_width: float, half_height: float
+    ) -> tuple[Canvas, tuple[slice, slice]]:
+        """The part of the picture around a face point, painting into the same pixels.
+
+        With it comes its place: rows and columns of the whole.
+        """
+        near = (np.abs(self.x - centre[0]) < half_width) & (
+            np.abs(self.y - centre[1]) < half_height
+        )
+        part = _bounds(near)
+        picture = self.picture[:, *part]
+        coordinates = (self.u[part], self.v[part], self.x[part], self.y[part])
+        return Canvas(picture, *coordinates, self.pixel), part
+
+    def cover(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
+        """Coverage in [0, 1] of a shape, its edge `softness` wide on top of antialiasing."""
+        return np.clip(0.5 - distance / (softness + 1.5 * self.pixel), 0, 1)
+
+    def paint(self, colour: np.ndarray, mask: np.ndarray) -> None:
+        """Blend towards a colour, (3,) or 3 x H x W, where the mask (H x W) says so."""
+        blend(self.picture, colour, mask)
+
+    def shade(self, factor: np.ndarray) -> None:
+        """Multiply the brightness by an H x W factor."""
+        np.multiply(self.picture, factor, out=self.picture)
+
+
+def blend(picture: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:
+    """Move a 3 x H x W picture towards a colour in place, by a mask in [0, 1]."""
+    part = _bounds(mask != 0)
+    colour = colour[:, None, None] if colour.ndim == 1 else colour[:, *part]
+    change = colour - picture[:, *part]
+    change *= mask[part]
+    picture[:, *part] += change
+
+
+def _bounds(where: np.ndarray) -> tuple[slice, slice]:
+    """The smallest rows and columns that hold every true element; empty when there is none."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def noise(rng: np.random.Generator, side: int, across: int, down: int) -> np.ndarray:
+    """Smooth noise in [-1, 1], side x side, with about so many bumps across and down.
+
+    Scaled up in Pillow's integer arithmetic, so the same everywhere.
+    """
+    grid = rng.integers(0, 256, (down + 3, across + 3), dtype=np.uint8)
+    box = (1.0, 1.0, across + 2.0, down + 2.0)
+    smooth = Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC, box)
+    return np.asarray(smooth, dtype=np.float64) * (2 / 255) - 1
+
+
+def ellipse(x: np.ndarray, y: np.ndarray, centre: Point, a: float, b: float) -> np.ndarray:
+    """Roughly the signed distance to an upright ellipse of half-axes a and b."""
+    radius = np.sqrt(((x - centre[0]) / a) ** 2 + ((y - centre[1]) / b) ** 2)
+    return (radius - 1) * min(a, b)
+
+
+def union(first: np.ndarray, second: np.ndarray, fillet: float) -> np.ndarray:
+    """Union of two shapes with a rounded inner corner (polynomial smooth minimum)."""
+    overlap = np.maximum(fillet - np.abs(first - second), 0)
+    return np.minimum(first, second) - overlap * overlap / (4 * fillet)
+
+
+def intersection(first: np.ndarray, second: np.ndarray, rounding: float) -> np.ndarray:
+    """What two shapes share, its corners rounded off."""
+    return -union(-first, -second, rounding)
+
+
+def triangle(
+    x: np.ndarray, y: np.ndarray, corners: tuple[Point, Point, Point], rounding: float
+) -> np.ndarray:
+    """Roughly the signed distance to a triangle with rounded corners, given in either sense."""
+    (ax, ay), (bx, by), (cx, cy) = corners
+    sense = 1 if (bx - ax) * (cy - ay) > (by - ay) * (cx - ax) else -1
+    edges = []
+    for (px, py), (qx, qy) in zip(corners, corners[1:] + corners[:1], strict=True):
+        length = sense * float(np.hypot(qx - px, qy - py))
+        edges.append((x - px) * ((qy - py) / length) - (y - py) * ((qx - px) / length))
+    return intersection(intersection(edges[0], edges[1], rounding), edges[2], rounding)

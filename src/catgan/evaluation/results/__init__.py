@@ -1,0 +1,1 @@
+"""Evaluation results: records on disk, comparisons, pages."""

@@ -1,0 +1,1 @@
+"""A dataset on one page: contact sheet, rejections, near-duplicates, outliers."""

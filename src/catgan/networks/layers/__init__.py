@@ -1,0 +1,1 @@
+"""Layers that the families share: convolutions, filters, dropout, initialization."""

@@ -1,0 +1,79 @@
+"""The discriminator of the projected family: four heads on a frozen network's features.
+
+After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021. Pixels are in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from catgan.networks.base import COARSEST_SIDE
+from catgan.networks.layers.convolution import Convolution
+from catgan.networks.projected.frequencies import Colours, Frequencies
+from catgan.networks.projected.projection import CHANNELS, STRIDES, Projection
+
+SLOPE = 0.2  # of LeakyReLU
+HEAD_CHANNELS = 128  # of a head's coarser maps
+
+
+class Discriminator(nn.Module):
+    """Four small networks, each judging one of the four projected maps.
+
+    The finest one also judges the images' own finest frequencies, the coarsest one their colours.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        feature_resolution: int,
+        reals: Tensor | None,
+        precision: torch.dtype,
+    ) -> None:
+        super().__init__()
+        sides = [feature_resolution // stride for stride in STRIDES]
+        block = resolution // sides[0]
+        channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:-1], CHANNELS[-1] + 3 * 4**2)
+        self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
+        self.projection = Projection(feature_resolution, reals, precision)
+        self.frequencies = Frequencies(block, reals)
+        self.colours = Colours(sides[-1], reals)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What is seen of (B, 3, H, W) images in [-1, 1], in which nothing is trained."""
+        return self.with_pixels(self.projection(images), images)
+
+    def with_pixels(self, projected: list[Tensor], images: Tensor) -> list[Tensor]:
+        """`features` of images, given what `projection` made of them."""
+        finest, *between, coarsest = projected
+        finest = torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1)
+        coarsest = torch.cat([coarsest, self.colours(images).to(finest.dtype)], 1)
+        return [finest, *between, coarsest.contiguous(memory_format=torch.channels_last)]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Four times 4 x 4 logits for each image, (B, 4, 16), high for real."""
+        return torch.stack([head(x) for head, x in zip(self.heads, features, strict=True)], 1)
+
+
+class _Head(nn.Module):
+    """(B, channels, side, side) -> (B, 16): a judgement of each of 4 x 4 places.
+
+    No normalisation: it would let one image's judgement depend on another, and spectral
+    normalisation does by force what the gradient penalties do by price.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        while side > COARSEST_SIDE:
+            wider = min(2 * channels, HEAD_CHANNELS)
+            layers += [Convolution(channels, wider, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+            channels, side = wider, side // 2
+        layers += [Convolution(channels, channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
+        layers += [Convolution(channels, 1, 1, bias=False)]  # a level would cancel in the loss
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).flatten(1)

@@ -1,0 +1,289 @@
+"""The weights in an exported artifact, read back exactly.
+
+Batch normalization is folded away in an exported graph, and the first affine layer is merged; both
+are undone here, so that the weights draw what the file draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from catgan.config import NetworkConfig
+from catgan.data.reading.sources import printable
+from catgan.errors import CatganError, shell_words
+from catgan.generation.artifact import MOST_CARD_BYTES, SUM
+from catgan.generation.card import Card
+from catgan.generation.generator import Generator
+from catgan.generation.latents import latents
+from catgan.networks.base import TwoPartGenerator
+from catgan.networks.build import build_generator
+
+# Of a projected generator's state, what is not in its graph under its own name.
+_CHANGED = ("constant", "place.", "gain.", "eigenfaces.decorrelation", "eigenfaces.level")
+_COUNTER = "num_batches_tracked"
+_SEEDS_FOR_STATISTICS = range(2_000_000, 2_000_512)  # images over which activations are measured
+_BATCH = 32
+WEIGHTS_SUM = "weights_sha256"
+
+
+def weights_sha256(*states: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of names and values of weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for state in states:
+        for name in sorted(state):
+            digest.update(
+                name.encode()
+                + state[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+    return digest.hexdigest()
+
+
+def weights_of_artifact(artifact: Generator, network: NetworkConfig) -> dict[str, Tensor]:
+    """Return the state of the generator in an artifact whose card describes `network`.
+
+    It is read from the .safetensors beside the artifact, else from its graph, and draws the same
+    images.
+
+    Raises:
+        CatganError: the safetensors cannot be used, or there are none and the graph is not one that
+            a generator can be read back from.
+    """
+    beside = Path(artifact.where).with_suffix(".safetensors")
+    if beside.is_file():
+        state = read_weights(beside, artifact.card, shapes_of(network), "export the run again")
+    elif network.family == "projected":
+        state = _weights_of_graph(artifact.model, network, artifact.where)
+    else:
+        raise CatganError(
+            f"{artifact.where}: to start from a {network.family} generator, put the .safetensors "
+            f"beside it that `catgan export` wrote, {shell_words(beside)}"
+        )
+    return checked_state(network, state, artifact.where, "export the run again")
+
+
+def read_weights(
+    path: Path, card: Card, expected: Mapping[str, torch.Size], remedy: str
+) -> dict[str, Tensor]:
+    """Return the weights that were written with the artifact of `card`, and with no other."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("catgan", "{}")
+            about = json.loads(text) if len(text) <= MOST_CARD_BYTES else None
+            if not isinstance(about, dict) or about.get(SUM) != card.document[SUM]:
+                raise CatganError(
+                    f"{path}: is not of the export beside it: {remedy}, or move it away"
+                )
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if found != expected:  # before any of them is in memory
+                raise does_not_fit(str(path), remedy)
+            state = {name: file.get_tensor(name) for name in found}
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise CatganError(f"{path}: cannot be read ({printable(str(error))}): {remedy}") from None
+    if WEIGHTS_SUM in about and weights_sha256(state) != about[WEIGHTS_SUM]:
+        raise CatganError(
+            f"{path}: is damaged (it does not have the sum it was written with): {remedy}"
+        )
+    return state
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shape of every tensor."""
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def shapes_of(network: NetworkConfig) -> dict[str, torch.Size]:
+    """Return the shapes of a generator's state, without the memory that the weights would take."""
+    with torch.device("meta"):
+        return shapes(build_generator(network).state_dict())
+
+
+def checked_state(
+    network: NetworkConfig, state: dict[str, Tensor], where: str, remedy: str
+) -> dict[str, Tensor]:
+    """Return `state`, whose shapes fit, as a generator holds it.
+
+    Raises:
+        CatganError: weights are of another kind, or not finite, or images drawn with them are not.
+    """
+    generator = build_generator(network)
+    for name, tensor in generator.state_dict().items():
+        if state[name].is_floating_point() != tensor.is_floating_point():
+            raise does_not_fit(where, remedy)
+    generator.load_state_dict(state)
+    state = generator.state_dict()
+    require_finite(state, where, remedy)
+    with torch.no_grad():
+        z = torch.from_numpy(latents(range(2), network.latent_size))
+        require_finite({"images": generator.eval()(z)}, where, remedy)
+    return state
+
+
+def require_finite(state: Mapping[str, Tensor], where: str, remedy: str) -> None:
+    """Raise `CatganError` unless every value is finite."""
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise CatganError(f"{where}: its weights, or what they draw, are not finite: {remedy}")
+
+
+def does_not_fit(where: str, remedy: str) -> CatganError:
+    """Return the error for weights of other networks than their configuration's."""
+    return CatganError(
+        f"{where}: its weights do not fit the networks of its configuration: {remedy}"
+    )
+
+
+# -- a graph back to weights -----------------------------------------------------------------------
+
+
+def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[str, Tensor]:
+    """Return the state of a projected generator, read from the graph that was made of it."""
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+
+    unreadable = CatganError(
+        f"{where}: its graph is not one that a generator can be read back from, as one of "
+        "8-bit weights is not: export the run again as float16, or keep its .safetensors beside"
+    )
+    # A weight takes two bytes of the graph; a card can name networks that no memory holds.
+    if sum(shape.numel() for shape in shapes_of(network).values()) > len(model):
+        raise unreadable
+    generator = build_generator(network)
+    state = generator.state_dict()
+    norms = {
+        name: module
+        for name, module in generator.named_modules()
+        if name.startswith(("blocks.", "refinements.")) and isinstance(module, nn.BatchNorm2d)
+    }
+    try:
+        graph = onnx.load_from_string(model).graph
+        values = {
+            tensor.name.removesuffix(".float16"): torch.from_numpy(
+                np.array(numpy_helper.to_array(tensor))
+            ).float()
+            for tensor in graph.initializer
+            if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+        }
+        names = [tensor.name.removesuffix(".float16") for tensor in graph.initializer]
+        if len(names) > len(set(names)):
+            raise ValueError("two weights have one name")
+        for name, tensor in state.items():
+            folded = name.rpartition(".")[0] in norms
+            if not folded and not name.startswith(_CHANGED) and not name.endswith(_COUNTER):
+                _fill(tensor, values[f"generator.{name}"])
+        _unmerge_first_layer(graph, values, state)
+        _unfold_norms(graph, values, state, list(norms))
+        _read_decorrelation(graph, values, state)
+    except (DecodeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError):
+        raise unreadable from None
+    generator.load_state_dict(state)
+    _measure_norms(generator, norms, network.latent_size)
+    return generator.state_dict()
+
+
+def _fill(weights: Tensor, values: Tensor) -> None:
+    """Put `values` into `weights`; RuntimeError unless there are just as many of them."""
+    weights.copy_(values.reshape(weights.shape))
+
+
+def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """(x - level) @ matrix.T is the only product of two with a square matrix; a level may be 0."""
+    producers = {output: node for node in graph.node for output in node.output}
+    ((product, before),) = (
+        (node, producers[node.input[0]])
+        for node in graph.node
+        if node.op_type == "MatMul"
+        and _is_square(values.get(node.input[1]))
+        and producers[node.input[0]].op_type != "MatMul"  # of three, as filtering images is
+    )
+    _fill(state["eigenfaces.decorrelation"], values[product.input[1]].T)
+    if before.op_type == "Sub":
+        _fill(state["eigenfaces.level"], values[before.input[1]])
+
+
+def _is_square(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1]
+
+
+def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """The merged layer is W z + b: all of W becomes the projection of z, and b the constant map."""
+    shape = state["constant"].shape
+    size = math.prod(shape)
+    ((weight, bias),) = (
+        (values[node.input[1]], values[node.input[2]])
+        for node in graph.node
+        if node.op_type == "Gemm" and len(node.input) == 3 and len(values[node.input[2]]) == size
+    )
+    _fill(state["constant"], bias)
+    _fill(state["place.weight"], weight)
+    state["gain.weight"].zero_()
+    state["gain.bias"].fill_(1.0)
+
+
+def _unfold_norms(
+    graph: Any, values: dict[str, Tensor], state: dict[str, Tensor], names: list[str]
+) -> None:
+    """A smoothing kernel adds up to 1, so the sum of a folded one is its normalization's scale.
+
+    Of one that has seen no image yet the bias is zero, and exporting leaves it out.
+    """
+    folded = [
+        node.input
+        for node in graph.node
+        if node.op_type == "Conv" and values[node.input[1]].shape[1:] == (1, 3, 3)
+    ]
+    for name, (_, kernels, *bias) in zip(names, folded, strict=True):
+        _fill(state[f"{name}.weight"], values[kernels].double().sum((1, 2, 3)))
+        weight = state[f"{name}.weight"]
+        _fill(state[f"{name}.bias"], values[bias[0]] if bias else torch.zeros_like(weight))
+        state[f"{name}.running_mean"].zero_()
+        state[f"{name}.running_var"].fill_(1 - nn.BatchNorm2d(1).eps)
+
+
+@torch.no_grad()
+def _measure_norms(
+    generator: TwoPartGenerator, layers: dict[str, nn.BatchNorm2d], latent_size: int
+) -> None:
+    """Give normalizations the statistics of what they are given, and draw the same images.
+
+    So they do while training, where they take the statistics of a batch, what they did in the file.
+    """
+    norms = list(layers.values())
+    sums = [torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms]
+
+    def watch(total: Tensor) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].double()
+            count = torch.full_like(total[0], x[:, 0].numel())
+            total.add_(torch.stack([count, x.sum((0, 2, 3)), x.square().sum((0, 2, 3))]))
+
+        return hook
+
+    hooks = [
+        norm.register_forward_pre_hook(watch(total))
+        for norm, total in zip(norms, sums, strict=True)
+    ]
+    generator.eval()
+    for z in torch.from_numpy(latents(_SEEDS_FOR_STATISTICS, latent_size)).split(_BATCH):
+        generator(z)
+    for hook in hooks:
+        hook.remove()
+    for norm, (count, total, squares) in zip(norms, sums, strict=True):
+        mean = total / count
+        variance = squares / count - mean.square()
+        known_mean, known_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        scale = norm.weight.double() / (known_variance.double() + norm.eps).sqrt()
+        norm.bias.copy_(norm.bias.double() + (mean - known_mean.double()) * scale)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        known_mean.copy_(mean)
+        known_variance.copy_(variance)

@@ -1,0 +1,154 @@
+"""`report.html`: a run on one page that loads nothing: losses, cats over time, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import catgan
+from catgan.config import to_toml
+from catgan.formatting import duration, kimg
+from catgan.generation.card import describe_lineage
+from catgan.pages import figure_svg, file_uri, render
+from catgan.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVES = ("discriminator_loss", "generator_loss", "real_accuracy", "generated_accuracy")
+RATES = ("images_per_second", "memory_mib")
+MIN_RATE = 0.001  # images a second; less was written by no run, and would make centuries
+HELD_OUT = "held-out "  # how the name of a score against such images begins
+KERNEL_NAMES = ("KD-", "KID")  # and that of a kernel distance
+OVERFITTING_RANGE = (-1.0, 2.0)  # that is shown at most: where logits hardly differ, r_v is noise
+MOST_SHEETS = 10  # on the page; the first and the last are always among them
+
+
+def write_report(run: RunDirectory) -> None:
+    """Write the report of `run` as it stands, replacing the last one."""
+    config, facts, rows, sheets = run.config(), run.facts(), run.rows(), run.sheets()
+    chosen = _spread(list(sheets), MOST_SHEETS)
+    scores = [row for row in rows if {"score", "scored_by"} <= set(row)]
+    score_name = scores[-1]["scored_by"] if scores else ""
+    scores = [row for row in scores if row["scored_by"] == score_name]  # others do not compare
+    rows = [row for row in rows if _is_complete(row)]
+    measured = [row for row in rows if "overfitting" in row]
+    images = rows[-1]["images"] if rows else 0
+    seconds = sum(
+        max(row["images"] - before, 0) / row["machine"]["images_per_second"]
+        for row, before in zip(rows, [0, *(row["images"] for row in rows)], strict=False)
+        if row["machine"]["images_per_second"] > MIN_RATE
+    )
+    page = render(
+        "run.html.jinja",
+        title=f"{config.recipe} on {facts['dataset'].get('name', 'a dataset')}",
+        version=catgan.__version__,
+        run=run.path.name,
+        config_toml=to_toml(config),
+        dataset=facts["dataset"] | _origin(run),
+        machine=facts["machine"],
+        progress=[
+            ("Images seen", f"{images:,}"),
+            ("of", f"{config.training.images:,}"),
+            ("Training time", duration(seconds)),
+            ("Speed", f"{images / seconds:.1f} img/s" if seconds else "-"),
+            ("Most memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
+            *_best_score(scores),
+        ],
+        losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
+        overfitting=figure_svg(_overfitting_figure(measured)) if len(measured) > 1 else None,
+        scores=figure_svg(_score_figure(scores)) if len(scores) > 1 else None,
+        score_name=score_name,
+        is_held_out=score_name.startswith(HELD_OUT),
+        is_kernel=score_name.removeprefix(HELD_OUT).startswith(KERNEL_NAMES),
+        score_samples=config.output.score_samples,
+        latest=(kimg(chosen[-1]), file_uri(sheets[chosen[-1]])) if chosen else None,
+        sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
+        sheet_seeds=config.output.sheet_seeds,
+    )
+    # A directory's name can hold bytes that are no text.
+    run.write(run.report, page.encode(errors="backslashreplace"))
+
+
+def _best_score(scores: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What the best score was, and when: a run may have ended some time after it."""
+    if not scores:
+        return []
+    best = min(scores, key=lambda row: row["score"])  # the earliest of equals
+    return [(f"Best {best['scored_by']}", f"{best['score']:.4g} at {best['images']:,} images")]
+
+
+def _is_complete(row: dict[str, Any]) -> bool:
+    """Whether a row has all that the report shows: a log can be edited."""
+    return set(CURVES) <= set(row) and set(RATES) <= set(row.get("machine", {}))
+
+
+def _origin(run: RunDirectory) -> dict[str, str]:
+    """What the run was started from, if it was."""
+    lineage = run.lineage()
+    return {"began as": describe_lineage(lineage)} if lineage else {}
+
+
+def _spread(values: Sequence[int], most: int) -> list[int]:
+    """At most `most` of `values`, evenly spread, with the first and the last."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
+def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _curve(left, rows, "discriminator_loss", "discriminator", "#1f5f8b")
+    _curve(left, rows, "generator_loss", "generator", "#b4541a")
+    _curve(right, rows, "real_accuracy", "on real images", "#1f5f8b")
+    _curve(right, rows, "generated_accuracy", "on generated images", "#b4541a")
+    _finish(left, "Loss")
+    _finish(right, "Discriminator is right")
+    right.set_ylim(-0.03, 1.03)
+    return figure
+
+
+def _score_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    axes = figure.subplots()
+    _curve(axes, rows, "score", "score", "#b4541a")
+    if min(row["score"] for row in rows) < 0:  # as a kernel distance without bias can be
+        axes.axhline(0, color="#8a8a8a", linewidth=0.8)
+    else:
+        axes.set_ylim(bottom=0)
+    _finish(axes, f"{rows[-1]['scored_by']}, lower is better", legend=False)
+    return figure
+
+
+def _overfitting_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    axes = figure.subplots()
+    _curve(axes, rows, "overfitting", "r_v", "#1f5f8b")
+    low, high = OVERFITTING_RANGE
+    values = [min(max(row["overfitting"], low), high) for row in rows]
+    axes.set_ylim(min(0.0, *values) - 0.05, max(1.0, *values) + 0.05)
+    _finish(axes, "r_v", legend=False)
+    return figure
+
+
+def _curve(axes: Axes, rows: Sequence[dict[str, Any]], key: str, label: str, colour: str) -> None:
+    seen = [row["images"] / 1000 for row in rows]
+    axes.plot(seen, [row[key] for row in rows], label=label, color=colour, linewidth=1.4)
+
+
+def _finish(axes: Axes, title: str, *, legend: bool = True) -> None:
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+    axes.set_xlabel("thousand images seen", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if legend:
+        axes.legend(frameon=False, fontsize=8)

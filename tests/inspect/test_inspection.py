@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.dataset.writer import DatasetWriter
+from catgan.data.faces.prepare import PREPARATION, THUMBNAILS
+from catgan.data.synthetic.procedural import draw_cat
+from catgan.errors import CatganError
+from catgan.evaluation.extractors.registry import load_extractor
+from catgan.inspect.inspection import (
+    inspect_dataset,
+    likeness_text,
+    read_refusals,
+    summary,
+)
+from catgan.inspect.page import inspection_page
+
+
+def dataset_of(path, images, refused=()):
+    with DatasetWriter(path, 64, name=path.name, licence="MIT") as writer:
+        for number, image in enumerate(images):
+            side = 40 if number == 0 else 90
+            writer.append(
+                image,
+                source=f"{number}.jpg",
+                sha256=hashlib.sha256(bytes([number])).hexdigest(),
+                crop=(0, 0, side, 100),
+            )
+        for name, reason in refused:
+            writer.refuse(name, reason)
+    return Dataset.open(path)
+
+
+@pytest.fixture(scope="module")
+def cats(tmp_path_factory):
+    images = [draw_cat(index, 64) for index in range(40)]
+    images.append(images[3][:, ::-1])  # a near-duplicate of number 3
+    images.append(np.full((64, 64, 3), (0, 255, 0), np.uint8))  # number 41, an outlier
+    path = tmp_path_factory.mktemp("inspect") / "cats"
+    refused = [("a<b>.jpg", "blurred: sharpness 1 %"), ("c.jpg", "blurred: sharpness 1.5 %"),
+               ("d.jpg", "no cat face found")]  # fmt: skip
+    dataset = dataset_of(path, images, refused)
+    thumbnails = [{"name": "a<b>.jpg", "reason": "blurred: sharpness 1 %"}]
+    (path / PREPARATION).write_text(json.dumps({"thumbnails": thumbnails}))
+    np.save(path / THUMBNAILS, np.full((1, 96, 96, 3), 90, np.uint8))
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def raw():
+    return load_extractor("raw-64")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def test_what_is_found(cats, raw):
+    found = inspect_dataset(cats, raw)
+    assert (3, 40) in [(first, second) for first, second, _ in found.doubles]
+    assert found.outliers[0][0] == 41
+    assert found.outliers[0][1] > 2
+    assert found.enlarged == 1
+    assert [(each.kind, each.count) for each in found.refusals] == [
+        ("blurred", 2), ("no cat face found", 1),
+    ]  # fmt: skip
+    assert found.refusals[0].captions == ("a<b>.jpg: blurred: sharpness 1 %",)
+    assert [each.count for each in found.growth] == [17, 34]
+    assert found.growth[1].distance < found.growth[0].distance
+    assert found.brightness[5] == pytest.approx(cats.images[5].mean() / 255, abs=1e-4)
+    text = "\n".join(summary(found))
+    assert "42 images of 64 px" in text
+    assert "refused  3: 2 blurred, 1 no cat face found" in text
+    assert "41.jpg is farthest" in text
+
+
+def test_the_page_is_complete_and_escaped(cats, raw):
+    page = inspection_page(inspect_dataset(cats, raw, like=cats))
+    assert "a&lt;b&gt;.jpg" in page
+    assert "a<b>" not in page
+    assert not re.search(r"(?:src|href)=[\"'](?!data:|#)", page)
+    assert "the very dataset" in page
+
+
+def test_likeness(cats, raw, tmp_path):
+    more = dataset_of(tmp_path / "more", [draw_cat(index, 64) for index in range(50, 90)])
+    rng = np.random.default_rng(1)
+    plain = [np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8) for _ in range(40)]
+    other = dataset_of(tmp_path / "plain", plain)
+    alike = inspect_dataset(more, raw, like=cats).likeness
+    unlike = inspect_dataset(other, raw, like=cats).likeness
+    assert not alike.same
+    assert alike.inside > 0.5 > 0.1 > unlike.inside
+    assert "lie where cats lies" in likeness_text(alike)
+
+
+def test_few_images(raw, tmp_path):
+    few = dataset_of(tmp_path / "few", [draw_cat(index, 64) for index in range(5)])
+    found = inspect_dataset(few, raw)
+    assert (found.outliers, found.growth, found.likeness) == ((), (), None)
+    assert "too few images to say" in "\n".join(summary(found))
+    assert "too few images to say" in inspection_page(found).lower()
+    many = dataset_of(tmp_path / "many", [draw_cat(index, 64) for index in range(30)])
+    for one, other in ((many, few), (few, many)):
+        with pytest.raises(CatganError, match=r"few: [45] images are too few to compare"):
+            inspect_dataset(one, raw, like=other)
+
+
+def test_images_that_are_all_the_same(raw, tmp_path):
+    """Every distance is 0; there is nothing to divide by, and nothing to say."""
+    same = dataset_of(tmp_path / "same", [draw_cat(1, 64)] * 30)
+    found = inspect_dataset(same, raw, like=same)
+    assert found.outliers == ()
+    assert len(found.doubles) == 29
+    assert "0.0 % nearer" in "\n".join(summary(found))
+    assert "Near-duplicate pairs" in inspection_page(found)
+
+
+def changed(path, content):
+    """A file with other content for as long as the context lasts."""
+
+    @contextmanager
+    def change():
+        sound = path.read_bytes()
+        path.write_bytes(content)
+        try:
+            yield
+        finally:
+            path.write_bytes(sound)
+
+    return change()
+
+
+def array(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+HOSTILE_ARRAYS = {
+    "empty": b"",
+    "short": b"\x93NUMPY",
+    "no header": array(b"{'descr'"),
+    "no tuple": array(b"{'descr': '|u1', 'fortran_order': False, 'shape': 3, }"),
+    "endless": array(b"(" * 5000),
+    "a zip": b"PK\x05\x06" + bytes(18),
+    "too little": array(b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 96, 96, 3), }\n"),
+    "objects": array(b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 96, 96, 3), }\n"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_ARRAYS)
+def test_damaged_thumbnails_are_done_without(cats, kind):
+    assert read_refusals(cats)[0].thumbnails.shape[0] == 1
+    with changed(cats.path / THUMBNAILS, HOSTILE_ARRAYS[kind]):
+        assert read_refusals(cats)[0].thumbnails.shape[0] == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"thumbnails": 3}', b"\xff", b"[" * 100_000])
+def test_damaged_additions_are_done_without(cats, content):
+    with changed(cats.path / PREPARATION, content):
+        assert read_refusals(cats)[0].thumbnails.shape[0] == 0
+
+
+@pytest.mark.parametrize("side", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "-3", "1e300", "[]"])
+def test_hostile_sizes_are_not_believed(cats, raw, side):
+    about = f'{{"images": [{", ".join([f"""{{"side": {side}}}"""] * len(cats))}]}}'
+    with changed(cats.path / PREPARATION, about.encode()):
+        found = inspect_dataset(cats, raw)
+        assert found.sides.tolist() == [40] + [90] * (len(cats) - 1)
+        assert "side in the photo" in inspection_page(found)
+
+
+def test_a_crop_that_no_photo_has_is_damage(cats):
+    path = cats.path / "dataset.json"
+    about = json.loads(path.read_text())
+    about["images"][0]["crop"][2] = 10**400
+    with (
+        changed(path, json.dumps(about).encode()),
+        pytest.raises(CatganError, match="malformed images entry"),
+    ):
+        Dataset.open(cats.path)

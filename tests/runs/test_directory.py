@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import json
+import re
+from random import Random
+
+import numpy as np
+import pytest
+from fuzz.strategies import edit_json
+
+from catgan.config import Config, override
+from catgan.errors import CatganError
+from catgan.runs.directory import RunDirectory, is_run
+from catgan.runs.report import write_report
+
+FACTS = {"dataset": {"name": "cats"}, "machine": {"threads": 2}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "run", Config(), FACTS)
+
+
+def test_what_is_written_is_read_back(run):
+    opened = RunDirectory.open(run.path)
+    assert opened.config() == Config()
+    assert opened.facts() == FACTS
+    assert is_run(run.path)
+    longer = override(Config(), ["training.images=7"])
+    opened.update_config(longer)
+    assert run.config() == longer
+
+
+def test_a_place_that_is_taken_is_not_touched(run, tmp_path):
+    with pytest.raises(CatganError, match="--resume"):
+        RunDirectory.create(run.path, Config(), FACTS)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CatganError, match="cannot be written"):
+        RunDirectory.create(tmp_path / "file", Config(), FACTS)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kept", range(6))
+def test_a_creation_that_was_killed_is_begun_again(run, tmp_path, kept):
+    """Whatever it had come to: nothing of it is anybody's."""
+    left = ["samples", "checkpoints", ".lock", ".lock.json", "run.json", ".config.toml.partial-7"]
+    path = tmp_path / "killed"
+    path.mkdir()
+    for name in left[: kept + 1]:
+        if "." in name:
+            (path / name).write_text("{")
+        else:
+            (path / name).mkdir()
+    with pytest.raises(CatganError, match=r"start it again, catgan train \.\.\. --out"):
+        RunDirectory.open(path)
+    assert RunDirectory.create(path, Config(), FACTS).facts() == FACTS
+    (tmp_path / "mine" / "samples").mkdir(parents=True)
+    (tmp_path / "mine" / "samples" / "cat.png").write_text("mine")
+    with pytest.raises(CatganError, match="not empty"):
+        RunDirectory.create(tmp_path / "mine", Config(), FACTS)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["samples"]
+
+
+def test_what_killed_writers_leave_is_removed(run):
+    run.append_row({"images": 10})
+    run.sheet_path(10).write_bytes(b"")
+    before = sorted(run.path.rglob("*"))
+    (run.path / ".report.html.partial-7").write_text("<ht")
+    (run.path / "samples" / ".000000010.png.partial-7").write_text("")
+    run.clean()
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_what_the_disk_refuses_is_one_line_with_the_way_on(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("catgan.files.os.fsync", full)
+    for write in (
+        lambda: run.append_row({"images": 1}),
+        lambda: run.rewind(0),
+        lambda: run.update_config(Config()),
+        lambda: run.save_sheet(0, np.zeros((4, 4, 3), np.uint8)),
+        lambda: run.write(run.report, b""),
+    ):
+        with pytest.raises(CatganError, match=r"No space left on device.*--resume") as error:
+            write()
+        assert "\n" not in str(error.value)
+
+
+def test_the_log_survives_a_torn_line_and_rewinds(run):
+    for images in (10, 20, 30):
+        run.append_row({"images": images, "loss": 1 / images})
+        run.sheet_path(images).write_bytes(b"")
+    with run.log.open("a") as file:
+        file.write('{"images": 40, "lo')
+    assert [row["images"] for row in run.rows()] == [10, 20, 30]
+    run.rewind(20)
+    assert [row["images"] for row in run.rows()] == [10, 20]
+    assert run.rows()[0]["loss"] == 0.1
+    assert list(run.sheets()) == [10, 20]
+    assert run.log.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"dataset": 1, "machine": {}}', "[" * 10_000])
+def test_damaged_facts_are_a_one_line_error(run, text):
+    (run.path / "run.json").write_text(text)
+    with pytest.raises(CatganError, match=r"run\.json cannot be read"):
+        run.facts()
+
+
+def test_a_configuration_that_is_not_text_is_a_one_line_error(run):
+    (run.path / "config.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(CatganError, match=r"config\.toml"):
+        run.config()
+
+
+def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+    run = RunDirectory.create(tmp_path / "my run", Config(), FACTS)
+    with pytest.raises(CatganError, match=r"catgan train --resume '[^']*/my run'$"):
+        RunDirectory.create(run.path, Config(), FACTS)
+    (tmp_path / "half a run" / "samples").mkdir(parents=True)
+    with pytest.raises(CatganError, match=r"--out '[^']*/half a run'$"):
+        RunDirectory.open(tmp_path / "half a run")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("catgan.files.os.fsync", full)
+    with pytest.raises(CatganError, match=r"--resume '[^']*/my run'$"):
+        run.write(run.report, b"")
+
+
+def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(CatganError, match=r"no folder|Not a directory"):
+            RunDirectory.create(place, Config(), FACTS)
+
+
+def test_a_run_cannot_be_made_shorter_than_what_it_has_seen(run):
+    (run.path / "checkpoints" / "000000160").mkdir()
+    (run.path / "checkpoints" / "latest").write_text("000000160")
+    with pytest.raises(CatganError, match=r"images = 1 is less than the 160 images"):
+        run.update_config(override(Config(), ["training.images=1"]))
+    assert run.config() == Config()
+    for images in (160, 161):
+        run.update_config(override(Config(), [f"training.images={images}"]))
+        assert run.config().training.images == images
+
+
+ROW = {
+    "images": 10,
+    "discriminator_loss": 1.0,
+    "generator_loss": 2.0,
+    "real_accuracy": 0.5,
+    "generated_accuracy": 0.5,
+    "diversity": 1.0,
+    "machine": {"images_per_second": 5.0, "memory_mib": 100, "unix_time": 1.0},
+}
+SCORE = {"images": 10, "score": 5.0, "scored_by": "FD-lite2"}
+DAMAGED = [
+    ROW | {"images": -1},
+    ROW | {"images": True},
+    ROW | {"images": 10**400},
+    ROW | {"images": 2**63},
+    ROW | {"generator_loss": "low"},
+    ROW | {"real_accuracy": float("nan")},
+    ROW | {"diversity": None},
+    ROW | {"machine": None},
+    ROW | {"machine": []},
+    ROW | {"machine": {"images_per_second": "fast", "memory_mib": 1}},
+    ROW | {"machine": {"images_per_second": float("inf"), "memory_mib": 1}},
+    ROW | {"machine": {"images_per_second": 1.0, "memory_mib": "much"}},
+    SCORE | {"score": float("nan")},
+    SCORE | {"score": "good"},
+    SCORE | {"scored_by": 5},
+    SCORE | {"scored_by": "FD\x1b[31m\0"},
+    SCORE | {"scored_by": "F" * 5_000},
+    ROW | {"overfitting": "none"},
+    ROW | {"overfitting": None},
+    ROW | {"overfitting": [0.5]},
+    ROW | {"overfitting": True},
+    ROW | {"overfitting": float("nan")},
+    ROW | {"overfitting": float("-inf")},
+    ROW | {"overfitting": 10**400},
+]
+INCOMPLETE = [
+    {key: value for key, value in ROW.items() if key != "machine"},
+    {key: value for key, value in ROW.items() if key != "real_accuracy"},
+    ROW | {"machine": {}},
+    ROW | {"machine": {"images_per_second": 0, "memory_mib": 1}},
+    ROW | {"machine": {"images_per_second": 5e-324, "memory_mib": 1}},
+    {"images": 10, "score": 5.0},
+]
+
+
+@pytest.mark.parametrize("row", DAMAGED)
+def test_a_damaged_row_is_no_row(run, row):
+    with run.log.open("a") as file:
+        file.write(f"{json.dumps(ROW)}\n{json.dumps(row)}\n{json.dumps(SCORE)}\n")
+    assert run.rows() == [ROW, SCORE]
+
+
+@pytest.mark.parametrize("rows", [DAMAGED, *([row] for row in INCOMPLETE)])
+def test_damaged_rows_are_left_out_of_the_report(run, rows):
+    later = [ROW | {"images": 20}, SCORE | {"images": 20}]
+    with run.log.open("a") as file:
+        for each in (ROW, SCORE, *rows, *later):
+            file.write(json.dumps(each) + "\n")
+    write_report(run)
+    text = run.report.read_text()
+    assert "<dd>20</dd>" in text  # images seen
+    assert "5.0 img/s" in text
+
+
+def test_a_number_too_large_for_a_float_is_no_overfitting(run):
+    run.append_row(ROW)
+    with run.log.open("a") as file:
+        file.write(json.dumps(ROW | {"overfitting": 0.5}).replace("0.5}", "1e400}") + "\n")
+    assert "1e400" in run.log.read_text()
+    assert run.rows() == [ROW]
+
+
+def test_whatever_rows_hold_the_report_is_written(run):
+    """Rows in which any value may be any other, all in one log."""
+    random = Random(0)
+    sound = [json.dumps(row).encode() for row in (ROW | {"overfitting": 0.5}, SCORE)]
+    lines = [edit_json(random.choice(sound), random) for _ in range(2_000)]
+    ends = [ROW | {"images": n, "overfitting": 0.5} for n in (20, 30)]
+    ends += [SCORE | {"images": n} for n in (20, 30)]
+    run.log.write_bytes(b"\n".join([*lines, *(json.dumps(row).encode() for row in ends)]) + b"\n")
+    assert 200 < len(run.rows()) < 1_900
+    write_report(run)
+    text = run.report.read_text()
+    for title in ("Losses", "Overfitting of the discriminator (r_v)", "Score"):
+        assert f"<h2>{title}</h2>" in text
+
+
+def test_the_best_score_and_its_time_are_told_the_earliest_of_equals(run):
+    _, _ = report_of(run, [ROW])
+    assert "Best" not in run.report.read_text()
+    rows = curve("score", [0.5, 0.25, 0.25, 0.75], scored_by="held-out KD-lite2", samples=100)
+    text, _ = report_of(run, [*rows, ROW | {"images": 40}])
+    assert "<dt>Best held-out KD-lite2</dt><dd>0.25 at 20 images</dd>" in text
+
+
+def report_of(run, rows):
+    """The report's text, and the marks on the y axis of its last chart."""
+    for row in rows:
+        run.append_row(row)
+    write_report(run)
+    text = run.report.read_text()
+    axis = text.rpartition('id="matplotlib.axis_2"')[2]
+    ticks = re.findall(r"<text[^>]*>([\d.−-]+)</text>", axis)
+    return text, [float(tick.replace("−", "-")) for tick in ticks]
+
+
+def curve(key, values, **more):
+    return [{"images": 10 * n, key: value} | more for n, value in enumerate(values, start=1)]
+
+
+def test_overfitting_is_a_curve_of_the_rows_that_have_it(run):
+    rows = [ROW | each for each in curve("overfitting", [-0.4, 0.2, 1e30, -1e30])]
+    text, ticks = report_of(run, [ROW, *rows])
+    assert "<h2>Overfitting of the discriminator (r_v)</h2>" in text
+    assert "held-out photos look as real to the discriminator as training photos" in text
+    assert (min(ticks), max(ticks)) == (-1.0, 2.0)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_two_numbers_there_is_no_curve_of_overfitting(run, count):
+    with_it = [ROW | each for each in curve("overfitting", [0.5] * count)]
+    text, _ = report_of(run, [ROW, *with_it, ROW | {"images": 30}])
+    assert "Losses" in text
+    assert "Overfitting" not in text
+
+
+def test_a_kernel_distance_below_zero_is_in_the_chart_and_called_what_it_is(run):
+    rows = curve("score", [0.004, -0.002, 0.001], scored_by="held-out KD-lite2")
+    text, ticks = report_of(run, rows)
+    assert min(ticks) <= -0.002
+    assert "held-out KD-lite2: kernel distance" in text
+    assert "images held out from training" in text
+    assert "can be slightly negative" in text
+    assert "biased upwards" not in text
+    assert "Fréchet" not in text
+
+
+def test_a_frechet_distance_begins_at_zero_and_is_called_what_it_is(run):
+    text, ticks = report_of(run, curve("score", [40.0, 30.0], scored_by="FD-lite2"))
+    assert ticks[0] == 0
+    assert "FD-lite2: Fréchet distance of 1000 generated images to training images" in text
+    assert "kernel" not in text
+
+
+def test_scores_of_several_kinds_are_not_one_curve(run):
+    """A resumed run may be scored in another way than it was before."""
+    rows = [
+        *curve("score", [4_000.0, 3_000.0], scored_by="FD-lite2"),
+        *curve("score", [0.02, 0.01], scored_by="held-out KD-lite2"),
+    ]
+    _, ticks = report_of(run, rows)
+    assert max(ticks) < 1
+
+
+def test_the_name_of_a_score_is_no_formula_and_no_markup(run):
+    text, _ = report_of(run, curve("score", [2.0, 1.0], scored_by=r"$\nonsense{$ <b>"))
+    assert "&lt;b&gt;" in text
+    assert "<b>" not in text
+
+
+def test_a_run_whose_name_is_no_text_has_a_report(run, tmp_path, monkeypatch):
+    named = RunDirectory(run.path)
+    monkeypatch.setattr(named, "path", type(run.path)(f"{run.path}\udcff"))
+    monkeypatch.setattr(named, "config", lambda: Config())
+    monkeypatch.setattr(named, "facts", lambda: FACTS)
+    write_report(named)
+    assert r"run\udcff" in named.report.read_text()
