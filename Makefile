@@ -99,13 +99,13 @@ fuzz: .venv/installed
 audit: .venv/tools/installed
 	$(PYTHON) tools/audit.py .venv/tools/bin/pip-audit
 
-# What is in the environment: as CycloneDX, and the licences as a table.
+# What is in the environment: as CycloneDX, and the licenses as a table.
 sbom: .venv/installed .venv/tools/installed
 	mkdir -p dist
 	.venv/tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 		--output-file dist/catgan.cdx.json $(BIN)/python
 	.venv/tools/bin/pip-licenses --python $(BIN)/python --format markdown --order license \
-		--ignore-packages catgan --output-file dist/licences.md
+		--ignore-packages catgan --output-file dist/licenses.md
 
 # ONNX Runtime for browsers, out of npm; without npm, `catgan web` and its tests are left out.
 web-runtime: src/catgan/web/runtime/ort.wasm.gz

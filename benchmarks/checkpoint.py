@@ -23,7 +23,7 @@ import torch
 
 from catgan.config import load_recipe, override
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.runs.directory import RunDirectory
 from catgan.runs.report import write_report
 from catgan.runs.sampler import restored_sampler
@@ -57,7 +57,7 @@ def main() -> None:
     config = override(recipe, words)
     with tempfile.TemporaryDirectory(dir=arguments.place) as directory:
         data, place = Path(directory, "cats"), Path(directory, "run")
-        write_drawn_cats(data, 256, config.network.resolution)
+        write_procedural_cats(data, 256, config.network.resolution)
         run = RunDirectory.create(place, config, {"dataset": {}, "machine": {}})
         train(config, Dataset.open(data), run, Silent(), device=CPU)
         rates = [row["machine"]["images_per_second"] for row in run.rows()][WARM:]
@@ -76,7 +76,7 @@ def main() -> None:
         guard, seconds, settling = Guard(run), [], []
         for save in range(arguments.saves):
             began = time.perf_counter()
-            sampler.settled(images + save, autocast)
+            sampler.calibrated(images + save, autocast)
             saving = time.perf_counter()
             for part, each in tensors.items():
                 guard.check_finite(each.values(), part, images)
@@ -87,7 +87,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in state.path.parent.glob("*/*")) / 2
     machine, interval = describe_machine(CPU), recipe.output.checkpoint_images
     rate, cost = statistics.median(rates), statistics.median(seconds)
-    settled, between = statistics.median(settling), interval / rate
+    calibrated, between = statistics.median(settling), interval / rate
     print(
         f"{arguments.recipe}: {machine['processor']}, {machine['threads']} threads, "
         f"torch {machine['torch']}"
@@ -96,11 +96,11 @@ def main() -> None:
     print(
         f"  a save, and the report      {cost:8.2f} s   ({min(seconds):.2f} to {max(seconds):.2f})"
     )
-    print(f"  settling the average        {settled:8.2f} s")
+    print(f"  settling the average        {calibrated:8.2f} s")
     print(f"  training                    {rate:8.1f} img/s")
     print(f"  between two checkpoints     {between:8.0f} s   ({interval:,} images)")
     print(f"  checkpoints cost            {100 * cost / (cost + between):8.2f} % of wall time")
-    cost += settled
+    cost += calibrated
     print(f"  settling with them          {100 * cost / (cost + between):8.2f} %")
 
 

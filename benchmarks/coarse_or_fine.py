@@ -28,23 +28,23 @@ SIGMA = 4.0  # px
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artefact", type=Path, nargs="?")
+    parser.add_argument("artifact", type=Path, nargs="?")
     parser.add_argument("--against", type=Path, required=True)
     arguments = parser.parse_args()
     dataset = Dataset.open(arguments.against)
     reals = reals_statistics(dataset_images(dataset), load_extractor("raw-64"))
-    cats = catgan.load(arguments.artefact) if arguments.artefact else catgan.load()
+    cats = catgan.load(arguments.artifact) if arguments.artifact else catgan.load()
     photos = dataset.images[dataset.indices("train")[:COUNT]].astype(np.float32)
-    drawn = cats.sample(range(COUNT)).astype(np.float32)
+    procedural = cats.sample(range(COUNT)).astype(np.float32)
     coarse = {
         name: gaussian_filter(images, (0, SIGMA, SIGMA, 0))
-        for name, images in (("photos", photos), ("cats", drawn))
+        for name, images in (("photos", photos), ("cats", procedural))
     }
-    print("contrast   photos {:.1f}, cats {:.1f}".format(*map(contrast, (photos, drawn))))
+    print("contrast   photos {:.1f}, cats {:.1f}".format(*map(contrast, (photos, procedural))))
     for name, images in (
         ("photos", photos),
-        ("cats", drawn),
-        ("coarse of photos, fine of cats", coarse["photos"] + drawn - coarse["cats"]),
+        ("cats", procedural),
+        ("coarse of photos, fine of cats", coarse["photos"] + procedural - coarse["cats"]),
         ("coarse of cats, fine of photos", coarse["cats"] + photos - coarse["photos"]),
     ):
         pixels = images.round().clip(0, 255).astype(np.uint8)

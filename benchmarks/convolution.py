@@ -3,8 +3,8 @@
     python benchmarks/convolution.py
 
 Median of seven, in milliseconds a batch, in the precision that `auto` chooses on this machine and
-in channels-last memory under autocast, as in training. `networks/layers/convolution.py` takes the matrix
-product where the coarse side is at most 8.
+in channels-last memory under autocast, as in training. `networks/layers/convolution.py` takes the
+matrix product where the coarse side is at most 8.
 An enlarging convolution is a transposed one, by the library or as a matrix product; "repeated" is
 the same written plainly, with the library's convolution of the repeated pixels.
 """

@@ -5,7 +5,7 @@
 For each side of the small images: eigenfaces' images with amounts that are Gaussian and independent
 of one another, the same with all amounts of an image multiplied by one number whose spread is that
 of the photos (`networks/projected/eigenfaces.py`), and photos made as coarse. The distance is
-that of raw-64, a random network, which sees layout, colours and contrast.
+that of raw-64, a random network, which sees layout, colors and contrast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from catgan.networks.projected import eigenfaces
 from catgan.runs.sampler import to_uint8
 
 LATENT_SIZE = 257  # 256 components, and how strong all are
-PORTION = 256
+BATCH_SIZE = 256
 LEARN_FROM = 4096  # photos, as the training loop does
 
 
@@ -57,17 +57,17 @@ def main() -> None:
     print("| pixels a side | components | spread | independent | with spread | coarse photos |")
     print("|---|---|---|---|---|---|")
     for side in arguments.sides:
-        eigenfaces.MOST_PIXELS = side
+        eigenfaces.MAX_SIDE = side
         torch.manual_seed(0)  # components are found by random projections
         faces = eigenfaces.Eigenfaces(dataset.resolution, LATENT_SIZE)
-        faces.learn(part / 127.5 - 1 for part in photos.split(PORTION))
-        limit = eigenfaces.BRIGHTEST
+        faces.learn(part / 127.5 - 1 for part in photos.split(BATCH_SIZE))
+        limit = eigenfaces.MAX_PIXEL
         small = faces._coarse_part(photos[: arguments.count] / 127.5 - 1).clamp(-limit, limit)
         coarse = distance(enlarge(faces, small.atanh()), reals)
-        spread = float(faces.spread)
-        scaled = distance(enlarge(faces, faces.coarse(style)), reals)
-        faces.spread.zero_()
-        plain = distance(enlarge(faces, faces.coarse(style)), reals)
+        spread = float(faces.log_strength_std)
+        scaled = distance(enlarge(faces, faces.low_res(style)), reals)
+        faces.log_strength_std.zero_()
+        plain = distance(enlarge(faces, faces.low_res(style)), reals)
         distances = f"{plain:.3f} | {scaled:.3f} | {coarse:.3f}"
         print(f"| {faces.side} | {faces.count} | {spread:.2f} | {distances} |")
 

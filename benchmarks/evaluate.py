@@ -9,7 +9,7 @@ same numbers; each in a process of its own, so that the peak memory is its own. 
 what one would write first: Pillow resizes image by image, the network runs in NCHW with separate
 activations in batches of 64, and the features are kept in float64.
 
-`--memory` runs the whole evaluation (features into the cache, floor, every number, a memorisation
+`--memory` runs the whole evaluation (features into the cache, floor, every number, a memorization
 report with a tenth as many unseen images) on 2,048 made-up features an image, as many as Inception
 has. Nothing but the network is left out: its weights and activations come on top. Distances are
 formed tile by tile, each in the same memory as the last; `--tiles 30` stops every pass after so
@@ -36,7 +36,7 @@ FEATURES = 2048
 
 
 def random_images(count: int, seed: int) -> np.ndarray:
-    """Smooth random colours, uint8 count x 128 x 128 x 3."""
+    """Smooth random colors, uint8 count x 128 x 128 x 3."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(RESOLUTION // 8, axis=1).repeat(RESOLUTION // 8, axis=2)
@@ -119,11 +119,11 @@ def measure_memory(count: int, tiles: int | None) -> None:
     from catgan.evaluation.fingerprint import ExtractorIdentity
     from catgan.evaluation.image_sets import ImageSet
     from catgan.evaluation.metrics import manifold
-    from catgan.evaluation.metrics import nearest_neighbors as neighbours
+    from catgan.evaluation.metrics import nearest_neighbors as neighbors
     from catgan.evaluation.reference import measure_reference
 
     every_tile = manifold.distance_tiles
-    for module in (manifold, neighbours):
+    for module in (manifold, neighbors):
         module.distance_tiles = lambda *sets, **options: itertools.islice(
             every_tile(*sets, **options), tiles
         )

@@ -39,7 +39,7 @@ def noisy(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def compressed(image: np.ndarray, quality: float) -> np.ndarray:
-    """Through JPEG at `quality`, colours subsampled as usual."""
+    """Through JPEG at `quality`, colors subsampled as usual."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=int(quality))
     return np.asarray(Image.open(buffer).convert("RGB"))
@@ -55,12 +55,12 @@ DAMAGE: tuple[tuple[str, Callable[[np.ndarray, float], np.ndarray], tuple[float,
 def clusters_of(features: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The k-means cluster (Lloyd, 30 rounds) of each row, 0 the largest."""
     rows = features.astype(np.float64)
-    centres = rows[random.choice(len(rows), CLUSTERS, replace=False)]
+    centers = rows[random.choice(len(rows), CLUSTERS, replace=False)]
     for _ in range(30):
-        squared = (centres**2).sum(axis=1) - 2 * rows @ centres.T
+        squared = (centers**2).sum(axis=1) - 2 * rows @ centers.T
         member = squared.argmin(axis=1)
-        centres = np.stack(
-            [rows[member == k].mean(axis=0) if (member == k).any() else centres[k]
+        centers = np.stack(
+            [rows[member == k].mean(axis=0) if (member == k).any() else centers[k]
              for k in range(CLUSTERS)]
         )  # fmt: skip
     rank = np.argsort(np.argsort(-np.bincount(member, minlength=CLUSTERS), kind="stable"))

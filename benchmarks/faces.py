@@ -5,7 +5,7 @@
 
 PHOTOS is a folder or zip with whole photos in `cat/` and `dog/`, AFHQ one with AFHQ's cats. Each
 row of the table adds a step to the one before. A photo counts as found when the step leaves a box
-in it, whatever is in the box; an image of AFHQ when the box lies where a face lies in AFHQ (centre
+in it, whatever is in the box; an image of AFHQ when the box lies where a face lies in AFHQ (center
 within an eighth of the image, side within 1.4 times the usual). The gain is in percentage points of
 the three columns before it. Milliseconds are processor time for a photo of PHOTOS, on one core, of
 this step and all that it builds on; the gates cost too little to be told apart from the classifier.
@@ -30,7 +30,7 @@ import numpy as np
 from catgan.data.faces.cascade import EXTENDED, CascadeDetector, Pass
 from catgan.data.faces.find import Classify, Face, find_faces
 from catgan.data.faces.framing import CROP_PER_BOX, DROP_PER_BOX, Frame
-from catgan.data.faces.gates import Gates, Measures, NearDuplicates, refusal
+from catgan.data.faces.gates import Gates, Measures, NearDuplicates, rejection
 from catgan.data.reading.images import decode
 from catgan.data.reading.sources import open_source
 from catgan.networks.imagenet import imagenet_classifier
@@ -39,7 +39,7 @@ SIZE = 128
 GATES = Gates()
 _BOX = (0.5, 0.5 - DROP_PER_BOX / CROP_PER_BOX, 1 / CROP_PER_BOX)  # of a face in AFHQ
 
-Square = tuple[float, float, float]  # centre x, centre y, side of a box; pixels
+Square = tuple[float, float, float]  # center x, center y, side of a box; pixels
 Find = Callable[[np.ndarray], list[Square]]
 
 
@@ -54,12 +54,12 @@ class Row:
 
 
 def plain_cascade() -> Find:
-    """What OpenCV's documentation shows: one cascade, three neighbours."""
+    """What OpenCV's documentation shows: one cascade, three neighbors."""
     cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / EXTENDED))
 
     def find(photo: np.ndarray) -> list[Square]:
-        grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-        boxes = cascade.detectMultiScale(grey, 1.1, 3, minSize=(40, 40))
+        gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+        boxes = cascade.detectMultiScale(gray, 1.1, 3, minSize=(40, 40))
         return [(x + w / 2, y + h / 2, float(w)) for x, y, w, h in boxes]
 
     return find
@@ -92,7 +92,7 @@ def framed(measures: Measures) -> bool:
 
 def passed(measures: Measures) -> bool:
     """And every other gate for a single face."""
-    return refusal(measures, GATES, SIZE) is None
+    return rejection(measures, GATES, SIZE) is None
 
 
 def without_twins(found: Sequence[Sequence[Face]]) -> set[int]:
@@ -161,13 +161,13 @@ def rows(
 
     (in_whole, seconds), (in_afhq, _) = timed(look, whole), timed(look, afhq)
     distinct = without_twins(in_whole) | without_twins(in_afhq)
-    judgements: dict[str, Callable[[Face], bool]] = {
+    judgments: dict[str, Callable[[Face], bool]] = {
         "is it a cat?": lambda face: verified(face.measures),
         "is it a close-up, is it clear?": lambda face: framed(face.measures),
         "the other gates for a face": lambda face: passed(face.measures),
         "of near-duplicates, the first": lambda face: id(face) in distinct,
     }
-    for name, judge in judgements.items():
+    for name, judge in judgments.items():
         left = [
             [[square_of(face) for face in faces if judge(face)] for faces in found]
             for found in (in_whole, in_afhq)

@@ -5,7 +5,7 @@
 
 The cascades take the nose of a close-up for a face, and the classifier finds a nose convincing,
 too. What is wrong with such a crop is its scale. So drawn cats, whose framing is known, are cut too
-wide, too close and off centre, and a ridge regression tells the scale from EfficientNet-Lite0's
+wide, too close and off center, and a ridge regression tells the scale from EfficientNet-Lite0's
 last map. No photo enters the fit; drawn cats differ from photographed ones in everything
 but layout, so the answer's zero point and scale are taken from real faces and stand as constants
 in `catgan/data/faces/layout.py`. Those there are from the 282 faces that `--calibrate`, with an
@@ -30,12 +30,12 @@ def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Crops of drawn cats, N x 224 x 224 x 3, and the logarithm of how much too wide each is."""
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import Frame, cut
-    from catgan.data.synthetic.procedural import draw_cat
+    from catgan.data.synthetic.procedural import render_cat
 
     random = np.random.default_rng(seed)
     crops, errors = [], []
     for index in range(CATS):
-        picture = draw_cat(index, SIDE)
+        picture = render_cat(index, SIDE)
         for number in range(CUTS):
             scale = random.normal(0, 0.18)
             if number == CUTS - 1 and random.random() < 0.3:
@@ -63,10 +63,10 @@ def fit() -> np.ndarray:
     """Weights, 320 x 7 x 7 float16."""
     crops, errors = misframed(SEED)
     maps = maps_of(crops)
-    centred = (maps - maps.mean(axis=0)).astype(np.float64)
-    gram = centred @ centred.T
+    centered = (maps - maps.mean(axis=0)).astype(np.float64)
+    gram = centered @ centered.T
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
-    weights = centred.T @ np.linalg.solve(gram, errors - errors.mean())
+    weights = centered.T @ np.linalg.solve(gram, errors - errors.mean())
     weights /= np.abs(weights).max()  # float16 has few small numbers; the scale is free
     return weights.reshape(320, 7, 7).astype(np.float16)
 

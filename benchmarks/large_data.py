@@ -56,13 +56,13 @@ def write_black_dataset(path: Path, count: int, side: int) -> None:
         "version": FORMAT_VERSION,
         "tool": "benchmarks/large_data.py",
         "name": f"{count} black images",
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
         "credit": "nobody",
         "resolution": side,
         "count": count,
         "identity": digest.hexdigest(),
         "images": records,
-        "refused": [],
+        "rejected": [],
         "duplicates": [],
     }
     (path / DESCRIPTION).write_text(json.dumps(about))
@@ -111,7 +111,7 @@ def main() -> None:
     settings = [
         f"output.log_images={batch}",
         f"output.checkpoint_images={images}",
-        f"output.sheet_images={100 * images}",
+        f"output.grid_images={100 * images}",
         "output.score_samples=0",
     ]
     print(f"{'images':>9s} {'starts':>8s} {'step':>9s} {'resumes':>8s} {'step':>9s} {'memory':>9s}")

@@ -5,8 +5,8 @@
 
 Every line is the real training loop on drawn cats, in a process of its own so that its peak memory
 is its own. "catgan" are the layers of `networks/layers/convolution.py`; "library" the same networks
-with torch's own kernels everywhere. The configurations take turns; the rate is the median over all rows
-of the log but each process's first two.
+with torch's own kernels everywhere. The configurations take turns; the rate is the median over
+all rows of the log but each process's first two.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def child(recipe: str, precision: str, kernels: str, data: Path) -> None:
         convolution.MATRIX_PRODUCT_SIDE = 0
     config = load_recipe(recipe)
     batch = config.training.batch_size
-    settings = [f"training.images={ROWS * STEPS_A_ROW * batch}", "output.sheet_seeds=1"]
+    settings = [f"training.images={ROWS * STEPS_A_ROW * batch}", "output.grid_seeds=1"]
     settings += [f"output.log_images={STEPS_A_ROW * batch}", f"training.precision={precision}"]
     config = override(config, settings)
     with tempfile.TemporaryDirectory() as directory:
@@ -71,7 +71,7 @@ def main() -> None:
         return
 
     from catgan.config import load_recipe
-    from catgan.data.synthetic.procedural import write_drawn_cats
+    from catgan.data.synthetic.procedural import write_procedural_cats
     from catgan.networks.capabilities import bfloat16_works
 
     configurations = CONFIGURATIONS
@@ -82,7 +82,7 @@ def main() -> None:
     for recipe in arguments.recipe or ["lsgan-64", "dcgan-128"]:
         with tempfile.TemporaryDirectory() as directory:
             data = Path(directory) / "cats"
-            write_drawn_cats(data, 200, load_recipe(recipe).network.resolution)
+            write_procedural_cats(data, 200, load_recipe(recipe).network.resolution)
             rates: dict[tuple[str, str], list[float]] = {each: [] for each in configurations}
             peaks: dict[tuple[str, str], float] = {}
             for _ in range(arguments.rounds):

@@ -3,7 +3,7 @@
     python benchmarks/sample_startup.py [cats.onnx]
 
 Wall time of whole processes, from their start to their end, median of five after one warm-up. With
-an artefact it is drawn from, else from the generator that the package carries. Run it in an
+an artifact it is drawn from, else from the generator that the package carries. Run it in an
 environment with only the core install to see what a newcomer gets: it prints the size of every
 package that such an install brings.
 """

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from catgan.config import Config, load_recipe, override
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.device import describe_machine
 
@@ -84,11 +84,11 @@ def main() -> None:
     config = override(load_recipe(arguments.recipe), arguments.set)
     batch = config.training.batch_size
     settings = [*arguments.set, f"training.images={arguments.steps * batch}"]
-    settings += [f"output.log_images={batch}", "output.sheet_seeds=1", "output.score_samples=0"]
+    settings += [f"output.log_images={batch}", "output.grid_seeds=1", "output.score_samples=0"]
     found: dict[str, list[float]] = {layout: [] for layout in arguments.layouts}
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
-        write_drawn_cats(place / "cats", 256, config.network.resolution)
+        write_procedural_cats(place / "cats", 256, config.network.resolution)
         for _ in range(arguments.rounds):
             for layout in arguments.layouts:
                 found[layout] += rates(layout, arguments.recipe, settings, place)

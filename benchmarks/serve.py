@@ -10,7 +10,7 @@ Starts the server on the loopback interface, without an access log, and prints:
   over HTTP, where each seed is asked for once; the time to an answer at 70 % of that, requests at
   random moments (a Poisson process); answers a second from the server's memory, and 304s;
 - overload, for a minute: four times as many requests a second as there are answers; how soon those
-  that are refused are told, whether those that are accepted are right, and the server's memory;
+  that are rejected are told, whether those that are accepted are right, and the server's memory;
 - equal: 10,000 seeds under 32 clients, compared with what Python draws, byte by byte.
 
 Throughput is measured by wrk (Debian: apt install wrk). Load, server and comparison share the
@@ -41,7 +41,7 @@ import numpy as np
 
 import catgan
 from catgan.generation.generator import Generator
-from catgan.generation.sheet import encode_image
+from catgan.generation.grid import encode_image
 from catgan.parallel import ordered_map
 
 CONNECTIONS = 32
@@ -194,15 +194,15 @@ def speed(given: argparse.Namespace, cats: Generator) -> bool:
         rows.setdefault(name, []).append(value)
 
     for number in range(given.rounds):
-        drawn, files = in_process(cats, given.seconds)
-        note("sample in Python, img/s", drawn)
+        procedural, files = in_process(cats, given.seconds)
+        note("sample in Python, img/s", procedural)
         note("the same with PNG files, img/s", files)
         with server(given.artifact) as port:
             wrk(given.wrk, port, "/cats/0.png", 1)
             first = 10**9 * (number + 1)
             fresh = wrk(given.wrk, port, "/", given.seconds, FRESH.format(first=first))
             note("fresh PNGs over HTTP, img/s", fresh)
-            note("  beside sample in Python, %", 100 * fresh / drawn)
+            note("  beside sample in Python, %", 100 * fresh / procedural)
             note("  beside the same with PNG files, %", 100 * fresh / files)
             due = random_moments(0.7 * fresh, given.seconds, count(first + 10**8))
             answers = asyncio.run(answered(port, due, 256))
@@ -238,12 +238,12 @@ def overload(given: argparse.Namespace, cats: Generator) -> bool:
     accepted = [each for each in answers if each.status == 200]
     wrong = sum(each.digest != expected[each.seed] for each in accepted)
     others = sum(each.status not in (200, 503) for each in answers)
-    refused = [each.took for each in answers if each.status == 503]
-    middle, late = middle_and_late(refused)
+    rejected = [each.took for each in answers if each.status == 503]
+    middle, late = middle_and_late(rejected)
     print(f"overload, {rate:.0f} requests/s for {OVERLOAD_SECONDS} s")
     print(f"  accepted {len(accepted):,}, of which wrong: {wrong}; neither 200 nor 503: {others}")
-    print(f"  refused {len(refused):,}, told in {1000 * middle:.1f} ms (median), ", end="")
-    print(f"{1000 * late:.1f} ms (99th percentile), {1000 * max(refused):.1f} ms at most")
+    print(f"  rejected {len(rejected):,}, told in {1000 * middle:.1f} ms (median), ", end="")
+    print(f"{1000 * late:.1f} ms (99th percentile), {1000 * max(rejected):.1f} ms at most")
     print(f"  memory {before:.0f} MiB before, {after:.0f} MiB after")
     return not wrong and not others
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from catgan.config import Config, load_recipe, override
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.capabilities import bfloat16_works
 from catgan.networks.layers import convolution, frozen
@@ -42,8 +42,8 @@ from catgan.training.augment import augment, augment_reals
 from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
-from catgan.training.memory import Memory
-from catgan.training.streams import Draws
+from catgan.training.real_feature_cache import RealFeatureCache
+from catgan.training.streams import BatchRandom
 
 _CONTIGUOUS = Tensor.contiguous
 CPU = torch.device("cpu")
@@ -93,8 +93,8 @@ class Trainer:
                 (self.discriminator, optimizer.discriminator_learning_rate),
             )
         )
-        self.amounts = Draws(torch.Generator().manual_seed(0))
-        self.memory = Memory(self.discriminator, config.augment, len(reals), CPU)
+        self.amounts = BatchRandom(torch.Generator().manual_seed(0))
+        self.memory = RealFeatureCache(self.discriminator, config.augment, len(reals), CPU)
 
     def generate(self) -> Tensor:
         """A batch of images."""
@@ -213,7 +213,7 @@ def loop_rates(config: Config, data: Path, before: int, steps: int) -> list[floa
     """img/s of so many steps of the real loop, after some others."""
     batch = config.training.batch_size
     settings = [f"training.images={(before + steps) * batch}", f"output.log_images={batch}"]
-    settings += ["output.sheet_seeds=1", "output.score_samples=0"]
+    settings += ["output.grid_seeds=1", "output.score_samples=0"]
     config = override(config, settings)
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory.create(Path(directory), config, {"dataset": {}, "machine": {}})
@@ -233,9 +233,9 @@ def main() -> None:
     size = config.training.batch_size
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "cats"
-        write_drawn_cats(data, 256, config.network.resolution)
+        write_procedural_cats(data, 256, config.network.resolution)
         few = Path(directory) / "few"  # that come again at once
-        write_drawn_cats(few, 8, config.network.resolution)
+        write_procedural_cats(few, 8, config.network.resolution)
         pixels = torch.from_numpy(Dataset.open(data).images.copy()).permute(0, 3, 1, 2)
         reals = pixels.float() / 127.5 - 1
         ours = Trainer(config, reals, textbook=False)

@@ -8,11 +8,11 @@ Quality: the Frechet distance, and precision (how many cats look real). Variety:
 the real ones they cover), and spread, the distance of two cats' features as a share of that of two
 real ones, in the root of the mean square. The floor is one half of the real ones against the other.
 
-Two ways to truncate are possible with an artefact, and are compared:
+Two ways to truncate are possible with an artifact, and are compared:
 
     style  its own input: what the generator makes of z, from which all its gains follow, is pulled
            toward its mean
-    z      the numbers of z are drawn nearer to their mean, before the artefact gets them: from a
+    z      the numbers of z are drawn nearer to their mean, before the artifact gets them: from a
            normal distribution that is cut off where its deviation is psi (Brock et al., ICLR 2019).
            To scale z alone would change nothing in a generator that takes z to a sphere.
 
@@ -76,13 +76,13 @@ def cut_off(z: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def by_style(cats: Generator, seeds: range, psi: float) -> np.ndarray:
-    """Cats truncated by the artefact."""
+    """Cats truncated by the artifact."""
     return cats.sample(seeds, psi)
 
 
 def by_z(cats: Generator, seeds: range, psi: float) -> np.ndarray:
     """Cats of truncated z."""
-    return cats.synthesise(cut_off(cats.latents(seeds), psi))
+    return cats.synthesize(cut_off(cats.latents(seeds), psi))
 
 
 WAYS: dict[str, Callable[[Generator, range, float], np.ndarray]] = {"style": by_style, "z": by_z}
@@ -147,7 +147,7 @@ def save_curve(path: Path, rows: list[Row]) -> None:
 def main() -> None:
     """Measure, print the table, write the numbers and the curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artefact", type=Path, nargs="?")
+    parser.add_argument("artifact", type=Path, nargs="?")
     parser.add_argument("--against", type=Path, required=True, metavar="DATASET")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--psi", type=float, nargs="+", default=PSIS)
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--numbers", type=Path)
     parser.add_argument("--curve", type=Path)
     given = parser.parse_args()
-    cats, reals = catgan.load(given.artefact), dataset_images(Dataset.open(given.against))
+    cats, reals = catgan.load(given.artifact), dataset_images(Dataset.open(given.against))
     references = [measure_reference(reals, load_extractor(name)) for name in given.extractor]
     card = cats.card
     print(f"{card.name}, {card.images:,} images seen; {given.count:,} cats against {reals.name}")

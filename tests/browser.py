@@ -128,7 +128,7 @@ class Browser:
         path.write_bytes(base64.b64decode(data))
 
     def complaints(self):
-        """What the browser refused or what went wrong in the page."""
+        """What the browser rejected or what went wrong in the page."""
         self.run("0")
         kinds = ("Log.entryAdded", "Runtime.exceptionThrown")
         return [each["params"] for each in self.events if each.get("method") in kinds]

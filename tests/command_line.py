@@ -13,7 +13,7 @@ from catgan.cli.app import main
 def catgan(*words, code=0, by_typer=False):
     """Run the command in this process; its stdout, or its stderr when it is to fail.
 
-    What fails says so in one line, unless it is refused `by_typer`, which shows the usage.
+    What fails says so in one line, unless it is rejected `by_typer`, which shows the usage.
     """
     out, err, ended = io.StringIO(), io.StringIO(), 0
     with (

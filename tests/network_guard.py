@@ -1,4 +1,4 @@
-"""An audit hook that refuses every connection and look-up but those of this machine."""
+"""An audit hook that rejects every connection and look-up but those of this machine."""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ _SEEDS = st.one_of(
 _WORDS = st.text(max_size=8)
 _PARAMETERS = st.lists(
     st.one_of(
-        st.tuples(st.just("truncation"), st.one_of(st.floats(0, 1, allow_subnormal=False).map(str), _NUMBERS)),
+        st.tuples(
+            st.just("truncation"),
+            st.one_of(st.floats(0, 1, allow_subnormal=False).map(str), _NUMBERS),
+        ),
         st.tuples(st.just("seeds"), _SEEDS),
         st.tuples(st.sampled_from(["size", "columns", "frames", "fps"]), _NUMBERS),
         st.tuples(st.just("format"), st.sampled_from(["png", "webp", "jpg", "gif", "PNG", ""])),
@@ -63,7 +66,13 @@ _PATHS = st.one_of(
     _WORDS.map(lambda x: "/v2/models/" + quote(x)),
 )
 _JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_subnormal=False), st.text(max_size=5)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_subnormal=False),
+        st.text(max_size=5),
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
 )

@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 
 import catgan
-from catgan.generation.sheet import encode_image
+from catgan.generation.grid import encode_image
 
 SOURCE = Path(catgan.__file__).parents[1]
 START = 60  # seconds that a busy machine may take to start it
@@ -113,7 +113,7 @@ def read_all(connection):
     return received
 
 
-def drawn(cats, seed):
+def procedural(cats, seed):
     """The file of one seed, as Python draws it."""
     return encode_image(cats.sample([seed])[0], "PNG")
 
@@ -143,7 +143,7 @@ class Load(threading.Thread):
             except (OSError, http.client.HTTPException) as error:
                 self.lost.append(repr(error))
                 return
-            if answer.status != 200 or body != drawn(self.cats, self.seed):
+            if answer.status != 200 or body != procedural(self.cats, self.seed):
                 self.lost.append(answer.status)
             self.done += 1
             self.seed += 1

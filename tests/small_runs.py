@@ -8,7 +8,7 @@ import torch
 
 from catgan.config import load_recipe, override
 from catgan.networks.build import build_discriminator, build_generator
-from catgan.runs.checkpoint import Window
+from catgan.runs.checkpoint import MetricState
 from catgan.runs.directory import RunDirectory
 
 TINY = [
@@ -21,7 +21,7 @@ FACTS = {
     "dataset": {
         "name": "drawn-cats",
         "to train on": 60,
-        "licence": "CC BY-NC 4.0",
+        "license": "CC BY-NC 4.0",
         "credit": "Someone <who@draws>",
         "identity": "0" * 64,
     },
@@ -50,5 +50,5 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
         "generator": weights, "ema": weights, "discriminator": discriminator,
         "optimizer": {"weight": torch.zeros(1)},
     }  # fmt: skip
-    run.checkpoints.save(images, dataclasses.asdict(config), Window([], 0), parts, keep=1)
+    run.checkpoints.save(images, dataclasses.asdict(config), MetricState([], 0), parts, keep=1)
     return path

@@ -30,7 +30,7 @@ def test_the_classic_recipes_are_as_published():
     assert (lsgan.network.resolution, lsgan.network.latent_size) == (64, 100)
     assert (lsgan.loss.discriminator, lsgan.loss.generator) == ("mse", "bce")
     assert lsgan.augment.crop > 0
-    assert lsgan.augment.colour_jitter > 0
+    assert lsgan.augment.color_jitter > 0
     assert lsgan.augment.sharpness > 0
     assert dcgan.network.resolution == 128
     assert (dcgan.loss.discriminator, dcgan.loss.generator) == ("bce", "bce")

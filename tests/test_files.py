@@ -24,13 +24,13 @@ from catgan.files import (
 
 @pytest.fixture
 def in_use(monkeypatch):
-    """`Path.replace` refuses so many times, as it does on Windows over an open file."""
-    state = {"refusals": 0, "asked": 0, "slept": 0.0}
+    """`Path.replace` rejects so many times, as it does on Windows over an open file."""
+    state = {"rejections": 0, "asked": 0, "slept": 0.0}
     real = Path.replace
 
     def replace(path, target):
         state["asked"] += 1
-        if state["asked"] <= state["refusals"]:
+        if state["asked"] <= state["rejections"]:
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path, target)
 
@@ -44,7 +44,7 @@ def in_use(monkeypatch):
 
 def test_windows_waits_for_a_program_that_has_the_file_open(tmp_path, monkeypatch, in_use):
     monkeypatch.setattr(files, "ON_WINDOWS", True)
-    in_use["refusals"] = 3
+    in_use["rejections"] = 3
     (tmp_path / "file").write_bytes(b"old")
     write_durably(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
@@ -53,7 +53,7 @@ def test_windows_waits_for_a_program_that_has_the_file_open(tmp_path, monkeypatc
 
 def test_windows_does_not_wait_for_ever(tmp_path, monkeypatch, in_use):
     monkeypatch.setattr(files, "ON_WINDOWS", True)
-    in_use["refusals"] = 10**6
+    in_use["rejections"] = 10**6
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(PermissionError):
         write_durably(tmp_path / "file", b"new")
@@ -64,7 +64,7 @@ def test_windows_does_not_wait_for_ever(tmp_path, monkeypatch, in_use):
 
 def test_elsewhere_what_is_not_permitted_is_said_at_once(tmp_path, monkeypatch, in_use):
     monkeypatch.setattr(files, "ON_WINDOWS", False)
-    in_use["refusals"] = 1
+    in_use["rejections"] = 1
     with pytest.raises(PermissionError):
         rename(tmp_path / "one", tmp_path / "two")
     assert in_use["slept"] == 0

@@ -32,7 +32,7 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "OPENBLAS_CORETYPE", "OPENBLAS_
 TINY = [
     "network.resolution=32", "network.channels=4", "network.maximum_channels=8",
     "network.latent_size=8", "training.batch_size=8", "training.images=16",
-    "output.log_images=8", "output.sheet_seeds=4", "output.score_samples=0",
+    "output.log_images=8", "output.grid_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
 SETTINGS = ["--recipe", "lsgan-64", *(word for setting in TINY for word in ("--set", setting))]
 RAW = ["--extractor", "raw-64"]

@@ -7,7 +7,7 @@ from processors import PLAIN, PROBED, seen_as
 
 from catgan.config import load_recipe, override
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 
 TINY = [
     "network.resolution=32",
@@ -17,9 +17,9 @@ TINY = [
     "training.batch_size=8",
     "training.images=320",
     "output.log_images=40",
-    "output.sheet_images=160",
+    "output.grid_images=160",
     "output.checkpoint_images=80",
-    "output.sheet_seeds=4",
+    "output.grid_seeds=4",
     "output.score_samples=0",
 ]
 
@@ -29,7 +29,7 @@ TINY_PROJECTED = [
     "training.batch_size=4",
     "training.images=24",
     "output.log_images=8",
-    "output.sheet_images=12",
+    "output.grid_images=12",
     "output.checkpoint_images=12",
 ]
 
@@ -37,7 +37,7 @@ TINY_PROJECTED = [
 @pytest.fixture(scope="session")
 def cats(tmp_path_factory) -> Dataset:
     path = tmp_path_factory.mktemp("data") / "cats"
-    write_drawn_cats(path, 60, 32)
+    write_procedural_cats(path, 60, 32)
     return Dataset.open(path)
 
 
@@ -52,13 +52,13 @@ def tiny_config(request):
 @pytest.fixture(scope="session")
 def cats_64(tmp_path_factory) -> Dataset:
     path = tmp_path_factory.mktemp("data") / "cats-64"
-    write_drawn_cats(path, 20, 64)
+    write_procedural_cats(path, 20, 64)
     return Dataset.open(path)
 
 
 @pytest.fixture
 def projected_config(monkeypatch, processor):
-    """A projected run of six steps, its features standardised on eight images, settled on 64."""
+    """A projected run of six steps, its features standardized on eight images, settled on 64."""
     monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
-    monkeypatch.setattr("catgan.runs.sampler.SEEDS_TO_SETTLE", range(100, 164))
+    monkeypatch.setattr("catgan.runs.sampler.CALIBRATION_SEEDS", range(100, 164))
     return override(load_recipe("projected-128"), [*TINY_PROJECTED, processor])

@@ -27,7 +27,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import catgan
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 
 STEPS, BATCH = 40, 8
 CATS = 320
@@ -83,7 +83,7 @@ def trained(recipe: str, cats: Path, out: Path) -> dict[str, str]:
         "training.precision": "float32",
         "output.score_samples": 0,
         "output.log_images": 2 * BATCH,
-        "output.sheet_images": STEPS * BATCH,
+        "output.grid_images": STEPS * BATCH,
         "output.checkpoint_images": STEPS * BATCH,
     }
     if recipe == "transfer":
@@ -118,7 +118,7 @@ def results() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         for size in (64, 128):
-            write_drawn_cats(folder / f"cats-{size}", CATS, size)
+            write_procedural_cats(folder / f"cats-{size}", CATS, size)
             pixels = np.load(folder / f"cats-{size}" / "images.npy")
             found[f"procedural cats, {size} px"] = digest(pixels.tobytes())
         for recipe in RECIPES:

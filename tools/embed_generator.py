@@ -1,11 +1,11 @@
 """Put a run's generator into the package, as the one that `catgan sample` draws with.
 
     python tools/embed_generator.py RUN [--checkpoint best] [--name NAME] [--direction 0=NAME ...]
-        [--licence LICENCE] [--credit CREDIT]
+        [--license LICENSE] [--credit CREDIT]
 
 Exports the run with float16 weights into src/catgan/pretrained/: generator.onnx, its card,
 README.md, and discriminator.safetensors, with which `catgan train --from bundled` begins. Refuses a
-generator over 24 MB, a discriminator over 12 MB, and a run whose data has no known licence. Look at
+generator over 24 MB, a discriminator over 12 MB, and a run whose data has no known license. Look at
 `catgan sample`, `catgan edit` and `catgan info` before committing what it wrote.
 """
 
@@ -25,10 +25,10 @@ from catgan.errors import CatganError
 from catgan.export.export import export_run
 from catgan.export.onnx_exporter import README
 from catgan.files import write_durably
-from catgan.generation.artifact import SUM
+from catgan.generation.artifact import CHECKSUM
 from catgan.generation.generator import load_generator
+from catgan.runs.artifact_weights import WEIGHTS_CHECKSUM, weights_sha256
 from catgan.runs.directory import RunDirectory
-from catgan.runs.artifact_weights import WEIGHTS_SUM, weights_sha256
 from catgan.training.starting_point import DISCRIMINATOR
 
 PLACE = Path(__file__).parents[1] / "src" / "catgan" / "pretrained"
@@ -43,10 +43,10 @@ def embed(
     *,
     name: str | None,
     names: list[str],
-    licence: str | None,
+    license: str | None,
     credit: str | None,
 ) -> Path:
-    """Export `run` into `place`; returns the artefact. Raises `CatganError`."""
+    """Export `run` into `place`; returns the artifact. Raises `CatganError`."""
     with tempfile.TemporaryDirectory() as temporary:
         made = export_run(
             run,
@@ -54,7 +54,7 @@ def embed(
             precision="float16",
             checkpoint=checkpoint,
             name=name,
-            licence=licence,
+            license=license,
             credit=credit,
             direction_names=parse_names(names),
             note=print,
@@ -66,12 +66,12 @@ def embed(
                 f"{MAX_BYTES:,}: train a smaller one"
             )
         card = load_generator(made.path).card
-        if card.licence in ("", "unknown"):
+        if card.license in ("", "unknown"):
             raise CatganError(
-                f"{run}: the licence of its data is not known, so nobody may pass it on: say it "
-                "with --licence and --credit"
+                f"{run}: the license of its data is not known, so nobody may pass it on: say it "
+                "with --license and --credit"
             )
-        discriminator = _discriminator(run, checkpoint, card.document[SUM])
+        discriminator = _discriminator(run, checkpoint, card.document[CHECKSUM])
         write_durably(place / README, made.files["card"].read_bytes())
         write_durably(place / "generator.onnx", made.path.read_bytes())
         write_durably(place / DISCRIMINATOR, discriminator)
@@ -85,7 +85,7 @@ def _discriminator(run: Path, checkpoint: str, artifact_sum: str) -> bytes:
     state = {name: tensor.half() for name, tensor in loaded.tensors["discriminator"].items()}
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise CatganError(f"{run}: its discriminator has numbers that float16 does not reach")
-    about = {SUM: artifact_sum, WEIGHTS_SUM: weights_sha256(state)}
+    about = {CHECKSUM: artifact_sum, WEIGHTS_CHECKSUM: weights_sha256(state)}
     content = save(state, {"catgan": json.dumps(about)})
     if len(content) > MAX_DISCRIMINATOR_BYTES:
         raise CatganError(
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="best")
     parser.add_argument("--name")
     parser.add_argument("--direction", action="append", default=[], metavar="NUMBER=NAME")
-    parser.add_argument("--licence")
+    parser.add_argument("--license")
     parser.add_argument("--credit")
     given = parser.parse_args()
     try:
@@ -112,7 +112,7 @@ def main() -> None:
             given.checkpoint,
             name=given.name,
             names=given.direction,
-            licence=given.licence,
+            license=given.license,
             credit=given.credit,
         )
     except CatganError as error:

@@ -26,7 +26,7 @@ INTEGRITY = (  # as npm's lock files write it
 PLACE = Path(__file__).parents[1] / "src" / "catgan" / "web" / "runtime"
 SCRIPT = "package/dist/ort.wasm.bundle.min.mjs"
 PROGRAM = "package/dist/ort-wasm-simd-threaded.wasm"
-LICENCE = f"""onnxruntime-web {VERSION}, from https://github.com/microsoft/onnxruntime
+LICENSE = f"""onnxruntime-web {VERSION}, from https://github.com/microsoft/onnxruntime
 
 MIT License
 
@@ -80,7 +80,7 @@ def main() -> None:
             script, program = (files.extractfile(name).read() for name in (SCRIPT, PROGRAM))
     script = without_source_map(script)
     PLACE.mkdir(parents=True, exist_ok=True)
-    (PLACE / "LICENSE").write_text(LICENCE)
+    (PLACE / "LICENSE").write_text(LICENSE)
     (PLACE / "ort.mjs").write_bytes(script)
     # Last and complete or not at all: make takes this file for all of them.
     partial = PLACE / "ort.wasm.gz.partial"

@@ -135,18 +135,18 @@ class AugmentConfig:
     flip: bool = True  # mirror half of the images (doubles a small dataset; cats are symmetric)
     zoom: float = 0.0  # enlarge a random window of each image, up to this fraction of its side less
     crop: float = 0.0  # random crop: largest shift as a fraction of the side, edges reflected
-    colour_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
+    color_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
     sharpness: float = 0.0  # probability of blurring or sharpening an image
-    diffaugment_colour: bool = False  # DiffAugment: brightness, saturation, contrast
+    diffaugment_color: bool = False  # DiffAugment: brightness, saturation, contrast
     diffaugment_translation: bool = False  # DiffAugment: shift by up to 1/8 of the side
-    diffaugment_cutout: bool = False  # DiffAugment: a grey square of half the side
+    diffaugment_cutout: bool = False  # DiffAugment: a gray square of half the side
     views: int = 0  # different augmentations of each real image in a run; 0: a new one each time
 
     def __post_init__(self) -> None:
         _check("augment.zoom", self.zoom, 0.0, 0.9)
         _check("augment.views", self.views, 0, 1024)
         _check("augment.crop", self.crop, 0.0, 0.5)
-        _check("augment.colour_jitter", self.colour_jitter, 0.0, 1.0)
+        _check("augment.color_jitter", self.color_jitter, 0.0, 1.0)
         _check("augment.sharpness", self.sharpness, 0.0, 1.0)
 
 
@@ -202,15 +202,15 @@ class OutputConfig:
     """What a run writes, and how often, in images seen (rounded up to whole batches)."""
 
     log_images: int = 1_024  # between two rows of log.jsonl
-    sheet_images: int = 8_192  # between two sample sheets
+    grid_images: int = 8_192  # between two sample sheets
     checkpoint_images: int = 16_384  # between two checkpoints
     checkpoints_kept: int = 2  # newest ones; the best is kept besides
     score_samples: int = 1_000  # drawn at each checkpoint to score it; 0: no scores
-    sheet_seeds: int = 64  # cats on a sheet, always of the seeds 0, 1, 2, ...
+    grid_seeds: int = 64  # cats on a sheet, always of the seeds 0, 1, 2, ...
 
     def __post_init__(self) -> None:
         _check("output.log_images", self.log_images, 1, 10**12)
-        _check("output.sheet_images", self.sheet_images, 1, 10**12)
+        _check("output.grid_images", self.grid_images, 1, 10**12)
         _check("output.checkpoint_images", self.checkpoint_images, 1, 10**12)
         _check("output.checkpoints_kept", self.checkpoints_kept, 1, 10_000)
         _check("output.score_samples", self.score_samples, 0, 1_000_000)
@@ -219,7 +219,7 @@ class OutputConfig:
                 f"output.score_samples = {self.score_samples} is too few to score: "
                 "choose 0 (no scores) or at least 12, better 1000"
             )
-        _check("output.sheet_seeds", self.sheet_seeds, 1, 400)
+        _check("output.grid_seeds", self.grid_seeds, 1, 400)
 
 
 @dataclass(frozen=True)
@@ -316,21 +316,21 @@ def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
 def check_resumable(old: Config, new: Config) -> None:
     """Raise `CatganError` when `new` changes what a resumed run must keep."""
-    refused = [
+    rejected = [
         f"{name} = {was!r} (asked for {now!r})"
         for name, (was, now) in changed_settings(old, new).items()
         if name not in RESUMABLE_KEYS and name.split(".")[0] not in RESUMABLE_SECTIONS
     ]
     before, after = old.training.early_stopping_images, new.training.early_stopping_images
     if (before > 0) != (after > 0):
-        refused.append(
+        rejected.append(
             f"training.early_stopping_images = {before} (asked for {after}), which decides what "
             "scores are taken against and may only be another number"
             + (", as large as you like" if before else "")
         )
-    if refused:
+    if rejected:
         raise CatganError(
-            f"a resumed run must keep {', '.join(refused)}: start a new run for that; a resumed "
+            f"a resumed run must keep {', '.join(rejected)}: start a new run for that; a resumed "
             f"one may change {', '.join(RESUMABLE_KEYS)} and output.*"
         )
 

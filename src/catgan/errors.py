@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 
-MOST_QUOTED = 120  # characters
+MAX_QUOTED = 120  # characters
 
 
 class CatganError(Exception):
@@ -21,13 +21,13 @@ class CatganError(Exception):
 def quoted(value: object) -> str:
     """What somebody wrote, as an error repeats it: on one line, printable, and not too much of it.
 
-    Python refuses to show numbers of thousands of digits and what is nested too deep.
+    Python rejects to show numbers of thousands of digits and what is nested too deep.
     """
     try:
         text = repr(value)
     except (ValueError, RecursionError):
         return f"a {type(value).__name__} too large to show"
-    return text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "…"
+    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
 
 
 def shell_words(*words: object) -> str:

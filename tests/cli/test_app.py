@@ -24,7 +24,7 @@ from catgan.data.faces.gates import FLOORS
 TINY = [
     "network.resolution=32", "network.channels=4", "network.maximum_channels=8",
     "network.latent_size=8", "training.batch_size=8", "training.images=48",
-    "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
+    "output.log_images=16", "output.grid_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
 VERBS = (
     "prepare", "inspect", "download", "train", "sample", "morph", "edit", "info", "export", "web",
@@ -57,7 +57,7 @@ def make(home):
     assert "notes.txt" in text
     assert "copy.png" in text
     assert "30 images at 32 px" in text
-    assert "1 refused, 1 duplicates" in text
+    assert "1 rejected, 1 duplicates" in text
     assert "catgan train cats --recipe lsgan-64 --set network.resolution=32" in text
     text = catgan("train", "cats", "-o", "run", *SETTINGS)
     assert "finished after 48 images" in text
@@ -222,10 +222,10 @@ def test_sample_draws_a_sheet_or_a_file_a_cat(home):
     catgan("sample", "run", "--seeds", "4,1", "-o", "cats/alone")
     names = sorted(path.name for path in (home / "cats" / "alone").iterdir())
     assert names == ["seed000001.png", "seed000004.png"]
-    sheet = np.asarray(Image.open(home / "sheet.png"))
-    assert sheet.shape == (66, 100, 3)
+    make_grid = np.asarray(Image.open(home / "sheet.png"))
+    assert make_grid.shape == (66, 100, 3)
     alone = np.asarray(Image.open(home / "cats" / "alone" / "seed000004.png"))
-    assert np.array_equal(sheet[34:66, 34:66], alone)
+    assert np.array_equal(make_grid[34:66, 34:66], alone)
 
 
 @pytest.mark.parametrize(
@@ -328,8 +328,8 @@ def test_a_dataset_is_compared_with_that_of_a_run(home):
     """The noise that the run was trained on is like itself; nearly black images are not."""
     (home / "plain").mkdir()
     for index in range(30):
-        colour = tuple(np.random.default_rng(index).integers(0, 30, 3).tolist())
-        Image.new("RGB", (40, 40), colour).save(home / "plain" / f"{index:02d}.png")
+        color = tuple(np.random.default_rng(index).integers(0, 30, 3).tolist())
+        Image.new("RGB", (40, 40), color).save(home / "plain" / f"{index:02d}.png")
     catgan("prepare", "plain", "plain-cats", "--size", 32)
     same = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "run")
     assert "likeness this is the very dataset" in same
@@ -384,10 +384,10 @@ def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
         text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
         assert "no is no folder: make it, or name another with --out" in text
         # A folder; a name too long for what is written beside; where even root may not write.
-        refused = ["cats", "x" * 250 + ".html"]
+        rejected = ["cats", "x" * 250 + ".html"]
         if sys.platform == "linux":
-            refused.append("/proc/page.html")
-        for page in refused:
+            rejected.append("/proc/page.html")
+        for page in rejected:
             text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", page, code=2)
             assert f"{page}: cannot be written (" in text
             assert "choose another place with --out" in text
@@ -428,17 +428,17 @@ def test_wrong_words_about_data_are_one_line(roll, tmp_path):
     assert "is not a dataset" in catgan("inspect", roll, code=2)
     assert "afhq-cat" in catgan("download", "dogs", code=2)
     with mock.patch("sys.stdin", mock.Mock(isatty=lambda: False)):
-        assert "--accept-licence" in catgan("download", "afhq-cat", "-o", cats, code=2)
+        assert "--accept-license" in catgan("download", "afhq-cat", "-o", cats, code=2)
     with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
         assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)
 
 
 def test_a_run_that_stops_early_says_why_and_checks_for_copies(tmp_path, monkeypatch):
-    from catgan.data.synthetic.procedural import write_drawn_cats
+    from catgan.data.synthetic.procedural import write_procedural_cats
 
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("catgan.training.memorization.SAMPLES", 16)
-    write_drawn_cats(tmp_path / "cats", 60, 32)
+    write_procedural_cats(tmp_path / "cats", 60, 32)
     scores = mock.Mock(side_effect=[0.5, 0.1, 0.2, 0.3, 0.4])
     measured = "catgan.evaluation.quick.squared_discrepancy"
     with mock.patch(measured, scores):

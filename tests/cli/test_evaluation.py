@@ -21,7 +21,7 @@ TINY = [
     "network.resolution=32", "network.channels=4", "network.maximum_channels=8",
     "network.latent_size=8", "training.batch_size=8", "training.images=16",
     "output.checkpoint_images=8", "output.checkpoints_kept=2",
-    "output.log_images=16", "output.sheet_seeds=4", "output.score_samples=0",
+    "output.log_images=16", "output.grid_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
 RAW = ("--against", "cats", "--extractor", "raw-64")
 
@@ -62,7 +62,7 @@ def home(trained, tmp_path, monkeypatch):
     return home
 
 
-def refuse(*_, **__):
+def reject(*_, **__):
     raise AssertionError("this costs minutes, and nothing has been checked")
 
 
@@ -132,8 +132,12 @@ def test_a_comparison_keeps_every_evaluation_and_reads_them_back(home, monkeypat
     assert all((path.parent / "evaluation.html").exists() for path in records)
 
     # From the records alone: neither network nor reals are looked at.
-    for name in ("extractors.registry.load_extractor", "reference.measure_reference", "evaluate.evaluate"):
-        monkeypatch.setattr(f"catgan.evaluation.{name}", refuse)
+    for name in (
+        "extractors.registry.load_extractor",
+        "reference.measure_reference",
+        "evaluate.evaluate",
+    ):
+        monkeypatch.setattr(f"catgan.evaluation.{name}", reject)
     again = catgan("compare", *records, "--against", "cats", "-o", "again")
     assert [line for line in again.splitlines() if "0." in line] == [
         line for line in text.splitlines() if "0." in line and "scored" not in line
@@ -159,7 +163,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(home, monkeypatch):
     (home / "file").write_text("")
     catgan("evaluate", "run", *RAW, "--samples", 24, "--checkpoint", "best", "-o", "older")
     old, older = "old/evaluation.json", "older"
-    monkeypatch.setattr("catgan.evaluation.features.extract_features", refuse)
+    monkeypatch.setattr("catgan.evaluation.features.extract_features", reject)
     for words, reason in (
         ((old, older, "--against", "dogs"), f"{old} cannot be compared: its dataset is"),
         ((old, older, "--against", "photos"), f"{old} was scored against a dataset"),
@@ -187,7 +191,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(home, monkeypatch):
 
 def test_evaluate_checks_its_output_before_any_work(home, monkeypatch):
     (home / "file").write_text("")
-    monkeypatch.setattr("catgan.evaluation.features.extract_features", refuse)
+    monkeypatch.setattr("catgan.evaluation.features.extract_features", reject)
     text = catgan("evaluate", "run", *RAW, "-o", "file/below", code=2)
     assert "file/below: cannot be written (Not a directory)" in text
 
@@ -235,7 +239,7 @@ def test_a_run_is_scored_against_what_it_learned_from(home):
     catgan("evaluate", "run", *RAW, "--samples", 24, "-o", "named")
     own, named = (record(home / name / "evaluation.json") for name in ("own", "named"))
     assert own == named
-    assert own["memorisation"] is not None
+    assert own["memorization"] is not None
     # The data of a run may also be named by the run.
     photos(home / "made", range(100, 124))
     catgan("evaluate", "made", "--against", "run", "--extractor", "raw-64", "-o", "made-e")
@@ -271,7 +275,7 @@ def test_photos_to_score_a_run_against_are_prepared_as_for_training(home):
             "-o", source + "-e",
         )  # fmt: skip
         name = source.removesuffix(".zip")
-        held_out = record(home / (source + "-e") / "evaluation.json")["memorisation"]["piece_size"]
+        held_out = record(home / (source + "-e") / "evaluation.json")["memorization"]["piece_size"]
         told = f"{name} was prepared at 32 px, as for training: 30 images, {held_out} of them held"
         assert f"note     {told} out; 1 files left out." in text
         assert "run was trained on other images" in text
@@ -379,7 +383,7 @@ def test_changed_pixels_are_not_scored_under_the_old_identity(home):
 def test_the_place_of_the_default_output_is_checked_before_any_work(home, monkeypatch):
     (home / "run" / "evaluation").mkdir()
     (home / "run" / "evaluation" / "raw-64").write_text("")
-    monkeypatch.setattr("catgan.evaluation.features.extract_features", refuse)
+    monkeypatch.setattr("catgan.evaluation.features.extract_features", reject)
     text = catgan("evaluate", "run", *RAW, "--samples", 24, code=2)
     assert "cannot be written (Not a directory)" in text
 

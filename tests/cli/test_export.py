@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 
 import pytest
-from artefacts import card
+from artifacts import card
 from command_line import catgan
 from foreign_files import keras_file, tflite_file
 from small_runs import FACTS, make_run
@@ -29,7 +29,7 @@ def test_export_then_draw(home):
     text = catgan("export", "run", "--name", "Mine", "--direction", "0=lighter coat")
     assert "float16" in text
     assert "over 8 seeds at most" in text
-    assert "--licence" not in text
+    assert "--license" not in text
     where = "run/export/generator.onnx"
     assert f"next     catgan sample {where}" in text
     assert "Mine, 32 x 32 px" in catgan("info", where)
@@ -37,14 +37,14 @@ def test_export_then_draw(home):
     assert "1 cat  one.png" in catgan("sample", where, "--seeds", 7, "-o", "one.png")
 
 
-def test_unknown_licence_can_be_said(home, monkeypatch):
+def test_unknown_license_can_be_said(home, monkeypatch):
     monkeypatch.setitem(FACTS, "dataset", {"name": "mine", "to train on": 60})
     make_run(home / "mine", "dcgan-128")
-    assert "licence  unknown: export again with --licence" in catgan("export", "mine")
-    words = ("export", "mine", "--licence", "CC0-1.0", "--credit", "My sister")
+    assert "license  unknown: export again with --license" in catgan("export", "mine")
+    words = ("export", "mine", "--license", "CC0-1.0", "--credit", "My sister")
     assert "unknown" not in catgan(*words)
     text = catgan("info", "mine/export/generator.onnx")
-    assert "licence    CC0-1.0" in text
+    assert "license    CC0-1.0" in text
     assert "credit     My sister" in text
     assert "license: cc0-1.0" in (home / "mine" / "export" / "README.md").read_text()
 
@@ -65,11 +65,11 @@ def test_unknown_licence_can_be_said(home, monkeypatch):
         (("run", "--name", "\udcff"), "one line of letters"),
         (("run", "--name", "x" * 2_001), "at most 2,000"),
         (("run", "--credit", "a\x07b"), "the credit 'a\\x07b' cannot stand"),
-        (("run", "--licence", " "), "the licence ' ' cannot stand"),
+        (("run", "--license", " "), "the license ' ' cannot stand"),
         (("run", "--checkpoint", ""), "is empty"),
         (("run", "-o", "\udcff.onnx"), "a name of letters that can be shown"),
         (("run", "--direction", "50=lighter"), "0 to 7"),
-        (("run", "--licence", "MIT"), "'CC BY-NC 4.0'; leave out --licence"),
+        (("run", "--license", "MIT"), "'CC BY-NC 4.0'; leave out --license"),
         (("run", "--credit", "me"), "'Someone <who@draws>'; leave out --credit"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_format_without_its_modules_names_the_remedy(home, monkeypatch, format
         (("run", "--format", "triton", "--precision", "bf16"), "choose from float16, float32"),
         (("bundled",), "is an .onnx file already"),
         (("bundled", "--format", "triton", "--checkpoint", "best"), "are for a run"),
-        (("bundled", "--format", "triton", "--licence", "MIT"), "are for a run"),
+        (("bundled", "--format", "triton", "--license", "MIT"), "are for a run"),
         (("bundled", "--format", "triton", "--name", " "), "cannot stand on a card"),
         (("lost.onnx", "--format", "triton"), "cannot be read"),
         (("cut.onnx", "--format", "triton"), "no ONNX file"),

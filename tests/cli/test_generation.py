@@ -8,7 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from artefacts import SIDE, artefact, write
+from artifacts import SIDE, artifact, write
 from command_line import catgan
 from PIL import Image
 from rich.console import Console
@@ -20,11 +20,11 @@ from catgan.errors import CatganError
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A directory with an artefact, damaged ones, and a run."""
+    """A directory with an artifact, damaged ones, and a run."""
     home = tmp_path_factory.mktemp("home")
     write(home / "cats.onnx")
-    write(home / "short.onnx", artefact()[:-100])
-    write(home / "blind.onnx", artefact(directions=[]))
+    write(home / "short.onnx", artifact()[:-100])
+    write(home / "blind.onnx", artifact(directions=[]))
     for name in ("text.onnx", "plain"):
         (home / name).write_text("cats")
     (home / "folder").mkdir()
@@ -38,7 +38,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def embedded(home, monkeypatch):
-    """As if the package carried the artefact."""
+    """As if the package carried the artifact."""
     monkeypatch.setattr(
         "catgan.generation.generator.embedded_generator", lambda: home / "cats.onnx"
     )
@@ -164,17 +164,17 @@ def test_what_cannot_be_held_or_written_is_refused_before_anything_is_drawn(
 ):
     pytest.importorskip("av")
 
-    def drawn(*_, **__):
+    def procedural(*_, **__):
         raise AssertionError("drawn")
 
-    monkeypatch.setattr("catgan.generation.generator.Generator.synthesise", drawn)
+    monkeypatch.setattr("catgan.generation.generator.Generator.synthesize", procedural)
     assert expected in catgan(words[0], "cats.onnx", *words[1:], code=2)
 
 
 def test_info_prints_the_card(home, embedded):
     for text in (catgan("info", "cats.onnx"), catgan("info")):
         assert "tiny cats, 8 x 8 px" in text
-        assert "licence    MIT" in text
+        assert "license    MIT" in text
         assert "credit     Nobody" in text
         assert "3; 0 darker, 2 rounder" in text
 

@@ -31,9 +31,9 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     """A PNG written by hand, for what Pillow cannot write; `rows` holds the filter bytes too."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + png_chunk(b"IHDR", header)
@@ -62,15 +62,15 @@ def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
     folder.mkdir()
     good: dict[str, bytes] = {
         "plain.jpg": encode(picture(1), "JPEG", quality=92),
-        "grey.png": encode(picture(2, mode="L"), "PNG"),
+        "gray.png": encode(picture(2, mode="L"), "PNG"),
         "onebit.png": encode(picture(3).convert("1"), "PNG"),
-        "greyalpha.png": encode(picture(4).convert("LA"), "PNG"),
+        "grayalpha.png": encode(picture(4).convert("LA"), "PNG"),
         "palette.gif": encode(picture(5).convert("P"), "GIF"),
         "palette-alpha.png": encode(picture(6).convert("P"), "PNG", transparency=bytes(range(256))),
         "alpha.webp": encode(picture(7).convert("RGBA"), "WEBP"),
         "cmyk.jpg": encode(picture(8).convert("CMYK"), "JPEG"),
-        "deep-grey.png": png(64, 64, 16, 0, (b"\0" + b"\x80\x00" * 64) * 64),
-        "deep-colour.png": png(64, 64, 16, 2, (b"\0" + b"\xff\xff\x80\x00\0\0" * 64) * 64),
+        "deep-gray.png": png(64, 64, 16, 0, (b"\0" + b"\x80\x00" * 64) * 64),
+        "deep-color.png": png(64, 64, 16, 2, (b"\0" + b"\xff\xff\x80\x00\0\0" * 64) * 64),
         "float.tif": encode(Image.fromarray(np.full((64, 64), 0.5, np.float32)), "TIFF"),
         "animated.gif": encode(
             picture(9), "GIF", save_all=True, append_images=[picture(10), picture(11)]
@@ -84,7 +84,7 @@ def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
     }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("a.png", good["grey.png"])
+        archive.writestr("a.png", good["gray.png"])
     huge = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     noisy = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8))
     bad: dict[str, tuple[bytes, str]] = {
@@ -166,7 +166,7 @@ def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
         file.truncate(2**31)
     reasons["sparse.bmp"] = "MiB"
     # Left out without a word.
-    (folder / ".hidden.png").write_bytes(good["grey.png"])
+    (folder / ".hidden.png").write_bytes(good["gray.png"])
     (folder / "Thumbs.db").write_bytes(b"x")
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX" / "._plain.jpg").write_bytes(b"x")

@@ -25,7 +25,7 @@ def evaluated(
 
 
 def photos(count: int, seed: int) -> np.ndarray:
-    """Patches of colour that differ from each other, uint8 count x 8 x 8 x 3."""
+    """Patches of color that differ from each other, uint8 count x 8 x 8 x 3."""
     random = np.random.default_rng(seed)
     base = random.normal(128, 40, (count, 2, 2, 3)).repeat(4, axis=1).repeat(4, axis=2)
     return np.rint(base + random.normal(0, 4, base.shape)).clip(0, 255).astype(np.uint8)

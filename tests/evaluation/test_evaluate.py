@@ -57,8 +57,8 @@ def test_scores_are_those_of_the_metrics(evaluation: Evaluation, plain: Extracto
     assert 0 < evaluation.floor.frechet < 5 * evaluation.scores.frechet
     assert evaluation.scores.precision > 0.5
     assert evaluation.copies == evaluation.repeats == 0
-    assert evaluation.memorisation is not None
-    assert abs(evaluation.memorisation.gap) < 0.2
+    assert evaluation.memorization is not None
+    assert abs(evaluation.memorization.gap) < 0.2
 
 
 def test_fingerprint_says_what_was_done(evaluation: Evaluation, plain: Extractor) -> None:
@@ -110,8 +110,8 @@ def test_real_against_itself_is_zero(plain: Extractor) -> None:
 
 def test_a_copier_is_seen(plain: Extractor) -> None:
     result = evaluated(array_images("copier", TRAIN[:120]), reals(), plain, holdout=holdout())
-    assert result.memorisation is not None
-    assert result.memorisation.close_share == 1.0
+    assert result.memorization is not None
+    assert result.memorization.close_share == 1.0
     assert result.copies == 120
 
 
@@ -283,12 +283,12 @@ def test_few_images_are_refused_or_said(plain: Extractor) -> None:
 
 
 def test_path_length_where_the_latents_are_given(plain: Extractor) -> None:
-    def synthesise(latents: np.ndarray) -> np.ndarray:
-        grey = np.clip(128 + 60 * latents[:, :1], 0, 255)
-        return np.tile(grey[:, None, None, :], (1, 8, 8, 3)).astype(np.uint8)
+    def synthesize(latents: np.ndarray) -> np.ndarray:
+        gray = np.clip(128 + 60 * latents[:, :1], 0, 255)
+        return np.tile(gray[:, None, None, :], (1, 8, 8, 3)).astype(np.uint8)
 
     result = evaluated(
-        array_images("a", photos(40, 3)), reals(), plain, latents=Latents(synthesise, 4)
+        array_images("a", photos(40, 3)), reals(), plain, latents=Latents(synthesize, 4)
     )
     assert result.path_length is not None
     assert result.path_length.mean > 0

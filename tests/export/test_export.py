@@ -40,7 +40,7 @@ def exported(runs, tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "refined"])
-def test_the_artefact_draws_what_torch_draws(runs, exported, family):
+def test_the_artifact_draws_what_torch_draws(runs, exported, family):
     sampler, cats = load_sampler(runs[family], CPU, print), catgan.load(exported[family].path)
     seeds = range(100, 120)  # others than those that the export itself compared
     for truncation in (1.0, 0.6):
@@ -54,9 +54,9 @@ def test_truncation_changes_cats_in_every_family(exported, family):
     cats = catgan.load(exported[family].path)
     mean = cats.sample([0], 0.0)
     assert np.array_equal(mean, cats.sample([1], 0.0))
-    drawn = [cats.sample(range(12), psi).astype(int) for psi in (0.1, 0.5, 1)]
-    assert all(abs(cat - mean).mean() > 0 for cats in drawn for cat in cats)
-    variety = [cats.std(0).mean() for cats in drawn]
+    procedural = [cats.sample(range(12), psi).astype(int) for psi in (0.1, 0.5, 1)]
+    assert all(abs(cat - mean).mean() > 0 for cats in procedural for cat in cats)
+    variety = [cats.std(0).mean() for cats in procedural]
     assert variety[0] < variety[1] < variety[2]
 
 
@@ -73,7 +73,7 @@ def test_a_batch_gives_the_bytes_of_its_cats_alone(exported, family):
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
     done = export_to(runs["projected-128"], tmp_path, precision=precision)
-    cats, drawn = catgan.load(done.path), []
+    cats, procedural = catgan.load(done.path), []
     for threads in (1, 3):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -81,9 +81,9 @@ def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
         cats.session = onnxruntime.InferenceSession(
             cats.model, options, providers=["CPUExecutionProvider"]
         )
-        drawn.append(np.concatenate([cats.sample([seed]) for seed in range(6)]))
-    assert np.array_equal(*drawn)
-    assert np.array_equal(cats.sample(range(6)), drawn[0])  # each by a thread of its own
+        procedural.append(np.concatenate([cats.sample([seed]) for seed in range(6)]))
+    assert np.array_equal(*procedural)
+    assert np.array_equal(cats.sample(range(6)), procedural[0])  # each by a thread of its own
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -118,7 +118,7 @@ def test_what_lies_beside_it(runs, exported):
     weights = load_file(done.files["weights"])
     assert all(torch.equal(weights[name], kept[name]) for name in kept)
     with safe_open(done.files["weights"], "pt") as file:
-        assert json.loads(file.metadata()["catgan"])["data"]["licence"] == "CC BY-NC 4.0"
+        assert json.loads(file.metadata()["catgan"])["data"]["license"] == "CC BY-NC 4.0"
     text = done.files["card"].read_text()
     front = text.split("---")[1]
     assert "license: cc-by-nc-4.0" in front
@@ -131,7 +131,7 @@ def test_the_card_holds_what_the_run_knows(runs, exported):
     card = catgan.load(exported["lsgan-64"].path).card
     document = card.document
     assert card.name == "drawn-cats by lsgan-64"
-    assert (card.images, card.data_images, card.licence) == (64, 60, "CC BY-NC 4.0")
+    assert (card.images, card.data_images, card.license) == (64, 60, "CC BY-NC 4.0")
     assert document["config"]["network"]["latent_size"] == 8
     assert document["parity"] == dataclasses.asdict(exported["lsgan-64"].parity)
     assert document["truncation"]["mean"] == [0.0] * 8
@@ -180,7 +180,7 @@ EVALUATION = {
         "precision": 0.7, "recall": 0.7, "density": 1.0, "coverage": 1.0,
     },
     "floor_count": 30, "curve": [], "extrapolated": 150.0, "repeats": 0, "copies": 0,
-    "memorisation": None, "path_length": None, "best": [], "worst": [], "closest": [],
+    "memorization": None, "path_length": None, "best": [], "worst": [], "closest": [],
     "notes": [], "catgan": "0.1.0",
 }  # fmt: skip
 
@@ -221,9 +221,9 @@ def test_the_first_maps_are_all_that_an_image_begins_with(runs, family):
     assert maps.shape[2:] == (4, 4)
     middle = generator.first_maps((style[:1] + style[1:2]) / 2)
     assert torch.allclose(middle, (maps[:1] + maps[1:2]) / 2, atol=1e-5)  # affine: no ReLU yet
-    drawn = generator.synthesise(style)
+    procedural = generator.synthesize(style)
     generator.first_maps = lambda _: maps.flip(0)
-    assert not torch.allclose(generator.synthesise(style), drawn)
+    assert not torch.allclose(generator.synthesize(style), procedural)
 
 
 def test_directions_of_a_projected_generator_are_its_eigenfaces(runs):
@@ -231,7 +231,7 @@ def test_directions_of_a_projected_generator_are_its_eigenfaces(runs):
     generator = load_sampler(runs["projected-128"], CPU, print).generator
     eigenfaces = generator.eigenfaces
     torch.nn.init.orthogonal_(eigenfaces.components)
-    eigenfaces.deviations.copy_(torch.tensor([1.0, 2, 3, 9, 4, 5, 6]))
+    eigenfaces.stds.copy_(torch.tensor([1.0, 2, 3, 9, 4, 5, 6]))
     found = find_directions(generator, 7, {})
     assert [np.abs(direction.vector).argmax() for direction in found] == [3, 6, 5, 4, 2, 1, 0]
     assert found[0].share == pytest.approx(81 / 172, rel=0.1)
@@ -330,10 +330,10 @@ def test_limits_are_what_is_said():
     from catgan.export.parity import measure_parity, require_parity
 
     black = np.zeros((2, 4, 4, 3), np.uint8)
-    grey = black.copy()
-    grey[0, 0, 0, 0] = 3
-    assert measure_parity(black, grey) == Parity(2, 3, 3 / 96)
-    assert measure_parity(grey, black) == Parity(2, 3, 3 / 96)
+    gray = black.copy()
+    gray[0, 0, 0, 0] = 3
+    assert measure_parity(black, gray) == Parity(2, 3, 3 / 96)
+    assert measure_parity(gray, black) == Parity(2, 3, 3 / 96)
     require_parity(Parity(2, 3, 3 / 96), "float16")
     with pytest.raises(CatganError, match="float32"):
         require_parity(Parity(2, 3, 3 / 96), "float32")

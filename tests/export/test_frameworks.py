@@ -25,7 +25,7 @@ from catgan.runs.sampler import load_sampler
 HERE = Path(__file__).parent
 SEEDS = 256
 SHORT = [
-    *("training.images=128", "output.log_images=64", "output.sheet_seeds=4"),
+    *("training.images=128", "output.log_images=64", "output.grid_seeds=4"),
     *("output.score_samples=0", "training.batch_size=8", "optimizer.generator_learning_rate=4e-3"),
 ]
 
@@ -94,7 +94,7 @@ def exported(request, tmp_path_factory):
     truncation = np.where(np.arange(SEEDS) % 4 == 0, 0.5, 1.0).astype(np.float32)[:, None]
     images = np.concatenate(
         [
-            reference.synthesise(row[None], float(psi))
+            reference.synthesize(row[None], float(psi))
             for row, psi in zip(z, truncation[:, 0], strict=True)
         ]
     )
@@ -109,11 +109,11 @@ def exported(request, tmp_path_factory):
 )
 def test_every_backend_draws_the_same_images(exported, tmp_path, backend, environment):
     name, path, known = exported
-    drawn = tmp_path / "drawn.npy"
+    procedural = tmp_path / "drawn.npy"
     settings = {"KERAS_BACKEND": backend, "KERAS_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
-    said = run(python_of(environment), "-c", DRAW, path, known, drawn, **settings)
+    said = run(python_of(environment), "-c", DRAW, path, known, procedural, **settings)
     assert said.startswith(f"{backend} 3.")
-    difference = abs(np.rint(255 * np.load(drawn)) - np.load(known)["images"].astype(int))
+    difference = abs(np.rint(255 * np.load(procedural)) - np.load(known)["images"].astype(int))
     print(f"{name} in {said.strip()}: largest {difference.max():.0f}, mean {difference.mean():.5f}")
     assert difference.max() <= 1
     assert difference.mean() <= 0.01

@@ -39,7 +39,7 @@ def test_the_file_draws_what_torch_draws(runs, exported, family):
     for truncation in (1.0, 0.6):
         column = np.full((len(z), 1), truncation, np.float32)
         images = model.predict_on_batch({"z": z, "truncation": column})
-        theirs = sampler.synthesise(z, truncation).astype(int)
+        theirs = sampler.synthesize(z, truncation).astype(int)
         assert abs(np.rint(255 * images) - theirs).max() <= 1
     assert theirs.std(0).mean() > 0.2
 
@@ -66,7 +66,7 @@ def test_truncation_pulls_toward_a_mean_that_is_not_zero(runs):
 
 def test_the_card_is_inside(exported):
     card = read_card(exported["lsgan-64"])
-    assert (card.precision, card.licence) == ("float32", "CC BY-NC 4.0")
+    assert (card.precision, card.license) == ("float32", "CC BY-NC 4.0")
     assert card.parity["seeds"] == 8
 
 

@@ -44,7 +44,7 @@ def test_the_file_draws_what_torch_draws(runs, exported, family):
     for truncation in (1.0, 0.6):
         column = np.full((1, 1), truncation, np.float32)
         rows = [draw(z=row[None], truncation=column)["images"] for row in z]
-        theirs = sampler.synthesise(z, truncation).astype(int)
+        theirs = sampler.synthesize(z, truncation).astype(int)
         difference = abs(np.rint(255 * np.concatenate(rows)) - theirs)
         assert difference.max() <= 4
         assert difference.mean() <= 0.1
@@ -54,7 +54,7 @@ def test_the_file_draws_what_torch_draws(runs, exported, family):
 def test_the_card_is_inside_and_what_the_converter_wrote_is_kept(exported):
     path = exported["lsgan-64"].path
     card = read_card(path)
-    assert (card.precision, card.licence) == ("float16", "CC BY-NC 4.0")
+    assert (card.precision, card.license) == ("float16", "CC BY-NC 4.0")
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     assert b"min_runtime_version" in [each.name for each in model.metadata]
 

@@ -25,7 +25,7 @@ from unittest import mock
 
 from faults.scene import Scene
 
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.training import loop, losses
 
 Inflict = Callable[[Scene], AbstractContextManager[object]]
@@ -273,7 +273,7 @@ def one_pixel(scene: Scene) -> Iterator[None]:
 def other_data(scene: Scene) -> Iterator[None]:
     """The dataset was prepared again with fewer images."""
     aside = scene.data.rename(scene.data.with_name("aside"))
-    write_drawn_cats(scene.data, 50, 32)
+    write_procedural_cats(scene.data, 50, 32)
     yield
     shutil.rmtree(scene.data)
     aside.rename(scene.data)

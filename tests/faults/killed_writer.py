@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 from catgan.runs import checkpoint
-from catgan.runs.checkpoint import PARTS, CheckpointStore, Score, Window
+from catgan.runs.checkpoint import PARTS, CheckpointStore, MetricState, Score
 
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
-WINDOW = Window([0.5, 1 / 3], 3)
+WINDOW = MetricState([0.5, 1 / 3], 3)
 
 
 def save(store: CheckpointStore, images: int, score: float | None = None, keep: int = 1) -> None:

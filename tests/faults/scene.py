@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 
 from catgan.cli.app import main
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.runs import report
 from catgan.runs.checkpoint import PARTS, read_checkpoint
 from catgan.runs.directory import RunDirectory
@@ -26,9 +26,9 @@ SETTINGS = {
     "training.batch_size": 8,
     "training.precision": "float32",
     "output.log_images": 8,
-    "output.sheet_images": 16,
+    "output.grid_images": 16,
     "output.checkpoint_images": 16,
-    "output.sheet_seeds": 4,
+    "output.grid_seeds": 4,
 }
 BEGUN, WHOLE = 32, 64  # images: what the run has seen when it is hurt, and in the end
 
@@ -95,7 +95,7 @@ class Stage:
     def __init__(self, place: Path) -> None:
         self.place, self.count = place, 0
         self.data, self.begun, self.straight = (place / n for n in ("cats", "begun", "straight"))
-        write_drawn_cats(self.data, 60, 32)
+        write_procedural_cats(self.data, 60, 32)
         for run, images in ((self.begun, BEGUN), (self.straight, WHOLE)):
             ended = begin(self.data, run, images)
             if ended.code:
@@ -125,8 +125,8 @@ def differences(one: Path, other: Path) -> list[str]:
         found += [] if same and a.tensors[part] else [part]
     rows = [[{k: v for k, v in row.items() if k != "machine"} for row in r.rows()] for r in runs]
     found += ["log rows"] if rows[0] != rows[1] or not rows[0] else []
-    sheets = [run.sheet_path(int(names[0])).read_bytes() for run in runs]
-    return found + (["sheet"] if sheets[0] != sheets[1] else [])
+    grids = [run.grid_path(int(names[0])).read_bytes() for run in runs]
+    return found + (["sheet"] if grids[0] != grids[1] else [])
 
 
 def leftovers(run: Path) -> list[str]:

@@ -11,7 +11,7 @@ from faults.scene import SETTINGS, Stage, command, settings
 
 from catgan.config import load_recipe, override
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
@@ -65,21 +65,21 @@ def test_the_best_checkpoint_outlives_a_run_that_diverges(stage, tmp_path):
     for name in run.checkpoints.names():
         weights = read_checkpoint(run.checkpoints.directory / name).tensors["ema"].values()
         assert all(torch.isfinite(tensor).all() for tensor in weights)
-    drawn = command("sample", run.path, "--checkpoint", "best", "-o", tmp_path / "cats.png")
-    assert drawn.code == 0
+    procedural = command("sample", run.path, "--checkpoint", "best", "-o", tmp_path / "cats.png")
+    assert procedural.code == 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_learning_rates_a_hundred_times_too_high(tmp_path):
     """With the recipe's own intervals: the guard needs no help to see it."""
-    write_drawn_cats(tmp_path / "cats", 300, 32)
+    write_procedural_cats(tmp_path / "cats", 300, 32)
     recipe = load_recipe("quick-64")
     words = settings(
         training__images=60_000,
         training__batch_size=recipe.training.batch_size,
         output__log_images=recipe.output.log_images,
-        output__sheet_images=recipe.output.sheet_images,
+        output__sheet_images=recipe.output.grid_images,
         output__checkpoint_images=recipe.output.checkpoint_images,
         optimizer__discriminator_learning_rate=100 * recipe.optimizer.discriminator_learning_rate,
         optimizer__generator_learning_rate=100 * recipe.optimizer.generator_learning_rate,

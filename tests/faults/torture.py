@@ -27,7 +27,7 @@ from pathlib import Path
 from faults.faults import FAULTS, CannotInflictError
 from faults.scene import Scene, Stage, differences, leftovers, settings
 
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.runs.directory import RunDirectory, is_run
 
 IMAGES, CHECKPOINT = 960, 80  # of a run; between two checkpoints
@@ -39,12 +39,12 @@ WORDS = settings(
 
 
 @dataclass
-class Tally:
+class MetricAverager:
     """What happened."""
 
     kills: Counter[str] = field(default_factory=Counter)
     lost: list[int] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
     runs: int = 0
     different: list[str] = field(default_factory=list)
 
@@ -93,10 +93,10 @@ def moment(run: Path, moved: bool) -> str:
     return "between two writes, training" if moved else "before the first step, or without one"
 
 
-def kill_and_resume(kills: int, seed: int, place: Path) -> Tally:
+def kill_and_resume(kills: int, seed: int, place: Path) -> MetricAverager:
     """The whole experiment."""
-    tally, moments, data = Tally(), random.Random(seed), place / "cats"
-    write_drawn_cats(data, 60, 32)
+    averager, moments, data = MetricAverager(), random.Random(seed), place / "cats"
+    write_procedural_cats(data, 60, 32)
     straight = place / "straight"
     began = time.monotonic()
     code, error = wait(process(data, straight), None)
@@ -110,42 +110,42 @@ def kill_and_resume(kills: int, seed: int, place: Path) -> Tally:
         start + (whole - start) / 4
     )  # a process's chance to reach the end from its beginning: none
     print(f"a process starts in {start:.1f} s, the run takes {whole:.1f} s", flush=True)
-    while sum(tally.kills.values()) < kills:
-        run = place / f"run-{tally.runs}"
-        tally.runs += 1
+    while sum(averager.kills.values()) < kills:
+        run = place / f"run-{averager.runs}"
+        averager.runs += 1
         code = None
         while code is None:
-            enough = sum(tally.kills.values()) >= kills
+            enough = sum(averager.kills.values()) >= kills
             before = state(run)
             code, error = wait(
                 process(data, run), None if enough else moments.uniform(0.02 * life, life)
             )
             seen, saved = state(run)
             if code is None:
-                tally.kills[moment(run, (seen, saved) != before)] += 1
-                tally.lost.append(seen - saved)
+                averager.kills[moment(run, (seen, saved) != before)] += 1
+                averager.lost.append(seen - saved)
             elif code:
-                tally.refused.append(error)
+                averager.rejected.append(error)
         if code == 0:
             found = differences(run, straight) + leftovers(run)
-            tally.different += [f"{run.name}: {what}" for what in found]
-    return tally
+            averager.different += [f"{run.name}: {what}" for what in found]
+    return averager
 
 
-def report(tally: Tally) -> bool:
+def report(averager: MetricAverager) -> bool:
     """Print what happened; whether all is as promised."""
     print("\n| killed | times |\n|---|---|")
-    for what, times in tally.kills.most_common():
+    for what, times in averager.kills.most_common():
         print(f"| {what} | {times} |")
-    print(f"| in all | {sum(tally.kills.values())} |")
-    print(f"\nruns: {tally.runs} of {IMAGES} images, a checkpoint every {CHECKPOINT}")
-    print(f"could not resume: {len(tally.refused)}")
-    print(f"not the straight run to the bit: {len(tally.different)}")
-    most, mean = max(tally.lost, default=0), sum(tally.lost) / max(len(tally.lost), 1)
+    print(f"| in all | {sum(averager.kills.values())} |")
+    print(f"\nruns: {averager.runs} of {IMAGES} images, a checkpoint every {CHECKPOINT}")
+    print(f"could not resume: {len(averager.rejected)}")
+    print(f"not the straight run to the bit: {len(averager.different)}")
+    most, mean = max(averager.lost, default=0), sum(averager.lost) / max(len(averager.lost), 1)
     print(f"images lost by a kill, to be trained on again: at most {most}, mean {mean:.1f}")
-    for line in tally.refused + tally.different:
+    for line in averager.rejected + averager.different:
         print(f"  {line}")
-    return not tally.refused and not tally.different and most <= CHECKPOINT
+    return not averager.rejected and not averager.different and most <= CHECKPOINT
 
 
 def what_was_seen(scene: Scene, error: str, said: list[str]) -> str:

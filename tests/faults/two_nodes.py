@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import catgan as package
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 
 NODES = ("catgan-a", "catgan-b")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
@@ -40,9 +40,9 @@ SETTINGS = [
     "network.maximum_channels=16",
     "network.latent_size=8",
     "output.log_images=40",
-    "output.sheet_images=800000",
+    "output.grid_images=800000",
     "output.checkpoint_images=80",
-    "output.sheet_seeds=1",
+    "output.grid_seeds=1",
     "output.score_samples=0",
 ]
 # The command with a timeout that a test can wait for.
@@ -182,7 +182,7 @@ def newest(run: Path) -> int:
 def torture(place: Path) -> None:
     """All cases, one after the other, on one run."""
     for rank in range(2):
-        write_drawn_cats(place / str(rank) / "cats", 60, 32)
+        write_procedural_cats(place / str(rank) / "cats", 60, 32)
     run = place / "0" / "run"
     begin = ["--recipe=lsgan-64", "--out=run", *(f"--set={setting}" for setting in SETTINGS)]
     go_on = ["--resume=run"]

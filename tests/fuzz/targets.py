@@ -276,9 +276,9 @@ def _open_dataset(place: Path) -> None:
 
     dataset = Dataset.open(place)
     assert len(dataset) == len(dataset.indices("train")) + len(dataset.indices("holdout"))
-    texts = [dataset.name, dataset.licence, dataset.credit]
+    texts = [dataset.name, dataset.license, dataset.credit]
     texts += [record.source for record in dataset.records]
-    texts += [text for refused in dataset.refused for text in (refused.name, refused.reason)]
+    texts += [text for rejected in dataset.rejected for text in (rejected.name, rejected.reason)]
     texts += [text for double in dataset.duplicates for text in (double.name, double.kept)]
     for text in texts:  # they go to the terminal and onto pages
         assert text.isprintable(), repr(text)
@@ -301,14 +301,14 @@ def _dataset_seeds() -> list[bytes]:
         "resolution": 32,
         "count": 2,
         "identity": pixels,
-        "licence": "MIT",
+        "license": "MIT",
         "credit": "Nobody",
         "tool": "catgan 0.1.0",
         "images": [
             {"source": name, "sha256": pixels, "crop": [0, 0, 40, 40], "split": split}
             for name, split in (("one.png", "train"), ("two.png", "holdout"))
         ],
-        "refused": [{"name": "three.png", "reason": "text, not an image"}],
+        "rejected": [{"name": "three.png", "reason": "text, not an image"}],
         "duplicates": [{"name": "four.png", "kept": "one.png"}],
     }
     return [json.dumps(document).encode()]
@@ -415,7 +415,7 @@ def _load_checkpoint(place: Path, manifest: bytes, tensors: bytes) -> None:
     from_table(checkpoint.config, "checkpoint")
     network = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(network.parameters())
-    # The seeds hold the one or the other: what fits neither way is refused twice.
+    # The seeds hold the one or the other: what fits neither way is rejected twice.
     for modules, players in (({"ema": network}, {}), ({}, {"generator": (network, optimizer)})):
         with suppress(CatganError):
             checkpoint.restore(modules, players)
@@ -431,7 +431,7 @@ def _manifest_of(tensors: bytes) -> bytes:
 
     sums = {"sha256": hashlib.sha256(tensors).hexdigest(), "bytes": len(tensors)}
     manifest = {
-        "format": 1,
+        "format": 3,
         "images": 8,
         "score": 30.5,
         "config": dataclasses.asdict(Config()),
@@ -464,57 +464,57 @@ def _safetensors_seeds() -> list[bytes]:
     ]
 
 
-# -- artefacts and evaluations ------------------------------------------------------------------
+# -- artifacts and evaluations ------------------------------------------------------------------
 
 
-def _artefact(data: bytes, place: Path) -> None:
-    from catgan.generation.artifact import read_artefact
+def _artifact(data: bytes, place: Path) -> None:
+    from catgan.generation.artifact import read_artifact
     from catgan.generation.card import parse_card
 
     path = place / "cats.onnx"
     path.write_bytes(data)
-    _, document = read_artefact(path)
+    _, document = read_artifact(path)
     for _, line in parse_card(document, str(path)).lines():
         assert line.isprintable(), repr(line)
 
 
 def _model(data: bytes, place: Path) -> None:
-    """The ONNX model of an artefact, sealed again."""
-    from artefacts import card  # type: ignore[import-not-found]
+    """The ONNX model of an artifact, sealed again."""
+    from artifacts import card  # type: ignore[import-not-found]
 
     from catgan.generation.artifact import seal
 
-    _artefact(seal(data, card()), place)
+    _artifact(seal(data, card()), place)
 
 
 def _card(data: bytes, place: Path) -> None:
-    """The card of an artefact, as its JSON, with the model's sum put in at its beginning."""
-    from catgan.generation.artifact import KEY, SUM
+    """The card of an artifact, as its JSON, with the model's sum put in at its beginning."""
+    from catgan.generation.artifact import CHECKSUM, KEY
     from catgan.generation.protobuf import encode_field
 
     model = _model_seeds()[0]
-    total = f'{{"{SUM}": "{hashlib.sha256(model).hexdigest()}", '.encode()
+    total = f'{{"{CHECKSUM}": "{hashlib.sha256(model).hexdigest()}", '.encode()
     content = data.replace(b"{", total, 1)
-    _artefact(
+    _artifact(
         model + encode_field(14, encode_field(1, KEY.encode()) + encode_field(2, content)), place
     )
 
 
-def _artefact_seeds() -> list[bytes]:
-    from artefacts import artefact  # type: ignore[import-not-found]
+def _artifact_seeds() -> list[bytes]:
+    from artifacts import artifact  # type: ignore[import-not-found]
 
-    return [artefact()]
+    return [artifact()]
 
 
 @cache
 def _model_seeds() -> list[bytes]:
-    from artefacts import model, with_metadata  # type: ignore[import-not-found]
+    from artifacts import model, with_metadata  # type: ignore[import-not-found]
 
     return [model().SerializeToString(), with_metadata(model(), "made by", "another tool")]
 
 
 def _card_seeds() -> list[bytes]:
-    from artefacts import card  # type: ignore[import-not-found]
+    from artifacts import card  # type: ignore[import-not-found]
 
     scores = [{"line": "FD-lite2 30.1", "values": {"frechet": 30.1}, "fingerprint": {"split": "x"}}]
     training = {"hours": 1.25, "machine": "cpu, a processor, bfloat16"}
@@ -543,7 +543,7 @@ def _starting_config(data: bytes, place: Path) -> None:
 
 
 def _weights(data: bytes, place: Path) -> None:
-    """The safetensors beside an artefact."""
+    """The safetensors beside an artifact."""
     from catgan.generation.artifact import seal
 
     (place / "cats.safetensors").write_bytes(data)
@@ -565,26 +565,26 @@ def _card_of(name: str) -> Callable[[bytes, Path], None]:
 
 
 def _keras_seeds() -> list[bytes]:
-    from artefacts import card  # type: ignore[import-not-found]
+    from artifacts import card  # type: ignore[import-not-found]
     from foreign_files import keras_file  # type: ignore[import-not-found]
 
     return [keras_file(card())]
 
 
 def _tflite_seeds() -> list[bytes]:
-    from artefacts import card  # type: ignore[import-not-found]
+    from artifacts import card  # type: ignore[import-not-found]
     from foreign_files import tflite_file  # type: ignore[import-not-found]
 
     return [tflite_file(card())]
 
 
-def _start_from(place: Path, artefact: bytes) -> None:
+def _start_from(place: Path, artifact: bytes) -> None:
     import torch
 
     from catgan.networks.build import build_generator
     from catgan.training.starting_point import load_starting_point
 
-    (place / "cats.onnx").write_bytes(artefact)
+    (place / "cats.onnx").write_bytes(artifact)
     starting = load_starting_point(str(place / "cats.onnx"), check_line)
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
@@ -595,7 +595,7 @@ def _start_from(place: Path, artefact: bytes) -> None:
 
 
 def _starting_card() -> dict[str, typing.Any]:
-    from artefacts import card  # type: ignore[import-not-found]
+    from artifacts import card  # type: ignore[import-not-found]
 
     config = json.loads(_starting_config_seeds()[0])
     return typing.cast(dict[str, typing.Any], card(config=config, directions=[]))
@@ -636,9 +636,9 @@ def _graph_seeds() -> list[bytes]:
 def _weights_seeds() -> list[bytes]:
     import safetensors.torch
 
-    from catgan.generation.artifact import SUM
+    from catgan.generation.artifact import CHECKSUM
 
-    about = {SUM: hashlib.sha256(_graph_seeds()[0]).hexdigest()}
+    about = {CHECKSUM: hashlib.sha256(_graph_seeds()[0]).hexdigest()}
     state = _starting_generator().state_dict()
     halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     return [
@@ -714,14 +714,14 @@ def _review_server() -> typing.Any:
     """One server, of the faces "a" and "b", for all the inputs; it ends with the process."""
     import tempfile
 
-    from catgan.data.faces.judging import Judge
+    from catgan.data.faces.selection import CropSelector
     from catgan.review.server import ReviewServer
 
     def judge(decisions: dict[str, bool]) -> list[_Face]:
         return [_Face("a"), _Face("b")]
 
     place = Path(tempfile.mkdtemp())
-    return ReviewServer(typing.cast(Judge, judge), {}, place / "decisions.json").__enter__()
+    return ReviewServer(typing.cast(CropSelector, judge), {}, place / "decisions.json").__enter__()
 
 
 # -- all of them --------------------------------------------------------------------------------
@@ -752,7 +752,7 @@ TARGETS: tuple[Target, ...] = (
     Target("run", _run_files, _run_seeds, text=True),
     Target("manifest", _manifest, _manifest_seeds, text=True),
     Target("safetensors", _tensors, _safetensors_seeds),
-    Target("artefact", _artefact, _artefact_seeds),
+    Target("artifact", _artifact, _artifact_seeds),
     Target("model", _model, _model_seeds),
     Target("card", _card, _card_seeds, text=True),
     Target("keras", _card_of("cats.keras"), _keras_seeds),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catgan.errors import CatganError
-from catgan.generation.artifact import check_artefact
+from catgan.generation.artifact import check_artifact
 
 BY_NAME = {target.name: target for target in TARGETS}
 FINDINGS = sorted((Path(__file__).parent / "findings").glob("*/*"))
@@ -121,7 +121,7 @@ def test_many_fields_do_not_become_much_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(CatganError, match="more fields than"):
-            check_artefact(model, "cats.onnx")
+            check_artifact(model, "cats.onnx")
         assert tracemalloc.get_traced_memory()[1] < 160 * 2**20
     finally:
         tracemalloc.stop()

@@ -25,7 +25,7 @@ for place in (HERE.parents[1] / "src", HERE.parent, HERE.parent / "evaluation"):
 
 SECONDS_AN_INPUT, MEBIBYTES = 5, 2048
 HANGS = 120  # seconds by the clock, which on a busy machine says nothing sooner
-MOST_BYTES = 2**16  # of an input
+MAX_ARTIFACT_BYTES = 2**16  # of an input
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
@@ -97,7 +97,7 @@ def fuzz_all(names: list[str], seconds: int, out: Path) -> int:
             f"-max_total_time={seconds}",
             f"-timeout={HANGS}",
             f"-rss_limit_mb={MEBIBYTES}",
-            f"-max_len={MOST_BYTES}",
+            f"-max_len={MAX_ARTIFACT_BYTES}",
             f"-artifact_prefix={out / name}/",
             "-print_final_stats=1",
             str(corpus),

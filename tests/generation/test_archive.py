@@ -6,7 +6,7 @@ import zipfile
 from contextlib import suppress
 
 import pytest
-from artefacts import card
+from artifacts import card
 from foreign_files import KERAS_MEMBERS, keras_file, zipped
 
 from catgan.errors import CatganError

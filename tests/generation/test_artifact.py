@@ -6,49 +6,49 @@ import json
 import numpy as np
 import onnx
 import pytest
-from artefacts import CARD, artefact, card, model, with_metadata, write
+from artifacts import CARD, artifact, card, model, with_metadata, write
 from onnx import TensorProto, helper
 
 from catgan.errors import CatganError
-from catgan.generation.artifact import check_artefact, read_artefact, seal
+from catgan.generation.artifact import check_artifact, read_artifact, seal
 from catgan.generation.card import parse_card
 from catgan.generation.generator import Generator
-from catgan.generation.protobuf import MOST_FIELDS, Message, encode_field
+from catgan.generation.protobuf import MAX_FIELDS, Message, encode_field
 
 
-def refusal(data):
+def rejection(data):
     with pytest.raises(CatganError) as error:
-        check_artefact(data, "cats.onnx")
+        check_artifact(data, "cats.onnx")
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("cats.onnx: ")
     return str(error.value)
 
 
-def test_an_artefact_is_an_onnx_model_with_its_card_as_metadata():
-    data = artefact()
+def test_an_artifact_is_an_onnx_model_with_its_card_as_metadata():
+    data = artifact()
     read = onnx.load_from_string(data)
     onnx.checker.check_model(read)
     (entry,) = read.metadata_props
     assert entry.key == "catgan"
     assert json.loads(entry.value)["name"] == CARD["name"]
-    assert check_artefact(data, "cats.onnx") == json.loads(entry.value)
+    assert check_artifact(data, "cats.onnx") == json.loads(entry.value)
 
 
 def test_every_truncation_is_noticed():
-    data = artefact()
+    data = artifact()
     for length in [*range(0, len(data), 97), len(data) - 1]:
-        refusal(data[:length])
+        rejection(data[:length])
 
 
 def test_any_changed_byte_is_noticed_or_harmless():
-    """Random damage ends in the one error, or in an artefact that draws: never in anything else."""
-    data, random = artefact(), np.random.default_rng(0)
+    """Random damage ends in the one error, or in an artifact that draws: never in anything else."""
+    data, random = artifact(), np.random.default_rng(0)
     for _ in range(300):
         damaged = bytearray(data)
         for _ in range(random.integers(1, 4)):
             damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
         with contextlib.suppress(CatganError):
-            document = check_artefact(bytes(damaged), "cats.onnx")
+            document = check_artifact(bytes(damaged), "cats.onnx")
             generator = Generator(bytes(damaged), parse_card(document, "cats.onnx"), "cats.onnx")
             generator.sample([1])
 
@@ -61,63 +61,63 @@ def test_damage_that_a_card_was_made_for_still_ends_in_one_line():
         broken[random.integers(len(broken) // 8)] ^= 1 << random.integers(8)
         data = seal(bytes(broken), card())
         with contextlib.suppress(CatganError):
-            document = check_artefact(data, "cats.onnx")
+            document = check_artifact(data, "cats.onnx")
             Generator(data, parse_card(document, "cats.onnx"), "cats.onnx").sample([1])
 
 
 @pytest.mark.parametrize("data", [b"", b"PNG", b"\x00" * 100, b"\xff" * 1000, b"\x80" * 30])
 def test_what_is_no_onnx_file_is_one_line(data):
-    refusal(data)
+    rejection(data)
 
 
 def test_a_model_without_catgan_s_card_is_named_as_such():
-    assert "card" in refusal(model().SerializeToString())
-    assert "card" in refusal(with_metadata(model(), "author", "someone"))
+    assert "card" in rejection(model().SerializeToString())
+    assert "card" in rejection(with_metadata(model(), "author", "someone"))
 
 
 def test_a_card_moved_to_another_model_is_noticed():
-    value = json.dumps(check_artefact(artefact(), "a"))
+    value = json.dumps(check_artifact(artifact(), "a"))
     other = model()
     other.producer_name = "other"
-    assert "sum" in refusal(with_metadata(other, "catgan", value))
+    assert "sum" in rejection(with_metadata(other, "catgan", value))
 
 
 @pytest.mark.parametrize("value", ["", "[1]", "{", "NaN", '{"a": Infinity}', "[" * 100_000])
 def test_a_card_that_is_no_table_is_one_line(value):
-    refusal(with_metadata(model(), "catgan", value))
+    rejection(with_metadata(model(), "catgan", value))
 
 
 def test_a_model_that_would_read_another_file_is_refused():
     proto = model()
     tensor = proto.graph.initializer[0]
     onnx.external_data_helper.set_external_data(tensor, "/etc/passwd")
-    assert "another file" in refusal(seal(proto.SerializeToString(), card()))
+    assert "another file" in rejection(seal(proto.SerializeToString(), card()))
     hidden = helper.make_tensor("t", TensorProto.FLOAT, [1], [0.0])
     hidden.external_data.add(key="location", value="../secret")
     proto = model(extra=[helper.make_node("Constant", [], ["c"], value=hidden)])
-    assert "another file" in refusal(seal(proto.SerializeToString(), card()))
+    assert "another file" in rejection(seal(proto.SerializeToString(), card()))
 
 
 def test_code_of_its_own_is_refused():
     foreign = helper.make_node("Evil", ["z"], ["e"], domain="com.evil")
-    assert "operators" in refusal(seal(model(extra=[foreign]).SerializeToString(), card()))
+    assert "operators" in rejection(seal(model(extra=[foreign]).SerializeToString(), card()))
     branch = helper.make_graph([], "branch", [], [])
     loop = helper.make_node("If", ["z"], ["e"], then_branch=branch, else_branch=branch)
-    assert "loops" in refusal(seal(model(extra=[loop]).SerializeToString(), card()))
+    assert "loops" in rejection(seal(model(extra=[loop]).SerializeToString(), card()))
     proto = model()
     proto.functions.add(name="f", domain="com.evil")
-    assert "functions" in refusal(seal(proto.SerializeToString(), card()))
+    assert "functions" in rejection(seal(proto.SerializeToString(), card()))
 
 
 def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
     for path in (tmp_path, tmp_path / "missing.onnx"):
         with pytest.raises(CatganError, match="cannot be read"):
-            read_artefact(path)
+            read_artifact(path)
     path = write(tmp_path / "cats.onnx")
-    assert read_artefact(path)[0] == path.read_bytes()
-    monkeypatch.setattr("catgan.generation.artifact.MOST_BYTES", 100)
+    assert read_artifact(path)[0] == path.read_bytes()
+    monkeypatch.setattr("catgan.generation.artifact.MAX_ARTIFACT_BYTES", 100)
     with pytest.raises(CatganError, match="larger"):
-        read_artefact(path)
+        read_artifact(path)
 
 
 @pytest.mark.parametrize(
@@ -187,17 +187,17 @@ def test_a_field_that_other_readers_would_number_otherwise_is_refused():
 
 def test_a_file_of_countless_fields_is_refused_before_they_are_read():
     """Two bytes make a field, so 512 MiB could hold 268 million."""
-    assert "fields" in refusal(b"\x08\x00" * (MOST_FIELDS + 1))
+    assert "fields" in rejection(b"\x08\x00" * (MAX_FIELDS + 1))
     # Neither can they hide in parts that are small each: all parts draw on one allowance.
     node = encode_field(1, b"\x08\x00" * 9_000)
-    data = seal(encode_field(7, node * (MOST_FIELDS // 9_000 + 1)), card())
-    assert "fields" in refusal(data)
+    data = seal(encode_field(7, node * (MAX_FIELDS // 9_000 + 1)), card())
+    assert "fields" in rejection(data)
 
 
 def test_a_generator_costs_a_small_part_of_the_fields():
-    message = Message(memoryview(artefact()))
+    message = Message(memoryview(artifact()))
     list(message.fields())
-    assert 0 < MOST_FIELDS - message.allowance.left < 100
+    assert 0 < MAX_FIELDS - message.allowance.left < 100
 
 
 def test_sparse_values_are_refused():
@@ -206,7 +206,7 @@ def test_sparse_values_are_refused():
     sparse = helper.make_sparse_tensor(dense, places, [4])
     bad = model()
     bad.graph.node.insert(0, helper.make_node("Constant", [], ["unused"], sparse_value=sparse))
-    assert "sparse" in refusal(seal(bad.SerializeToString(), CARD))
+    assert "sparse" in rejection(seal(bad.SerializeToString(), CARD))
 
 
 def test_a_model_in_the_runtime_s_own_format_is_not_taken_for_the_one_that_was_checked(monkeypatch):
@@ -222,7 +222,7 @@ def test_a_model_in_the_runtime_s_own_format_is_not_taken_for_the_one_that_was_c
             real(self, key, value)
 
     monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
-    data = artefact()
-    document = check_artefact(data, "cats.onnx")
+    data = artifact()
+    document = check_artifact(data, "cats.onnx")
     Generator(data, parse_card(document, "cats.onnx"), "cats.onnx").sample([1])
     assert ("session.load_model_format", "ONNX") in asked

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from artefacts import DIRECTIONS, SIDE, SIZE, artefact, card, images_of, model, write
+from artifacts import DIRECTIONS, SIDE, SIZE, artifact, card, images_of, model, write
 from onnx import TensorProto
 
 import catgan
@@ -112,7 +112,7 @@ def test_truncations_that_are_none_are_one_line(cats, truncation):
         lambda: cats.grid([1], truncation=truncation),
         lambda: cats.morph(1, 2, 2, truncation),
         lambda: cats.loop([1, 2], 2, truncation),
-        lambda: cats.synthesise(cats.latents([1]), truncation),
+        lambda: cats.synthesize(cats.latents([1]), truncation),
     ):
         with pytest.raises(
             CatganError, match=r"truncation = .* choose a number from 0 to 1"
@@ -152,7 +152,7 @@ def test_numbers_of_numpy_s_are_numbers(cats):
     assert np.array_equal(theirs, expected)
     assert len(cats.morph(np.int32(3), np.int64(9), frames=np.int16(4))) == 4
     assert cats.grid([1, 2], columns=np.int64(1)).shape == (2 * SIDE + 2, SIDE, 3)
-    assert np.array_equal(cats.synthesise(cats.latents([7]).tolist()), cats.sample([7]))
+    assert np.array_equal(cats.synthesize(cats.latents([7]).tolist()), cats.sample([7]))
 
 
 @pytest.mark.parametrize("frames", [2.5, 2.0, True, "4", None, float("nan"), 10**30, np.array(4)])
@@ -174,7 +174,7 @@ def test_a_loop_shows_every_seed(cats):
 def test_columns_that_make_no_sheet_are_one_line_before_anything_is_drawn(
     cats, columns, monkeypatch
 ):
-    monkeypatch.setattr(Generator, "synthesise", None)
+    monkeypatch.setattr(Generator, "synthesize", None)
     with pytest.raises(CatganError, match=r"columns = .* choose a whole number|fewer .*columns"):
         cats.grid([1, 2], columns)
 
@@ -208,7 +208,7 @@ def test_moves_by_no_number_are_one_line(cats, amount):
     ],
 )
 def test_latents_that_are_none_are_one_line(cats, z):
-    for use in (cats.synthesise, lambda wrong: cats.move(wrong, {})):
+    for use in (cats.synthesize, lambda wrong: cats.move(wrong, {})):
         with pytest.raises(CatganError, match=r"^latents must be"):
             use(z)
 
@@ -252,9 +252,9 @@ def test_other_mistakes_are_one_line(cats):
         with pytest.raises(CatganError, match="choose a number"):
             cats.sample([7], moves={0: amount})
     with pytest.raises(CatganError, match="finite"):
-        cats.synthesise(np.full((1, SIZE), np.nan))
+        cats.synthesize(np.full((1, SIZE), np.nan))
     with pytest.raises(CatganError, match="shape"):
-        cats.synthesise(np.zeros((1, SIZE + 1)))
+        cats.synthesize(np.zeros((1, SIZE + 1)))
     with pytest.raises(CatganError, match="two seeds"):
         cats.loop([3])
     for frames in (1, 10**6):
@@ -288,10 +288,10 @@ def test_the_package_s_own_generator_is_found_or_missed_in_one_line(monkeypatch,
 
 
 @pytest.mark.skipif(embedded_generator() is None, reason="no generator is embedded yet")
-def test_the_embedded_generator_draws_and_says_its_licence():
+def test_the_embedded_generator_draws_and_says_its_license():
     cats = catgan.load()
     assert embedded_generator().stat().st_size <= 10_000_000
-    assert cats.card.licence not in ("", "unknown")
+    assert cats.card.license not in ("", "unknown")
     assert cats.sample([7]).std() > 20
 
 
@@ -327,5 +327,5 @@ def test_a_generator_reads_its_card_without_a_session(path):
     generator = catgan.load(path)
     assert isinstance(generator, Generator)
     assert "session" not in vars(generator)
-    assert dict(generator.card.lines())["licence"] == "MIT"
-    assert artefact() == path.read_bytes()
+    assert dict(generator.card.lines())["license"] == "MIT"
+    assert artifact() == path.read_bytes()

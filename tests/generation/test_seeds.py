@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catgan.errors import CatganError
-from catgan.generation.seeds import LARGEST_SEED, parse_seeds
+from catgan.generation.seeds import MAX_SEED, parse_seeds
 
 
 def test_seeds_as_people_write_them():
     assert parse_seeds("7") == [7]
     assert parse_seeds("0-3") == [0, 1, 2, 3]
     assert parse_seeds("1, 5,9 - 12") == [1, 5, 9, 10, 11, 12]
-    assert parse_seeds(str(LARGEST_SEED)) == [LARGEST_SEED]
+    assert parse_seeds(str(MAX_SEED)) == [MAX_SEED]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_seeds_as_people_write_them():
         "0-9999999999",
         "9" * 30,
         "٣",
-        str(LARGEST_SEED + 1),
+        str(MAX_SEED + 1),
     ],
 )
 def test_nonsense_is_one_line_with_an_example(text):
@@ -42,4 +42,4 @@ def test_nonsense_is_one_line_with_an_example(text):
 @given(st.text(max_size=30))
 def test_any_text_gives_seeds_or_the_error_for_users(text):
     with contextlib.suppress(CatganError):
-        assert all(0 <= seed <= LARGEST_SEED for seed in parse_seeds(text))
+        assert all(0 <= seed <= MAX_SEED for seed in parse_seeds(text))

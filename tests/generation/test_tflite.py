@@ -5,7 +5,7 @@ import struct
 from contextlib import suppress
 
 import pytest
-from artefacts import card
+from artifacts import card
 from foreign_files import tflite_file, tflite_model
 
 from catgan.errors import CatganError

@@ -11,20 +11,20 @@ import pytest
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.writer import DatasetWriter
 from catgan.data.faces.prepare import PREPARATION, THUMBNAILS
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.inspect.inspection import (
     inspect_dataset,
     likeness_text,
-    read_refusals,
+    read_rejections,
     summary,
 )
 from catgan.inspect.page import inspection_page
 
 
-def dataset_of(path, images, refused=()):
-    with DatasetWriter(path, 64, name=path.name, licence="MIT") as writer:
+def dataset_of(path, images, rejected=()):
+    with DatasetWriter(path, 64, name=path.name, license="MIT") as writer:
         for number, image in enumerate(images):
             side = 40 if number == 0 else 90
             writer.append(
@@ -33,20 +33,20 @@ def dataset_of(path, images, refused=()):
                 sha256=hashlib.sha256(bytes([number])).hexdigest(),
                 crop=(0, 0, side, 100),
             )
-        for name, reason in refused:
-            writer.refuse(name, reason)
+        for name, reason in rejected:
+            writer.reject(name, reason)
     return Dataset.open(path)
 
 
 @pytest.fixture(scope="module")
 def cats(tmp_path_factory):
-    images = [draw_cat(index, 64) for index in range(40)]
+    images = [render_cat(index, 64) for index in range(40)]
     images.append(images[3][:, ::-1])  # a near-duplicate of number 3
     images.append(np.full((64, 64, 3), (0, 255, 0), np.uint8))  # number 41, an outlier
     path = tmp_path_factory.mktemp("inspect") / "cats"
-    refused = [("a<b>.jpg", "blurred: sharpness 1 %"), ("c.jpg", "blurred: sharpness 1.5 %"),
+    rejected = [("a<b>.jpg", "blurred: sharpness 1 %"), ("c.jpg", "blurred: sharpness 1.5 %"),
                ("d.jpg", "no cat face found")]  # fmt: skip
-    dataset = dataset_of(path, images, refused)
+    dataset = dataset_of(path, images, rejected)
     thumbnails = [{"name": "a<b>.jpg", "reason": "blurred: sharpness 1 %"}]
     (path / PREPARATION).write_text(json.dumps({"thumbnails": thumbnails}))
     np.save(path / THUMBNAILS, np.full((1, 96, 96, 3), 90, np.uint8))
@@ -69,16 +69,16 @@ def test_what_is_found(cats, raw):
     assert found.outliers[0][0] == 41
     assert found.outliers[0][1] > 2
     assert found.enlarged == 1
-    assert [(each.kind, each.count) for each in found.refusals] == [
+    assert [(each.kind, each.count) for each in found.rejections] == [
         ("blurred", 2), ("no cat face found", 1),
     ]  # fmt: skip
-    assert found.refusals[0].captions == ("a<b>.jpg: blurred: sharpness 1 %",)
+    assert found.rejections[0].captions == ("a<b>.jpg: blurred: sharpness 1 %",)
     assert [each.count for each in found.growth] == [17, 34]
     assert found.growth[1].distance < found.growth[0].distance
     assert found.brightness[5] == pytest.approx(cats.images[5].mean() / 255, abs=1e-4)
     text = "\n".join(summary(found))
     assert "42 images of 64 px" in text
-    assert "refused  3: 2 blurred, 1 no cat face found" in text
+    assert "rejected  3: 2 blurred, 1 no cat face found" in text
     assert "41.jpg is farthest" in text
 
 
@@ -91,7 +91,7 @@ def test_the_page_is_complete_and_escaped(cats, raw):
 
 
 def test_likeness(cats, raw, tmp_path):
-    more = dataset_of(tmp_path / "more", [draw_cat(index, 64) for index in range(50, 90)])
+    more = dataset_of(tmp_path / "more", [render_cat(index, 64) for index in range(50, 90)])
     rng = np.random.default_rng(1)
     plain = [np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8) for _ in range(40)]
     other = dataset_of(tmp_path / "plain", plain)
@@ -103,12 +103,12 @@ def test_likeness(cats, raw, tmp_path):
 
 
 def test_few_images(raw, tmp_path):
-    few = dataset_of(tmp_path / "few", [draw_cat(index, 64) for index in range(5)])
+    few = dataset_of(tmp_path / "few", [render_cat(index, 64) for index in range(5)])
     found = inspect_dataset(few, raw)
     assert (found.outliers, found.growth, found.likeness) == ((), (), None)
     assert "too few images to say" in "\n".join(summary(found))
     assert "too few images to say" in inspection_page(found).lower()
-    many = dataset_of(tmp_path / "many", [draw_cat(index, 64) for index in range(30)])
+    many = dataset_of(tmp_path / "many", [render_cat(index, 64) for index in range(30)])
     for one, other in ((many, few), (few, many)):
         with pytest.raises(CatganError, match=r"few: [45] images are too few to compare"):
             inspect_dataset(one, raw, like=other)
@@ -116,7 +116,7 @@ def test_few_images(raw, tmp_path):
 
 def test_images_that_are_all_the_same(raw, tmp_path):
     """Every distance is 0; there is nothing to divide by, and nothing to say."""
-    same = dataset_of(tmp_path / "same", [draw_cat(1, 64)] * 30)
+    same = dataset_of(tmp_path / "same", [render_cat(1, 64)] * 30)
     found = inspect_dataset(same, raw, like=same)
     assert found.outliers == ()
     assert len(found.doubles) == 29
@@ -157,15 +157,15 @@ HOSTILE_ARRAYS = {
 
 @pytest.mark.parametrize("kind", HOSTILE_ARRAYS)
 def test_damaged_thumbnails_are_done_without(cats, kind):
-    assert read_refusals(cats)[0].thumbnails.shape[0] == 1
+    assert read_rejections(cats)[0].thumbnails.shape[0] == 1
     with changed(cats.path / THUMBNAILS, HOSTILE_ARRAYS[kind]):
-        assert read_refusals(cats)[0].thumbnails.shape[0] == 0
+        assert read_rejections(cats)[0].thumbnails.shape[0] == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"thumbnails": 3}', b"\xff", b"[" * 100_000])
 def test_damaged_additions_are_done_without(cats, content):
     with changed(cats.path / PREPARATION, content):
-        assert read_refusals(cats)[0].thumbnails.shape[0] == 0
+        assert read_rejections(cats)[0].thumbnails.shape[0] == 0
 
 
 @pytest.mark.parametrize("side", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "-3", "1e300", "[]"])

@@ -18,16 +18,16 @@ def anew(monkeypatch):
     capabilities.forget()
 
 
-def refuse(*_):
+def reject(*_):
     raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support ...")
 
 
 def test_a_processor_without_bfloat16_convolutions_is_found_out(monkeypatch):
-    """As PyTorch is on AVX2 alone: its oneDNN refuses, whatever its other kernels do."""
+    """As PyTorch is on AVX2 alone: its oneDNN rejects, whatever its other kernels do."""
     real = capabilities._clipped
 
     def only_float32(operator, images, weight):
-        return refuse() if images.dtype == torch.bfloat16 else real(operator, images, weight)
+        return reject() if images.dtype == torch.bfloat16 else real(operator, images, weight)
 
     monkeypatch.setattr(capabilities, "_clipped", only_float32)
     if capabilities.fused_convolution() is None:
@@ -85,7 +85,7 @@ def test_who_asks_first_does_not_change_the_answers(context):
 @pytest.mark.parametrize(
     "failure",
     [
-        refuse,
+        reject,
         lambda _, images, weight: torch.zeros(len(images), len(weight), 8, 8),
         lambda *_: torch.zeros(3),
         lambda *_: None,

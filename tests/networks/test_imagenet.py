@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from catgan.data.faces.find import CATS, CLASSIFIED_AT, DOGS  # noqa: E402
 from catgan.data.faces.gates import Gates  # noqa: E402
-from catgan.data.reading.images import centre_square, resize  # noqa: E402
+from catgan.data.reading.images import center_square, resize  # noqa: E402
 from catgan.networks.efficientnet_lite import LITE0  # noqa: E402
 from catgan.networks.imagenet import imagenet_classifier  # noqa: E402
 
@@ -28,7 +28,7 @@ def classify():
 
 
 def squares(photos: list[np.ndarray]) -> np.ndarray:
-    return np.stack([resize(centre_square(photo)[0], CLASSIFIED_AT) for photo in photos])
+    return np.stack([resize(center_square(photo)[0], CLASSIFIED_AT) for photo in photos])
 
 
 def test_probabilities_and_maps(classify):

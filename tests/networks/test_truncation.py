@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from catgan.config import NetworkConfig
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 from catgan.networks.truncation import draw, mean_style
 
 
-class Squares(TwoPartGenerator):
+class Squares(BaseGenerator):
     """A style that is not odd in z, and images that are the style."""
 
     def map(self, z):
         return z.square()
 
-    def synthesise(self, style):
+    def synthesize(self, style):
         return style[:, :, None, None]
 
 

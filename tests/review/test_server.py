@@ -15,15 +15,15 @@ from catgan.data.faces.decisions import read_decisions, write_decisions
 from catgan.data.faces.framing import Frame
 from catgan.data.faces.gates import Gates, Measures
 from catgan.data.faces.journal import FoundFace, FoundPhoto
-from catgan.data.faces.judging import Judge
+from catgan.data.faces.selection import CropSelector
 from catgan.errors import CatganError
 from catgan.review.server import ReviewServer, review_in_browser
 
-MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
+LOGGED_METRICS = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
 
 
 def photo(number: int, sharpness: float = 9.0) -> FoundPhoto:
-    measures = replace(MEASURES, sharpness=sharpness)
+    measures = replace(LOGGED_METRICS, sharpness=sharpness)
     face = FoundFace(Frame(10.0 * number, 5, 30, 0), (0, 0, 9, 9), measures, number, 0)
     return FoundPhoto(f"cat<{number}>.jpg", f"{number}" * 64, None, (face,))
 
@@ -32,9 +32,9 @@ def read(face: FoundFace) -> np.ndarray:
     return np.full((32, 32, 3), 40 * face.offset, np.uint8)
 
 
-# Without the gate for near-duplicates: plain grey pictures are all alike.
-JUDGE = Judge([photo(1), photo(2, 1.0), photo(3)], read, Gates(distance=-1), 32)
-TWINS = Judge([photo(1), photo(2), photo(3)], read, Gates(), 32)
+# Without the gate for near-duplicates: plain gray pictures are all alike.
+JUDGE = CropSelector([photo(1), photo(2, 1.0), photo(3)], read, Gates(distance=-1), 32)
+TWINS = CropSelector([photo(1), photo(2), photo(3)], read, Gates(), 32)
 CANDIDATES = JUDGE({})
 
 

@@ -13,14 +13,14 @@ from catgan.runs import checkpoint as checkpoint_module
 from catgan.runs.checkpoint import (
     PARTS,
     CheckpointStore,
+    CorruptCheckpointError,
+    MetricState,
     Score,
-    UnsoundCheckpointError,
-    Window,
     optimizer_tensors,
     read_checkpoint,
 )
 
-WINDOW = Window([0.1, 1 / 3], 7)
+WINDOW = MetricState([0.1, 1 / 3], 7)
 
 
 def tensors(value=1.0):
@@ -110,12 +110,14 @@ def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
     path = save(store, 10)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest = manifest | change
-    manifest["sum"] = checkpoint_module._manifest_sum(manifest)  # not that is what is wrong
+    manifest["checksum"] = checkpoint_module._manifest_checksum(
+        manifest
+    )  # not that is what is wrong
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UnsoundCheckpointError):
+    with pytest.raises(CorruptCheckpointError):
         read_checkpoint(path)
     (path / "manifest.json").write_text("[" * 100_000)
-    with pytest.raises(UnsoundCheckpointError):
+    with pytest.raises(CorruptCheckpointError):
         read_checkpoint(path)
 
 
@@ -132,23 +134,22 @@ def test_no_flipped_bit_of_a_manifest_changes_what_is_read(store):
             try:
                 assert checkpoint_module._read_manifest(path.parent) == sound
                 harmless += 1
-            except UnsoundCheckpointError:
+            except CorruptCheckpointError:
                 pass
     assert harmless < 8 * sum(chr(byte).isspace() for byte in data)
 
 
 def test_a_checkpoint_under_another_name_is_unsound(store):
     path = save(store, 10)
-    with pytest.raises(UnsoundCheckpointError, match="incomplete"):
+    with pytest.raises(CorruptCheckpointError, match="incomplete"):
         read_checkpoint(path.rename(store.directory / "000000020"))
 
 
-def test_checkpoints_from_before_manifests_had_a_sum_are_read(store):
+def test_checkpoints_of_an_older_format_say_so(store):
     path = save(store, 10) / "manifest.json"
-    manifest = json.loads(path.read_text()) | {"format": 1}
-    del manifest["sum"]
-    path.write_text(json.dumps(manifest))
-    assert load(store)[0].images == 10
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(CorruptCheckpointError, match="has format 2, this catgan reads 3"):
+        read_checkpoint(path.parent)
 
 
 def test_a_run_that_goes_on_from_an_older_one_says_so_in_latest(store):
@@ -156,7 +157,7 @@ def test_a_run_that_goes_on_from_an_older_one_says_so_in_latest(store):
     path = save(store, 20)
     (path / "ema.safetensors").write_bytes(b"")
     checkpoint, _ = load(store)
-    store.go_on_from(checkpoint)
+    store.continue_from(checkpoint)
     assert load(store)[1] == []
     assert store.pointer("latest") == "000000010"
 

@@ -63,7 +63,7 @@ def test_a_creation_that_was_killed_is_begun_again(run, tmp_path, kept):
 
 def test_what_killed_writers_leave_is_removed(run):
     run.append_row({"images": 10})
-    run.sheet_path(10).write_bytes(b"")
+    run.grid_path(10).write_bytes(b"")
     before = sorted(run.path.rglob("*"))
     (run.path / ".report.html.partial-7").write_text("<ht")
     (run.path / "samples" / ".000000010.png.partial-7").write_text("")
@@ -80,7 +80,7 @@ def test_what_the_disk_refuses_is_one_line_with_the_way_on(run, monkeypatch):
         lambda: run.append_row({"images": 1}),
         lambda: run.rewind(0),
         lambda: run.update_config(Config()),
-        lambda: run.save_sheet(0, np.zeros((4, 4, 3), np.uint8)),
+        lambda: run.save_grid(0, np.zeros((4, 4, 3), np.uint8)),
         lambda: run.write(run.report, b""),
     ):
         with pytest.raises(CatganError, match=r"No space left on device.*--resume") as error:
@@ -91,14 +91,14 @@ def test_what_the_disk_refuses_is_one_line_with_the_way_on(run, monkeypatch):
 def test_the_log_survives_a_torn_line_and_rewinds(run):
     for images in (10, 20, 30):
         run.append_row({"images": images, "loss": 1 / images})
-        run.sheet_path(images).write_bytes(b"")
+        run.grid_path(images).write_bytes(b"")
     with run.log.open("a") as file:
         file.write('{"images": 40, "lo')
     assert [row["images"] for row in run.rows()] == [10, 20, 30]
     run.rewind(20)
     assert [row["images"] for row in run.rows()] == [10, 20]
     assert run.rows()[0]["loss"] == 0.1
-    assert list(run.sheets()) == [10, 20]
+    assert list(run.grids()) == [10, 20]
     assert run.log.read_text().count("\n") == 2
 
 

@@ -14,7 +14,7 @@ from catgan.errors import CatganError
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator, pixel_range
 from catgan.runs.directory import RunDirectory
-from catgan.runs.sampler import PORTION, Sampler, load_sampler, to_uint8
+from catgan.runs.sampler import BATCH_SIZE, Sampler, load_sampler, to_uint8
 from catgan.training.loop import train
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def test_a_seed_is_a_cat_whatever_the_batch(recipe):
     together = sampler(range(40))
     assert together.shape == (40, sampler.config.resolution, sampler.config.resolution, 3)
     assert together.dtype == np.uint8
-    for seeds in ([7], [39, 7, 0], list(range(PORTION + 1)), [5, 5]):
+    for seeds in ([7], [39, 7, 0], list(range(BATCH_SIZE + 1)), [5, 5]):
         assert np.array_equal(sampler(seeds), together[seeds])
 
 
@@ -58,36 +58,36 @@ def test_training_mode_is_left_as_it_was_and_no_seeds_give_no_cats():
 
 
 def test_settling_finds_what_the_strongest_amounts_have_in_common(monkeypatch):
-    monkeypatch.setattr("catgan.networks.projected.eigenfaces.STRONGEST", 8)
+    monkeypatch.setattr("catgan.networks.projected.eigenfaces.DECORRELATED_COMPONENTS", 8)
     small = ("network.channels=8", "network.maximum_channels=16", "network.latent_size=32")
     sampler = sampler_of("projected-128", *small)
     average = sampler.generator
     eigenfaces = average.eigenfaces
     torch.nn.init.orthogonal_(eigenfaces.components)
-    eigenfaces.deviations.fill_(0.1)
+    eigenfaces.stds.fill_(0.1)
     with torch.no_grad():  # so that the second amount has a share in the first
         eigenfaces.components[1] = 0.8 * eigenfaces.components[0] + 0.6 * eigenfaces.components[1]
     amounts = []
     eigenfaces.norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :8, 0, 0]))
     average.train()
     for _ in range(2):  # only once for so many images
-        assert sampler.settled(100, contextlib.nullcontext()) is sampler
+        assert sampler.calibrated(100, contextlib.nullcontext()) is sampler
     assert average.training
     found = torch.cat(amounts).double()
     assert len(found) == 1024
-    kept = (found - eigenfaces.level) @ eigenfaces.decorrelation.double().T
+    kept = (found - eigenfaces.coefficient_mean) @ eigenfaces.decorrelation.double().T
     torch.testing.assert_close(
         torch.cov(kept.T), torch.eye(8, dtype=torch.double), rtol=0, atol=0.01
     )
     assert not torch.allclose(eigenfaces.decorrelation, torch.eye(8), atol=0.01)
-    sampler.settled(200, contextlib.nullcontext())
+    sampler.calibrated(200, contextlib.nullcontext())
     assert len(torch.cat(amounts)) == 2048
 
 
 def test_other_families_have_nothing_to_settle():
     sampler = sampler_of("lsgan-64", "network.channels=4", "network.resolution=32")
     before = {name: tensor.clone() for name, tensor in sampler.generator.state_dict().items()}
-    sampler.settled(100, contextlib.nullcontext())
+    sampler.calibrated(100, contextlib.nullcontext())
     after = sampler.generator.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
@@ -135,8 +135,8 @@ def test_it_is_the_average_that_is_drawn(run):
 
     directory = RunDirectory.open(run)
     weights = load_file(directory.checkpoints.directory / "000000064" / "ema.safetensors")
-    drawn = load_sampler(run, CPU, pytest.fail).generator.state_dict()
-    assert all(torch.equal(drawn[name], weights[name]) for name in weights)
+    procedural = load_sampler(run, CPU, pytest.fail).generator.state_dict()
+    assert all(torch.equal(procedural[name], weights[name]) for name in weights)
 
 
 def test_a_directory_that_is_no_run_is_a_one_line_error(tmp_path):
@@ -155,7 +155,7 @@ def test_mistakes_of_a_caller_are_one_line():
             sampler([7], truncation=truncation)
     for z in (np.full((1, size), np.nan), np.zeros((1, size + 1)), np.zeros(size), "z"):
         with pytest.raises(CatganError, match="latents"):
-            sampler.synthesise(z)
+            sampler.synthesize(z)
     assert np.array_equal(sampler(np.array([7], np.uint8), truncation=np.float32(1)), sampler([7]))
 
 

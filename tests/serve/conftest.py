@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from artefacts import write
+from artifacts import write
 
 import catgan
 

@@ -1,4 +1,4 @@
-"""The queue: bounded, refused at once, and freed by those who leave."""
+"""The queue: bounded, rejected at once, and freed by those who leave."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_takes_too_long_is_given_up_and_stopped(make_engine):
 
 def test_a_client_that_leaves_frees_its_place_at_once(make_engine):
     engine, go = make_engine(capacity=4), threading.Event()
-    drawn = []
+    procedural = []
 
     async def leave():
         running = asyncio.create_task(engine.run(lambda stop: go.wait(30), 1, forever))
@@ -87,13 +87,13 @@ def test_a_client_that_leaves_frees_its_place_at_once(make_engine):
             return
 
         with pytest.raises(ClientGoneError):
-            await engine.run(lambda stop: drawn.append("nobody waits"), 3, gone)
+            await engine.run(lambda stop: procedural.append("nobody waits"), 3, gone)
         assert engine.pending == 1
         go.set()
         await running
 
     asyncio.run(leave())
-    assert drawn == []
+    assert procedural == []
     assert engine.pending == 0
 
 

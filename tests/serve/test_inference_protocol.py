@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from artefacts import SIDE, SIZE
+from artifacts import SIDE, SIZE
 from serving import serving
 
 ADDRESS = "/v2/models/default/infer"

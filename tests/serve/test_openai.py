@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from serving import serving
 
-from catgan.generation.sheet import encode_image, enlarge
+from catgan.generation.grid import encode_image, enlarge
 
 ADDRESS = "/v1/images/generations"
 
@@ -18,10 +18,10 @@ ADDRESS = "/v1/images/generations"
 def test_a_seed_is_the_cat_that_python_draws(client, cats):
     answer = client.post(ADDRESS, json={"prompt": "a cat", "seed": 7, "n": 3, "size": "16x16"})
     assert answer.status_code == 200
-    drawn = answer.json()
-    assert [each["seed"] for each in drawn["data"]] == [7, 8, 9]
-    assert drawn["size"] == "16x16"
-    for each, image in zip(drawn["data"], cats.sample([7, 8, 9]), strict=True):
+    procedural = answer.json()
+    assert [each["seed"] for each in procedural["data"]] == [7, 8, 9]
+    assert procedural["size"] == "16x16"
+    for each, image in zip(procedural["data"], cats.sample([7, 8, 9]), strict=True):
         assert base64.b64decode(each["b64_json"]) == encode_image(enlarge(image, 16), "PNG")
 
 
@@ -87,7 +87,7 @@ def test_the_client_of_openai_draws_seed_7(tiny_path, cats):
     openai = pytest.importorskip("openai", reason="no openai package: its client is NOT tested")
     with serving(tiny_path) as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-        drawn = client.images.generate(
+        procedural = client.images.generate(
             model="tiny", prompt="a cat", n=2, response_format="b64_json", extra_body={"seed": 7}
         )
         assert [each.id for each in client.models.list()] == ["tiny"]
@@ -95,6 +95,6 @@ def test_the_client_of_openai_draws_seed_7(tiny_path, cats):
             client.images.generate(model="dall-e-3", prompt="a cat")
         with pytest.raises(openai.UnprocessableEntityError, match="expected a whole number"):
             client.images.generate(model="tiny", prompt="a cat", n=65)
-    for each, image in zip(drawn.data, cats.sample([7, 8]), strict=True):
+    for each, image in zip(procedural.data, cats.sample([7, 8]), strict=True):
         opened = Image.open(io.BytesIO(base64.b64decode(each.b64_json)))
         assert (np.asarray(opened) == image).all()

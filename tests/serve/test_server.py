@@ -13,11 +13,11 @@ import subprocess
 import time
 
 import pytest
-from artefacts import artefact, write
-from serving import drawn, fetch, finish, load, proxy, read_all, serving
+from artifacts import artifact, write
+from serving import fetch, finish, load, procedural, proxy, read_all, serving
 
 import catgan
-from catgan.generation.sheet import encode_image
+from catgan.generation.grid import encode_image
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed: NOT tested")
 
@@ -50,7 +50,7 @@ def problem_of(answer):
 
 def test_it_draws_over_a_socket_and_says_so_in_a_line_of_json(server, cats):
     status, headers, body = server.get("/cats/7.png", X_Request_ID="number-7")
-    assert (status, body) == (200, drawn(cats, 7))
+    assert (status, body) == (200, procedural(cats, 7))
     assert "server" not in headers
     end = time.monotonic() + 10
     while not (lines := [line for line in server.out if "number-7" in line]):
@@ -76,7 +76,7 @@ def test_curl_gets_it_too(server, cats, tmp_path):
     out = tmp_path / "cat.png"
     command = ["curl", "-sS", "--fail", "--http2", "-o", out, f"{server.url}/cats/7.png"]
     subprocess.run(command, check=True, timeout=60)
-    assert out.read_bytes() == drawn(cats, 7)
+    assert out.read_bytes() == procedural(cats, 7)
     head = subprocess.run(
         ["curl", "-sSI", f"{server.url}/cats/7.png"], check=True, capture_output=True, timeout=60
     )
@@ -107,7 +107,7 @@ def test_a_header_in_pieces_that_comes_in_time_is_answered(server, cats):
     with server.connect() as connection:
         for byte in CLOSING:
             connection.sendall(bytes([byte]))
-        assert read_all(connection).endswith(drawn(cats, 7))
+        assert read_all(connection).endswith(procedural(cats, 7))
 
 
 def test_a_header_that_takes_too_long_is_told_so(server):
@@ -184,7 +184,7 @@ def test_requests_one_behind_the_other_are_answered_in_order(server, cats):
     for seed in (*seeds, 7):
         head, _, answers = answers.partition(b"\r\n\r\n")
         length = int(re.search(rb"content-length: (\d+)", head)[1])
-        assert answers[:length] == drawn(cats, seed)
+        assert answers[:length] == procedural(cats, seed)
         answers = answers[length:]
 
 
@@ -200,7 +200,7 @@ def test_hundreds_of_requests_one_behind_the_other_are_cut_off(server):
 def test_those_before_nonsense_get_their_answers_and_the_connection_ends(server, cats):
     begun = time.monotonic()
     answers = server.exchange(REQUEST * 3 + b"nonsense\r\n\r\n" + REQUEST)
-    assert answers.count(drawn(cats, 7)) == 3
+    assert answers.count(procedural(cats, 7)) == 3
     assert answers.count(b"HTTP/1.1") == 3
     assert time.monotonic() - begun < 10
 
@@ -208,7 +208,7 @@ def test_those_before_nonsense_get_their_answers_and_the_connection_ends(server,
 def test_those_before_a_body_of_nonsense_get_their_answers(server, cats):
     post = b"POST /v2/models/tiny/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     answers = server.exchange(REQUEST * 2 + post)
-    assert answers.count(drawn(cats, 7)) == 2
+    assert answers.count(procedural(cats, 7)) == 2
     assert answers.count(b"HTTP/1.1") == 2
 
 
@@ -303,7 +303,7 @@ def test_a_reload_loses_no_request_and_brings_the_new_artifact(tmp_path, cats):
         clients = load(server, cats)
         before = json.loads(server.get("/models")[2])["models"][0]["checksum"]
         for number in range(5):
-            beside = write(tmp_path / "new", artefact(name=f"cats {number}"))
+            beside = write(tmp_path / "new", artifact(name=f"cats {number}"))
             beside.replace(path)
             server.process.send_signal(signal.SIGHUP)
             wait_for(server, lambda n=number: sum("reloaded" in line for line in server.out) > n)
@@ -320,7 +320,7 @@ def test_a_reload_that_fails_leaves_the_old_artifact(tmp_path, cats):
         path.write_bytes(b"nonsense")
         server.process.send_signal(signal.SIGHUP)
         wait_for(server, lambda: any("not reloaded" in line for line in server.err))
-        assert server.get("/cats/7.png")[::2] == (200, drawn(cats, 7))
+        assert server.get("/cats/7.png")[::2] == (200, procedural(cats, 7))
         assert b'catgan_reloads_total{result="failed"} 1.0' in server.get("/metrics")[2]
 
 
@@ -351,7 +351,7 @@ def test_two_processes_behind_a_proxy_are_one_service(tiny_path, cats):
         one.process.kill()
         one.process.wait()
         for seed in range(6):
-            assert fetch(f"{url}/cats/{seed}.png")[::2] == (200, drawn(cats, seed))
+            assert fetch(f"{url}/cats/{seed}.png")[::2] == (200, procedural(cats, seed))
 
 
 def test_it_leaves_no_file_in_an_empty_home(tiny_path, tmp_path):

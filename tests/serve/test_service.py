@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from artefacts import artefact, write
+from artifacts import artifact, write
 from command_line import catgan as catgan_command
 from PIL import Image
 
@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from catgan.generation.sheet import encode_image, enlarge, sheet
+from catgan.generation.grid import encode_image, enlarge, make_grid
 from catgan.serve import app, edge, require_serve_extra
 from catgan.serve.models import Models
 from catgan.serve.page import Page
@@ -55,7 +55,7 @@ def test_a_grid_is_the_one_of_catgan_sample(client, cats, tiny_path, tmp_path):
     catgan_command("sample", tiny_path, "--seeds", "0-6", "--grid", "7x1", "-o", tmp_path / "a.png")
     answer = client.get("/grid?seeds=0-6&columns=7")
     assert answer.content == (tmp_path / "a.png").read_bytes()
-    assert (pixels(client.get("/grid?seeds=0-6").content) == sheet(cats.sample(range(7)))).all()
+    assert (pixels(client.get("/grid?seeds=0-6").content) == make_grid(cats.sample(range(7)))).all()
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
@@ -79,12 +79,12 @@ def test_an_address_with_the_checksum_is_kept_for_ever(client):
 
 def test_what_the_client_has_is_neither_sent_nor_drawn(client):
     tag = client.get("/cats/7.png").headers["etag"]
-    drawn = client.service.metrics.images.labels("default")._value.get()
+    procedural = client.service.metrics.images.labels("default")._value.get()
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         answer = client.get("/cats/7.png", headers={"If-None-Match": known})
         assert (answer.status_code, answer.content) == (304, b"")
         assert answer.headers["etag"] == tag
-    assert client.service.metrics.images.labels("default")._value.get() == drawn
+    assert client.service.metrics.images.labels("default")._value.get() == procedural
     assert client.get("/cats/8.png", headers={"If-None-Match": tag}).status_code == 200
 
 
@@ -410,7 +410,7 @@ def test_the_description_has_every_address(client):
 def test_replaced_models_answer_by_checksum_until_the_next_reload(client, tmp_path):
     service = client.service
     old = service.models.default
-    other = catgan.load(write(tmp_path / "other.onnx", artefact(name="other cats")))
+    other = catgan.load(write(tmp_path / "other.onnx", artifact(name="other cats")))
     models = Models.of([("default", other)], 1, service.models)
     service.replace_models(models, Page(models.default))
     assert client.get(f"/artifacts/{old.checksum}/cats/7.png").status_code == 200

@@ -85,7 +85,7 @@ def test_a_token_file_that_is_none_is_named(tmp_path, monkeypatch):
 
 def test_mistakes_on_the_command_line_end_in_one_line(tmp_path):
     pytest.importorskip("uvicorn", reason="the extra serve is not installed: NOT tested")
-    from artefacts import write
+    from artifacts import write
 
     cats = write(tmp_path / "cats.onnx")
     (tmp_path / "other").mkdir()

@@ -30,17 +30,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from artefacts import artefact, write
+from artifacts import artifact, write
 from hypothesis import HealthCheck, given, settings
 from requests_at_random import check, requests
-from serving import drawn, fetch, finish, load, proxy, read_all, serving
+from serving import fetch, finish, load, procedural, proxy, read_all, serving
 
 import catgan
 
 CLIENTS = 32
 QUIET = ("--no-access-log",)
 MAX_GROWTH = 1.10  # of memory, under overload
-QUICK_ANSWER = 0.05  # seconds for a refusal, in the middle
+QUICK_ANSWER = 0.05  # seconds for a rejection, in the middle
 
 
 def seeds(scale):
@@ -58,15 +58,15 @@ def seeds(scale):
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             answers = list(pool.map(fetch, range(count)))
-    wrong = sum(answer != (200, drawn(generator, n)) for n, answer in enumerate(answers))
+    wrong = sum(answer != (200, procedural(generator, n)) for n, answer in enumerate(answers))
     return wrong == 0, f"{count:,} seeds, {wrong} not equal to Python's"
 
 
 def overload(scale):
-    """Four times as many clients as the queue holds: refusals are quick, memory stays."""
+    """Four times as many clients as the queue holds: rejections are quick, memory stays."""
     generator, end, workers = catgan.load(), time.monotonic() + 60 * scale, 2
     words = (*QUIET, "--queue", 8, "--max-seeds", 8, "--max-frames", 8, "--workers", workers)
-    codes, wrong, refusals, lock = Counter(), [], [], threading.Lock()
+    codes, wrong, rejections, lock = Counter(), [], [], threading.Lock()
     with serving(*words, "--cache", 0) as server:
 
         def ask(number):
@@ -81,7 +81,7 @@ def overload(scale):
                     if status == 200 and body != expected[seed]:
                         wrong.append(seed)
                     elif status == 503:
-                        refusals.append(took)
+                        rejections.append(took)
                         if int(headers["Retry-After"]) < 1:
                             wrong.append(status)
                     elif status != 200:
@@ -89,7 +89,7 @@ def overload(scale):
                 if status == 503:
                     time.sleep(0.02)  # what clients do is not this machine's to compute
 
-        expected = [drawn(generator, seed) for seed in range(64)]
+        expected = [procedural(generator, seed) for seed in range(64)]
         for seed in range(64):
             server.get(f"/cats/{seed}.png")
         before = resident(server)
@@ -97,12 +97,12 @@ def overload(scale):
             list(pool.map(ask, range(4 * 8)))
         after = resident(server)
         alive = server.get("/cats/7.png")[0] == 200
-    refusals = sorted(refusals) or [0.0]
-    middle, late = (refusals[int(part * len(refusals))] for part in (0.5, 0.99))
+    rejections = sorted(rejections) or [0.0]
+    middle, late = (rejections[int(part * len(rejections))] for part in (0.5, 0.99))
     held = before is None or after <= MAX_GROWTH * before
     grown = "unknown" if before is None else f"{before / 2**20:.0f} to {after / 2**20:.0f} MiB"
     times = f"{1000 * middle:.0f} ms (median), {1000 * late:.0f} ms (99 %)"
-    said = f"{dict(codes)}, refusals in {times}, memory {grown}"
+    said = f"{dict(codes)}, rejections in {times}, memory {grown}"
     return not wrong and held and alive and middle <= QUICK_ANSWER, said
 
 
@@ -211,7 +211,7 @@ def described(scale):
 def killed(scale):
     """20 times SIGKILL to one of two processes behind a proxy: the other answers, and rightly."""
     generator, count = catgan.load(), max(1, round(20 * scale))
-    expected = [drawn(generator, seed) for seed in range(32)]
+    expected = [procedural(generator, seed) for seed in range(32)]
     codes, wrong, stopping = Counter(), [], threading.Event()
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serving(*QUIET, "--cache", 0)) for _ in range(2)]
@@ -268,7 +268,7 @@ def reloads(scale):
         with serving(*QUIET, path) as server:
             clients = load(server, generator)
             for number in range(count):
-                beside = write(Path(folder) / "new", artefact(name=f"cats {number}"))
+                beside = write(Path(folder) / "new", artifact(name=f"cats {number}"))
                 beside.replace(path)
                 server.process.send_signal(signal.SIGHUP)
                 end = time.monotonic() + 60

@@ -13,13 +13,13 @@ from small_runs import FACTS, make_run
 
 import catgan
 from catgan.data.dataset import cache
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
-from catgan.generation.artifact import SUM
+from catgan.generation.artifact import CHECKSUM
 from catgan.runs import data
+from catgan.runs.artifact_weights import WEIGHTS_CHECKSUM, weights_sha256
 from catgan.runs.directory import RunDirectory
 from catgan.training import start
-from catgan.runs.artifact_weights import WEIGHTS_SUM, weights_sha256
 from catgan.training.starting_point import DISCRIMINATOR, load_starting_point
 from catgan.training.transfer import FREEZE_IMAGES
 
@@ -37,7 +37,7 @@ def tool():
 @pytest.fixture
 def embed(tool):
     return functools.partial(
-        tool.embed, checkpoint="latest", name=None, names=[], licence=None, credit=None
+        tool.embed, checkpoint="latest", name=None, names=[], license=None, credit=None
     )
 
 
@@ -96,20 +96,20 @@ def test_a_run_on_drawn_cats_goes_on_with_them(run, tmp_path, monkeypatch):
     assert plan.dataset.name == "drawn-cats"
 
 
-def test_too_large_a_generator_and_one_without_a_licence_are_refused(
+def test_too_large_a_generator_and_one_without_a_license_are_refused(
     tool, embed, run, tmp_path, monkeypatch, few_seeds
 ):
     monkeypatch.setattr(tool, "MAX_BYTES", 1_000)
     with pytest.raises(CatganError, match="room"):
         embed(run, tmp_path)
     monkeypatch.setattr(tool, "MAX_BYTES", 10**7)
-    monkeypatch.setitem(FACTS["dataset"], "licence", "unknown")
+    monkeypatch.setitem(FACTS["dataset"], "license", "unknown")
     other = make_run(tmp_path / "other", "dcgan-128")
-    with pytest.raises(CatganError, match="licence"):
+    with pytest.raises(CatganError, match="license"):
         embed(other, tmp_path)
     assert not (tmp_path / "generator.onnx").exists()
-    path = embed(other, tmp_path, licence="CC0-1.0")
-    assert catgan.load(path).card.licence == "CC0-1.0"
+    path = embed(other, tmp_path, license="CC0-1.0")
+    assert catgan.load(path).card.license == "CC0-1.0"
 
 
 # -- the discriminator beside it -------------------------------------------------------------------
@@ -120,7 +120,7 @@ def embedded(tool, run, tmp_path_factory):
     place = tmp_path_factory.mktemp("embedded")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("catgan.export.export.SEEDS", 8)
-        tool.embed(run, place, checkpoint="latest", name=None, names=[], licence=None, credit=None)
+        tool.embed(run, place, checkpoint="latest", name=None, names=[], license=None, credit=None)
     return place
 
 
@@ -140,9 +140,9 @@ def rewrite(package, change=lambda state: state, *, another_generator=False, kee
         about = json.loads(file.metadata()["catgan"])
     state = change(safetensors.torch.load_file(path))
     if not keep_sum:
-        about[WEIGHTS_SUM] = weights_sha256(state)
+        about[WEIGHTS_CHECKSUM] = weights_sha256(state)
     if another_generator:
-        about[SUM] = "0" * 64
+        about[CHECKSUM] = "0" * 64
     path.write_bytes(safetensors.torch.save(state, {"catgan": json.dumps(about)}))
 
 
@@ -164,7 +164,7 @@ def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_
         assert torch.equal(tensor, trained[name].half().float()), name
 
     def begin(name, *settings, resolution=32):
-        write_drawn_cats(tmp_path / f"for-{name}", 12, resolution)
+        write_procedural_cats(tmp_path / f"for-{name}", 12, resolution)
         settings = ["output.score_samples=0", f"network.resolution={resolution}", *settings]
         return start.new_run(
             tmp_path / f"for-{name}", None, settings, tmp_path / name, "cpu", lambda *_: None,

@@ -38,12 +38,12 @@ TINY = [
     "training.batch_size=8",
     "training.images=16",
     "output.log_images=8",
-    "output.sheet_seeds=1",
+    "output.grid_seeds=1",
     "output.score_samples=0",
     "augment.crop=0.1",
     "augment.sharpness=0.5",
-    "augment.colour_jitter=0.1",
-    "augment.diffaugment_colour=true",
+    "augment.color_jitter=0.1",
+    "augment.diffaugment_color=true",
     "augment.diffaugment_translation=true",
     "augment.diffaugment_cutout=true",
     # Weights stay, so that the gradients of the second step are of the same weights: Adam's first
@@ -108,17 +108,17 @@ def record(case: str, place: Path) -> None:
             gradients[f"{len(gradients)}/{name}"] = parameter.grad.detach().clone()
 
     run = RunDirectory(place / f"run-{world.processes}")
-    if world.leads:
+    if world.is_main_process:
         run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
     dataset = Dataset.open(place / "dataset")
     with (
         mock.patch.object(initialize, "STATISTICS_IMAGES", 8),
-        mock.patch.object(sampling, "SEEDS_TO_SETTLE", range(64)),
+        mock.patch.object(sampling, "CALIBRATION_SEEDS", range(64)),
         mock.patch.object(initialize, "build_discriminator", without_corners),
         mock.patch.object(distributed, "average_gradients", remember),
     ):
         loop.train(config, dataset, run, Silent(), device=torch.device("cpu"))
-    if world.leads:
+    if world.is_main_process:
         data = safetensors.torch.save({k: v.contiguous() for k, v in gradients.items()})
         (place / f"gradients-{world.processes}.safetensors").write_bytes(data)
 
@@ -139,7 +139,7 @@ def collectives() -> dict[str, object]:
 
 def long_work() -> dict[str, bool]:
     """Whether this process waits for one that works longer than collectives wait; and then not."""
-    leads = distributed.world().leads
+    is_main_process = distributed.world().is_main_process
     waited, gave_up = True, False
     with (
         mock.patch.object(distributed, "TIMEOUT", timedelta(seconds=1)),
@@ -147,13 +147,16 @@ def long_work() -> dict[str, bool]:
     ):
         began = time.monotonic()
         with distributed.may_take_long():
-            time.sleep(3 if leads else 0)
+            time.sleep(3 if is_main_process else 0)
         waited = time.monotonic() - began >= 3
         # The main process shows no sign of life: it hangs.
         silent = mock.patch.object(distributed, "BEAT_SECONDS", 100.0)
         try:
-            with silent if leads else contextlib.nullcontext(), distributed.may_take_long():
-                time.sleep(4 if leads else 0)
+            with (
+                silent if is_main_process else contextlib.nullcontext(),
+                distributed.may_take_long(),
+            ):
+                time.sleep(4 if is_main_process else 0)
         except distributed.LostProcessError:
             gave_up = True
     return {"waited": waited, "gave up": gave_up}

@@ -8,16 +8,16 @@ import torch
 from catgan.config import AugmentConfig
 from catgan.training import augment as augmentation
 from catgan.training.augment import augment
-from catgan.training.streams import Draws, Stream, torch_generator
+from catgan.training.streams import BatchRandom, Stream, torch_generator
 
 NOTHING = AugmentConfig(flip=False)
 EVERYTHING = AugmentConfig(
     flip=True,
     zoom=0.2,
     crop=0.1,
-    colour_jitter=0.3,
+    color_jitter=0.3,
     sharpness=0.5,
-    diffaugment_colour=True,
+    diffaugment_color=True,
     diffaugment_translation=True,
     diffaugment_cutout=True,
 )
@@ -30,7 +30,7 @@ RANGES = [(-1.0, 1.0), (0.0, 1.0)]
 
 
 def stream(step=0):
-    return Draws(torch_generator(1, Stream.AUGMENT, step))
+    return BatchRandom(torch_generator(1, Stream.AUGMENT, step))
 
 
 def pictures(count=8, side=32, low=-1.0, high=1.0):
@@ -120,17 +120,17 @@ def test_cutout_covers_a_square_of_half_the_side_clipped_at_the_border():
         assert box.all()
 
 
-def test_colour_does_what_its_words_say():
+def test_color_does_what_its_words_say():
     images = pictures(4, 8, 0.0, 1.0)
     one, zero = torch.ones(4, 1, 1, 1), torch.zeros(4, 1, 1, 1)
-    colour = augmentation.colour
-    torch.testing.assert_close(colour(images, 0.0, one, one, 0.0), images)
-    torch.testing.assert_close(colour(images, 0.25, one, one, 0.0), images + 0.25)
-    torch.testing.assert_close(colour(images, 0.0, one, one, 0.0, scale=2 * one), 2 * images)
-    flat = colour(images, 0.0, zero, one, 0.0)
+    color = augmentation.color
+    torch.testing.assert_close(color(images, 0.0, one, one, 0.0), images)
+    torch.testing.assert_close(color(images, 0.25, one, one, 0.0), images + 0.25)
+    torch.testing.assert_close(color(images, 0.0, one, one, 0.0, scale=2 * one), 2 * images)
+    flat = color(images, 0.0, zero, one, 0.0)
     torch.testing.assert_close(flat, images.mean((1, 2, 3), keepdim=True).expand_as(flat))
-    grey = colour(images, 0.0, one, zero, 0.0)
-    assert (grey.max(1).values - grey.min(1).values).max() < 1e-6
+    gray = color(images, 0.0, one, zero, 0.0)
+    assert (gray.max(1).values - gray.min(1).values).max() < 1e-6
 
 
 def test_sharpness_leaves_constants_alone_and_goes_both_ways():

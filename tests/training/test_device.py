@@ -51,7 +51,7 @@ def test_bfloat16_is_refused_in_one_line_where_it_is_impossible(finds):
 
 
 @pytest.mark.parametrize(
-    ("setting", "began_in", "here", "goes_on"),  # here: the machine it began on?
+    ("setting", "began_in", "here", "expected"),  # here: the machine it began on?
     [
         ("auto", "bfloat16", True, torch.bfloat16),  # whatever a second measurement says
         ("auto", "float32", True, torch.float32),
@@ -61,12 +61,12 @@ def test_bfloat16_is_refused_in_one_line_where_it_is_impossible(finds):
         ("bfloat16", "bfloat16", False, torch.bfloat16),
     ],
 )
-def test_a_run_goes_on_in_the_precision_it_began_in(finds, setting, began_in, here, goes_on):
+def test_a_run_goes_on_in_the_precision_it_began_in(finds, setting, began_in, here, expected):
     finds(works=True, faster=began_in != "bfloat16")
     began = describe_machine(CPU) | ({} if here else {"processor": "another"})
     if began_in:
         began["precision"] = began_in
-    assert precision_to_resume(setting, began, CPU) == goes_on
+    assert precision_to_resume(setting, began, CPU) == expected
 
 
 @pytest.mark.parametrize("setting", ["auto", "bfloat16"])

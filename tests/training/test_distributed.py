@@ -26,13 +26,13 @@ from torch import nn
 
 import catgan as package
 from catgan.config import load_recipe, override
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
 from catgan.networks.layers.dropout import Dropout
 from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, signals, start
-from catgan.training.distributed import LostProcessError, SynchronisedBatchNorm
-from catgan.training.streams import Draws, Share, Stream, torch_generator
+from catgan.training.distributed import LostProcessError, SynchronizedBatchNorm
+from catgan.training.streams import BatchRandom, Share, Stream, torch_generator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -56,7 +56,9 @@ def both(tmp_path_factory):
     torch.set_num_threads(1)  # as torchrun's processes have: more would add up in another order
     for case in worker.CASES:
         (place / case).mkdir()
-        write_drawn_cats(place / case / "dataset", 30, worker.config_of(case).network.resolution)
+        write_procedural_cats(
+            place / case / "dataset", 30, worker.config_of(case).network.resolution
+        )
         worker.record(case, place / case)
     torch.set_num_threads(threads)
     command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(place)]
@@ -140,7 +142,7 @@ def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
 def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
     """A copy that was damaged on another machine trained on in silence."""
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
-    write_drawn_cats(tmp_path / "cats", 12, 32)
+    write_procedural_cats(tmp_path / "cats", 12, 32)
     settings = ["network.resolution=32", "training.batch_size=4", "output.score_samples=0"]
     arguments = (tmp_path / "cats", "lsgan-64", settings, tmp_path / "run", "cpu")
     plan = start.new_run(*arguments, lambda *_: None)
@@ -190,7 +192,7 @@ cli.main()
 
 def test_shares_of_random_numbers_make_up_the_whole_ones():
     def draws(share):
-        return Draws(torch_generator(3, Stream.AUGMENT, 1), share)
+        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), share)
 
     for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
         parts = [draw(draws(Share(rank, 3)), 4) for rank in range(3)]
@@ -218,7 +220,7 @@ def group_of_one():
     dist.destroy_process_group()
 
 
-def test_synchronised_batch_norm_is_batch_norm(group_of_one):
+def test_synchronized_batch_norm_is_batch_norm(group_of_one):
     """Its output, gradient, gradient of gradient and statistics; while evaluating, too."""
     torch.manual_seed(0)
     theirs = nn.BatchNorm2d(5)
@@ -226,7 +228,7 @@ def test_synchronised_batch_norm_is_batch_norm(group_of_one):
     nn.init.normal_(theirs.bias)
     copy = nn.BatchNorm2d(5)
     copy.load_state_dict(theirs.state_dict())
-    ours = SynchronisedBatchNorm.of(copy)
+    ours = SynchronizedBatchNorm.of(copy)
     x = 7 + torch.randn(4, 5, 3, 3)
     results = []
     for layer in (theirs, ours):
@@ -254,9 +256,9 @@ SETTINGS = [
             "training.batch_size=8",
             "training.images=2000000",
             "output.log_images=40",
-            "output.sheet_images=800000",
+            "output.grid_images=800000",
             "output.checkpoint_images=80",
-            "output.sheet_seeds=1",
+            "output.grid_seeds=1",
             "output.score_samples=0",
         )
     ),
@@ -282,7 +284,7 @@ def workers_of(job):
 
 
 def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_on(tmp_path):
-    write_drawn_cats(tmp_path / "cats", 60, 32)
+    write_procedural_cats(tmp_path / "cats", 60, 32)
     run = RunDirectory(tmp_path / "run")
     command = [*TORCHRUN, "--max-restarts=1", "-m", "catgan", "train", str(tmp_path / "cats")]
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
@@ -344,7 +346,9 @@ def run_on_two_machines(place, *words):
 def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
     for rank in (0, 1):
         (tmp_path / str(rank)).mkdir()
-        write_drawn_cats(tmp_path / str(rank) / "cats", 30 + rank, 32)  # one name, other images
+        write_procedural_cats(
+            tmp_path / str(rank) / "cats", 30 + rank, 32
+        )  # one name, other images
     codes, said = run_on_two_machines(tmp_path, "cats", "--out=run", *SETTINGS)
     assert all(code > 0 for code in codes), (codes, said)
     errors = "".join(err for _, err in said).strip().splitlines()
@@ -362,10 +366,10 @@ STARTED = [
         "training.batch_size=8",
         "training.images=24",
         "output.log_images=8",
-        "output.sheet_images=800000",
+        "output.grid_images=800000",
         "output.checkpoint_images=16",
         "output.checkpoints_kept=9",
-        "output.sheet_seeds=1",
+        "output.grid_seeds=1",
         "output.score_samples=0",
         "augment.diffaugment_cutout=true",
         # So small that weights stay near each other, whatever Adam makes of a gradient near 0.
@@ -380,7 +384,7 @@ def two_machines(tmp_path):
     """Directories `0` and `1` of two processes with the same cats; the first has the weights."""
     for rank in (0, 1):
         (tmp_path / str(rank)).mkdir()
-        write_drawn_cats(tmp_path / str(rank) / "cats", 40, 32)
+        write_procedural_cats(tmp_path / str(rank) / "cats", 40, 32)
     make_run(tmp_path / "0" / "source", "lsgan-64")
     return tmp_path
 
@@ -466,7 +470,7 @@ def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines
     assert not (home / "run").exists()
 
 
-# -- refusals --------------------------------------------------------------------------------------
+# -- rejections ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
@@ -560,6 +564,6 @@ def test_a_world_that_torchrun_did_not_make_is_one_line(monkeypatch, size):
     monkeypatch.setenv("WORLD_SIZE", size)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    refused = pytest.raises(CatganError, match=r"not by torchrun.* unset WORLD_SIZE")
-    with refused, distributed.joined():
+    rejected = pytest.raises(CatganError, match=r"not by torchrun.* unset WORLD_SIZE")
+    with rejected, distributed.joined():
         raise AssertionError("joined")

@@ -10,13 +10,13 @@ import torch
 
 from catgan.config import Config
 from catgan.runs.directory import RunDirectory
-from catgan.runs.log import MEASURES
+from catgan.runs.log import LOGGED_METRICS
 from catgan.training.guard import (
     CERTAIN,
     COARSE_SIDE,
-    LEAST_DIVERSITY,
+    MIN_DIVERSITY,
     ROWS_WATCHED,
-    SETTLED,
+    WARMUP_IMAGES,
     Guard,
     TrainingFailedError,
     accuracies,
@@ -31,7 +31,7 @@ HEALTHY = {
     "generated_accuracy": 0.7,
     "diversity": 0.9,
 }
-SAME = {"diversity": LEAST_DIVERSITY / 2}
+SAME = {"diversity": MIN_DIVERSITY / 2}
 SURE = {"real_accuracy": 1.0, "generated_accuracy": 1.0}
 STEP = 1_000
 
@@ -41,7 +41,7 @@ def run(tmp_path):
     return RunDirectory.create(tmp_path / "run", Config(), {"dataset": {}, "machine": {}})
 
 
-def watch(guard, changes, first=SETTLED):
+def watch(guard, changes, first=WARMUP_IMAGES):
     """Show the guard healthy rows, each with its changes; the images after which it raised."""
     for index, change in enumerate(changes):
         images = first + index * STEP
@@ -53,7 +53,7 @@ def watch(guard, changes, first=SETTLED):
 
 
 def test_the_example_is_complete():
-    assert set(HEALTHY) == set(MEASURES)
+    assert set(HEALTHY) == set(LOGGED_METRICS)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_example_is_complete():
     [
         [{}] * 30,
         [SAME] * (ROWS_WATCHED - 1) + [{}] + [SAME] * (ROWS_WATCHED - 1),
-        [{"diversity": LEAST_DIVERSITY}] * 30,
+        [{"diversity": MIN_DIVERSITY}] * 30,
         [SURE] * (ROWS_WATCHED - 1) + [{}] + [SURE] * (ROWS_WATCHED - 1),
         [{"real_accuracy": 1.0}] * 30,
         [{"generated_accuracy": 1.0}] * 30,
@@ -83,7 +83,7 @@ def test_a_run_that_may_recover_goes_on(run, changes):
 )
 def test_a_collapse_is_stopped_after_rows_that_agree_and_no_sooner(run, change, words):
     images, text, error = watch(Guard(run), [{}] * 5 + [change] * 30)
-    assert images == SETTLED + (5 + ROWS_WATCHED - 1) * STEP
+    assert images == WARMUP_IMAGES + (5 + ROWS_WATCHED - 1) * STEP
     assert error.exit_code == 3
     assert "\n" not in text
     for word in (str(run.path), f"up to {images} images", *words):
@@ -93,12 +93,12 @@ def test_a_collapse_is_stopped_after_rows_that_agree_and_no_sooner(run, change, 
 @pytest.mark.parametrize("change", [SAME, SURE])
 def test_networks_that_still_find_their_feet_are_left_alone(run, change):
     """Rows of before count, but none of them stops a run."""
-    assert SETTLED % STEP == 0
+    assert WARMUP_IMAGES % STEP == 0
     images, _, _ = watch(Guard(run), [change] * 30, first=STEP)
-    assert images == SETTLED
+    assert images == WARMUP_IMAGES
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", LOGGED_METRICS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_stops_a_run_at_once(run, measure, value):
     images, text, error = watch(Guard(run), [{}, {measure: value}], first=STEP)
@@ -119,13 +119,13 @@ def test_tensors_are_checked_before_they_are_saved(run):
 
 @pytest.mark.parametrize("before", [1, ROWS_WATCHED - 1, ROWS_WATCHED + 5])
 def test_a_resumed_run_remembers_what_its_log_says(run, before):
-    rows = [{"images": SETTLED + index * STEP, **HEALTHY, **SAME} for index in range(before)]
+    rows = [{"images": WARMUP_IMAGES + index * STEP, **HEALTHY, **SAME} for index in range(before)]
     for row in rows:
         run.append_row(row)
         run.append_row({"images": row["images"], "score": 1.0, "scored_by": "FD"})
     run.append_row({"images": 5} | {m: v for m, v in HEALTHY.items() if m != "diversity"})
-    images, _, _ = watch(Guard(run), [SAME] * 30, first=SETTLED + before * STEP)
-    assert images == SETTLED + max(before, ROWS_WATCHED - 1) * STEP
+    images, _, _ = watch(Guard(run), [SAME] * 30, first=WARMUP_IMAGES + before * STEP)
+    assert images == WARMUP_IMAGES + max(before, ROWS_WATCHED - 1) * STEP
 
 
 def test_a_run_without_a_log_begins_with_nothing(run):
@@ -136,14 +136,14 @@ def test_a_run_without_a_log_begins_with_nothing(run):
 
 
 @pytest.mark.parametrize("kind", ["bce", "hinge", "mse", "relativistic"])
-@pytest.mark.parametrize("judgements", [1, 4])
-def test_accuracies_by_counting(kind, judgements):
-    rng = np.random.default_rng(judgements)
-    offsets = rng.normal(0, 5, judgements) if kind == "relativistic" else 0.3
-    real = (rng.normal(0.5, 1, (40, judgements)) + offsets).astype(np.float32)
-    generated = (rng.normal(-0.5, 1, (40, judgements)) + offsets).astype(np.float32)
+@pytest.mark.parametrize("judgments", [1, 4])
+def test_accuracies_by_counting(kind, judgments):
+    rng = np.random.default_rng(judgments)
+    offsets = rng.normal(0, 5, judgments) if kind == "relativistic" else 0.3
+    real = (rng.normal(0.5, 1, (40, judgments)) + offsets).astype(np.float32)
+    generated = (rng.normal(-0.5, 1, (40, judgments)) + offsets).astype(np.float32)
     right = {"real": 0, "generated": 0}
-    for k in range(judgements):
+    for k in range(judgments):
         level = {"bce": 0.0, "hinge": 0.0, "mse": 0.5}.get(kind)
         if level is None:
             level = (real[:, k].mean() + generated[:, k].mean()) / 2

@@ -20,7 +20,7 @@ from catgan.config import override, to_toml
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import reals_statistics
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 from catgan.runs import sampler as sampling
 from catgan.runs.checkpoint import PARTS, read_checkpoint
@@ -81,7 +81,7 @@ def assert_same_run(one: RunDirectory, other: RunDirectory):
     assert repeatable_rows(one) == repeatable_rows(other)
     assert len(repeatable_rows(one)) > 1
     last = int(one.checkpoints.pointer("latest"))
-    assert one.sheet_path(last).read_bytes() == other.sheet_path(last).read_bytes()
+    assert one.grid_path(last).read_bytes() == other.grid_path(last).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def run_child(run, cats, at, signal_name, starting=None):
         data=str(cats.path),
         at=at,
         reals=initialize.STATISTICS_IMAGES,
-        seeds=sampling.SEEDS_TO_SETTLE,
+        seeds=sampling.CALIBRATION_SEEDS,
         signal=signal_name,
         starting=starting,
     )
@@ -220,7 +220,7 @@ def test_the_log_says_what_happened(straight):
         assert row["machine"]["memory_mib"] > 50
         assert 0 <= row["real_accuracy"] <= 1
         assert math.isfinite(row["discriminator_loss"])
-    assert list(straight.sheets()) == [0, 160, 320]
+    assert list(straight.grids()) == [0, 160, 320]
     assert straight.report.read_text().count("data:image/webp") == 3
 
 
@@ -364,8 +364,8 @@ def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
     # Heads learn; what mixes and scales what they see stays, and the frozen network is not kept.
     before, after = (checkpoint_of(straight, name) for name in straight.checkpoints.names())
     for name, tensor in after.tensors["discriminator"].items():
-        frozen = name.startswith(("projection.", "frequencies.", "colours."))
-        if frozen or tensor.dim() > 1:  # the level of a judgement is nothing to this loss
+        frozen = name.startswith(("projection.", "frequencies.", "colors."))
+        if frozen or tensor.dim() > 1:  # the level of a judgment is nothing to this loss
             assert torch.equal(tensor, before.tensors["discriminator"][name]) == frozen, name
     assert not any("network" in name for name in after.tensors["discriminator"])
     assert not any("projection" in name for name in after.tensors["optimizer"])
@@ -378,15 +378,15 @@ def test_what_is_drawn_of_a_projected_run_is_settled(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
     """Scores and sheets; checkpoints are below."""
-    drawn = []
+    procedural = []
 
     def remember(sampler, seeds, *others):
-        drawn.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
+        procedural.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
         return real(sampler, seeds, *others)
 
     real = sampling.Sampler.__call__
     monkeypatch.setattr(sampling.Sampler, "__call__", remember)
-    settings = ["training.images=12", "output.score_samples=16", "output.sheet_seeds=4"]
+    settings = ["training.images=12", "output.score_samples=16", "output.grid_seeds=4"]
     config = override(projected_config, settings)
     reals = reals_statistics(dataset_images(cats_64), load_extractor("raw-64"))
     run = new_run(tmp_path / "run", config)
@@ -394,7 +394,7 @@ def test_what_is_drawn_of_a_projected_run_is_settled(
     saved = checkpoint_of(run).tensors["ema"]["eigenfaces.decorrelation"]
     none = torch.eye(len(saved))
     assert not torch.equal(saved, none)
-    (begun, first), *later = drawn
+    (begun, first), *later = procedural
     assert begun == 4
     assert torch.equal(first, none)  # before training there is nothing to find
     assert {count for count, _ in later} == {4, 16}
@@ -423,7 +423,10 @@ def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
         if not average.is_floating_point():  # a count of batches
             assert average == steps[-1][1][name]
             continue
-        if name in ("eigenfaces.level", "eigenfaces.decorrelation"):  # measured, not averaged
+        if name in (
+            "eigenfaces.coefficient_mean",
+            "eigenfaces.decorrelation",
+        ):  # measured, not averaged
             assert not torch.equal(average, steps[0][1][name])
             continue
         expected = torch.zeros(())
@@ -460,7 +463,7 @@ def test_a_projected_run_trains_in_either_precision(
 
 
 def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats, monkeypatch):
-    class One(TwoPartGenerator):
+    class One(BaseGenerator):
         """Whatever is asked for, the same image."""
 
         def __init__(self, network, reals=None):
@@ -470,7 +473,7 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
         def forward(self, z):
             return self.inner(torch.ones_like(z))
 
-        def synthesise(self, style):
+        def synthesize(self, style):
             return self(style)
 
     monkeypatch.setattr(guard, "SETTLED", 100)
@@ -509,7 +512,7 @@ def test_only_a_projected_run_looks_at_images_for_statistics(
         assert chosen == [*at_first, (0, size), (size, size)]
 
 
-def test_the_classic_families_may_be_penalised_and_relativistic(tmp_path, tiny_config, cats):
+def test_the_classic_families_may_be_penalized_and_relativistic(tmp_path, tiny_config, cats):
     settings = ["loss.penalty=1", "loss.penalty_final=0.1", "loss.penalty_images=100"]
     settings += ["loss.discriminator=relativistic", "loss.generator=relativistic"]
     runs = []

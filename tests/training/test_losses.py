@@ -17,7 +17,7 @@ from catgan.training.losses import (
 )
 
 RNG = np.random.default_rng(0)
-REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four judgements of each of fifty images
+REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four judgments of each of fifty images
 
 
 def sigmoid(x):
@@ -43,9 +43,9 @@ def of_generator(kind, real, generated):
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-@pytest.mark.parametrize("judgements", [1, 4])
-def test_losses_equal_their_papers_formulas_summed_over_judgements(kind, judgements):
-    real, generated = REAL[:, :judgements], GENERATED[:, :judgements]
+@pytest.mark.parametrize("judgments", [1, 4])
+def test_losses_equal_their_papers_formulas_summed_over_judgments(kind, judgments):
+    real, generated = REAL[:, :judgments], GENERATED[:, :judgments]
     for ours, formula in ((discriminator_loss, DISCRIMINATOR), (of_generator, GENERATOR)):
         expected = formula[kind](real, generated).sum(1).mean(0)
         loss = ours(kind, torch.tensor(real), torch.tensor(generated)).item()
@@ -67,7 +67,7 @@ def test_the_generator_s_loss_moves_the_generated_images_alone(kind):
     of_generator(kind, real, generated).backward()
     assert real.grad is None
     assert generated.grad.abs().sum() > 0
-    assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher judgements
+    assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher judgments
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
@@ -109,7 +109,7 @@ def test_the_penalty_of_a_linear_judge_is_its_weights_squared():
     penalty = gradient_penalty(
         lambda maps: torch.cat([first(maps[0].flatten(1)), second(maps[1])], 1), features
     )
-    # The slope of the sum of the four judgements is the sum of their weights.
+    # The slope of the sum of the four judgments is the sum of their weights.
     expected = first.weight.detach().sum(0).square().sum() + second.weight.detach().square().sum()
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
     penalty.backward()
@@ -171,7 +171,7 @@ def test_the_strength_may_be_constant_may_rise_and_stays_0():
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse", "hinge", "relativistic"])
-def test_places_of_a_judgement_are_averaged_and_judgements_summed(kind):
+def test_places_of_a_judgment_are_averaged_and_judgments_summed(kind):
     generator = torch.Generator().manual_seed(0)
     real, generated = torch.randn(2, 5, 4, 16, generator=generator)
     by_place = [(real[:, :, place], generated[:, :, place]) for place in range(real.shape[2])]

@@ -11,7 +11,7 @@ from small_runs import make_run
 
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.image_records import ImageRecords
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.runs.directory import RunDirectory
 from catgan.training import memorization
@@ -24,7 +24,7 @@ def many(tmp_path, monkeypatch):
     monkeypatch.setattr(memorization, "SAMPLES", 24)
     monkeypatch.setattr(memorization, "load_extractor", lambda _: load_extractor("raw-64"))
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
-    write_drawn_cats(tmp_path / "cats", 80, 32)
+    write_procedural_cats(tmp_path / "cats", 80, 32)
     return Dataset.open(tmp_path / "cats")
 
 
@@ -34,7 +34,7 @@ def test_the_best_checkpoint_is_evaluated_where_evaluate_would_put_it(many, tmp_
     found, page = memorization.check_memorization(run, many, CPU, lambda *_: None)
     assert page == run.path / "evaluation" / "raw-64" / "000000064" / "evaluation.html"
     assert page.exists()
-    assert found.memorisation is not None
+    assert found.memorization is not None
     assert found.fingerprint.generated_count == 24
     assert "0 exact copies among 24 samples" in memorization.describe_memorization(found)
 

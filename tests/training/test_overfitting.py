@@ -9,7 +9,7 @@ import torch
 from catgan.config import NetworkConfig
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.image_records import ImageRecords
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
@@ -32,7 +32,7 @@ def test_a_discriminator_that_tells_nothing_apart_has_no_ratio(generated):
 @pytest.fixture(scope="module")
 def cats(tmp_path_factory):
     path = tmp_path_factory.mktemp("cats") / "cats"
-    write_drawn_cats(path, 60, 64)
+    write_procedural_cats(path, 60, 64)
     dataset = Dataset.open(path)
     assert 1 < len(dataset.indices("holdout")) < MAX_IMAGES
     return dataset

@@ -16,8 +16,8 @@ from catgan.evaluation.quick import QuickScore
 from catgan.runs.directory import RunDirectory
 from catgan.training import recorder
 from catgan.training.guard import Guard, TrainingFailedError
+from catgan.training.metric_averager import MetricAverager
 from catgan.training.recorder import Recorder
-from catgan.training.tally import Tally
 
 CPU = torch.device("cpu")
 HELD_OUT = "held-out KD-lite2"
@@ -36,7 +36,7 @@ class Notes:
 class FakeSampler:
     """Knows after how many images it was measured, and draws nothing."""
 
-    def settled(self, images, precision):
+    def calibrated(self, images, precision):
         return lambda seeds: np.zeros((len(seeds), 4, 4, 3), np.uint8)
 
 
@@ -45,7 +45,7 @@ def config_of(patience):
         Config(),
         [
             f"training.early_stopping_images={patience}",
-            "output.sheet_seeds=4",
+            "output.grid_seeds=4",
             "output.score_samples=16",
             "output.checkpoints_kept=9",
         ],
@@ -63,7 +63,7 @@ def recorder_of(run, patience, reals=REALS, settings=()):
     return Recorder(
         config, run, Notes(), FakeSampler(), contextlib.nullcontext(),
         dict.fromkeys(("generator", "ema", "discriminator"), module),
-        {}, Tally(CPU, 8), Guard(run), reals,
+        {}, MetricAverager(CPU, 8), Guard(run), reals,
     )  # fmt: skip
 
 
@@ -136,7 +136,9 @@ def test_without_anything_to_score_against_no_old_score_ends_a_run(run):
 def test_only_the_main_process_reads_the_log(run, monkeypatch):
     log(run, {100: 0.5, 900: 0.6})
     assert recorder_of(run, patience=200).is_past_its_best
-    monkeypatch.setattr(recorder.distributed, "world", lambda: SimpleNamespace(leads=False))
+    monkeypatch.setattr(
+        recorder.distributed, "world", lambda: SimpleNamespace(is_main_process=False)
+    )
     assert not recorder_of(run, patience=200).is_past_its_best
 
 
@@ -199,5 +201,5 @@ def test_weights_that_are_not_finite_replace_none_that_are(run):
 
 
 def test_a_sheet_has_the_cats_that_are_asked_for(run):
-    recorder_of(run, 0).sheet(100)
-    assert list(run.sheets()) == [100]
+    recorder_of(run, 0).make_grid(100)
+    assert list(run.grids()) == [100]

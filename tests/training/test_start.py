@@ -11,7 +11,7 @@ from processors import PLAIN, seen_as
 
 from catgan.config import override
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
 from catgan.training import start
 
@@ -92,7 +92,7 @@ def test_too_few_images_to_score_are_said_to_be_too_few(cats):
 
 
 def test_few_photos_from_nothing_are_told_of_the_package_s_generator(tmp_path):
-    write_drawn_cats(tmp_path / "cats", 12, 128)
+    write_procedural_cats(tmp_path / "cats", 12, 128)
     settings = ["network.channels=4", "network.maximum_channels=8", NO_SCORES]
     plan = start.new_run(tmp_path / "cats", None, settings, tmp_path / "run", "cpu", silent)
     assert any("--from bundled" in note for note in plan.notes)
@@ -112,7 +112,7 @@ def test_resume_refuses_what_would_be_another_run(cats, tmp_path):
     plan = new(cats.path, out=tmp_path / "run")
     with pytest.raises(CatganError, match=r"must keep training\.batch_size"):
         start.resume_run(plan.run.path, None, ["training.batch_size=8"], "cpu", silent)
-    write_drawn_cats(tmp_path / "other", 30, 32)
+    write_procedural_cats(tmp_path / "other", 30, 32)
     with pytest.raises(CatganError, match="differs"):
         start.resume_run(plan.run.path, tmp_path / "other", [], "cpu", silent)
     shutil.copytree(cats.path, tmp_path / "resplit")
@@ -143,7 +143,7 @@ def test_another_machine_is_said_to_be_another(cats, tmp_path, monkeypatch):
 
 
 def test_what_checkpoints_are_scored_against_is_measured_once(tmp_path):
-    write_drawn_cats(tmp_path / "cats", 130, 32)
+    write_procedural_cats(tmp_path / "cats", 130, 32)
     settings = [*SMALL, "output.score_samples=12"]
     calls = []
     arguments = ("lsgan-64", settings, None, "cpu", lambda *call: calls.append(call))

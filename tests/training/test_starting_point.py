@@ -20,17 +20,17 @@ from small_runs import make_run
 import catgan
 from catgan.config import load_recipe, override
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
 from catgan.evaluation.metrics.path_length import path_length
 from catgan.export import directions, export
 from catgan.export.document import data_facts
-from catgan.generation import artifact as artefact
+from catgan.generation import artifact as artifact
 from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
 from catgan.networks.build import build_generator
+from catgan.runs import artifact_weights
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import Sampler
-from catgan.runs import artifact_weights
 from catgan.training import starting_point
 from catgan.training.initialize import initial_networks
 from catgan.training.loop import train
@@ -64,7 +64,7 @@ def places(tmp_path_factory):
     return found
 
 
-def drawn(starting, seeds=range(20, 32)):
+def procedural(starting, seeds=range(20, 32)):
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
     return Sampler(generator, starting.network, CPU)(seeds).astype(int)
@@ -76,7 +76,7 @@ def test_what_is_read_from_a_run_or_a_file_draws_the_very_images(places, recipe)
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
     from_run, from_file = (load_starting_point(str(place), print) for place in (run, file))
     for starting in (from_run, from_file):
-        assert abs(drawn(starting) - expected).max() <= 1
+        assert abs(procedural(starting) - expected).max() <= 1
     assert from_run.discriminator is not None
     assert from_file.discriminator is None
     assert from_file.network == from_run.network
@@ -100,7 +100,7 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
     file.with_suffix(".safetensors").unlink()
     starting = load_starting_point(str(file), print)
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
-    assert abs(drawn(starting) - expected).max() <= 1
+    assert abs(procedural(starting) - expected).max() <= 1
     assert expected.std(0).mean() > 1
     # In training, normalizations take the statistics of a batch: they must do what they did.
     generator = build_generator(starting.network)
@@ -140,7 +140,7 @@ def bundled():
 
 def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel(bundled):
     expected = catgan.load().sample(range(20, 32)).astype(int)
-    assert abs(drawn(bundled) - expected).max() <= 1
+    assert abs(procedural(bundled) - expected).max() <= 1
     assert bundled.lineage[0].license == "CC BY-NC 4.0"
 
 
@@ -189,12 +189,12 @@ def rewritten(places, tmp_path, edit=None, config=None):
     del model.metadata_props[:]
     if edit:
         edit(model.graph)
-    card = json.loads(json.dumps({k: v for k, v in document.items() if k != artefact.SUM}))
+    card = json.loads(json.dumps({k: v for k, v in document.items() if k != artifact.CHECKSUM}))
     card["config"]["network"].update(config or {})
     if config:
         card["directions"] = []
     file = tmp_path / "cats.onnx"
-    file.write_bytes(artefact.seal(model.SerializeToString(), card))
+    file.write_bytes(artifact.seal(model.SerializeToString(), card))
     return file
 
 
@@ -314,7 +314,7 @@ def test_weights_of_a_hostile_graph_are_one_line(places, tmp_path, monkeypatch, 
 
 
 def test_a_cyclic_graph_is_read_without_going_round(places, tmp_path):
-    """ONNX Runtime refuses it; its weights are where they are."""
+    """ONNX Runtime rejects it; its weights are where they are."""
 
     def bite_its_tail(graph):
         layers = [node for node in graph.node if node.op_type == "LeakyRelu"]
@@ -351,7 +351,7 @@ def test_networks_that_no_memory_holds_are_not_built(places, tmp_path, built, ki
         (manifest,) = place.glob("checkpoints/*/manifest.json")
         about = json.loads(manifest.read_text())
         about["config"]["network"].update(ENORMOUS)
-        about |= {"format": 1}  # without a sum of its own
+        about |= {"format": 2}  # without a sum of its own
         manifest.write_text(json.dumps(about))
     else:
         place = rewritten(places, tmp_path, config=ENORMOUS)
@@ -365,7 +365,7 @@ def test_networks_that_no_memory_holds_are_not_built(places, tmp_path, built, ki
 def beside(file, weights, change=lambda state: state):
     """Put changed `weights` of another export beside `file`, as if they were of it."""
     state = change(safetensors.torch.load_file(weights))
-    about = {artefact.SUM: catgan.load(file).card.document[artefact.SUM]}
+    about = {artifact.CHECKSUM: catgan.load(file).card.document[artifact.CHECKSUM]}
     data = safetensors.torch.save(state, metadata={"catgan": json.dumps(about)})
     file.with_suffix(".safetensors").write_bytes(data)
 
@@ -433,7 +433,7 @@ def test_a_run_with_other_weights_than_its_networks_is_one_line(tmp_path, part, 
 def test_names_in_a_run_cannot_write_to_the_terminal(tmp_path):
     run = make_run(tmp_path / "run", "lsgan-64")
     record = json.loads((run / "run.json").read_text())
-    record["dataset"] |= {"name": "cats\x1b[2J", "licence": "MIT\r\n", "credit": "A\u202e"}
+    record["dataset"] |= {"name": "cats\x1b[2J", "license": "MIT\r\n", "credit": "A\u202e"}
     ancestor = {
         "name": "x\x1b]0;y\x07",
         "recipe": "\x1b",
@@ -472,10 +472,10 @@ SETTINGS = [
     "training.batch_size=4",
     "training.images=32",
     "output.log_images=8",
-    "output.sheet_images=16",
+    "output.grid_images=16",
     "output.checkpoint_images=16",
     "output.checkpoints_kept=9",
-    "output.sheet_seeds=4",
+    "output.grid_seeds=4",
     "output.score_samples=0",
     "optimizer.generator_freeze_images=8",
     "optimizer.generator_ramp_images=8",
@@ -486,7 +486,7 @@ SETTINGS = [
 def few(monkeypatch, tmp_path):
     monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
     monkeypatch.setattr("catgan.training.transfer.SAMPLES", 8)
-    monkeypatch.setattr("catgan.runs.sampler.SEEDS_TO_SETTLE", range(100, 164))
+    monkeypatch.setattr("catgan.runs.sampler.CALIBRATION_SEEDS", range(100, 164))
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
 
 
@@ -510,7 +510,7 @@ def source(projected_config, cats_64, tmp_path):
     """A projected run of six steps at 64 px."""
     run = RunDirectory.create(
         tmp_path / "source", projected_config,
-        {"dataset": {"name": "photos", "licence": "CC BY 4.0", "credit": "Ann"}, "machine": {}},
+        {"dataset": {"name": "photos", "license": "CC BY 4.0", "credit": "Ann"}, "machine": {}},
     )  # fmt: skip
     train(projected_config, cats_64, run, Silent(), device=CPU)
     return run
@@ -519,7 +519,7 @@ def source(projected_config, cats_64, tmp_path):
 def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_it_is_from(
     few, source, cats_64, tmp_path
 ):
-    write_drawn_cats(tmp_path / "others", 12, 64)
+    write_procedural_cats(tmp_path / "others", 12, 64)
     plan = begin(Dataset.open(tmp_path / "others"), tmp_path / "run", str(source.path))
     assert plan.config.recipe == "transfer"
     assert plan.config.network == source.config().network
@@ -528,8 +528,8 @@ def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_
     learned = source.checkpoints.load("latest", print).tensors
     first = checkpoint(plan.run, "0")
     for name, tensor in learned["ema"].items():
-        adapted = name in ("eigenfaces.mean", "eigenfaces.deviations", "eigenfaces.spread")
-        measured = name in ("eigenfaces.level", "eigenfaces.decorrelation")
+        adapted = name in ("eigenfaces.mean", "eigenfaces.stds", "eigenfaces.log_strength_std")
+        measured = name in ("eigenfaces.coefficient_mean", "eigenfaces.decorrelation")
         assert measured or torch.equal(tensor, first["ema"][name]) != adapted, name
     for name, tensor in learned["discriminator"].items():
         assert torch.equal(tensor, first["discriminator"][name]), name
@@ -704,9 +704,9 @@ def test_a_doubled_run_is_exported_drawn_and_doubled_again(
     assert images.shape == (12, 64, 64, 3)
     done.files["weights"].unlink()
     starting = load_starting_point(str(done.path), print)
-    assert abs(drawn(starting) - images).max() <= 1
+    assert abs(procedural(starting) - images).max() <= 1
 
-    write_drawn_cats(tmp_path / "large", 12, 128)
+    write_procedural_cats(tmp_path / "large", 12, 128)
     settings = [*SETTINGS, "network.resolution=128", "network.feature_resolution=256"]
     again = begin(Dataset.open(tmp_path / "large"), tmp_path / "again", str(done.path), settings)
     network = again.config.network
@@ -775,7 +775,7 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
         note=print,
         on_progress=lambda *_: None,
     )
-    assert "of the weights it was started from: CC BY 4.0" in done.licence
+    assert "of the weights it was started from: CC BY 4.0" in done.license
     said = " ".join(command("info", done.path).split())
     assert "began as source (24 images seen of photos, CC BY 4.0)" in said
     second = begin(cats_64, tmp_path / "second", str(done.path))
@@ -784,12 +784,12 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
     assert "which began as source" in second.notes[0]
     follow(second)
     assert "which began as source" in second.run.report.read_text()
-    terms = f"{cats_64.licence}; of the weights it was started from: CC BY 4.0"
-    assert done.licence == terms
-    assert data_facts(second.run, licence=None, credit=None)["licence"] == terms  # each once
+    terms = f"{cats_64.license}; of the weights it was started from: CC BY 4.0"
+    assert done.license == terms
+    assert data_facts(second.run, license=None, credit=None)["license"] == terms  # each once
     page = done.files["card"].read_text()
     assert "- began as: source (24 images seen of photos, CC BY 4.0)" in page
-    assert f"- licence: {terms}" in page
+    assert f"- license: {terms}" in page
 
 
 def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last(
@@ -801,7 +801,7 @@ def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last
     few_paths = functools.partial(path_length, paths=20)
     monkeypatch.setattr("catgan.evaluation.evaluate.path_length", few_paths)
     monkeypatch.chdir(tmp_path)
-    write_drawn_cats(tmp_path / "cats", 30, 32)
+    write_procedural_cats(tmp_path / "cats", 30, 32)
     words = [word for setting in SETTINGS for word in ("--set", setting)]
     said = command("train", "cats", "--from", places["projected-128"][1], "-o", "run", *words)
     assert "CC BY-NC 4.0" in said

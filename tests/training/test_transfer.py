@@ -11,7 +11,7 @@ import torch
 from catgan.config import load_recipe
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.image_records import ImageRecords
-from catgan.data.synthetic.procedural import write_drawn_cats
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_generator
 from catgan.runs.sampler import Sampler
 from catgan.training import transfer
@@ -53,7 +53,7 @@ def test_photos_of_more_pixels_are_reduced_to_those_of_the_source(untrained, cat
 
 
 def test_of_a_few_photos_no_distance_is_told(untrained, tmp_path):
-    write_drawn_cats(tmp_path / "cats", 4, 64)
+    write_procedural_cats(tmp_path / "cats", 4, 64)
     assert distance(untrained, Dataset.open(tmp_path / "cats")) is None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from artefacts import write
+from artifacts import write
 from browser import browser, served, without
 
 import catgan
@@ -25,12 +25,12 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cats(tmp_path_factory):
-    return catgan.load(write(tmp_path_factory.mktemp("artefact") / "cats.onnx"))
+    return catgan.load(write(tmp_path_factory.mktemp("artifact") / "cats.onnx"))
 
 
 @pytest.fixture(scope="session")
 def address(chromium, cats, tmp_path_factory):
-    """The address of a site of the tiny artefact."""
+    """The address of a site of the tiny artifact."""
     out = tmp_path_factory.mktemp("site") / "site"
     write_site(out, cats)
     with served(out) as url:

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from artefacts import artefact, write
+from artifacts import artifact, write
 from browser import served
 from PIL import Image
 from small_runs import make_run
@@ -31,7 +31,7 @@ def page(chromium, address):
     chromium.open("about:blank")
     chromium.wait("location.href === 'about:blank'")
     yield chromium
-    assert chromium.complaints() == []  # nothing that the content security policy refused, either
+    assert chromium.complaints() == []  # nothing that the content security policy rejected, either
 
 
 def pixels(page, canvas=CANVAS):
@@ -60,11 +60,11 @@ def test_seed_7_is_the_cat_that_python_draws(page, address, cats):
 def test_the_page_names_what_the_generator_began_as(page, tmp_path):
     ancestor = {"recipe": "r", "images": 7, "data": "old photos", "license": "CC BY-NC 4.0"}
     for lineage, said in (
-        ([ancestor | {"name": "<b>first</b>", "credit": "Ann"}], "licence: MIT. It began as "
+        ([ancestor | {"name": "<b>first</b>", "credit": "Ann"}], "license: MIT. It began as "
          "<b>first</b> (7 images seen of old photos, CC BY-NC 4.0). Made with catgan"),
-        ([], "licence: MIT. Made with catgan"),
+        ([], "license: MIT. Made with catgan"),
     ):  # fmt: skip
-        file = write(tmp_path / f"{len(lineage)}.onnx", artefact(lineage=lineage))
+        file = write(tmp_path / f"{len(lineage)}.onnx", artifact(lineage=lineage))
         write_site(tmp_path / f"site-{len(lineage)}", catgan.load(file))
         with served(tmp_path / f"site-{len(lineage)}") as url:
             show(page, f"{url}/#seed=7")
@@ -95,7 +95,7 @@ def test_the_way_between_two_is_the_same(page, address, cats):
             f"(p => {{ p.value = {frame}; p.dispatchEvent(new Event('input')); }})"
             "(document.getElementById('position'))"
         )
-        assert shows(page, cats.synthesise(slerp(*z, frame / 23)[None])[0])
+        assert shows(page, cats.synthesize(slerp(*z, frame / 23)[None])[0])
 
 
 def test_truncation_is_the_same(page, address, cats):
@@ -228,14 +228,14 @@ def test_every_control_has_a_name_for_those_who_do_not_see_it(page, address, vie
 
 # The contrast of WCAG 2.2 of each text that is seen with what is behind it.
 CONTRASTS = """(() => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   const ground = (e) => {
     for (; e; e = e.parentElement) {
-      const colour = numbers(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
+      const color = numbers(getComputedStyle(e).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
     }
     return [255, 255, 255];
   };
@@ -356,7 +356,7 @@ def test_the_address_changes_no_faster_than_browsers_allow(page, address):
 
 # Runs beside the page's own worker, under whatever policy its own file came with.
 PROBE = """onmessage = ({ data }) => fetch(data, { mode: 'no-cors' })
-  .then(() => postMessage('sent'), () => postMessage('refused'));"""
+  .then(() => postMessage('sent'), () => postMessage('rejected'));"""
 
 
 def test_with_the_site_s_headers_its_worker_reaches_nothing_else(chromium, cats, tmp_path):
@@ -366,7 +366,7 @@ def test_with_the_site_s_headers_its_worker_reaches_nothing_else(chromium, cats,
     lines = (tmp_path / "site" / "_headers").read_text().splitlines()[1:]
     headers = dict(line.strip().split(": ", 1) for line in lines)
     with served(tmp_path / "site") as elsewhere:
-        for given, expected in (({}, "sent"), (headers, "refused")):
+        for given, expected in (({}, "sent"), (headers, "rejected")):
             with served(tmp_path / "site", headers=given) as url:
                 chromium.events.clear()
                 show(chromium, f"{url}/#seed=7")

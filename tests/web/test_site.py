@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from artefacts import CARD, SIDE, SIZE, artefact, write
+from artifacts import CARD, SIDE, SIZE, artifact, write
 from browser import without
 
 import catgan
@@ -38,7 +38,7 @@ def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
     assert (made.files, made.bytes) == (len(files), sum(path.stat().st_size for path in files))
     facts = json.loads((out / "generator.json").read_text())
     assert (facts["latent_size"], facts["resolution"]) == (SIZE, SIDE)
-    assert facts["licence"] == "MIT"
+    assert facts["license"] == "MIT"
     for part in ("model", "runtime"):
         data = (out / facts[part]["name"]).read_bytes()
         assert facts[part]["bytes"] == len(data)
@@ -50,12 +50,12 @@ def test_a_site_names_what_the_generator_was_started_from(tmp_path, runtime):
     ancestor = {"name": "first", "recipe": "r", "images": 7, "data": "old photos", "credit": "Ann"}
     terms = "MIT; of the weights it was started from: CC BY-NC 4.0"
     card = {"lineage": [ancestor | {"license": "CC BY-NC 4.0"}]}
-    data = CARD["data"] | {"licence": terms}
-    file = write(tmp_path / "cats.onnx", artefact(**card, data=data))
+    data = CARD["data"] | {"license": terms}
+    file = write(tmp_path / "cats.onnx", artifact(**card, data=data))
     write_site(tmp_path / "site", catgan.load(file))
     facts = json.loads((tmp_path / "site" / "generator.json").read_text())
     assert facts["began"] == "first (7 images seen of old photos, CC BY-NC 4.0)"
-    assert facts["licence"] == terms
+    assert facts["license"] == terms
 
 
 def test_the_runtime_for_browsers_has_no_telemetry():
@@ -161,8 +161,8 @@ def test_a_package_without_the_runtime_says_so(tmp_path, cats, monkeypatch):
         write_site(tmp_path / "site", cats)
 
 
-def _luminance(colour):
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+def _luminance(color):
+    channels = [int(color[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -176,15 +176,15 @@ def test_text_and_edges_can_be_seen_by_day_and_by_night():
     """Contrasts as WCAG 2.2 asks for: 4.5 for text, 3 for what can be pressed."""
     style = (PAGE / "style.css").read_text()
     for root in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
-        colours = dict(re.findall(r"--([\w-]+): #([0-9a-f]{3,6})", root))
-        colours = {k: v if len(v) == 6 else "".join(2 * c for c in v) for k, v in colours.items()}
+        colors = dict(re.findall(r"--([\w-]+): #([0-9a-f]{3,6})", root))
+        colors = {k: v if len(v) == 6 else "".join(2 * c for c in v) for k, v in colors.items()}
         for text, ground in (
             ("ink", "paper"), ("soft", "paper"), ("soft", "card"), ("ink", "card"),
             ("ink", "line"), ("on-accent", "accent"), ("paper", "ink"),
         ):  # fmt: skip
-            assert _contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+            assert _contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
         for edge in ("edge", "accent"):
-            assert _contrast(colours[edge], colours["paper"]) >= 3, edge
+            assert _contrast(colors[edge], colors["paper"]) >= 3, edge
 
 
 def test_a_link_to_nowhere_is_said_to_be_no_folder(cats, tmp_path, runtime):

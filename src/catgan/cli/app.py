@@ -186,13 +186,13 @@ def train(
     if tensorboard:
         require_tensorboard()
     with distributed.joined() as world:
-        goes_on = distributed.run_to_go_on_with(out, resume)
-        console = make_console(quiet=not world.leads)
+        run_to_resume = distributed.run_to_resume(out, resume)
+        console = make_console(quiet=not world.is_main_process)
         with ProgressBar(console) as progress:
 
             def make() -> start.Plan:
-                if goes_on:
-                    return start.resume_run(goes_on, source, settings or [], device, progress)
+                if run_to_resume:
+                    return start.resume_run(run_to_resume, source, settings or [], device, progress)
                 return start.new_run(
                     source, recipe, settings or [], out, device, progress, start_from
                 )
@@ -227,11 +227,11 @@ def train(
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "
         f"{plan.config.training.images:,}{why}",
     )
-    print_line(console, f"cats     {plan.run.sheet_path(outcome.images)}")
+    print_line(console, f"cats     {plan.run.grid_path(outcome.images)}")
     print_line(console, f"report   {plan.run.report}")
     if not outcome.finished:
         print_line(console, f"next     catgan train --resume {shell_words(run)}")
-    elif world.leads and not outcome.signal:
+    elif world.is_main_process and not outcome.signal:
         _print_end(console, plan)
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-# What the system refuses though the program is right, and what to do about it.
+# What the system rejects though the program is right, and what to do about it.
 REMEDIES = {
     errno.ENOSPC: "make room on that disk, then run the command again",
     errno.EDQUOT: "make room, your quota is used up, then run the command again",
@@ -40,7 +40,7 @@ REMEDIES = {
 
 
 def explain_system_error(error: OSError) -> str | None:
-    """What was refused and the remedy in one line; None for what only a bug can have caused."""
+    """What was rejected and the remedy in one line; None for what only a bug can have caused."""
     remedy = REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
@@ -93,7 +93,7 @@ def make_console(*, quiet: bool = False) -> Console:
 
 
 def print_line(console: Console, line: str) -> None:
-    """Print text as it is: no markup, no wrapping, no colours of its own."""
+    """Print text as it is: no markup, no wrapping, no colors of its own."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

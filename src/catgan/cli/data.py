@@ -32,10 +32,10 @@ def prepare(
         int, typer.Option(help="Side of the square images in pixels: 32, 64, 128 or 256.")
     ] = 128,
     holdout: Annotated[
-        float, typer.Option(help="Fraction kept out of training, to notice memorisation.")
+        float, typer.Option(help="Fraction kept out of training, to notice memorization.")
     ] = 0.1,
-    licence: Annotated[
-        str, typer.Option(help="The photos' licence, kept with the data.")
+    license: Annotated[
+        str, typer.Option(help="The photos' license, kept with the data.")
     ] = "unknown",
     credit: Annotated[str, typer.Option(help="Whom to credit, kept with the data.")] = "unknown",
     faces: Annotated[
@@ -60,7 +60,7 @@ def prepare(
     """Turn photos into a dataset: checked, cropped square, resized, split."""
     console = make_console()
     if faces:
-        about = {"holdout_fraction": holdout, "licence": licence, "credit": credit}
+        about = {"holdout_fraction": holdout, "license": license, "credit": credit}
         _prepare_faces(console, source, destination, size, gate or [], review, decisions, about)
         return
     for name, given in (("--gate", gate), ("--review", review), ("--decisions", decisions)):
@@ -74,15 +74,15 @@ def prepare(
             destination,
             size,
             holdout_fraction=holdout,
-            licence=licence,
+            license=license,
             credit=credit,
             on_progress=lambda done, total, *_: progress("preparing", done, total),
         )
-    _print_left_out(console, report.refused, report.duplicates)
+    _print_left_out(console, report.rejected, report.duplicates)
     print_line(
         console,
         f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
-        f"held out), {len(report.refused)} refused, {len(report.duplicates)} duplicates, "
+        f"held out), {len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
     _print_if_none_is_held_out(console, report.kept, report.holdout, holdout)
@@ -103,7 +103,7 @@ def inspect(
         typer.Option("--out", "-o", help="The page to write.", show_default="DATASET-inspect.html"),
     ] = None,
 ) -> None:
-    """Look at a dataset: contact sheet, refusals, doubles, outliers, would more images help?"""
+    """Look at a dataset: contact sheet, rejections, doubles, outliers, would more images help?"""
     require_training_extra()
     _require_prepare_extra()
     from catgan.data.dataset.dataset import Dataset
@@ -139,11 +139,11 @@ def download(
         Path | None,
         typer.Option("--out", "-o", help="The zip to make.", show_default="COLLECTION.zip"),
     ] = None,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept the license without being asked.")
     ] = False,
 ) -> None:
-    """Fetch a published collection of cat faces, resumably; its licence is shown first."""
+    """Fetch a published collection of cat faces, resumably; its license is shown first."""
     import sys
 
     from catgan.data.reading import download as downloading
@@ -155,15 +155,15 @@ def download(
     console = make_console()
     for line in (
         f"{chosen.name}: {chosen.images:,} images, {chosen.credit}",
-        f"licence  {chosen.licence}, {chosen.licence_address}",
+        f"license  {chosen.license}, {chosen.license_address}",
         f"from     {chosen.address}",
     ):
         print_line(console, line)
-    if not accept_licence:
+    if not accept_license:
         if not sys.stdin.isatty():
-            raise CatganError(f"{chosen.name}: read its licence and add --accept-licence")
-        if not typer.confirm("Do you accept this licence?"):
-            raise CatganError(f"{chosen.name}: not fetched, since its licence was not accepted")
+            raise CatganError(f"{chosen.name}: read its license and add --accept-license")
+        if not typer.confirm("Do you accept this license?"):
+            raise CatganError(f"{chosen.name}: not fetched, since its license was not accepted")
     target = out or Path(f"{chosen.name}.zip")
     with ProgressBar(console) as progress:
         count = downloading.download(chosen, target, progress=progress)
@@ -171,7 +171,7 @@ def download(
     print_line(
         console,
         f"next     catgan prepare {shell_words(target)} {chosen.name} "
-        f"--licence {shell_words(chosen.licence)} --credit {shell_words(chosen.credit)}",
+        f"--license {shell_words(chosen.license)} --credit {shell_words(chosen.credit)}",
     )
 
 
@@ -229,7 +229,7 @@ def _prepare_faces(
         )
         stopped.exit_code = 130
         raise stopped from None
-    _print_left_out(console, report.refused, report.duplicates)
+    _print_left_out(console, report.rejected, report.duplicates)
     _print_faces(console, report, size)
     _print_if_none_is_held_out(console, report.kept, report.holdout, about["holdout_fraction"])
     _print_next(console, report.path, size)
@@ -241,7 +241,7 @@ def _print_faces(console: Console, report: FacesReport, size: int) -> None:
         console,
         f"{report.kept:,} cat faces at {size} px from {report.with_face:,} of {report.photos:,} "
         f"photos{resumed} ({report.train:,} to train on, {report.holdout:,} held out), "
-        f"{len(report.refused)} refused, {len(report.duplicates)} duplicates, "
+        f"{len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
     if report.enlarged:
@@ -272,11 +272,11 @@ def _print_if_none_is_held_out(
 
 def _print_left_out(
     console: Console,
-    refused: tuple[tuple[str, str], ...],
+    rejected: tuple[tuple[str, str], ...],
     duplicates: tuple[tuple[str, str], ...],
 ) -> None:
-    for name, reason in refused:
-        print_line(console, f"refused    {name}: {reason}")
+    for name, reason in rejected:
+        print_line(console, f"rejected    {name}: {reason}")
     for name, kept in duplicates:
         print_line(console, f"duplicate  {name}: the same file as {kept}")
 

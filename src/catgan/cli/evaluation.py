@@ -333,7 +333,7 @@ def _reals(console: Console, against: Path | None, scored: Mapping[Path, ImageSe
     held_out = len(dataset.indices("holdout"))
     notes = []
     if are_photos:
-        left_out = len(dataset.refused) + len(dataset.duplicates)
+        left_out = len(dataset.rejected) + len(dataset.duplicates)
         notes.append(
             f"{dataset.name} was prepared at {size} px, as for training: {len(dataset):,} images, "
             f"{held_out:,} of them held out; {left_out:,} files left out."
@@ -422,4 +422,4 @@ def _scored(
     sampler, _ = restored_sampler(found, choose_device(device))
     name = label(Path(os.path.realpath(path)).name)
     made = generated_images(name, sampler, samples, checkpoint=state)
-    return made, Latents(sampler.synthesise, sampler.config.latent_size)
+    return made, Latents(sampler.synthesize, sampler.config.latent_size)

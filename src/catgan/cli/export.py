@@ -64,8 +64,8 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="What to call it.", show_default="DATA by RECIPE")
     ] = None,
-    licence: Annotated[
-        str | None, typer.Option(help="The photos' licence, where the run does not know it.")
+    license: Annotated[
+        str | None, typer.Option(help="The photos' license, where the run does not know it.")
     ] = None,
     credit: Annotated[
         str | None, typer.Option(help="Whom to credit for them, where the run does not know it.")
@@ -90,9 +90,9 @@ def export(
     names = parse_names(directions or [])
     path = Path(source)
     is_artifact = source == BUNDLED or path.suffix == ".onnx"
-    if is_artifact and (checkpoint is not None or licence or credit or names):
+    if is_artifact and (checkpoint is not None or license or credit or names):
         raise CatganError(
-            f"--checkpoint, --licence, --credit and --direction are for a run, and {source} is "
+            f"--checkpoint, --license, --credit and --direction are for a run, and {source} is "
             "exported already: leave them out"
         )
     if out is None:
@@ -117,7 +117,7 @@ def export(
                 precision=precision,
                 checkpoint="latest" if checkpoint is None else checkpoint,
                 name=name,
-                licence=licence,
+                license=license,
                 credit=credit,
                 direction_names=names,
                 note=lambda text: print_line(console, text),
@@ -126,8 +126,8 @@ def export(
     print_line(console, f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
     for what, file in done.files.items():
         print_line(console, f"{what:<8} {file}")
-    if done.licence.startswith(UNKNOWN):
-        print_line(console, "licence  unknown: export again with --licence and --credit to say it")
+    if done.license.startswith(UNKNOWN):
+        print_line(console, "license  unknown: export again with --license and --credit to say it")
     print_line(console, f"next     {shell_words(*exporter.next_command(out))}")
 
 

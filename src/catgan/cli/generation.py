@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from catgan.generation.generator import Generator, OnProgress
 
-MOST_ON_A_SHEET = 4_096
+MAX_GRID_IMAGES = 4_096
 SEEDS_OF_A_RUN, SEEDS_OF_A_FILE = "0-63", "0-7"
 SEEDS_TO_MOVE, SEED_OF_AN_OVERVIEW = "0-3", "0"
 STEPS_OF_AN_OVERVIEW = (-3, -2, -1, 0, 1, 2, 3)
-LARGEST_MOVE = 10.0
+MAX_MOVE = 10.0
 
 Source = Annotated[
     Path | None,
@@ -55,7 +55,7 @@ Device = Annotated[
 
 
 class Drawer(Protocol):
-    """What a run's sampler and an artefact's generator have in common."""
+    """What a run's sampler and an artifact's generator have in common."""
 
     @property
     def resolution(self) -> int:
@@ -64,7 +64,7 @@ class Drawer(Protocol):
     def latents(self, seeds: Sequence[int]) -> np.ndarray:
         """The seeds' noise."""
 
-    def synthesise(
+    def synthesize(
         self, z: np.ndarray, truncation: float = 1.0, on_progress: OnProgress | None = None
     ) -> np.ndarray:
         """One image for each row of `z`."""
@@ -99,16 +99,16 @@ def sample(
     device: Device = None,
 ) -> None:
     """Draw cats: with the package's generator, an exported one, or a run's."""
-    from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import (
+    from catgan.generation.grid import (
         SUFFIXES,
+        check_grid,
         check_place,
-        check_sheet,
         enlarge,
+        make_grid,
         parse_grid,
         save_image,
-        sheet,
     )
+    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
     is_run = source is not None and source.is_dir()
@@ -131,9 +131,9 @@ def sample(
             f"--show is for a sheet, {out} is a directory: leave out --show, or write -o "
             f"{shell_words(f'{out}.png')}"
         )
-    if not one_file_a_cat and len(numbers) > MOST_ON_A_SHEET:
+    if not one_file_a_cat and len(numbers) > MAX_GRID_IMAGES:
         raise CatganError(
-            f"{len(numbers):,} cats are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
+            f"{len(numbers):,} cats are too many for one sheet of at most {MAX_GRID_IMAGES:,}: "
             "name a directory with -o for a file each"
         )
     drawer = _open(console, source, checkpoint, device)
@@ -141,30 +141,30 @@ def sample(
     if one_file_a_cat:
         check_place(out / f"seed{max(numbers):06d}.png", out)  # of the longest name
     else:
-        check_sheet(out, len(numbers), columns, pixels)
+        check_grid(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
         if one_file_a_cat:
             numbers = list(dict.fromkeys(numbers))  # a seed that is named twice is one file
             for start in range(0, len(numbers), 16):
                 part = numbers[start : start + 16]
-                images = drawer.synthesise(drawer.latents(part), truncation)
+                images = drawer.synthesize(drawer.latents(part), truncation)
                 for number, image in zip(part, images, strict=True):
                     save_image(enlarge(image, pixels), out / f"seed{number:06d}.png")
                 progress("drawing", start + len(part), len(numbers))
         else:
-            images = drawer.synthesise(
+            images = drawer.synthesize(
                 drawer.latents(numbers),
                 truncation,
                 lambda done: progress("drawing", done, len(numbers)),
             )
-    drawn = f"{len(numbers):,} cats" if len(numbers) > 1 else "1 cat"
+    procedural = f"{len(numbers):,} cats" if len(numbers) > 1 else "1 cat"
     if one_file_a_cat:
-        print_line(console, f"{drawn}, one file each{how}  {out}")
+        print_line(console, f"{procedural}, one file each{how}  {out}")
     else:
-        save_image(sheet(images, columns, size=pixels), out)
-        print_line(console, f"{drawn}{how}  {out}")
+        save_image(make_grid(images, columns, size=pixels), out)
+        print_line(console, f"{procedural}{how}  {out}")
         if show:
-            _show(console, sheet(images, columns))
+            _show(console, make_grid(images, columns))
 
 
 def morph(
@@ -195,7 +195,7 @@ def morph(
     check_animation(out, rate, frames, drawer.resolution, pixels)
     z = loop_latents(drawer.latents(numbers), frames)
     with ProgressBar(console) as progress:
-        images = drawer.synthesise(z, truncation, lambda done: progress("drawing", done, len(z)))
+        images = drawer.synthesize(z, truncation, lambda done: progress("drawing", done, len(z)))
     save_animation(images, out, rate, pixels)
     print_line(console, f"{len(numbers)} cats, {frames} frames at {rate} a second{how}  {out}")
 
@@ -227,15 +227,15 @@ def edit(
     """
     import numpy as np
 
+    from catgan.generation.grid import check_grid, make_grid, save_image
     from catgan.generation.seeds import parse_seeds
-    from catgan.generation.sheet import check_sheet, save_image, sheet
 
     console = make_console()
     amounts = _parse_moves(moves or [])
     if seeds is None:
         seeds = SEEDS_TO_MOVE if amounts else SEED_OF_AN_OVERVIEW
     numbers = parse_seeds(seeds)
-    generator = _artefact(source)
+    generator = _artifact(source)
     directions = generator.card.directions
     if not directions:
         raise CatganError(f"{generator.where}: has no directions: export the run again")
@@ -243,12 +243,12 @@ def edit(
     steps = STEPS_OF_AN_OVERVIEW
     columns = 2 if amounts else len(steps)
     count = columns * len(numbers) * (1 if amounts else len(directions))
-    if count > MOST_ON_A_SHEET:
+    if count > MAX_GRID_IMAGES:
         raise CatganError(
-            f"{count:,} images are too many for one sheet of at most {MOST_ON_A_SHEET:,}: "
+            f"{count:,} images are too many for one sheet of at most {MAX_GRID_IMAGES:,}: "
             "name fewer --seeds"
         )
-    check_sheet(out, count, columns, pixels)
+    check_grid(out, count, columns, pixels)
     z = generator.latents(numbers)
     if amounts:
         changes = [z, generator.move(z, amounts)]
@@ -263,10 +263,10 @@ def edit(
     table = np.stack(changes).reshape(-1, columns, *z.shape)
     rows = table.swapaxes(1, 2).reshape(-1, z.shape[1])
     with ProgressBar(console) as progress:
-        images = generator.synthesise(
+        images = generator.synthesize(
             rows, truncation, lambda done: progress("drawing", done, len(rows))
         )
-    save_image(sheet(images, columns, size=pixels), out)
+    save_image(make_grid(images, columns, size=pixels), out)
     for number, direction in enumerate(directions):
         if number in amounts or not amounts:
             name = direction.name or "not named yet"
@@ -277,13 +277,13 @@ def edit(
 
 
 def info(source: Exported = None) -> None:
-    """Say what a generator is: data, licence, scores, how true it is to its run."""
+    """Say what a generator is: data, license, scores, how true it is to its run."""
     from catgan.generation.foreign import CHECKS, read_card
 
     if source is not None and source.suffix in CHECKS:
         card, where = read_card(source), str(source)
     else:
-        generator = _artefact(source)
+        generator = _artifact(source)
         card, where = generator.card, generator.where
     console = make_console()
     for title, text in card.lines():
@@ -303,7 +303,7 @@ def web(
     from catgan.web.site import write_site
 
     console = make_console()
-    site = write_site(out, _artefact(source))
+    site = write_site(out, _artifact(source))
     print_line(console, f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
     print_line(console, f"next     python -m http.server --directory {shell_words(out)}")
 
@@ -311,11 +311,11 @@ def web(
 def _open(
     console: Console, source: Path | None, checkpoint: str | None, device: str | None
 ) -> Drawer:
-    """A run's sampler for a directory, else an artefact's generator."""
+    """A run's sampler for a directory, else an artifact's generator."""
     if source is None or not source.is_dir():
         if checkpoint is not None or device is not None:
             raise CatganError("--checkpoint and --device are for a run: leave them out")
-        return _artefact(source)
+        return _artifact(source)
     require_training_extra()
     from catgan.runs.sampler import load_sampler
     from catgan.training.device import choose_device
@@ -328,7 +328,7 @@ def _open(
     )
 
 
-def _artefact(source: Path | None) -> Generator:
+def _artifact(source: Path | None) -> Generator:
     from catgan.generation.generator import load_generator
 
     if source is not None and source.is_dir():
@@ -343,7 +343,7 @@ def _artefact(source: Path | None) -> Generator:
 
 def _enlarged(drawer: Drawer, size: int | None) -> tuple[int, str]:
     """The side of what is written, and the words for it if it is not the generator's own."""
-    from catgan.generation.sheet import check_size
+    from catgan.generation.grid import check_size
 
     side = drawer.resolution
     if size in (None, side):
@@ -358,17 +358,17 @@ def _show(console: Console, image: np.ndarray) -> None:
     if not console.no_color and console.color_system in ("truecolor", "256"):
         console.print(half_blocks(image, console.width), soft_wrap=True)
     else:
-        print_line(console, "nothing shown: the output is no terminal with colours")
+        print_line(console, "nothing shown: the output is no terminal with colors")
 
 
 def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
     moves: dict[int, float] = {}
     for text in texts:
         match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*([+-]?\d{1,3}(?:\.\d{1,6})?)\s*", text, re.ASCII)
-        if not match or abs(float(match[2])) > LARGEST_MOVE:
+        if not match or abs(float(match[2])) > MAX_MOVE:
             raise CatganError(
                 f"--move {text!r} is not of the form NUMBER=AMOUNT, with an amount from "
-                f"-{LARGEST_MOVE:g} to {LARGEST_MOVE:g}: write, say, 0=+2"
+                f"-{MAX_MOVE:g} to {MAX_MOVE:g}: write, say, 0=+2"
             )
         if int(match[1]) in moves:
             raise CatganError(f"--move names direction {int(match[1])} twice: add the two amounts")

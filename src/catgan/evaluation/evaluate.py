@@ -15,13 +15,13 @@ from catgan.evaluation.fingerprint import Fingerprint
 from catgan.evaluation.image_sets import Checkpoint, ImageSet
 from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.metrics.manifold import ManifoldScores
-from catgan.evaluation.metrics.nearest_neighbors import Memorisation, closest_pairs, memorisation
+from catgan.evaluation.metrics.nearest_neighbors import Memorization, closest_pairs, memorization
 from catgan.evaluation.metrics.path_length import PathLength, path_length
 from catgan.evaluation.reference import Reference, require_enough
 from catgan.evaluation.scores import Scores, score_features
 
 FORMAT = "catgan-evaluation"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SHOWN = 12  # best, worst and closest images that are named in a result
 
 
@@ -62,7 +62,7 @@ class Evaluation:
     generator would score at that count. `curve`: the Frechet distance over the number of generated
     images, `extrapolated` where its line in 1/N meets N = infinity (Chong and Forsyth, CVPR 2020).
     `repeats`: generated images that are pixel for pixel equal to an earlier one; `copies`: to a
-    real one. `memorisation` is None without a holdout, `path_length` without access to the latents.
+    real one. `memorization` is None without a holdout, `path_length` without access to the latents.
     `notes`: what a reader must know, in sentences.
     """
 
@@ -77,7 +77,7 @@ class Evaluation:
     extrapolated: float
     repeats: int
     copies: int
-    memorisation: Memorisation | None
+    memorization: Memorization | None
     path_length: PathLength | None
     best: tuple[RankedImage, ...]
     worst: tuple[RankedImage, ...]
@@ -114,9 +114,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Latents:
-    """Access to a generator's latents: `synthesise` maps n x `size` float64 to uint8 images."""
+    """Access to a generator's latents: `synthesize` maps n x `size` float64 to uint8 images."""
 
-    synthesise: Callable[[np.ndarray], np.ndarray]
+    synthesize: Callable[[np.ndarray], np.ndarray]
     size: int
 
 
@@ -132,7 +132,7 @@ def evaluate(
     """Score `generated` against the reals of `reference`.
 
     `notes` are sentences about where the images come from, which join those of the evaluation.
-    `seed` decides the samples of the curve, the pieces of the memorisation report and the latents
+    `seed` decides the samples of the curve, the pieces of the memorization report and the latents
     of the path length. `progress(stage, done, total)` is called throughout.
 
     Raises:
@@ -153,7 +153,7 @@ def evaluate(
     report(stage, 2, 3)
     memory = None
     if reference.unseen is not None:
-        memory = memorisation(
+        memory = memorization(
             made.vectors,
             real.vectors,
             reference.unseen.vectors,
@@ -185,7 +185,7 @@ def evaluate(
         extrapolated=_extrapolated(curve),
         repeats=made.repeats,
         copies=copies,
-        memorisation=memory,
+        memorization=memory,
         path_length=length,
         best=_ranked(generated, made, manifold.realism, order[:_SHOWN]),
         worst=_ranked(generated, made, manifold.realism, order[: -_SHOWN - 1 : -1]),
@@ -266,7 +266,7 @@ def _copies(made: Features, real: Features) -> int:
 
 def _path_length(latents: Latents, extractor: Extractor, seed: int, report: Progress) -> PathLength:
     return path_length(
-        lambda points: extractor.extract(latents.synthesise(points)),
+        lambda points: extractor.extract(latents.synthesize(points)),
         latents.size,
         seed=seed,
         progress=lambda done, total: report("path length", done, total),

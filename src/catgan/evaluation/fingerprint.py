@@ -1,4 +1,4 @@
-"""What a score carries with it, and the refusal to compare scores that carry different things."""
+"""What a score carries with it, and the rejection to compare scores that carry different things."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Features, Progress, cached_features
 from catgan.evaluation.image_sets import ImageSet
 from catgan.evaluation.metrics.frechet import Gaussian, gaussian_of
-from catgan.evaluation.metrics.manifold import neighbour_radii
+from catgan.evaluation.metrics.manifold import neighbor_radii
 from catgan.evaluation.scores import Scores, score_features
 
-_MINIMUM = 12  # images a side: halves of it still have the five neighbours that density needs
+_MINIMUM = 12  # images a side: halves of it still have the five neighbors that density needs
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def measure_reference(
     floor, _ = score_features(vectors[order[:half]], vectors[order[half : 2 * half]])
     if progress is not None:
         progress(stage, 1, 2)
-    gaussian, radii = gaussian_of(vectors), neighbour_radii(vectors, (1, 3, 5))
+    gaussian, radii = gaussian_of(vectors), neighbor_radii(vectors, (1, 3, 5))
     if progress is not None:
         progress(stage, 2, 2)
     return Reference(reals, extractor, features, unseen, gaussian, radii, floor, half)

@@ -1,1 +1,1 @@
-"""From a trained run to an artefact: one ONNX file with its card, which needs no torch."""
+"""From a trained run to an artifact: one ONNX file with its card, which needs no torch."""

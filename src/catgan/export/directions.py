@@ -13,14 +13,14 @@ import torch
 from catgan.errors import CatganError
 from catgan.generation.card import Direction
 from catgan.generation.latents import latents
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 
 COUNT = 10
 SAMPLES = 2048  # of z; several times a latent's length
 
 
 def find_directions(
-    generator: TwoPartGenerator, latent_size: int, names: dict[int, str]
+    generator: BaseGenerator, latent_size: int, names: dict[int, str]
 ) -> tuple[Direction, ...]:
     """The first `COUNT` directions, those with the largest share of the variance first.
 
@@ -37,8 +37,8 @@ def find_directions(
             )
     z = latents(range(SAMPLES), latent_size)
     with torch.no_grad():
-        drawn = generator.beginnings(generator.map(torch.from_numpy(z)))
-    maps = drawn.flatten(1).double().numpy()
+        procedural = generator.low_res_base(generator.map(torch.from_numpy(z)))
+    maps = procedural.flatten(1).double().numpy()
     maps -= maps.mean(0)
     variances, scores = np.linalg.eigh(maps @ maps.T)  # of the samples: fewer than the numbers
     order = np.argsort(variances)[::-1][:count]

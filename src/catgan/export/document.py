@@ -1,4 +1,4 @@
-"""The card of a run: what an artefact says of itself, gathered from the run's own records."""
+"""The card of a run: what an artifact says of itself, gathered from the run's own records."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def card_document(
     }
 
 
-def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) -> dict[str, Any]:
-    """What the card says of the photos; `licence` and `credit` where the run does not know them.
+def data_facts(run: RunDirectory, *, license: str | None, credit: str | None) -> dict[str, Any]:
+    """What the card says of the photos; `license` and `credit` where the run does not know them.
 
-    Raises `CatganError` when it knows others: a licence does not change on the way.
+    Raises `CatganError` when it knows others: a license does not change on the way.
     """
     data = run.facts()["dataset"]
 
@@ -84,11 +84,11 @@ def data_facts(run: RunDirectory, *, licence: str | None, credit: str | None) ->
         )
     # The terms of what a generator was started from go with it.
     inherited = run.lineage()
-    own = known_or(licence, "licence"), known_or(credit, "credit")
+    own = known_or(license, "license"), known_or(credit, "credit")
     return {
         "name": str(data.get("name", UNKNOWN)),
         "images": images,
-        "licence": _with_terms(own[0], [each.license for each in inherited]),
+        "license": _with_terms(own[0], [each.license for each in inherited]),
         "credit": _with_terms(own[1], [each.credit for each in inherited]),
         "identity": data.get("identity"),
     }

@@ -1,4 +1,4 @@
-"""One export: a run or an artefact in, a generator in one of several formats out."""
+"""One export: a run or an artifact in, a generator in one of several formats out."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from catgan.export.litert_exporter import LitertExporter
 from catgan.export.onnx_exporter import OnnxExporter
 from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
 from catgan.export.triton_exporter import TritonExporter
-from catgan.generation.artifact import SUM
-from catgan.generation.card import MOST_TEXT, Card
+from catgan.generation.artifact import CHECKSUM
+from catgan.generation.card import MAX_TEXT, Card
 from catgan.generation.generator import load_generator
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator
@@ -50,7 +50,7 @@ class Exported:
     bytes: int
     precision: str
     parity: Parity
-    licence: str
+    license: str
 
 
 def find_exporter(name: str) -> Exporter:
@@ -68,7 +68,7 @@ def export_run(
     precision: str | None = None,
     checkpoint: str = "latest",
     name: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     credit: str | None = None,
     direction_names: Mapping[int, str] | None = None,
     note: Callable[[str], None],
@@ -77,23 +77,23 @@ def export_run(
     """Export the averaged generator of a run to `out`, and what belongs beside it.
 
     Nothing is written unless the finished file, opened again, draws what torch draws. `precision`
-    is how weights are stored; without it the format's first. `licence` and `credit` are those of
+    is how weights are stored; without it the format's first. `license` and `credit` are those of
     the photos, for a run whose data were prepared without them.
 
     Raises:
         CatganError: the two draw differently, a run or a place cannot be used, or the run knows
-            another licence or credit.
+            another license or credit.
     """
     exporter = find_exporter(format)
     precision = _checked_precision(exporter, format, precision)
     directions_named = {f"direction {key}": text for key, text in (direction_names or {}).items()}
     for what, text in (
-        {"name": name, "licence": licence, "credit": credit} | directions_named
+        {"name": name, "license": license, "credit": credit} | directions_named
     ).items():
         _require_text(what, text)
     directory = RunDirectory.open(run)  # first: the place may be in what is no run
     _require_place(exporter, out)
-    data = data_facts(directory, licence=licence, credit=credit)
+    data = data_facts(directory, license=license, credit=credit)
     loaded = directory.checkpoints.load(checkpoint, note, ["ema"])
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
     _require_finite(sampler.generator, run)
@@ -120,7 +120,7 @@ def export_run(
             parity=parity,
         )
 
-    source = _source(sampler, config, sampler.synthesise, "torch", document)
+    source = _source(sampler, config, sampler.synthesize, "torch", document)
     return _export(source, out, exporter, precision, on_progress)
 
 
@@ -133,13 +133,13 @@ def export_artifact(
     name: str | None = None,
     on_progress: OnProgress,
 ) -> Exported:
-    """Export the generator of an artefact, or of the one in the package, to another format.
+    """Export the generator of an artifact, or of the one in the package, to another format.
 
     Its weights are read back as for `catgan train --from`, and what is written is compared with
-    the artefact itself. A format that holds an artefact takes it as it is.
+    the artifact itself. A format that holds an artifact takes it as it is.
 
     Raises:
-        CatganError: the two draw differently, or the artefact, its weights or the place cannot be
+        CatganError: the two draw differently, or the artifact, its weights or the place cannot be
             used.
     """
     exporter = find_exporter(format)
@@ -159,7 +159,7 @@ def export_artifact(
         artifact.session  # noqa: B018  # a foreign model is told now
         files = _write(exporter, out, artifact.model, card, {})
         known = {key: card.parity[key] for key in ("seeds", "largest", "mean")}
-        return Exported(out, files, len(artifact.model), precision, Parity(**known), card.licence)
+        return Exported(out, files, len(artifact.model), precision, Parity(**known), card.license)
     config = from_table(card.document["config"], artifact.where)
     on_progress("exporting", 0, 1)
     generator = build_generator(config.network)
@@ -168,11 +168,11 @@ def export_artifact(
 
     def document(precision: str, parity: Parity) -> dict[str, Any]:
         known = copy.deepcopy(card.document)
-        known.pop(SUM)
+        known.pop(CHECKSUM)
         changed = {"precision": precision, "parity": parity.to_json()}
         return known | changed | ({} if name is None else {"name": name})
 
-    source = _source(sampler, config, artifact.synthesise, "its .onnx file", document)
+    source = _source(sampler, config, artifact.synthesize, "its .onnx file", document)
     return _export(source, out, exporter, precision, on_progress)
 
 
@@ -204,7 +204,7 @@ def _export(
     data = sealed(parity)
     card = exporter.open(data, out).card
     files = _write(exporter, out, data, card, source.generator.state_dict())
-    return Exported(out, files, len(data), precision, parity, card.licence)
+    return Exported(out, files, len(data), precision, parity, card.license)
 
 
 def _write(
@@ -236,10 +236,10 @@ def _require_place(exporter: Exporter, out: Path) -> None:
 
 def _require_text(what: str, text: str | None) -> None:
     """Raise `CatganError` for a text that the card cannot show on one line as it is."""
-    if text is not None and not (text.strip() and text.isprintable() and len(text) <= MOST_TEXT):
+    if text is not None and not (text.strip() and text.isprintable() and len(text) <= MAX_TEXT):
         raise CatganError(
             f"the {what} {quoted(text)} cannot stand on a card: write one line of letters, at "
-            f"most {MOST_TEXT:,} of them"
+            f"most {MAX_TEXT:,} of them"
         )
 
 
@@ -272,7 +272,7 @@ def _parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:
         for start in range(0, len(seeds), 16):
             z = latents(seeds[start : start + 16], size)
             reference = source.reference(z, truncation)
-            worst.append(measure_parity(reference, opened.synthesise(z, truncation)))
+            worst.append(measure_parity(reference, opened.synthesize(z, truncation)))
             done += len(z)
             on_progress(f"comparing with {source.reference_name}", done, SEEDS)
     return Parity(

@@ -17,7 +17,7 @@ from catgan.export.parity import Parity
 from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.card import Card
 from catgan.generation.foreign import read_card
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Source:
     `reference_name` says what it is. `document` gives the card as JSON, for a precision.
     """
 
-    generator: TwoPartGenerator
+    generator: BaseGenerator
     config: Config
     mean: Tensor
     reference: Callable[[np.ndarray, float], np.ndarray]
@@ -43,7 +43,7 @@ class Opened(Protocol):
 
     card: Card
 
-    def synthesise(self, z: np.ndarray, truncation: float) -> np.ndarray:
+    def synthesize(self, z: np.ndarray, truncation: float) -> np.ndarray:
         """One uint8 image for each row of `z`."""
 
 
@@ -54,7 +54,7 @@ class Exporter(Protocol):
     precisions: tuple[str, ...]  # how weights can be stored; the first is the default
     modules: tuple[str, ...]  # that it needs beside those of the train extra
     extra: str  # of the package, with which they are installed
-    holds_artifact: bool  # whether the finished file is the artefact itself, as in a repository
+    holds_artifact: bool  # whether the finished file is the artifact itself, as in a repository
 
     def require_place(self, out: Path) -> None:
         """Raise `CatganError` or OSError for a place that cannot be written or is another's."""

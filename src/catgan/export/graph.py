@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from catgan.errors import CatganError
 from catgan.generation.generator import INPUTS, OUTPUT
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 from catgan.networks.truncation import draw
 from catgan.onnx_runtime import load_onnxruntime
 
 OPSET = 18  # old enough for every runtime in use, new enough for anti-aliased resizing
 FOLD_ALL = 2**40  # bytes: whatever depends on weights alone is computed now, not at every start
-SMALLEST_HALVED = 256  # numbers; in shorter tensors (biases) there is nothing to save
-LARGEST_HALF = 65_504.0  # of float16
+MIN_HALVED = 256  # numbers; in shorter tensors (biases) there is nothing to save
+MAX_FLOAT16 = 65_504.0  # of float16
 # Which of a kernel's three rows each of the four rows of its transposed form is the sum of.
 _ROW_SUMS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
 _SUMS = "sums_of_rows_and_columns"
@@ -39,7 +39,7 @@ class _Drawing(nn.Module):
     """What the graph computes: truncation, the generator, and the way to 8 bits."""
 
     def __init__(
-        self, generator: TwoPartGenerator, mean: Tensor, pixel_range: tuple[float, float]
+        self, generator: BaseGenerator, mean: Tensor, pixel_range: tuple[float, float]
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -53,7 +53,7 @@ class _Drawing(nn.Module):
 
 
 def float32_model(
-    generator: TwoPartGenerator,
+    generator: BaseGenerator,
     latent_size: int,
     mean: Tensor,
     pixel_range: tuple[float, float],
@@ -93,7 +93,7 @@ def _keep_one_of_transposed(graph: onnx.GraphProto) -> None:
     kept: dict[bytes, str] = {}
     taken: list[onnx.TensorProto] = []
     for tensor in graph.initializer:
-        if len(tensor.dims) != 2 or np.prod(tensor.dims) < SMALLEST_HALVED:
+        if len(tensor.dims) != 2 or np.prod(tensor.dims) < MIN_HALVED:
             continue
         matrix = numpy_helper.to_array(tensor)
         if (other := kept.get(matrix.T.tobytes())) is not None:
@@ -163,10 +163,10 @@ def float16_storage(model: onnx.ModelProto) -> onnx.ModelProto:
     halved.CopyFrom(model)
     casts = []
     for tensor in halved.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < MIN_HALVED:
             continue
         values = numpy_helper.to_array(tensor)
-        if np.abs(values).max() > LARGEST_HALF:
+        if np.abs(values).max() > MAX_FLOAT16:
             raise CatganError("a weight is too large for float16: use --precision float32")
         name = tensor.name
         stored = f"{name}.float16"
@@ -181,7 +181,7 @@ def float16_storage(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with 8-bit weights, activations quantised as they come.
+    """The same model with 8-bit weights, activations quantized as they come.
 
     Layers that ONNX Runtime has no dynamic 8-bit form of, transposed convolutions among them, stay
     as they are; `CatganError` where that is nearly all.
@@ -191,14 +191,14 @@ def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
         before, after = Path(place, "before.onnx"), Path(place, "after.onnx")
         before.write_bytes(model.SerializeToString())
         quantization.quantize_dynamic(before, after, weight_type=quantization.QuantType.QUInt8)
-        quantised = onnx.load(after)
-    _strip(quantised)
-    sizes = [sum(t.ByteSize() for t in m.graph.initializer) for m in (quantised, model)]
+        quantized = onnx.load(after)
+    _strip(quantized)
+    sizes = [sum(t.ByteSize() for t in m.graph.initializer) for m in (quantized, model)]
     if sizes[0] > sizes[1] / 2:
         raise CatganError(
             "ONNX Runtime has no 8-bit form of this family's layers: use --precision float16"
         )
-    return quantised
+    return quantized
 
 
 # ONNX Runtime has no 8-bit form of transposed convolutions.

@@ -59,7 +59,7 @@ class OpenedKeras:
             path.write_bytes(data)
             self._model = load_keras().models.load_model(path, compile=False, safe_mode=True)
 
-    def synthesise(self, z: np.ndarray, truncation: float) -> np.ndarray:
+    def synthesize(self, z: np.ndarray, truncation: float) -> np.ndarray:
         """One image for each row of `z`, in 8 bits."""
         column = np.full((len(z), 1), truncation, np.float32)
         images = self._model.predict_on_batch({"z": z, "truncation": column})

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from catgan.config import NetworkConfig
 from catgan.export.keras_runtime import load_keras
 from catgan.generation.generator import INPUTS, OUTPUT
-from catgan.networks.base import COARSEST_SIDE, TwoPartGenerator
+from catgan.networks.base import COARSEST_SIDE, BaseGenerator
 from catgan.networks.build import pixel_range
 from catgan.networks.layers.filters import SMOOTHING, enlarging_matrix, line_filter_matrix
 from catgan.networks.projected import generator as projected
-from catgan.networks.projected.eigenfaces import FAINTEST, Eigenfaces
+from catgan.networks.projected.eigenfaces import MIN_COMPONENT_STD, Eigenfaces
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +38,7 @@ Symbol = Any  # keras.KerasTensor: what a layer gives before any numbers are kno
 _CHANNELS_LAST: dict[str, Any] = {"data_format": "channels_last"}
 
 
-def keras_model(generator: TwoPartGenerator, network: NetworkConfig, mean: Tensor) -> keras.Model:
+def keras_model(generator: BaseGenerator, network: NetworkConfig, mean: Tensor) -> keras.Model:
     """Return the generator, on the CPU, as a Keras model in inference mode.
 
     `mean` (1, latent_size) is the style that truncation pulls toward.
@@ -190,7 +190,7 @@ def _as_it_is(layers: _Layers, z: Symbol) -> Symbol:
     return z
 
 
-def _stack(layers: _Layers, generator: TwoPartGenerator, style: Symbol) -> Symbol:
+def _stack(layers: _Layers, generator: BaseGenerator, style: Symbol) -> Symbol:
     """`generator.layers`, one after the other."""
     first, *others = generator.get_submodule("layers").children()
     weight = first.get_parameter("weight").detach()  # (latent_size, channels, 4, 4)
@@ -230,12 +230,12 @@ def _sphere(layers: _Layers, z: Symbol) -> Symbol:
 
 
 def _projected(layers: _Layers, generator: Any, style: Symbol) -> Symbol:
-    """`projected.Generator.synthesise`."""
+    """`projected.Generator.synthesize`."""
     eigenfaces = _Eigenfaces(layers, generator.eigenfaces, style)
     constant = generator.constant.detach()[0]  # (channels, 4, 4)
     # gain * constant + place, both linear in style, as one matrix.
     weight = constant[..., None] * generator.gain.weight[:, None, None]
-    weight = weight + generator.place.weight.view_as(weight)
+    weight = weight + generator.z_projection.weight.view_as(weight)
     bias = constant * generator.gain.bias[:, None, None]
     x = layers.dense(
         style,
@@ -264,7 +264,7 @@ def _up_block(layers: _Layers, block: Any, x: Symbol, style: Symbol, coarse: Sym
     x = layers.norm(layers.smooth(x), block.norm, f"{scope}_norm")
     noise = _noise(layers, block.noise, style, block.side, scope)
     shown = layers.convolution(
-        _resized(layers, coarse, block.side), block.sight.weight, name=f"{scope}_coarse"
+        _resized(layers, coarse, block.side), block.coarse_rgb_conv.weight, name=f"{scope}_coarse"
     )
     x = layers.add("Add", [x, noise, shown])
     gain = layers.dense(style, block.gain.weight, block.gain.bias, name=f"{scope}_gain")
@@ -322,9 +322,9 @@ class _Eigenfaces:
         self.small = layers.make("Dense", units=components.shape[1], name="eigenfaces")
         size = style.shape[1]
         last = torch.zeros(1, size)
-        last[0, -1] = eigenfaces.spread
+        last[0, -1] = eigenfaces.log_strength_std
         strength = layers.dense(
-            style, last, -eigenfaces.spread.square().reshape(1),
+            style, last, -eigenfaces.log_strength_std.square().reshape(1),
             name="eigenfaces_strength", activation="exponential", trainable=False,
         )  # fmt: skip
         rows = layers.add("Cropping1D", layers.reshape(style, size, 1), cropping=(0, size - count))
@@ -342,16 +342,16 @@ class _Eigenfaces:
             layers.reshape(part, components.shape[1]), components,
             name="eigenfaces_found", trainable=False,
         )  # fmt: skip
-        deviations = eigenfaces.deviations.clamp_min(FAINTEST)
+        deviations = eigenfaces.stds.clamp_min(MIN_COMPONENT_STD)
         in_deviations = layers.scale(found, 1 / deviations, "eigenfaces_found_in_deviations")
         x = layers.add("Add", [self.coefficients, in_deviations])
         x = layers.norm(x, eigenfaces.norm, "eigenfaces_norm")
         # Of the strongest coefficients a matrix takes the correlation away; the others stay.
-        strongest = len(eigenfaces.level)
+        strongest = len(eigenfaces.coefficient_mean)
         matrix = torch.eye(eigenfaces.count)
         matrix[:strongest, :strongest] = eigenfaces.decorrelation
         bias = torch.zeros(eigenfaces.count)
-        bias[:strongest] = -eigenfaces.decorrelation @ eigenfaces.level
+        bias[:strongest] = -eigenfaces.decorrelation @ eigenfaces.coefficient_mean
         x = layers.dense(x, matrix, bias, name="eigenfaces_decorrelation", trainable=False)
         change = self._small_images(layers.add("Subtract", [self._times_deviations(x), found]))
         coarse = layers.matrix_along_axes(change, eigenfaces.enlarging, "enlarged_change")
@@ -359,7 +359,7 @@ class _Eigenfaces:
         return layers.add("Activation", x, activation="tanh")
 
     def _times_deviations(self, x: Symbol) -> Symbol:
-        return self.layers.scale(x, self.eigenfaces.deviations, "eigenfaces_deviations")
+        return self.layers.scale(x, self.eigenfaces.stds, "eigenfaces_deviations")
 
     def _small_images(self, coefficients: Symbol) -> Symbol:
         return self.layers.reshape(self.small(coefficients), *self.shape)

@@ -20,7 +20,7 @@ import numpy as np
 from catgan.errors import CatganError
 from catgan.export.exporter import SingleFileExporter, Source, require_file_place
 from catgan.export.keras_exporter import KerasExporter
-from catgan.generation.artifact import KEY, SUM
+from catgan.generation.artifact import CHECKSUM, KEY
 from catgan.generation.card import Card, parse_card
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.generation.tflite import TFLITE, check_tflite, digest_without_card, find_card
@@ -52,10 +52,10 @@ class LitertExporter(SingleFileExporter):
 
     def seal(self, model: bytes, document: Mapping[str, Any]) -> bytes:
         """Return the file with the card."""
-        text = json.dumps({**document, SUM: "0" * 64}, ensure_ascii=False, allow_nan=False)
+        text = json.dumps({**document, CHECKSUM: "0" * 64}, ensure_ascii=False, allow_nan=False)
         data = _with_metadata(model, KEY, text.encode())
         start, end = find_card(data)
-        known = {**document, SUM: digest_without_card(data, start, end)}
+        known = {**document, CHECKSUM: digest_without_card(data, start, end)}
         text = json.dumps(known, ensure_ascii=False, allow_nan=False)
         return data[:start] + text.encode() + data[end:]
 
@@ -74,7 +74,7 @@ class OpenedLitert:
         self._interpreter = Interpreter(model_content=data, num_threads=1)
         self._draw = self._interpreter.get_signature_runner()
 
-    def synthesise(self, z: np.ndarray, truncation: float) -> np.ndarray:
+    def synthesize(self, z: np.ndarray, truncation: float) -> np.ndarray:
         """One image for each row of `z`, in 8 bits."""
         column = np.full((1, 1), truncation, np.float32)
         rows = [

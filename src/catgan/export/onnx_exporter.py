@@ -1,4 +1,4 @@
-"""The artefact: one .onnx file, its weights as safetensors and its card as README.md beside it."""
+"""The artifact: one .onnx file, its weights as safetensors and its card as README.md beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catgan.export.exporter import Source
 from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.readme import describes, readme
 from catgan.files import make_directory, require_replaceable, write_durably
-from catgan.generation.artifact import check_artefact, seal
+from catgan.generation.artifact import check_artifact, seal
 from catgan.generation.card import Card, parse_card
 from catgan.generation.generator import Generator
 from catgan.networks.build import pixel_range
@@ -37,13 +37,13 @@ class OnnxExporter:
     def require_place(self, out: Path) -> None:
         """Raise `CatganError` or OSError for a place that cannot be written or is another's."""
         if out.suffix != ".onnx":
-            raise CatganError(f"{out}: an artefact is an .onnx file; give it such a name")
+            raise CatganError(f"{out}: an artifact is an .onnx file; give it such a name")
         if not out.name.isprintable():  # its README names it
             raise CatganError(f"{quoted(out.name)}: give it a name of letters that can be shown")
         own = out.with_suffix("") / out.name
         apart = f"export into a directory of its own, with --out {shell_words(own)}"
         card, weights = out.with_name(README), out.with_suffix(".safetensors")
-        for path in (out, card, weights):  # writing the artefact comes last
+        for path in (out, card, weights):  # writing the artifact comes last
             require_replaceable(path)
         if card.exists():
             described = describes(card.read_text("utf-8", errors="replace"))
@@ -64,13 +64,13 @@ class OnnxExporter:
         return bytes(VARIANTS[precision](model).SerializeToString())
 
     def seal(self, model: bytes, document: Mapping[str, Any]) -> bytes:
-        """Return the artefact."""
+        """Return the artifact."""
         return seal(model, document)
 
     def open(self, data: bytes, out: Path) -> Generator:
-        """Open the artefact by the light runtime."""
+        """Open the artifact by the light runtime."""
         where = str(out)
-        return Generator(data, parse_card(check_artefact(data, where), where), where)
+        return Generator(data, parse_card(check_artifact(data, where), where), where)
 
     def write(
         self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
@@ -85,7 +85,7 @@ class OnnxExporter:
         write_durably(beside, state)
         write_durably(out.with_name(README), readme(card, out.name).encode())
         write_durably(out, data)
-        return {"artefact": out, "weights": beside, "card": out.with_name(README)}
+        return {"artifact": out, "weights": beside, "card": out.with_name(README)}
 
     def next_command(self, out: Path) -> tuple[str, ...]:
         """Draw with it."""

@@ -1,4 +1,4 @@
-"""Does the artefact draw what torch draws? Measured before anyone gets it."""
+"""Does the artifact draw what torch draws? Measured before anyone gets it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from catgan.errors import CatganError
 SEEDS = 256
 
 # The largest and the mean difference allowed, in steps of 1/255. float32 may round a pixel to the
-# other side. Stored as float16, weights are 1/2,048 off at most. int8 is lossy: what is refused
+# other side. Stored as float16, weights are 1/2,048 off at most. int8 is lossy: what is rejected
 # is damage that can be seen, which in a mean of two steps it begins to be.
 LIMITS = {"float32": (1, 0.01), "float16": (4, 0.1), "int8": (64, 2.0)}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from catgan.generation.card import Card, describe_lineage
 
 _LIBRARY, _FILE_KEY = "library_name: catgan", "catgan_file"
-# Licences as they are written in datasets, and the names that hubs have for them.
-_LICENCES = {
+# Licenses as they are written in datasets, and the names that hubs have for them.
+_LICENSES = {
     "apache-2.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0",
     "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0",
     "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0", "mit",
@@ -38,12 +38,12 @@ def describes(text: str) -> str | None:
 
 def readme(card: Card, file_name: str) -> str:
     """Markdown that says what `file_name` is, how to use it, and on what terms."""
-    licence = re.sub(r"[\s_]+", "-", card.licence.strip().lower())
-    known = licence in _LICENCES
+    license = re.sub(r"[\s_]+", "-", card.license.strip().lower())
+    known = license in _LICENSES
     front = [
         "---",
-        f"license: {licence if known else 'other'}",
-        *([] if known else [f"license_name: {json.dumps(card.licence)}"]),
+        f"license: {license if known else 'other'}",
+        *([] if known else [f"license_name: {json.dumps(card.license)}"]),
         _LIBRARY,
         f"{_FILE_KEY}: {json.dumps(file_name)}",
         "pipeline_tag: unconditional-image-generation",
@@ -77,7 +77,7 @@ def readme(card: Card, file_name: str) -> str:
         f"- data: {_plain(card.data_name)}, {card.data_images:,} images",
         *([f"- began as: {_plain(describe_lineage(card.lineage))}"] if card.lineage else []),
         f"- credit: {_plain(card.credit)}",
-        f"- licence: {_plain(card.licence)}; it holds for these weights and what they draw, too",
+        f"- license: {_plain(card.license)}; it holds for these weights and what they draw, too",
         "",
         "## How good it is",
         "",

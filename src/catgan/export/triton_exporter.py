@@ -25,7 +25,7 @@ _HEAD = "# Written by `catgan export --format triton`.\n"
 
 
 class TritonExporter(OnnxExporter):
-    """`--format triton`: the artefact in a repository, with its configuration."""
+    """`--format triton`: the artifact in a repository, with its configuration."""
 
     default_name = "triton"
 

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.generation.sheet import MOST_PIXELS, check_place, enlarge, written_beside
+from catgan.generation.grid import MAX_PIXELS, check_place, enlarge, written_beside
 
-MOST_FRAMES_A_SECOND = 50  # the fastest that GIF viewers show
+MAX_FRAMES_PER_SECOND = 50  # the fastest that GIF viewers show
 _MP4_QUALITY = "18"  # x264's constant rate factor: at most what an eye cannot tell apart
 
 
@@ -33,11 +33,11 @@ def check_animation(path: Path, rate: int, frames: int, side: int, size: int) ->
             f"{path}: MP4 needs PyAV, which is not installed: pip install 'catgan[video]', or "
             "write a .gif or .webp"
         )
-    if not 1 <= rate <= MOST_FRAMES_A_SECOND:
+    if not 1 <= rate <= MAX_FRAMES_PER_SECOND:
         raise CatganError(
-            f"--fps {rate} is out of range: choose from 1 to {MOST_FRAMES_A_SECOND} frames a second"
+            f"--fps {rate} is out of range: expected 1 to {MAX_FRAMES_PER_SECOND} frames a second"
         )
-    if frames * side**2 > MOST_PIXELS:
+    if frames * side**2 > MAX_PIXELS:
         raise CatganError(
             f"{frames:,} frames of {side} px are more than fit into memory: take fewer --frames"
         )
@@ -46,7 +46,7 @@ def check_animation(path: Path, rate: int, frames: int, side: int, size: int) ->
             raise CatganError(
                 f"{path}: an MP4 has an even number of pixels, not {size}: take --size {size + 1}"
             )
-    elif frames * size**2 > MOST_PIXELS:
+    elif frames * size**2 > MAX_PIXELS:
         raise CatganError(
             f"{path}: {frames:,} frames of {size} px are more than fit into memory: take fewer "
             "--frames or a smaller --size, or write an .mp4"
@@ -82,7 +82,7 @@ def durations(count: int, rate: int, step: int) -> list[int]:
 
 
 def _save_gif(frames: Iterator[np.ndarray], path: Path | BinaryIO, rate: int) -> None:
-    # A palette of its own for each frame: fur has more colours than one palette for all.
+    # A palette of its own for each frame: fur has more colors than one palette for all.
     first, *rest = [
         Image.fromarray(frame).quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames
     ]

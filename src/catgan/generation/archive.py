@@ -17,7 +17,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from catgan.errors import CatganError
-from catgan.generation.artifact import KEY, MOST_BYTES, MOST_CARD_BYTES, SUM, parse_json_table
+from catgan.generation.artifact import (
+    CHECKSUM,
+    KEY,
+    MAX_ARTIFACT_BYTES,
+    MAX_CARD_BYTES,
+    parse_json_table,
+)
 
 KERAS = ".keras"
 
@@ -34,7 +40,7 @@ def seal_keras(model: bytes, document: Mapping[str, Any]) -> bytes:
     with zipfile.ZipFile(io.BytesIO(model)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     metadata = json.loads(members[_METADATA])
-    metadata[KEY] = {**document, SUM: _digest(members)}
+    metadata[KEY] = {**document, CHECKSUM: _digest(members)}
     text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
     members[_METADATA] = text.encode()
     out = io.BytesIO()
@@ -51,8 +57,8 @@ def check_keras(data: bytes, where: str) -> dict[str, Any]:
         CatganError: they are no such file, damaged, or without a card of catgan's.
     """
     try:
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
+        if len(data) > MAX_ARTIFACT_BYTES:
+            raise ValueError(f"it is larger than {MAX_ARTIFACT_BYTES // 2**20} MiB")
         members = _members(data)
         card = parse_json_table(members[_METADATA]).get(KEY)
         if not isinstance(card, dict):
@@ -62,7 +68,7 @@ def check_keras(data: bytes, where: str) -> dict[str, Any]:
             f"{where}: is damaged, or no .keras file that `catgan export` wrote ({error}): name "
             "one, or export again"
         ) from None
-    if _digest(members) != card.get(SUM):
+    if _digest(members) != card.get(CHECKSUM):
         raise CatganError(
             f"{where}: is damaged (it does not have the checksum it was written with): fetch or "
             "export it again"
@@ -88,7 +94,7 @@ def _members(data: bytes) -> dict[str, bytes]:
             if sorted(info.filename for info in infos) != sorted((_METADATA, *_HASHED)):
                 raise ValueError("it does not have the members of an export")
             for info in infos:
-                most = MOST_BYTES if info.filename in _HASHED else MOST_CARD_BYTES
+                most = MAX_ARTIFACT_BYTES if info.filename in _HASHED else MAX_CARD_BYTES
                 # Packed, a member could be a thousand times as large as the file; ours are not.
                 if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
                     raise ValueError("a member is packed, or too large")

@@ -1,4 +1,4 @@
-"""The artefact: a generator in one ONNX file, and what it says of itself.
+"""The artifact: a generator in one ONNX file, and what it says of itself.
 
 The file is an ONNX model followed by one more field, which ONNX calls a metadata property: the key
 `catgan`, and as its value the card as JSON. The card holds the sha256 of all that stands before it,
@@ -19,9 +19,9 @@ from catgan.errors import CatganError
 from catgan.generation.protobuf import Message, encode_field
 
 KEY = "catgan"
-SUM = "model_sha256"
-MOST_BYTES = 512 * 2**20
-MOST_CARD_BYTES = 4 * 2**20
+CHECKSUM = "model_sha256"
+MAX_ARTIFACT_BYTES = 512 * 2**20
+MAX_CARD_BYTES = 4 * 2**20
 
 # Field numbers of onnx.proto.
 _GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25  # of a model
@@ -33,14 +33,14 @@ _EXTERNAL, _LOCATION = 13, 14  # of a tensor
 
 
 def seal(model: bytes, card: Mapping[str, Any]) -> bytes:
-    """The artefact of a serialised ONNX model without metadata and a card (JSON)."""
-    content = {**card, SUM: hashlib.sha256(model).hexdigest()}
+    """The artifact of a serialized ONNX model without metadata and a card (JSON)."""
+    content = {**card, CHECKSUM: hashlib.sha256(model).hexdigest()}
     value = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     return model + encode_field(_METADATA, encode_field(1, KEY.encode()) + encode_field(2, value))
 
 
-def read_artefact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of an artefact and its card, after every check that needs no ONNX Runtime.
+def read_artifact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of an artifact and its card, after every check that needs no ONNX Runtime.
 
     Raises `CatganError` for what is no file, no ONNX model, damaged, without a card, or a model
     that would read other files or run code of its own.
@@ -51,22 +51,22 @@ def read_artefact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
         if path.exists() and not path.is_file():  # a pipe nobody writes to would be waited for
             raise OSError(errno.EINVAL, "is no file")
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_ARTIFACT_BYTES + 1)
     except (OSError, TypeError, ValueError) as error:  # ValueError: a name that no file can have
         raise CatganError(
             f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}): name a .onnx "
             "file that `catgan export` wrote"
         ) from None
-    if len(data) > MOST_BYTES:
+    if len(data) > MAX_ARTIFACT_BYTES:
         raise CatganError(
-            f"{path}: is larger than {MOST_BYTES // 2**20} MiB, which no generator of catgan is: "
-            "name a .onnx file that `catgan export` wrote"
+            f"{path}: is larger than {MAX_ARTIFACT_BYTES // 2**20} MiB, which no generator "
+            "of catgan is: name a .onnx file that `catgan export` wrote"
         )
-    return data, check_artefact(data, str(path))
+    return data, check_artifact(data, str(path))
 
 
-def check_artefact(data: bytes, where: str) -> dict[str, Any]:
-    """The card of an artefact's bytes; `CatganError` as for `read_artefact`."""
+def check_artifact(data: bytes, where: str) -> dict[str, Any]:
+    """The card of an artifact's bytes; `CatganError` as for `read_artifact`."""
     model = Message(memoryview(data))
     try:
         numbers = {number for number, _ in model.fields()}
@@ -81,7 +81,7 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
         raise CatganError(f"{where}: is no ONNX file: name one that `catgan export` wrote")
     if KEY not in entries:
         raise CatganError(
-            f"{where}: is an ONNX file without catgan's card, so its latents and licence are not "
+            f"{where}: is an ONNX file without catgan's card, so its latents and license are not "
             "known: name one that `catgan export` wrote"
         )
     try:
@@ -90,11 +90,11 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
             raise ValueError("it brings functions of its own")
         card = parse_json_table(entries[KEY].text(2).encode())
     except ValueError as error:
-        raise CatganError(f"{where}: is refused ({error}): export the run again") from None
+        raise CatganError(f"{where}: is rejected ({error}): export the run again") from None
     sealed = len(data) - len(encode_field(_METADATA, bytes(entries[KEY].data)))
-    if hashlib.sha256(model.data[:sealed]).hexdigest() != card.get(SUM):
+    if hashlib.sha256(model.data[:sealed]).hexdigest() != card.get(CHECKSUM):
         raise CatganError(
-            f"{where}: is damaged (it does not have the sum it was written with): "
+            f"{where}: is damaged (it does not have the checksum it was written with): "
             "fetch or export it again"
         )
     return card
@@ -102,10 +102,10 @@ def check_artefact(data: bytes, where: str) -> dict[str, Any]:
 
 def parse_json_table(value: bytes) -> dict[str, Any]:
     """The JSON object that a card is, of anyone's bytes; ValueError for what is none."""
-    if len(value) > MOST_CARD_BYTES:
+    if len(value) > MAX_CARD_BYTES:
         raise ValueError("its card is too long")
     try:
-        card = json.loads(value.decode("utf-8"), parse_constant=_refuse_constant)
+        card = json.loads(value.decode("utf-8"), parse_constant=_reject_constant)
     except RecursionError:
         raise ValueError("its card is nested too deep") from None
     if not isinstance(card, dict):
@@ -113,7 +113,7 @@ def parse_json_table(value: bytes) -> dict[str, Any]:
     return card
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 

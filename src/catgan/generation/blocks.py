@@ -1,4 +1,4 @@
-"""A picture in a terminal: two pixels a character, as coloured half blocks."""
+"""A picture in a terminal: two pixels a character, as colored half blocks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-MOST_COLUMNS = 160
+MAX_COLUMNS = 160
 
 
 def half_blocks(image: np.ndarray, columns: int) -> Text:
     """An (H, W, 3) uint8 image as text of at most `columns` characters a line."""
     height, width, _ = image.shape
-    across = min(columns, width, MOST_COLUMNS)
+    across = min(columns, width, MAX_COLUMNS)
     down = max(1, round(height * across / width / 2))
     small = Image.fromarray(image).resize((across, 2 * down), Image.Resampling.LANCZOS)
     pixels = np.asarray(small)

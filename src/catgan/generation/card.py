@@ -1,4 +1,4 @@
-"""What an artefact says of itself: its card, read from JSON that anyone may have written."""
+"""What an artifact says of itself: its card, read from JSON that anyone may have written."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from catgan.errors import CatganError
 
-FORMAT = 1
+FORMAT = 2
 LATENTS = "philox4x32-10 box-muller"  # of generation/latents.py
 PRECISIONS = ("float32", "float16", "int8")
-MOST_DIRECTIONS = 64
-MOST_SCORES = 256
+MAX_DIRECTIONS = 64
+MAX_SCORES = 256
 MAX_ANCESTORS = 50
-MOST_TEXT = 2_000  # characters of one text that are kept
+MAX_TEXT = 2_000  # characters of one text that are kept
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Card:
     training: str
     data_name: str
     data_images: int
-    licence: str
+    license: str
     credit: str
     scores: tuple[Score, ...]
     directions: tuple[Direction, ...]
@@ -92,7 +92,7 @@ class Card:
             ("on", f"{self.data_images:,} images of {self.data_name}"),
             *((("began as", describe_lineage(self.lineage)),) if self.lineage else ()),
             ("credit", self.credit),
-            ("licence", self.licence),
+            ("license", self.license),
             *(("score", score.line) for score in self.scores or ()),
             ("latents", f"{self.latent_size} numbers; a seed is from 0 to 2^63 - 1"),
             (
@@ -134,14 +134,14 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
             training=_training(clean.get("training")),
             data_name=_text(data["name"]),
             data_images=_whole(data["images"], 0, 2**63),
-            licence=_text(data["licence"]),
+            license=_text(data["license"]),
             credit=_text(data["credit"]),
             scores=tuple(
                 Score(_text(score["line"]), _table(score["values"]), _table(score["fingerprint"]))
-                for score in _list(clean["scores"], MOST_SCORES)
+                for score in _list(clean["scores"], MAX_SCORES)
             ),
             directions=tuple(
-                _direction(each, size) for each in _list(clean["directions"], MOST_DIRECTIONS)
+                _direction(each, size) for each in _list(clean["directions"], MAX_DIRECTIONS)
             ),
             parity=_parity(clean["parity"]),
             lineage=tuple(read_lineage(clean.get("lineage"))),
@@ -243,7 +243,7 @@ def _clean(value: Any) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a text is none")
-    return value[:MOST_TEXT]
+    return value[:MAX_TEXT]
 
 
 def _whole(value: Any, low: int, high: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catgan.errors import CatganError
 from catgan.generation.archive import KERAS, check_keras
-from catgan.generation.artifact import MOST_BYTES
+from catgan.generation.artifact import MAX_ARTIFACT_BYTES
 from catgan.generation.card import Card, parse_card
 from catgan.generation.tflite import TFLITE, check_tflite
 
@@ -27,7 +27,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
         if path.exists() and not path.is_file():  # a pipe nobody writes to would be waited for
             raise OSError(errno.EINVAL, "is no file")
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_ARTIFACT_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise CatganError(
             f"{where}: cannot be read ({getattr(error, 'strerror', None) or error}): name a file "

@@ -1,4 +1,4 @@
-"""A generator that needs no torch: an artefact in ONNX Runtime, seeds in, images out."""
+"""A generator that needs no torch: an artifact in ONNX Runtime, seeds in, images out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catgan.errors import CatganError, quoted
-from catgan.generation.artifact import read_artefact
+from catgan.generation.artifact import read_artifact
 from catgan.generation.card import Card, parse_card
 from catgan.generation.checks import (
     check_latents,
@@ -21,10 +21,10 @@ from catgan.generation.checks import (
     is_whole,
 )
 from catgan.generation.foreign import CHECKS
+from catgan.generation.grid import check_grid_size, make_grid
 from catgan.generation.interpolation import check_frames, loop_latents, morph_latents
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
-from catgan.generation.sheet import check_page, sheet
 from catgan.onnx_runtime import load_onnxruntime
 from catgan.parallel import ordered_map
 
@@ -81,7 +81,7 @@ class Generator:
         truncation = check_truncation(truncation)
         z = self.latents(seeds)
         moved = z if moves is None else self.move(z, moves)
-        return self.synthesise(moved, truncation, on_progress)
+        return self.synthesize(moved, truncation, on_progress)
 
     def grid(self, seeds: Seeds, columns: int | None = None, truncation: float = 1.0) -> np.ndarray:
         """All images on one sheet, (H, W, 3); near square unless `columns` says otherwise.
@@ -89,12 +89,12 @@ class Generator:
         Raises `CatganError` for no seeds, and for a sheet that memory does not hold, too.
         """
         checked = check_seeds(seeds)
-        check_page(len(checked), columns, self.resolution)
-        return sheet(self.sample(checked, truncation), columns)
+        check_grid_size(len(checked), columns, self.resolution)
+        return make_grid(self.sample(checked, truncation), columns)
 
     def morph(self, a: int, b: int, frames: int = 24, truncation: float = 1.0) -> np.ndarray:
         """`frames` images from the cat of seed `a` to that of seed `b`, both included."""
-        return self.synthesise(morph_latents(self.latents([a, b]), frames), truncation)
+        return self.synthesize(morph_latents(self.latents([a, b]), frames), truncation)
 
     def loop(
         self,
@@ -110,7 +110,7 @@ class Generator:
         checked = check_seeds(seeds)
         check_frames(len(checked), frames)
         z = loop_latents(self.latents(checked), frames)
-        return self.synthesise(z, truncation, on_progress)
+        return self.synthesize(z, truncation, on_progress)
 
     def move(self, z: np.ndarray, moves: Mapping[int, float]) -> np.ndarray:
         """Latents `z` (N, latent_size) moved along directions of the card, by their numbers.
@@ -134,7 +134,7 @@ class Generator:
             z = z + np.float32(far) * directions[int(number)].vector
         return z
 
-    def synthesise(
+    def synthesize(
         self, z: np.ndarray, truncation: float = 1.0, on_progress: OnProgress | None = None
     ) -> np.ndarray:
         """One image for each row of `z` (N, latent_size).
@@ -153,8 +153,8 @@ class Generator:
         def draw(row: np.ndarray) -> np.ndarray:
             return _run(session, row[None], psi, self.where)
 
-        drawn = ordered_map(draw, z) if apart else ((row, draw(row)) for row in z)
-        for index, (_, image) in enumerate(drawn):
+        procedural = ordered_map(draw, z) if apart else ((row, draw(row)) for row in z)
+        for index, (_, image) in enumerate(procedural):
             if image.shape != images.shape[1:] or image.dtype != np.uint8:
                 raise CatganError(
                     f"{self.where}: its model draws {image.dtype} {image.shape}, not what its card "
@@ -212,7 +212,7 @@ class Generator:
 
 
 def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
-    """The generator in an artefact, or without `path` the one that the package carries.
+    """The generator in an artifact, or without `path` the one that the package carries.
 
     Raises `CatganError` for a file that is none, and where the package carries none.
     """
@@ -232,12 +232,12 @@ def load_generator(path: str | os.PathLike[str] | None = None) -> Generator:
             f"{path}: is for another framework, and catgan draws from .onnx files: name such a "
             "one; `catgan info` shows what this is"
         )
-    model, document = read_artefact(path)
+    model, document = read_artifact(path)
     return Generator(model, parse_card(document, str(path)), str(path))
 
 
 def embedded_generator() -> Path | None:
-    """The artefact that the package carries, if it carries one."""
+    """The artifact that the package carries, if it carries one."""
     path = Path(__file__).parents[1] / "pretrained" / "generator.onnx"
     return path if path.is_file() else None
 

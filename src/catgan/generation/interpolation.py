@@ -9,7 +9,7 @@ import numpy as np
 from catgan.errors import CatganError
 from catgan.generation.checks import check_whole
 
-MOST_FRAMES = 10_000
+MAX_FRAMES = 10_000
 _PARALLEL = 1e-6  # sine of an angle below which two latents are taken as one direction
 
 
@@ -65,7 +65,7 @@ def check_frames(stops: int, frames: Any) -> int:
     """
     if stops < 2:
         raise CatganError("a morph needs at least two seeds: write, say, --seeds 3,9")
-    frames = check_whole("frames", frames, 2, MOST_FRAMES)
+    frames = check_whole("frames", frames, 2, MAX_FRAMES)
     if frames < stops:
         raise CatganError(
             f"{frames} frames cannot show {stops:,} seeds: take at least as many frames as seeds"

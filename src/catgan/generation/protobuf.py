@@ -13,14 +13,14 @@ _FIXED = {FIXED64: 8, FIXED32: 4}
 
 # A field can be two bytes long, so a file within the limit of its size could hold a hundred million
 # and keep this reader busy for minutes. A generator's takes a few thousand.
-MOST_FIELDS = 1_000_000
+MAX_FIELDS = 1_000_000
 
 
 @dataclass
 class Allowance:
     """How many more fields may be read, of a message and all messages in it, each time counted."""
 
-    left: int = MOST_FIELDS
+    left: int = MAX_FIELDS
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 from catgan.errors import CatganError, quoted
 from catgan.generation.checks import is_whole
 
-LARGEST_SEED = 2**63 - 1
-MOST_SEEDS = 1_000_000
+MAX_SEED = 2**63 - 1
+MAX_SEEDS = 1_000_000
 
 
-def parse_seeds(text: str, limit: int = MOST_SEEDS) -> list[int]:
+def parse_seeds(text: str, limit: int = MAX_SEEDS) -> list[int]:
     """The seeds that `text` names, in its order; ranges include both ends.
 
     Raises `CatganError` for a text that names none, or more than `limit`.
@@ -30,8 +30,8 @@ def parse_seeds(text: str, limit: int = MOST_SEEDS) -> list[int]:
         last = int(match[2]) if match[2] else first
         if last < first:
             raise CatganError(f"{where}: {part!r} runs backwards: write {last}-{first}")
-        if last > LARGEST_SEED:
-            raise CatganError(f"{where}: the largest seed is {LARGEST_SEED}")
+        if last > MAX_SEED:
+            raise CatganError(f"{where}: the largest seed is {MAX_SEED}")
         if len(seeds) + last - first + 1 > limit:
             raise CatganError(f"{where}: more than {limit:,} at once; use fewer")
         seeds.extend(range(first, last + 1))
@@ -41,7 +41,7 @@ def parse_seeds(text: str, limit: int = MOST_SEEDS) -> list[int]:
 def check_seeds(seeds: Any) -> np.ndarray:
     """A sequence or 1-d array of seeds as uint64 (N,).
 
-    Raises `CatganError` for what is no list, for more than `MOST_SEEDS`, and for a seed that is no
+    Raises `CatganError` for what is no list, for more than `MAX_SEEDS`, and for a seed that is no
     whole number from 0 to 2^63 - 1.
     """
     is_list = isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes)
@@ -52,17 +52,16 @@ def check_seeds(seeds: Any) -> np.ndarray:
     try:
         count = len(seeds)
     except OverflowError:  # a range can be longer than Python counts
-        count = MOST_SEEDS + 1
-    if count > MOST_SEEDS:
-        raise CatganError(f"seeds: more than {MOST_SEEDS:,} at once; use fewer")
+        count = MAX_SEEDS + 1
+    if count > MAX_SEEDS:
+        raise CatganError(f"seeds: more than {MAX_SEEDS:,} at once; use fewer")
     for seed in seeds:
         if not is_whole(seed):
             raise CatganError(
                 f"seed {quoted(seed)} is no whole number: write, say, seeds=[7], not [7.0] or ['7']"
             )
-        if not 0 <= seed <= LARGEST_SEED:
+        if not 0 <= seed <= MAX_SEED:
             raise CatganError(
-                f"seed {quoted(seed)} is out of range: choose whole numbers from 0 to "
-                f"{LARGEST_SEED}"
+                f"seed {quoted(seed)} is out of range: choose whole numbers from 0 to {MAX_SEED}"
             )
     return np.array(seeds, np.uint64)

@@ -13,7 +13,7 @@ import struct
 from typing import Any
 
 from catgan.errors import CatganError
-from catgan.generation.artifact import KEY, MOST_BYTES, SUM, parse_json_table
+from catgan.generation.artifact import CHECKSUM, KEY, MAX_ARTIFACT_BYTES, parse_json_table
 
 TFLITE = ".tflite"
 
@@ -32,8 +32,8 @@ def check_tflite(data: bytes, where: str) -> dict[str, Any]:
         CatganError: they are no such file, damaged, or without a card of catgan's.
     """
     try:
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
+        if len(data) > MAX_ARTIFACT_BYTES:
+            raise ValueError(f"it is larger than {MAX_ARTIFACT_BYTES // 2**20} MiB")
         start, end = find_card(data)
         card = parse_json_table(data[start:end])
     except ValueError as error:
@@ -41,7 +41,7 @@ def check_tflite(data: bytes, where: str) -> dict[str, Any]:
             f"{where}: is damaged, or no .tflite file that `catgan export` wrote ({error}): name "
             "one, or export again"
         ) from None
-    if digest_without_card(data, start, end) != card.get(SUM):
+    if digest_without_card(data, start, end) != card.get(CHECKSUM):
         raise CatganError(
             f"{where}: is damaged (it does not have the checksum it was written with): fetch or "
             "export it again"

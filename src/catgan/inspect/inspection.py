@@ -18,16 +18,16 @@ from catgan.errors import CatganError
 from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Features, Progress, cached_features
 from catgan.evaluation.image_sets import ImageSet, dataset_images
-from catgan.evaluation.metrics.manifold import manifold_scores, neighbour_radii
+from catgan.evaluation.metrics.manifold import manifold_scores, neighbor_radii
 from catgan.evaluation.metrics.nearest_neighbors import nearest
 
-MOST_SHOWN = 24  # images of a kind on the page
-FEWEST = 24  # images that make a statement in feature space
+MAX_SHOWN = 24  # images of a kind on the page
+MIN_IMAGES = 24  # images that make a statement in feature space
 
 
 @dataclass(frozen=True)
-class Refusals:
-    """Refused files of one kind; `thumbnails` (n x 96 x 96 x 3) are of the first of `captions`."""
+class RejectionCounts:
+    """Rejected files of one kind; `thumbnails` (n x 96 x 96 x 3) are of the first of `captions`."""
 
     kind: str
     count: int
@@ -66,7 +66,7 @@ class Inspection:
 
     `brightness` and `saturation` are means of an image (0 to 1), `sharpness` is that of the gates,
     `sides` the shorter side in pixels of what was cut from each photo. `doubles` are (number,
-    number, bits of difference), `outliers` (number, how many times farther from its neighbours than
+    number, bits of difference), `outliers` (number, how many times farther from its neighbors than
     the median image is), both worst first.
     """
 
@@ -76,7 +76,7 @@ class Inspection:
     saturation: np.ndarray
     sharpness: np.ndarray
     sides: np.ndarray
-    refusals: tuple[Refusals, ...]
+    rejections: tuple[RejectionCounts, ...]
     doubles: tuple[tuple[int, int, int], ...]
     outliers: tuple[tuple[int, float], ...]
     growth: tuple[Growth, ...]
@@ -108,10 +108,10 @@ def inspect_dataset(
     if like is not None:
         counts = {str(dataset.path): len(dataset), like.name: len(like.indices("train"))}
         for name, count in counts.items():
-            if count < FEWEST:
+            if count < MIN_IMAGES:
                 counted = "1 image is" if count == 1 else f"{count} images are"
                 raise CatganError(
-                    f"{name}: {counted} too few to compare, it takes {FEWEST}; leave out --like"
+                    f"{name}: {counted} too few to compare, it takes {MIN_IMAGES}; leave out --like"
                 )
     rows = []
     doubles = []
@@ -129,11 +129,11 @@ def inspect_dataset(
     outliers: list[tuple[int, float]] = []
     growth: list[Growth] = []
     likeness = None
-    if len(dataset) >= FEWEST:
+    if len(dataset) >= MIN_IMAGES:
         vectors = _all_vectors(dataset, extractor, progress)
-        (radii,) = neighbour_radii(vectors, (5,))
+        (radii,) = neighbor_radii(vectors, (5,))
         if (middle := float(np.median(radii))) > 0:  # else most images have five of their like
-            order = np.argsort(-radii, kind="stable")[:MOST_SHOWN]
+            order = np.argsort(-radii, kind="stable")[:MAX_SHOWN]
             outliers = [(int(number), float(radii[number] / middle)) for number in order]
         growth = _growth(vectors, seed)
         if like is not None:
@@ -145,7 +145,7 @@ def inspect_dataset(
         saturation=saturations,
         sharpness=sharp,
         sides=_sides(dataset),
-        refusals=read_refusals(dataset),
+        rejections=read_rejections(dataset),
         doubles=tuple(sorted(doubles, key=lambda double: double[2])),
         outliers=tuple(outliers),
         growth=tuple(growth),
@@ -159,11 +159,11 @@ def summary(inspection: Inspection) -> list[str]:
     held = len(dataset.indices("holdout"))
     lines = [
         f"{len(dataset):,} images of {dataset.resolution} px, {held:,} of them held out; "
-        f"licence {printable(dataset.licence)}, credit {printable(dataset.credit)}"
+        f"license {printable(dataset.license)}, credit {printable(dataset.credit)}"
     ]
-    if inspection.refusals:
-        kinds = ", ".join(f"{each.count:,} {each.kind}" for each in inspection.refusals)
-        lines.append(f"refused  {len(dataset.refused):,}: {kinds}")
+    if inspection.rejections:
+        kinds = ", ".join(f"{each.count:,} {each.kind}" for each in inspection.rejections)
+        lines.append(f"rejected  {len(dataset.rejected):,}: {kinds}")
     if inspection.enlarged:
         lines.append(
             f"enlarged {inspection.enlarged:,} images, smaller in their photos than "
@@ -184,7 +184,7 @@ def summary(inspection: Inspection) -> list[str]:
 def growth_text(growth: tuple[Growth, ...]) -> str:
     """What the last doubling brought, and what this project has seen data of this size do."""
     seen = (
-        "generators of this project drew plainly recognisable cats from 4,457 photos at 128 px "
+        "generators of this project drew plainly recognizable cats from 4,457 photos at 128 px "
         "and 7,552 at 64 px; smaller sets of real photos were not measured"
     )
     if len(growth) < 2:
@@ -208,23 +208,23 @@ def likeness_text(likeness: Likeness) -> str:
     )
 
 
-def read_refusals(dataset: Dataset) -> tuple[Refusals, ...]:
-    """What was refused, by kind, commonest first, with thumbnails where faces were looked for."""
+def read_rejections(dataset: Dataset) -> tuple[RejectionCounts, ...]:
+    """What was rejected, by kind, commonest first, with thumbnails where faces were looked for."""
     shown, thumbnails = _thumbnails(dataset.path)
     by_kind: dict[str, list[int]] = {}
     for row, (_, reason) in enumerate(shown):
         by_kind.setdefault(_kind(reason), []).append(row)
-    counts = Counter(_kind(entry.reason) for entry in dataset.refused)
-    refusals = []
+    counts = Counter(_kind(entry.reason) for entry in dataset.rejected)
+    rejections = []
     for kind, count in counts.most_common():
-        chosen = by_kind.get(kind, [])[:MOST_SHOWN]
+        chosen = by_kind.get(kind, [])[:MAX_SHOWN]
         captions = [f"{shown[row][0]}: {shown[row][1]}" for row in chosen] or [
             f"{entry.name}: {entry.reason}"
-            for entry in dataset.refused
+            for entry in dataset.rejected
             if _kind(entry.reason) == kind
-        ][:MOST_SHOWN]
-        refusals.append(Refusals(kind, count, tuple(captions), thumbnails[chosen]))
-    return tuple(refusals)
+        ][:MAX_SHOWN]
+        rejections.append(RejectionCounts(kind, count, tuple(captions), thumbnails[chosen]))
+    return tuple(rejections)
 
 
 def _sides(dataset: Dataset) -> np.ndarray:
@@ -253,7 +253,7 @@ def _kind(reason: str) -> str:
 
 
 def _thumbnails(path: Path) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """(name, reason) and pictures of refused faces; none where the files are missing or damaged."""
+    """Return (name, reason) and pictures of rejected faces; none if files are damaged."""
     nothing: tuple[list[tuple[str, str]], np.ndarray] = (
         [],
         np.empty((0, THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8),
@@ -290,7 +290,7 @@ def _growth(vectors: np.ndarray, seed: int) -> list[Growth]:
     growth = []
     for shift in range(4, -1, -1):
         count = len(rest) >> shift
-        if count >= FEWEST // 2:
+        if count >= MIN_IMAGES // 2:
             _, distances = nearest(vectors[unseen], vectors[rest[:count]])
             growth.append(Growth(count, float(distances.mean())))
     return growth

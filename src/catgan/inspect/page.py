@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ACCENT, _SOFT = "#b4541a", "#b9b2a6"
 _SHEET = 96  # images
 _SHEET_COLUMNS = 16
-_MOST_PAIRS = 12
+_MAX_PAIRS = 12
 
 
 def inspection_page(inspection: Inspection) -> str:
@@ -42,13 +42,13 @@ def inspection_page(inspection: Inspection) -> str:
         near_bits=f"{Gates().distance:g}",
         growth_text=growth_text(inspection.growth),
         likeness_text=likeness_text(inspection.likeness) if inspection.likeness else None,
-        refusals=[
+        rejections=[
             (each, [image_uri(picture, quality=80) for picture in each.thumbnails])
-            for each in inspection.refusals
+            for each in inspection.rejections
         ],
         pairs=[
             (image_uri(images[one]), image_uri(images[two]), one, two, bits)
-            for one, two, bits in inspection.doubles[:_MOST_PAIRS]
+            for one, two, bits in inspection.doubles[:_MAX_PAIRS]
         ],
         outliers=[
             (image_uri(images[number]), number, ratio) for number, ratio in inspection.outliers[:12]

@@ -15,12 +15,12 @@ def stage_channels(resolution: int, channels: int, maximum_channels: int) -> lis
     return [min(channels * 2**stage, maximum_channels) for stage in range(stages)]
 
 
-class TwoPartGenerator(nn.Module):
-    """A generator as `map`, then `synthesise`, with the place between them where truncation acts.
+class BaseGenerator(nn.Module):
+    """A generator as `map`, then `synthesize`, with the place between them where truncation acts.
 
     Truncation pulls what `map` returns, the style, toward its mean over z, and so trades variety
     for quality (Brock et al., ICLR 2019; Karras et al., CVPR 2019). A family whose first layer
-    undoes a change of length, as one that normalises z does, has that layer in `map`.
+    undoes a change of length, as one that normalizes z does, has that layer in `map`.
     """
 
     def map(self, z: Tensor) -> Tensor:
@@ -34,18 +34,18 @@ class TwoPartGenerator(nn.Module):
         """
         raise NotImplementedError
 
-    def beginnings(self, style: Tensor) -> Tensor:
+    def low_res_base(self, style: Tensor) -> Tensor:
         """(B, style_size) style -> (B, ...): what decides how the image will look."""
         return self.first_maps(style)
 
-    def synthesise(self, style: Tensor) -> Tensor:
+    def synthesize(self, style: Tensor) -> Tensor:
         """(B, style_size) style -> (B, 3, resolution, resolution) images."""
         raise NotImplementedError
 
     def adapt_to(self, reals: Iterable[Tensor]) -> None:
         """Take from batches of real images what the weights then go on with; here nothing."""
 
-    def settle(self, z: Tensor) -> None:
+    def calibrate(self, z: Tensor) -> None:
         """Measure what it needs to know of its own images, of (N, latent_size) noise; here nothing.
 
         For weights that were averaged: no step of training was taken with them.
@@ -53,4 +53,4 @@ class TwoPartGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Draw one image for each row of `z`."""
-        return self.synthesise(self.map(z))
+        return self.synthesize(self.map(z))

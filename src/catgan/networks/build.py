@@ -1,7 +1,7 @@
 """From a configuration to a pair of networks: the one place that knows every family.
 
 A discriminator has two halves: `features(images)` is what it looks at, which no training changes,
-and calling it on these features gives its judgement. One look at a batch so serves both players.
+and calling it on these features gives its judgment. One look at a batch so serves both players.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from torch import Tensor, nn
 
 from catgan.config import NetworkConfig
 from catgan.networks import dcgan, lsgan, projected
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 
 FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 
 
-def build_generator(
-    config: NetworkConfig, reals: Iterable[Tensor] | None = None
-) -> TwoPartGenerator:
-    """A freshly initialised generator: (B, latent_size) -> (B, 3, resolution, resolution).
+def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None) -> BaseGenerator:
+    """A freshly initialized generator: (B, latent_size) -> (B, 3, resolution, resolution).
 
     One of the projected family takes from `reals`, portions of real images in its pixel range, what
     it begins with; not needed where weights will be loaded.
@@ -38,7 +36,7 @@ def build_generator(
 def build_discriminator(
     config: NetworkConfig, reals: Callable[[], Tensor] | None, precision: torch.dtype
 ) -> nn.Module:
-    """A freshly initialised discriminator: features of B images -> (B, judgements of each).
+    """A freshly initialized discriminator: features of B images -> (B, judgments of each).
 
     `reals` and `precision` serve the frozen part of a projected one, and no other family: its
     statistics are taken from what `reals` gives (some hundreds of images in the family's pixel

@@ -1,6 +1,6 @@
 """What this machine's processor can do, found out by doing it once, small, and remembered.
 
-Flags do not tell enough: PyTorch refuses bfloat16 convolutions on processors that emulate them
+Flags do not tell enough: PyTorch rejects bfloat16 convolutions on processors that emulate them
 elsewhere, and a processor that has the instructions may still be slower with them. So everything
 that chooses between ways to compute asks here, and each answer comes from an attempt. What it finds
 holds for the life of the process.

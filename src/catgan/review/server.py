@@ -1,8 +1,8 @@
 """The page and its server: on this machine only, for one person, until that person is done.
 
 The server listens on the loopback interface, and its address holds a secret that no other user and
-no other page knows; a request with another Host or without the secret is refused. Every decision is
-on the disk before the page hears that it is, so a closed browser costs nothing.
+no other page knows; a request with another Host or without the secret is rejected. Every decision
+is on the disk before the page hears that it is, so a closed browser costs nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from PIL import Image
 
 from catgan import __version__
 from catgan.data.faces.decisions import write_decisions
-from catgan.data.faces.judging import Judge
+from catgan.data.faces.selection import CropSelector
 from catgan.errors import CatganError
 from catgan.pages import render
 
-_MOST_BYTES = 2**16  # of a request: one decision
+_MAX_BYTES = 2**16  # of a request: one decision
 
 
 class _Server(ThreadingHTTPServer):
@@ -45,7 +45,7 @@ class ReviewServer:
     browser.
     """
 
-    def __init__(self, judge: Judge, decisions: Mapping[str, bool], path: Path) -> None:
+    def __init__(self, judge: CropSelector, decisions: Mapping[str, bool], path: Path) -> None:
         self.judge, self.path = judge, path
         self.candidates = judge({})  # as the gates see them; `_kept` is after the decisions
         self.finished = threading.Event()
@@ -76,7 +76,7 @@ class ReviewServer:
         self._thread.join()
 
     def page(self) -> bytes:
-        """The page: what the gates pass first, then what they refuse, each with the reason."""
+        """The page: what the gates pass first, then what they reject, each with the reason."""
         with self._lock:
             kept = self._kept
         cards = [
@@ -102,7 +102,7 @@ class ReviewServer:
         """Record a decision, on the disk before this returns; which verdicts it changed.
 
         Those are identities and whether they are kept now: also twins, which step in for a face
-        that is refused. KeyError: there is no such face. OSError: it cannot be written.
+        that is rejected. KeyError: there is no such face. OSError: it cannot be written.
         """
         with self._lock:
             if identity not in self._kept:
@@ -131,13 +131,13 @@ class ReviewServer:
 
 
 def review_in_browser(
-    judge: Judge,
+    judge: CropSelector,
     decisions: Mapping[str, bool],
     *,
     path: Path,
     announce: Callable[[str], None],
 ) -> Mapping[str, bool]:
-    """Let a person decide; waits until they say that they are done. A `faces.judging.Review`.
+    """Let a person decide; waits until they say that they are done. A `faces.selection.Review`.
 
     `announce` is told the address. Decisions go to `path` as they are made.
 
@@ -195,7 +195,7 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
 
         def _decide(self) -> None:
             length = self.headers.get("Content-Length", "")
-            if not re.fullmatch(r"[0-9]{1,9}", length) or not 0 < int(length) <= _MOST_BYTES:
+            if not re.fullmatch(r"[0-9]{1,9}", length) or not 0 < int(length) <= _MAX_BYTES:
                 self.send_error(HTTPStatus.BAD_REQUEST)
                 return
             body = self.rfile.read(int(length))

@@ -22,19 +22,25 @@ from torch import Tensor, nn
 from catgan.config import NetworkConfig
 from catgan.data.reading.sources import printable
 from catgan.errors import CatganError, shell_words
-from catgan.generation.artifact import MOST_CARD_BYTES, SUM
+from catgan.generation.artifact import CHECKSUM, MAX_CARD_BYTES
 from catgan.generation.card import Card
 from catgan.generation.generator import Generator
 from catgan.generation.latents import latents
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 
 # Of a projected generator's state, what is not in its graph under its own name.
-_CHANGED = ("constant", "place.", "gain.", "eigenfaces.decorrelation", "eigenfaces.level")
+_CHANGED = (
+    "constant",
+    "z_projection.",
+    "gain.",
+    "eigenfaces.decorrelation",
+    "eigenfaces.coefficient_mean",
+)
 _COUNTER = "num_batches_tracked"
 _SEEDS_FOR_STATISTICS = range(2_000_000, 2_000_512)  # images over which activations are measured
 _BATCH = 32
-WEIGHTS_SUM = "weights_sha256"
+WEIGHTS_CHECKSUM = "weights_sha256"
 
 
 def weights_sha256(*states: Mapping[str, Tensor]) -> str:
@@ -79,8 +85,8 @@ def read_weights(
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("catgan", "{}")
-            about = json.loads(text) if len(text) <= MOST_CARD_BYTES else None
-            if not isinstance(about, dict) or about.get(SUM) != card.document[SUM]:
+            about = json.loads(text) if len(text) <= MAX_CARD_BYTES else None
+            if not isinstance(about, dict) or about.get(CHECKSUM) != card.document[CHECKSUM]:
                 raise CatganError(
                     f"{path}: is not of the export beside it: {remedy}, or move it away"
                 )
@@ -90,9 +96,9 @@ def read_weights(
             state = {name: file.get_tensor(name) for name in found}
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CatganError(f"{path}: cannot be read ({printable(str(error))}): {remedy}") from None
-    if WEIGHTS_SUM in about and weights_sha256(state) != about[WEIGHTS_SUM]:
+    if WEIGHTS_CHECKSUM in about and weights_sha256(state) != about[WEIGHTS_CHECKSUM]:
         raise CatganError(
-            f"{path}: is damaged (it does not have the sum it was written with): {remedy}"
+            f"{path}: is damaged (it does not have the checksum it was written with): {remedy}"
         )
     return state
 
@@ -208,7 +214,7 @@ def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, 
     )
     _fill(state["eigenfaces.decorrelation"], values[product.input[1]].T)
     if before.op_type == "Sub":
-        _fill(state["eigenfaces.level"], values[before.input[1]])
+        _fill(state["eigenfaces.coefficient_mean"], values[before.input[1]])
 
 
 def _is_square(tensor: Tensor | None) -> bool:
@@ -225,7 +231,7 @@ def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str,
         if node.op_type == "Gemm" and len(node.input) == 3 and len(values[node.input[2]]) == size
     )
     _fill(state["constant"], bias)
-    _fill(state["place.weight"], weight)
+    _fill(state["z_projection.weight"], weight)
     state["gain.weight"].zero_()
     state["gain.bias"].fill_(1.0)
 
@@ -252,7 +258,7 @@ def _unfold_norms(
 
 @torch.no_grad()
 def _measure_norms(
-    generator: TwoPartGenerator, layers: dict[str, nn.BatchNorm2d], latent_size: int
+    generator: BaseGenerator, layers: dict[str, nn.BatchNorm2d], latent_size: int
 ) -> None:
     """Give normalizations the statistics of what they are given, and draw the same images.
 

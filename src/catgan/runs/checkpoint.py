@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from catgan.errors import CatganError, quoted, shell_words
 from catgan.files import flush_directory, rename, write_and_flush, write_durably
 
-FORMAT = 2  # 1 had no sum of the manifest itself; it is read, too
+FORMAT = 3
 PARTS = ("generator", "ema", "discriminator", "optimizer")
 MANIFEST = "manifest.json"
 # A checkpoint that gives these may be sound.
@@ -38,12 +38,12 @@ Tensors = dict[str, Tensor]
 Players = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
-class UnsoundCheckpointError(Exception):
+class CorruptCheckpointError(Exception):
     """A checkpoint that cannot be trusted; the message says why."""
 
 
 @dataclass(frozen=True)
-class Window:
+class MetricState:
     """What the log has gathered since its last row: sums of the measures over so many steps."""
 
     sums: list[float]
@@ -68,7 +68,7 @@ class Checkpoint:
     path: Path
     images: int
     config: dict[str, Any]
-    window: Window
+    window: MetricState
     tensors: dict[str, Tensors]
 
     def restore(self, modules: dict[str, nn.Module], players: Players) -> None:
@@ -124,7 +124,7 @@ class CheckpointStore:
         self,
         images: int,
         config: dict[str, Any],
-        window: Window,
+        window: MetricState,
         tensors: dict[str, Tensors],
         *,
         keep: int,
@@ -158,7 +158,7 @@ class CheckpointStore:
                 "window": asdict(window),
                 "files": sums,
             }
-            manifest["sum"] = _manifest_sum(manifest)
+            manifest["checksum"] = _manifest_checksum(manifest)
             write_and_flush(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
             flush_directory(partial)
             self._discard(target)  # there only if it was found unsound, or is being written again
@@ -207,7 +207,7 @@ class CheckpointStore:
         for name in names:
             try:
                 return read_checkpoint(self.directory / name, parts)
-            except UnsoundCheckpointError as error:
+            except CorruptCheckpointError as error:
                 reasons.append(str(error))
                 note(f"checkpoint {self.directory / name} is unsound and passed over: {error}")
         raise CatganError(
@@ -216,7 +216,7 @@ class CheckpointStore:
             + ": start the run anew"
         )
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
+    def continue_from(self, checkpoint: Checkpoint) -> None:
         """Let `latest` name the checkpoint that a run goes on from, where it does not."""
         if self.pointer("latest") != checkpoint.path.name:
             try:
@@ -241,7 +241,7 @@ class CheckpointStore:
         try:
             manifest = _read_manifest(self.directory / best) if best else {}
             known = Score(float(manifest["score"]), manifest["fingerprint"])
-        except (UnsoundCheckpointError, KeyError, TypeError, OverflowError):
+        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
             return True
         return known.fingerprint != score.fingerprint or score.value < known.value
 
@@ -266,7 +266,7 @@ def _cannot_write(target: Path, error: OSError) -> CatganError:
     )
 
 
-def _cannot_read(file: Path, error: OSError) -> CatganError | UnsoundCheckpointError:
+def _cannot_read(file: Path, error: OSError) -> CatganError | CorruptCheckpointError:
     """Passed over is what is missing or damaged; not what this user or process may not read now.
 
     A run that went on from an earlier checkpoint for want of a permission would train again what it
@@ -277,17 +277,17 @@ def _cannot_read(file: Path, error: OSError) -> CatganError | UnsoundCheckpointE
             f"{file}: cannot be read ({error.strerror}): see that it is yours to read and that not "
             "too many files are open (ulimit -n), then run the command again"
         )
-    return UnsoundCheckpointError(f"{file.stem}: {error.strerror or error}")
+    return CorruptCheckpointError(f"{file.stem}: {error.strerror or error}")
 
 
-def _manifest_sum(manifest: dict[str, Any]) -> str:
+def _manifest_checksum(manifest: dict[str, Any]) -> str:
     """sha256 of what a manifest says, its own sum aside."""
-    said = {key: value for key, value in manifest.items() if key != "sum"}
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def read_checkpoint(path: Path, parts: Sequence[str] = PARTS) -> Checkpoint:
-    """Read and verify `parts` of one checkpoint; raises `UnsoundCheckpointError`."""
+    """Read and verify `parts` of one checkpoint; raises `CorruptCheckpointError`."""
     manifest = _read_manifest(path)
     tensors = {}
     for part in parts:
@@ -296,22 +296,22 @@ def read_checkpoint(path: Path, parts: Sequence[str] = PARTS) -> Checkpoint:
         except OSError as error:
             raise _cannot_read(path / f"{part}.safetensors", error) from None
         if hashlib.sha256(data).hexdigest() != manifest["files"][part]["sha256"]:
-            raise UnsoundCheckpointError(
-                f"{part}.safetensors does not have the sum it was written with"
+            raise CorruptCheckpointError(
+                f"{part}.safetensors does not have the checksum it was written with"
             )
         try:
             tensors[part] = safetensors.torch.load(data)
         except (SafetensorError, KeyError, ValueError) as error:
-            raise UnsoundCheckpointError(f"{part}.safetensors: {error}") from None
-    window = Window(**manifest["window"])
+            raise CorruptCheckpointError(f"{part}.safetensors: {error}") from None
+    window = MetricState(**manifest["window"])
     return Checkpoint(path, manifest["images"], manifest["config"], window, tensors)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
-        known = type(manifest["format"]) is int and 1 <= manifest["format"] <= FORMAT
-        intact = manifest["format"] == 1 or manifest["sum"] == _manifest_sum(manifest)
+        known = type(manifest["format"]) is int and manifest["format"] == FORMAT
+        intact = not known or manifest["checksum"] == _manifest_checksum(manifest)
         complete = (
             type(manifest["images"]) is int
             and manifest["images"] == int(path.name)
@@ -326,15 +326,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _cannot_read(path / MANIFEST, error) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnsoundCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
+        raise CorruptCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
     if not known:
-        raise UnsoundCheckpointError(
-            f"{MANIFEST} has format {quoted(manifest['format'])}, not 1 to {FORMAT}"
+        raise CorruptCheckpointError(
+            f"{MANIFEST} has format {quoted(manifest['format'])}, this catgan reads {FORMAT}"
         )
     if not intact:
-        raise UnsoundCheckpointError(f"{MANIFEST} does not have the sum it was written with")
+        raise CorruptCheckpointError(f"{MANIFEST} does not have the checksum it was written with")
     if not complete:
-        raise UnsoundCheckpointError(f"{MANIFEST} is incomplete")
+        raise CorruptCheckpointError(f"{MANIFEST} is incomplete")
     return manifest
 
 

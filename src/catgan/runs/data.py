@@ -14,10 +14,10 @@ from catgan.data.dataset.cache import (
 )
 from catgan.data.dataset.dataset import Dataset, is_dataset
 from catgan.data.reading.sources import label
-from catgan.data.synthetic import procedural as drawn
+from catgan.data.synthetic import procedural as procedural
 from catgan.data.synthetic.generated import Origin
 from catgan.errors import CatganError
-from catgan.generation.artifact import SUM
+from catgan.generation.artifact import CHECKSUM
 from catgan.generation.generator import embedded_generator, load_generator
 from catgan.runs.directory import RunDirectory, is_run
 
@@ -51,7 +51,7 @@ def open_data(
         return embedded_dataset(size, on_progress=drawing)
     card = generator.card
     origin = Origin(
-        generator.sample, generator.resolution, card.document[SUM], card.licence, card.credit
+        generator.sample, generator.resolution, card.document[CHECKSUM], card.license, card.credit
     )
     return generated_dataset(origin, size, on_progress=drawing)
 
@@ -133,5 +133,5 @@ def _data_of_run(path: Path, on_progress: OnProgress) -> Dataset:
         None if source is None else Path(source),
         run.config().network.resolution,
         on_progress,
-        procedural=facts["dataset"].get("name") == drawn.NAME,
+        procedural=facts["dataset"].get("name") == procedural.NAME,
     )

@@ -24,7 +24,7 @@ from catgan.runs.log import is_row, read_lines
 
 PARTIAL = ".*.partial-*"  # what `write_durably` calls a file until it is whole
 
-MOST_CONFIG_BYTES = 16 * 2**10  # ten times a real one; dotted keys cost the square of their length
+MAX_CONFIG_BYTES = 16 * 2**10  # ten times a real one; dotted keys cost the square of their length
 
 
 def is_run(path: Path) -> bool:
@@ -102,7 +102,7 @@ class RunDirectory:
         """The complete configuration."""
         path = self.path / "config.toml"
         try:
-            if path.stat().st_size > MOST_CONFIG_BYTES:
+            if path.stat().st_size > MAX_CONFIG_BYTES:
                 raise CatganError(f"{path} is no configuration, it is far too long: restore it")
             return from_toml(path.read_text("utf-8"), where=str(path))
         except (OSError, UnicodeDecodeError) as error:
@@ -117,7 +117,7 @@ class RunDirectory:
         self.write(self.path / "config.toml", to_toml(config).encode())
 
     def write(self, path: Path, data: bytes) -> None:
-        """Replace a file of the run, durably; `CatganError` for what the disk refuses."""
+        """Replace a file of the run, durably; `CatganError` for what the disk rejects."""
         try:
             write_durably(path, data)
         except OSError as error:
@@ -148,17 +148,17 @@ class RunDirectory:
         except (KeyError, TypeError, ValueError) as error:
             raise CatganError(f"{path}: its lineage cannot be read ({error}): restore it") from None
 
-    def sheet_path(self, images: int) -> Path:
+    def grid_path(self, images: int) -> Path:
         """Where the sample sheet after `images` images lies."""
         return self.path / "samples" / f"{images:09d}.png"
 
-    def save_sheet(self, images: int, picture: np.ndarray) -> None:
+    def save_grid(self, images: int, picture: np.ndarray) -> None:
         """Write the sample sheet after `images` images, (H, W, 3) uint8."""
         png = io.BytesIO()
         Image.fromarray(picture).save(png, "PNG")
-        self.write(self.sheet_path(images), png.getvalue())
+        self.write(self.grid_path(images), png.getvalue())
 
-    def sheets(self) -> dict[int, Path]:
+    def grids(self) -> dict[int, Path]:
         """Sample sheets by images seen, in order."""
         found = {
             int(path.stem): path
@@ -189,7 +189,7 @@ class RunDirectory:
         rows = [row for row in read_lines(self.log) if row["images"] <= images]
         self.write(self.log, "".join(json.dumps(row) + "\n" for row in rows).encode())
         try:
-            for seen, path in self.sheets().items():
+            for seen, path in self.grids().items():
                 if seen > images:
                     path.unlink()
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 MAX_SCORE_NAME = 100  # characters, of "held-out KD-lite2" and the like
 
-MEASURES = (
+LOGGED_METRICS = (
     "discriminator_loss",
     "generator_loss",
     "real_accuracy",
@@ -40,7 +40,7 @@ def is_row(row: Mapping[str, Any]) -> bool:
         return False
     if not name.isprintable() or len(name) > MAX_SCORE_NAME:  # it goes into a chart
         return False
-    numbers = [row.get(key, 0) for key in ("images", "score", "overfitting", *MEASURES)]
+    numbers = [row.get(key, 0) for key in ("images", "score", "overfitting", *LOGGED_METRICS)]
     numbers += [machine.get(key, 0) for key in ("images_per_second", "memory_mib")]
     # NaN is below nothing, and an int can be larger than any float.
     return 0 <= row["images"] < 2**63 and all(

@@ -22,13 +22,13 @@ MIN_RATE = 0.001  # images a second; less was written by no run, and would make 
 HELD_OUT = "held-out "  # how the name of a score against such images begins
 KERNEL_NAMES = ("KD-", "KID")  # and that of a kernel distance
 OVERFITTING_RANGE = (-1.0, 2.0)  # that is shown at most: where logits hardly differ, r_v is noise
-MOST_SHEETS = 10  # on the page; the first and the last are always among them
+MAX_GRIDS = 10  # on the page; the first and the last are always among them
 
 
 def write_report(run: RunDirectory) -> None:
     """Write the report of `run` as it stands, replacing the last one."""
-    config, facts, rows, sheets = run.config(), run.facts(), run.rows(), run.sheets()
-    chosen = _spread(list(sheets), MOST_SHEETS)
+    config, facts, rows, grids = run.config(), run.facts(), run.rows(), run.grids()
+    chosen = _spread(list(grids), MAX_GRIDS)
     scores = [row for row in rows if {"score", "scored_by"} <= set(row)]
     score_name = scores[-1]["scored_by"] if scores else ""
     scores = [row for row in scores if row["scored_by"] == score_name]  # others do not compare
@@ -63,9 +63,9 @@ def write_report(run: RunDirectory) -> None:
         is_held_out=score_name.startswith(HELD_OUT),
         is_kernel=score_name.removeprefix(HELD_OUT).startswith(KERNEL_NAMES),
         score_samples=config.output.score_samples,
-        latest=(kimg(chosen[-1]), file_uri(sheets[chosen[-1]])) if chosen else None,
-        sheets=[(kimg(seen), file_uri(sheets[seen])) for seen in chosen[:-1]][::-1],
-        sheet_seeds=config.output.sheet_seeds,
+        latest=(kimg(chosen[-1]), file_uri(grids[chosen[-1]])) if chosen else None,
+        grids=[(kimg(seen), file_uri(grids[seen])) for seen in chosen[:-1]][::-1],
+        grid_seeds=config.output.grid_seeds,
     )
     # A directory's name can hold bytes that are no text.
     run.write(run.report, page.encode(errors="backslashreplace"))
@@ -139,9 +139,9 @@ def _overfitting_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, rows: Sequence[dict[str, Any]], key: str, label: str, colour: str) -> None:
+def _curve(axes: Axes, rows: Sequence[dict[str, Any]], key: str, label: str, color: str) -> None:
     seen = [row["images"] / 1000 for row in rows]
-    axes.plot(seen, [row[key] for row in rows], label=label, color=colour, linewidth=1.4)
+    axes.plot(seen, [row[key] for row in rows], label=label, color=color, linewidth=1.4)
 
 
 def _finish(axes: Axes, title: str, *, legend: bool = True) -> None:

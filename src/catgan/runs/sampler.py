@@ -17,7 +17,7 @@ from catgan.errors import CatganError, quoted
 from catgan.generation.checks import check_latents, check_truncation
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator, pixel_range
 from catgan.networks.truncation import draw, mean_style
 from catgan.runs.checkpoint import Checkpoint
@@ -25,8 +25,8 @@ from catgan.runs.directory import RunDirectory
 
 # Images are always drawn in portions of this many, the last one filled up, so that the kernels a
 # processor picks, and with them the last bits, do not depend on how many were asked for.
-PORTION = 16
-SEEDS_TO_SETTLE = range(1_000_000, 1_001_024)  # none of those that are scored
+BATCH_SIZE = 16
+CALIBRATION_SEEDS = range(1_000_000, 1_001_024)  # none of those that are scored
 SEEDS_OF_THE_MEAN = 4096  # from 0 on, over which the mean style is taken
 
 
@@ -34,12 +34,12 @@ class Sampler:
     """Draws cats: seeds -> uint8 images (N, resolution, resolution, 3)."""
 
     def __init__(
-        self, generator: TwoPartGenerator, config: NetworkConfig, device: torch.device
+        self, generator: BaseGenerator, config: NetworkConfig, device: torch.device
     ) -> None:
         self.generator = generator
         self.config = config
         self.device = device
-        self._settled_at = 0  # before training there is nothing to find
+        self._calibrated_at = 0  # before training there is nothing to find
 
     def __call__(
         self,
@@ -48,19 +48,19 @@ class Sampler:
         truncation: float = 1.0,
     ) -> np.ndarray:
         """One image a seed, the same whatever the other seeds; `on_progress` gets the count."""
-        return self.synthesise(self.latents(seeds), truncation, on_progress)
+        return self.synthesize(self.latents(seeds), truncation, on_progress)
 
-    def settled(self, images: int, precision: AbstractContextManager[Any]) -> Sampler:
+    def calibrated(self, images: int, precision: AbstractContextManager[Any]) -> Sampler:
         """Itself, after the generator has measured what it draws with, once at so many `images`.
 
         In `precision`, a context, as that is enough for it. For weights that are still averaged: a
         saved generator is settled.
         """
-        if self._settled_at != images:
+        if self._calibrated_at != images:
             with precision:
-                z = torch.from_numpy(self.latents(SEEDS_TO_SETTLE))
-                self.generator.settle(z.to(self.device))
-            self._settled_at = images
+                z = torch.from_numpy(self.latents(CALIBRATION_SEEDS))
+                self.generator.calibrate(z.to(self.device))
+            self._calibrated_at = images
         return self
 
     @property
@@ -76,7 +76,7 @@ class Sampler:
         return latents(check_seeds(seeds), self.config.latent_size)
 
     @torch.no_grad()
-    def synthesise(
+    def synthesize(
         self,
         z: np.ndarray,
         truncation: float = 1.0,
@@ -95,11 +95,11 @@ class Sampler:
         side = self.config.resolution
         images = np.empty((len(z), side, side, 3), np.uint8)
         mean = self.mean_style() if truncation < 1 else torch.zeros(1, device=self.device)
-        for start in range(0, len(z), PORTION):
-            part = torch.from_numpy(z[start : start + PORTION])
-            filled = torch.cat([part, part.new_zeros(PORTION - len(part), part.shape[1])])
+        for start in range(0, len(z), BATCH_SIZE):
+            part = torch.from_numpy(z[start : start + BATCH_SIZE])
+            filled = torch.cat([part, part.new_zeros(BATCH_SIZE - len(part), part.shape[1])])
             pixels = draw(self.generator, filled.to(self.device), truncation, mean)
-            images[start : start + PORTION] = to_uint8(pixels, low, high)[: len(part)]
+            images[start : start + BATCH_SIZE] = to_uint8(pixels, low, high)[: len(part)]
             if on_progress:
                 on_progress(start + len(part))
         self.generator.train(training)

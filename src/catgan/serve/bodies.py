@@ -12,7 +12,7 @@ from catgan.serve.problems import ProblemError
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Return the object that the body is; raises `ProblemError` 400 for anything else."""
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_constant=_reject_constant)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise ProblemError(400, "the body is not JSON") from None
     if not isinstance(document, dict):
@@ -20,7 +20,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 

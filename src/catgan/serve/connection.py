@@ -3,7 +3,7 @@
 uvicorn bounds the time between two requests, and nothing else: a client that sends a byte a second,
 or never reads its answer, keeps its connection for ever, as every byte puts the clock back, and
 httptools reads a header of any length. Here each stage has a deadline that no byte moves: the
-header, the answer, the sending of it. What is too slow is closed, what is too long is refused.
+header, the answer, the sending of it. What is too slow is closed, what is too long is rejected.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
     class Connection(HttpToolsProtocol):
         deadline: asyncio.TimerHandle | None = None
         running: RequestResponseCycle | None = None  # that is answered, or was last
-        is_refused = False  # nothing that comes is read any more
+        is_rejected = False  # nothing that comes is read any more
         in_message = False  # a request has begun and not all of it is here
         in_header = False
         header_read = 0  # bytes of it that the parser has handed over
@@ -63,7 +63,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
                 self.running.message_event.set()
 
         def data_received(self, data: bytes) -> None:
-            if self.is_refused:
+            if self.is_rejected:
                 return
             if self.deadline is None:  # the first byte of the next request
                 self._set_deadline(settings.header_timeout, self._header_overdue)
@@ -72,7 +72,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             super().data_received(data)
             too_long = self.in_header and self.header_received > settings.max_header
             if too_long and not self.transport.is_closing():
-                self._refuse(431, "the header is too long")
+                self._reject(431, "the header is too long")
 
         def on_message_begin(self) -> None:
             if len(self.pipeline) >= MAX_PIPELINED:
@@ -127,9 +127,9 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
 
         def send_400_response(self, msg: str) -> None:
             if self.header_read > settings.max_header:
-                self._refuse(431, "the header is too long")
+                self._reject(431, "the header is too long")
             else:
-                self._refuse(400, "the request is not HTTP")
+                self._reject(400, "the request is not HTTP")
 
         def _count(self, length: int) -> None:
             self.header_read += length
@@ -138,14 +138,14 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
 
         def _header_overdue(self) -> None:
             if self.in_header:
-                self._refuse(408, f"the header took longer than {settings.header_timeout:g} s")
+                self._reject(408, f"the header took longer than {settings.header_timeout:g} s")
             else:
                 self.transport.abort()
 
-        def _refuse(self, status: int, detail: str) -> None:
+        def _reject(self, status: int, detail: str) -> None:
             """Answer what cannot become a request, and close; an earlier one gets its answer."""
             service.metrics.rejected.labels("protocol").inc()
-            self.is_refused = True
+            self.is_rejected = True
             running, in_body = self.running, self.in_message and not self.in_header
             if running is not None and running.response_complete:
                 running = None

@@ -1,4 +1,4 @@
-"""The bounded queue in front of the workers: a request is accepted at once, or refused at once."""
+"""The bounded queue in front of the workers: a request is accepted at once, or rejected at once."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from catgan.errors import CatganError
-from catgan.generation.animation import MOST_FRAMES_A_SECOND, encode_animation
+from catgan.generation.animation import MAX_FRAMES_PER_SECOND, encode_animation
+from catgan.generation.grid import encode_image, enlarge, make_grid
 from catgan.generation.interpolation import check_frames, loop_latents
-from catgan.generation.sheet import encode_image, enlarge, sheet
 from catgan.serve.models import Stop, images_of
 from catgan.serve.problems import ProblemError
 from catgan.serve.queries import (
@@ -45,8 +45,8 @@ def routes(service: Service) -> list[Route]:
         check_pixels(size * size, settings.max_pixels)
 
         def draw(stop: Stop) -> bytes:
-            (drawn,) = images_of(model, model.generator.latents([seed]), truncation, stop)
-            return encode_image(enlarge(drawn, size), FORMATS[kind])
+            (procedural,) = images_of(model, model.generator.latents([seed]), truncation, stop)
+            return encode_image(enlarge(procedural, size), FORMATS[kind])
 
         key = (model.checksum, "image", seed, truncation, size, kind)
         return await service.answer(request, model, key, MEDIA_TYPES[kind], 1, draw)
@@ -64,7 +64,7 @@ def routes(service: Service) -> list[Route]:
 
         def draw(stop: Stop) -> bytes:
             images = images_of(model, model.generator.latents(seeds), truncation, stop)
-            return encode_image(sheet(images, columns, GAP, size), FORMATS[kind])
+            return encode_image(make_grid(images, columns, GAP, size), FORMATS[kind])
 
         key = (model.checksum, "grid", tuple(seeds), columns, truncation, size, kind)
         return await service.answer(request, model, key, MEDIA_TYPES[kind], len(seeds), draw)
@@ -76,7 +76,7 @@ def routes(service: Service) -> list[Route]:
         seeds = query.seeds(min(settings.max_seeds, settings.max_frames))
         default = max(len(seeds), min(DEFAULT_FRAMES, settings.max_frames))
         frames = query.whole("frames", default, 2, settings.max_frames)
-        rate = query.whole("fps", DEFAULT_RATE, 1, MOST_FRAMES_A_SECOND)
+        rate = query.whole("fps", DEFAULT_RATE, 1, MAX_FRAMES_PER_SECOND)
         truncation, size = query.truncation(), query.size(model, settings)
         try:
             check_frames(len(seeds), frames)
@@ -86,8 +86,8 @@ def routes(service: Service) -> list[Route]:
 
         def draw(stop: Stop) -> bytes:
             z = loop_latents(model.generator.latents(seeds), frames)
-            drawn = images_of(model, z, truncation, stop)
-            return encode_animation(drawn, f".{kind}", rate, size)
+            procedural = images_of(model, z, truncation, stop)
+            return encode_animation(procedural, f".{kind}", rate, size)
 
         key = (model.checksum, "morph", tuple(seeds), frames, rate, truncation, size, kind)
         return await service.answer(

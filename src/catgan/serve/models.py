@@ -114,7 +114,7 @@ def load_generators(paths: Sequence[Path]) -> list[tuple[str, Generator]]:
 def images_of(model: Model, z: np.ndarray, truncation: float, stop: Stop) -> np.ndarray:
     """Draw one image for each row of `z`, (N, side, side, 3) uint8, unless told to stop."""
     with model.session() as session:
-        return session.synthesise(z, truncation, lambda done: stop.check())
+        return session.synthesize(z, truncation, lambda done: stop.check())
 
 
 class StoppedError(Exception):

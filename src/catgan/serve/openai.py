@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from catgan.errors import quoted
-from catgan.generation.seeds import LARGEST_SEED
-from catgan.generation.sheet import encode_image, enlarge
+from catgan.generation.grid import encode_image, enlarge
+from catgan.generation.seeds import MAX_SEED
 from catgan.serve import bodies
 from catgan.serve.models import Model, Stop, images_of
 from catgan.serve.problems import ProblemError
@@ -50,7 +50,7 @@ def routes(service: Service) -> list[Route]:
                 f"output_format={quoted(output_format)}: expected {', '.join(OUTPUT_FORMATS)}",
             )
         count = bodies.whole(asked, "n", 1, 1, settings.max_seeds)
-        first = bodies.whole(asked, "seed", -1, 0, LARGEST_SEED - count + 1)
+        first = bodies.whole(asked, "seed", -1, 0, MAX_SEED - count + 1)
         truncation = bodies.number(asked, "truncation", 1, 0, 1)
         size = _size(bodies.text(asked, "size"), model, settings.max_size)
         check_pixels(count * size * size, settings.max_pixels)

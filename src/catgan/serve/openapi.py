@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from catgan.generation.animation import MOST_FRAMES_A_SECOND
-from catgan.generation.seeds import LARGEST_SEED
+from catgan.generation.animation import MAX_FRAMES_PER_SECOND
+from catgan.generation.seeds import MAX_SEED
 from catgan.serve.queries import FORMATS, MEDIA_TYPES
 from catgan.serve.settings import Settings
 
@@ -28,7 +28,7 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
     whole: dict[str, Any] = {"type": "integer"}
     size = whole | {"minimum": resolution, "maximum": max(resolution, settings.max_size)}
     truncation = {"type": "number", "minimum": 0, "maximum": 1, "default": 1}
-    seed = whole | {"minimum": 0, "maximum": LARGEST_SEED}
+    seed = whole | {"minimum": 0, "maximum": MAX_SEED}
     seeds = {
         "type": "string",
         "pattern": "^[0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*$",
@@ -40,7 +40,7 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
         _query("model", {"type": "string"}),
     ]
     frames = whole | {"minimum": 2, "maximum": settings.max_frames}
-    rate = whole | {"minimum": 1, "maximum": MOST_FRAMES_A_SECOND}
+    rate = whole | {"minimum": 1, "maximum": MAX_FRAMES_PER_SECOND}
     columns = whole | {"minimum": 1, "maximum": settings.max_seeds}
     files: dict[str, Any] = {MEDIA_TYPES[kind]: {} for kind in FORMATS}
     image = {

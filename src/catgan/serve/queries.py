@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from catgan.errors import CatganError, quoted
-from catgan.generation.seeds import LARGEST_SEED, parse_seeds
+from catgan.generation.seeds import MAX_SEED, parse_seeds
 from catgan.serve.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ class Query:
 
 def path_seed(text: str) -> int:
     """Return the seed in a path."""
-    if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_SEED:
+    if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > MAX_SEED:
         raise ProblemError(
-            400, f"invalid seed {quoted(text)}: expected a whole number from 0 to {LARGEST_SEED}"
+            400, f"invalid seed {quoted(text)}: expected a whole number from 0 to {MAX_SEED}"
         )
     return int(text)
 

@@ -138,7 +138,7 @@ class _Server(uvicorn.Server):
         with suppress(OSError):  # BlockingIOError: nobody waits
             while True:
                 waiting.append(listener.accept()[0])
-        with suppress(OSError):  # systems other than Linux may refuse it
+        with suppress(OSError):  # systems other than Linux may reject it
             listener.shutdown(socket.SHUT_RDWR)
         for each in waiting:
             with suppress(OSError):

@@ -169,7 +169,7 @@ class Service:
                 "resolution": model.resolution,
                 "latent_size": model.card.latent_size,
                 "data": model.card.data_name,
-                "license": model.card.licence,
+                "license": model.card.license,
                 "credit": model.card.credit,
             }
             for model in self.models.by_name.values()

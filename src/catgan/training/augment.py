@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catgan.config import AugmentConfig
-from catgan.training.streams import Draws, Stream, torch_generator
+from catgan.training.streams import BatchRandom, Stream, torch_generator
 
-# Rec. 601 luma, what "grey" means in a saturation change.
+# Rec. 601 luma, what "gray" means in a saturation change.
 LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(
     images: Tensor,
     config: AugmentConfig,
-    draws: Draws,
+    draws: BatchRandom,
     pixel_range: tuple[float, float],
 ) -> Tensor:
     """All augmentations that `config` asks for, in a fixed order."""
@@ -36,17 +36,17 @@ def augment(
         images = zoom(images, config.zoom, draws)
     if config.crop:
         images = crop(images, config.crop, draws)
-    if config.colour_jitter:
-        amounts = _uniform(images, draws, 3) * config.colour_jitter
-        images = colour(images, 0.0, 1 + amounts[0], 1 + amounts[1], low, scale=1 + amounts[2])
+    if config.color_jitter:
+        random = _uniform(images, draws, 3) * config.color_jitter
+        images = color(images, 0.0, 1 + random[0], 1 + random[1], low, scale=1 + random[2])
         images = images.clamp(low, high)
     if config.sharpness:
         images = sharpness(images, config.sharpness, draws).clamp(low, high)
-    if config.diffaugment_colour:
+    if config.diffaugment_color:
         brightness, saturation, contrast = _uniform(images, draws, 3)
         # The paper's ranges, for pixels in [-1, 1]: +-0.5, 0 to 2, 0.5 to 1.5.
         offset = brightness * 0.25 * (high - low)
-        images = colour(images, offset, 1 + 0.5 * contrast, 1 + saturation, low)
+        images = color(images, offset, 1 + 0.5 * contrast, 1 + saturation, low)
     if config.diffaugment_translation:
         images = translate(images, 0.125, (low + high) / 2, draws)
     if config.diffaugment_cutout:
@@ -58,7 +58,7 @@ def augment_reals(
     images: Tensor,
     chosen: Tensor,
     config: AugmentConfig,
-    draws: Draws,
+    draws: BatchRandom,
     pixel_range: tuple[float, float],
     seed: int,
 ) -> tuple[Tensor, Tensor | None]:
@@ -75,7 +75,9 @@ def augment_reals(
     if config.views:
         names = views * chosen + draws.integers(0, views, len(images))
         own = [
-            augment(image, config, Draws(torch_generator(seed, Stream.VIEWS, name)), pixel_range)
+            augment(
+                image, config, BatchRandom(torch_generator(seed, Stream.VIEWS, name)), pixel_range
+            )
             for image, name in zip(images.split(1), names.tolist(), strict=True)
         ]
         return torch.cat(own), names
@@ -93,14 +95,14 @@ def views_of_each(config: AugmentConfig) -> int:
     return 2 if dataclasses.replace(config, flip=True) == AugmentConfig(flip=True) else 0
 
 
-def flip(images: Tensor, draws: Draws) -> Tensor:
+def flip(images: Tensor, draws: BatchRandom) -> Tensor:
     """Mirror each image with probability one half."""
     mirrored = draws.uniform(len(images)) < 0.5
     still = [0] * len(images)
     return _Move.apply(images, mirrored.tolist(), still, still, 0.0)
 
 
-def zoom(images: Tensor, fraction: float, draws: Draws) -> Tensor:
+def zoom(images: Tensor, fraction: float, draws: BatchRandom) -> Tensor:
     """Enlarge a random square window of each image, its side up to `fraction` less, to the whole.
 
     The window lies inside the image, so no border has to be invented.
@@ -114,33 +116,33 @@ def zoom(images: Tensor, fraction: float, draws: Draws) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def crop(images: Tensor, fraction: float, draws: Draws) -> Tensor:
+def crop(images: Tensor, fraction: float, draws: BatchRandom) -> Tensor:
     """Shift each image by up to `fraction` of the side, the border continued by reflection."""
     side = images.shape[-1]
     reach = max(1, round(fraction * side))
     return _window(F.pad(images, [reach] * 4, mode="reflect"), side, reach, draws)
 
 
-def translate(images: Tensor, fraction: float, fill: float, draws: Draws) -> Tensor:
+def translate(images: Tensor, fraction: float, fill: float, draws: BatchRandom) -> Tensor:
     """DiffAugment's translation: shift by up to `fraction` of the side, the border filled."""
     reach = max(1, round(fraction * images.shape[-1]))
     down, right = draws.integers(-reach, reach + 1, 2, len(images)).tolist()
     return _Move.apply(images, [False] * len(images), down, right, fill)
 
 
-def cutout(images: Tensor, fraction: float, fill: float, draws: Draws) -> Tensor:
-    """DiffAugment's cutout: a square of `fraction` of the side, centred anywhere, filled."""
+def cutout(images: Tensor, fraction: float, fill: float, draws: BatchRandom) -> Tensor:
+    """DiffAugment's cutout: a square of `fraction` of the side, centered anywhere, filled."""
     side = images.shape[-1]
     half = fraction * side / 2
-    centre = side * draws.uniform(2, len(images))
-    # A pixel is covered when its middle lies within half a square's side of the centre.
-    first = (centre - half + 0.5).floor().clamp(0, side).long().tolist()
-    last = (centre + half - 0.5).ceil().clamp(0, side).long().tolist()
+    center = side * draws.uniform(2, len(images))
+    # A pixel is covered when its middle lies within half a square's side of the center.
+    first = (center - half + 0.5).floor().clamp(0, side).long().tolist()
+    last = (center + half - 0.5).ceil().clamp(0, side).long().tolist()
     squares = list(zip(first[0], last[0], first[1], last[1], strict=True))
     return _Fill.apply(images, squares, fill)
 
 
-def sharpness(images: Tensor, probability: float, draws: Draws) -> Tensor:
+def sharpness(images: Tensor, probability: float, draws: BatchRandom) -> Tensor:
     """Blend some images with their blur, or away from it, by a factor from 0 (blurred) to 2."""
     chosen = draws.uniform(len(images)) < probability
     factor = torch.where(chosen, 2 * draws.uniform(len(images)), 1.0)
@@ -150,7 +152,7 @@ def sharpness(images: Tensor, probability: float, draws: Draws) -> Tensor:
     return torch.lerp(blurred, images, _per_image(factor, images))
 
 
-def colour(
+def color(
     images: Tensor,
     offset: Tensor | float,
     contrast: Tensor,
@@ -158,14 +160,14 @@ def colour(
     black: float,
     scale: Tensor | float = 1.0,
 ) -> Tensor:
-    """Brightness, then saturation about each pixel's grey, then contrast about the image's mean.
+    """Brightness, then saturation about each pixel's gray, then contrast about the image's mean.
 
     `contrast`, `saturation`, `offset` and `scale` are one number an image (B, 1, 1, 1); brightness
     is `scale` about black, then plus `offset`.
     """
     batch, channels, height, width = images.shape
     luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype)
-    # All three are linear in a pixel's colour: one matrix and one shift an image, and one pass.
+    # All three are linear in a pixel's color: one matrix and one shift an image, and one pass.
     saturation, contrast = saturation.view(-1, 1, 1), contrast.view(-1, 1, 1)
     scale = torch.as_tensor(scale, device=images.device, dtype=images.dtype).view(-1, 1, 1)
     saturate = saturation * torch.eye(3, device=images.device, dtype=images.dtype)
@@ -178,7 +180,7 @@ def colour(
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _uniform(images: Tensor, draws: Draws, count: int) -> Tensor:
+def _uniform(images: Tensor, draws: BatchRandom, count: int) -> Tensor:
     """`count` numbers in [-1, 1] for each image, (count, B, 1, 1, 1) on the images' device."""
     numbers = draws.uniform(count, len(images)) * 2 - 1
     return numbers[..., None, None, None].to(images.device, images.dtype)
@@ -189,7 +191,7 @@ def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
     return numbers.to(images.device, dtype).view(-1, 1, 1, 1)
 
 
-def _window(padded: Tensor, side: int, reach: int, draws: Draws) -> Tensor:
+def _window(padded: Tensor, side: int, reach: int, draws: BatchRandom) -> Tensor:
     """A square of `side` from each padded image, its corner drawn from 0 to 2 * reach."""
     batch = len(padded)
     corner = draws.integers(0, 2 * reach + 1, 2, batch)[..., None]
@@ -215,18 +217,18 @@ class _Move(torch.autograd.Function):
         right: list[int],
         fill: float,
     ) -> Tensor:
-        ctx.amounts = mirrored, down, right
+        ctx.random = mirrored, down, right
         moved = torch.full_like(images, fill)
-        for index, amounts in enumerate(zip(mirrored, down, right, strict=True)):
-            source, target = _overlap(images.shape[-2], *amounts[1:])
-            image = images[index].flip(2) if amounts[0] else images[index]
+        for index, random in enumerate(zip(mirrored, down, right, strict=True)):
+            source, target = _overlap(images.shape[-2], *random[1:])
+            image = images[index].flip(2) if random[0] else images[index]
             moved[index][target] = image[source]
         return moved
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         back = torch.zeros_like(gradients[0])
-        for index, (mirrored, down, right) in enumerate(zip(*ctx.amounts, strict=True)):
+        for index, (mirrored, down, right) in enumerate(zip(*ctx.random, strict=True)):
             source, target = _overlap(back.shape[-2], down, right)
             back[index][source] = gradients[0][index][target]
             if mirrored:

@@ -119,7 +119,7 @@ def world() -> Share:
     return Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share()
 
 
-def run_to_go_on_with(out: Path | None, resume: Path | None) -> Path | None:
+def run_to_resume(out: Path | None, resume: Path | None) -> Path | None:
     """`resume`; or `out` where torchrun starts the job again that began there.
 
     Raises `CatganError` for a job that torchrun may start again and that would not find its run.
@@ -144,7 +144,7 @@ def share(value: Any) -> Any:
     """The first process's `value`, of JSON's types, in every process."""
     if world().processes == 1:
         return value
-    data = json.dumps(value).encode() if world().leads else b""
+    data = json.dumps(value).encode() if world().is_main_process else b""
     size = torch.tensor([len(data)])
     _broadcast(size)
     text = torch.tensor(list(data or bytes(int(size))), dtype=torch.uint8)
@@ -285,12 +285,12 @@ def span_the_batch(*networks: nn.Module) -> None:
     for parent in [module for network in networks for module in network.modules()]:
         for name, child in parent.named_children():
             if type(child) is nn.BatchNorm2d:
-                setattr(parent, name, SynchronisedBatchNorm.of(child))
+                setattr(parent, name, SynchronizedBatchNorm.of(child))
             elif isinstance(child, Dropout):
                 child.share = (world().rank, world().processes)
 
 
-class SynchronisedBatchNorm(nn.BatchNorm2d):
+class SynchronizedBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` with the statistics of the whole batch, however many processes share it.
 
     torch's own SyncBatchNorm needs a GPU, and cannot be differentiated twice, which the gradient
@@ -303,14 +303,14 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     momentum: float
 
     @classmethod
-    def of(cls, layer: nn.BatchNorm2d) -> SynchronisedBatchNorm:
-        """The same layer, parameters and statistics and all, synchronised."""
+    def of(cls, layer: nn.BatchNorm2d) -> SynchronizedBatchNorm:
+        """The same layer, parameters and statistics and all, synchronized."""
         made = cls(layer.num_features, layer.eps, layer.momentum, layer.affine)
         made._parameters, made._buffers = layer._parameters, layer._buffers
         return made.train(layer.training)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name nn.BatchNorm2d gives it
-        """(B, C, H, W), of this process's share, normalised while training by the whole batch."""
+        """(B, C, H, W), of this process's share, normalized while training by the whole batch."""
         if not self.training:
             return super().forward(input)
         x, here = input.float(), world()

@@ -14,13 +14,13 @@ from torch import Tensor
 from catgan.config import LossConfig
 from catgan.errors import CatganError
 from catgan.runs.directory import RunDirectory
-from catgan.runs.log import MEASURES
+from catgan.runs.log import LOGGED_METRICS
 from catgan.training.distributed import whole_batch
 
 COARSE_SIDE = 8  # side of the images whose differences count as diversity
-SETTLED = 10_000  # images; before that, networks may still be finding their feet
+WARMUP_IMAGES = 10_000  # images; before that, networks may still be finding their feet
 ROWS_WATCHED = 8  # rows of the log that must agree before a run is stopped
-LEAST_DIVERSITY = 0.15  # of the real images'; a trial that saturated ended at 0.19
+MIN_DIVERSITY = 0.15  # of the real images'; a trial that saturated ended at 0.19
 CERTAIN = 0.999  # accuracy on real and generated from which a discriminator teaches no more
 
 
@@ -35,7 +35,7 @@ class Guard:
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
-        rows = [row for row in run.rows() if set(MEASURES) <= set(row)]
+        rows = [row for row in run.rows() if set(LOGGED_METRICS) <= set(row)]
         self.recent = deque(rows, maxlen=ROWS_WATCHED)
 
     def check_finite(self, tensors: Iterable[Tensor], what: str, images: int) -> None:
@@ -53,16 +53,16 @@ class Guard:
     def watch(self, row: dict[str, Any]) -> None:
         """Take in the next row; raise `TrainingFailedError` when it tells of a failure."""
         images = row["images"]
-        lost = [name for name in MEASURES if not math.isfinite(row[name])]
+        lost = [name for name in LOGGED_METRICS if not math.isfinite(row[name])]
         if lost:
             raise self._diverged(f"numbers of the log ({', '.join(lost)})", images)
         self.recent.append(row)
-        if images < SETTLED or len(self.recent) < ROWS_WATCHED:
+        if images < WARMUP_IMAGES or len(self.recent) < ROWS_WATCHED:
             return
-        if max(row["diversity"] for row in self.recent) < LEAST_DIVERSITY:
+        if max(row["diversity"] for row in self.recent) < MIN_DIVERSITY:
             raise TrainingFailedError(
                 f"{self.run.path}: training collapsed: for {ROWS_WATCHED} rows up to {images} "
-                f"images, generated images differed less than {LEAST_DIVERSITY:.0%} as much as "
+                f"images, generated images differed less than {MIN_DIVERSITY:.0%} as much as "
                 "real ones; earlier checkpoints stay (--checkpoint best): start anew with lower "
                 "optimizer.discriminator_learning_rate, or more loss.penalty"
             )
@@ -84,11 +84,11 @@ def measure(
     real: Tensor,
     generated: Tensor,
 ) -> tuple[list[Tensor], Tensor]:
-    """The `MEASURES` of a step over the whole batch, however many processes share it.
+    """The `LOGGED_METRICS` of a step over the whole batch, however many processes share it.
 
     And beside them the mean logit of the generated images.
 
-    `losses` are the two players' (2,), `on_real` and `on_generated` judgements (B, K[, P]), `real`
+    `losses` are the two players' (2,), `on_real` and `on_generated` judgments (B, K[, P]), `real`
     and `generated` images (B, 3, H, W), all of this process's share.
     """
     losses, on_real, on_generated, real, generated = whole_batch(
@@ -100,7 +100,7 @@ def measure(
 
 
 def accuracies(kind: str, real: Tensor, generated: Tensor) -> list[Tensor]:
-    """The fractions of real and of generated judgements (B, K[, P]) that are right.
+    """The fractions of real and of generated judgments (B, K[, P]) that are right.
 
     A relativistic discriminator has no level of its own above which an image is real: halfway
     between the two means is taken.

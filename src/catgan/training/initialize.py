@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from catgan.config import Config
-from catgan.networks.base import TwoPartGenerator
+from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Stream, stream_seed
@@ -30,7 +30,7 @@ def initial_networks(
     count: int,
     on_progress: OnProgress,
     starting: StartingPoint | None = None,
-) -> tuple[TwoPartGenerator, nn.Module]:
+) -> tuple[BaseGenerator, nn.Module]:
     """Build a generator and a discriminator on `device`, a pure function of seed and images.
 
     `images` gives any of the `count` training images, in an order that the seed decides; each is
@@ -39,7 +39,7 @@ def initial_networks(
     `starting` point the weights are those, and the images only adapt the eigenfaces; where it is of
     half the resolution, the generator's new layers and the discriminator begin anew.
     """
-    torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALISATION, 0))
+    torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALIZATION, 0))
     network = config.network
     if images is None:
         generator = build_generator(network)
@@ -65,7 +65,7 @@ def _started(
     count: int,
     on_progress: OnProgress,
     starting: StartingPoint,
-) -> tuple[TwoPartGenerator, nn.Module]:
+) -> tuple[BaseGenerator, nn.Module]:
     generator = build_generator(config.network)
     generator.load_state_dict(generator.state_dict() | starting.generator)
     reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)

@@ -32,8 +32,9 @@ from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
 from catgan.training.guard import Guard, measure
 from catgan.training.initialize import initial_networks
-from catgan.training.memory import Memory
+from catgan.training.metric_averager import MetricAverager
 from catgan.training.overfitting import OverfittingMonitor
+from catgan.training.real_feature_cache import RealFeatureCache
 from catgan.training.recorder import Recorder
 from catgan.training.schedules import (
     due,
@@ -42,14 +43,13 @@ from catgan.training.schedules import (
 )
 from catgan.training.signals import StopSignals
 from catgan.training.starting_point import StartingPoint
-from catgan.training.streams import Draws, Stream, batch_indices, stream_seed, torch_generator
-from catgan.training.tally import Tally
+from catgan.training.streams import BatchRandom, Stream, batch_indices, stream_seed, torch_generator
 from catgan.training.tensorboard import TensorBoard
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished`, or stopped by `time` or by a signal (its number)."""
+    """How a run ended: `finished`, or stopped by time or by a signal (its number)."""
 
     images: int
     finished: bool
@@ -77,169 +77,173 @@ def train(
     given. With `reals`, checkpoints are scored against them. A fresh run begins with `starting`.
     Raises `TrainingFailedError` on divergence or collapse, `CatganError` for files it cannot use.
     """
-    began = time.monotonic()
-    settings, seed, rules = config.training, config.training.seed, config.loss
-    batch_size, output = settings.batch_size, config.output
+    start_time = time.monotonic()
+    seed, batch_size = config.training.seed, config.training.batch_size
+    total_images, output, loss = config.training.images, config.output, config.loss
 
-    # -- 1. The machine ----------------------------------------------------------------------------
+    # -- 1. Machine --------------------------------------------------------------------------------
     torch.set_flush_denormal(True)  # denormal numbers can slow a processor tenfold
-    precision = precision or choose_precision(settings.precision, device)
+    precision = precision or choose_precision(config.training.precision, device)
     autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     world = distributed.world()  # one process, unless torchrun started more
-    mine = world.of(batch_size)  # this one's share of every batch
+    rank_slice = world.of(batch_size)  # this process's share of every batch
 
-    # -- 2. The data -------------------------------------------------------------------------------
-    training_images = dataset.indices("train")
+    # -- 2. Data -----------------------------------------------------------------------------------
+    training_set = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def real_images(first: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        chosen = batch_indices(seed, first, count, len(training_images))[share]
-        pixels = torch.from_numpy(dataset.images[training_images[chosen]]).to(device)
+    def load_reals(first: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Return images first ... first + count of the shuffled epochs, and their indices."""
+        indices = batch_indices(seed, first, count, len(training_set))[share]
+        pixels = torch.from_numpy(dataset.images[training_set[indices]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
-        return low + pixels.float() * ((high - low) / 255), torch.from_numpy(chosen)
+        return low + pixels.float() * ((high - low) / 255), torch.from_numpy(indices)
 
-    # -- 3. The players ----------------------------------------------------------------------------
-    with contextlib.ExitStack() as at_the_end:
-        at_the_end.callback(run.lock.release)
-        at_the_end.callback(display.end)
+    # -- 3. Networks and optimizers ----------------------------------------------------------------
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(run.lock.release)
+        cleanup.callback(display.end)
         checkpoint = None
-        if world.leads:
+        if world.is_main_process:
             run.lock.acquire()
             run.clean()
             if resume and run.checkpoints.names():
                 checkpoint = run.checkpoints.load("latest", display.note)
                 check_resumable(from_table(checkpoint.config, str(checkpoint.path)), config)
-        fresh = world.leads and checkpoint is None  # other processes get the first one's weights
-        looked_at = (lambda *which: real_images(*which)[0]) if fresh else None
-        generator, discriminator = initial_networks(
-            config, device, precision, looked_at, len(training_images), display.prepare, starting
+        fresh = world.is_main_process and checkpoint is None  # other ranks get rank 0's weights
+        statistics_images = (lambda *which: load_reals(*which)[0]) if fresh else None
+        total, prepare = len(training_set), display.prepare
+        G, D = initial_networks(
+            config, device, precision, statistics_images, total, prepare, starting
         )
-        distributed.span_the_batch(generator, discriminator)
-        average = copy.deepcopy(generator).requires_grad_(False)
-        rate, fused = config.optimizer, device.type in ("cpu", "cuda")
-        adam = functools.partial(torch.optim.Adam, betas=(rate.beta1, rate.beta2), fused=fused)
-        generator_optimizer = adam(
-            generator_parameter_groups(generator), rate.generator_learning_rate
-        )
-        discriminator_optimizer = adam(discriminator.parameters(), rate.discriminator_learning_rate)
-        players: Players = {
-            "generator": (generator, generator_optimizer),
-            "discriminator": (discriminator, discriminator_optimizer),
-        }
-        modules = {"generator": generator, "ema": average, "discriminator": discriminator}
-        sampler = Sampler(average, config.network, device)
-        memory = Memory(discriminator, config.augment, len(training_images), device)
+        distributed.span_the_batch(G, D)
+        G_ema = copy.deepcopy(G).requires_grad_(False)
+        opt, fused = config.optimizer, device.type in ("cpu", "cuda")
+        adam = functools.partial(torch.optim.Adam, betas=(opt.beta1, opt.beta2), fused=fused)
+        G_opt = adam(generator_parameter_groups(G), opt.generator_learning_rate)
+        D_opt = adam(D.parameters(), opt.discriminator_learning_rate)
+        players: Players = {"generator": (G, G_opt), "discriminator": (D, D_opt)}
+        modules = {"generator": G, "ema": G_ema, "discriminator": D}
+        feature_cache = RealFeatureCache(D, config.augment, len(training_set), device)
 
-        def look(images: Tensor, amounts: Draws, chosen: Tensor | None = None) -> list[Tensor]:
-            how, names = (config.augment, amounts, (low, high)), None
-            if chosen is None:
-                pictures = augment(images, *how)
+        def extract_features(
+            images: Tensor, random: BatchRandom, indices: Tensor | None = None
+        ) -> list[Tensor]:
+            """Augment images; pass them through what of D is frozen. Reals come with `indices`."""
+            how, views = (config.augment, random, (low, high)), None
+            if indices is None:
+                images = augment(images, *how)
             else:
-                pictures, names = augment_reals(images, chosen, *how, seed)
+                images, views = augment_reals(images, indices, *how, seed)
             with autocast:
-                pictures = pictures.contiguous(memory_format=torch.channels_last)
-                return memory.features(pictures, names)
+                images = images.contiguous(memory_format=torch.channels_last)
+                return feature_cache.features(images, views)
 
-        def judge(features: list[Tensor]) -> Tensor:
+        def discriminate(features: list[Tensor]) -> Tensor:
+            """Return the logits of D's trained part, float32."""
             with autocast:
-                return discriminator(features).float()
+                return D(features).float()
 
-        # -- 4. Where it goes on -------------------------------------------------------------------
-        images, tally = 0, Tally(device, batch_size)
+        # -- 4. Resume -----------------------------------------------------------------------------
+        images_seen, averager = 0, MetricAverager(device, batch_size)
         if checkpoint is not None:
             checkpoint.restore(modules, players)
-            run.checkpoints.go_on_from(checkpoint)
-            images = checkpoint.images
-            tally.restore(checkpoint.window)
-        if resume and world.leads:
-            run.rewind(images if checkpoint else -1)  # before the first one, all of it
-        images = distributed.copy_from_first(modules, players, images)
-        guard = Guard(run)
-
+            run.checkpoints.continue_from(checkpoint)
+            images_seen = checkpoint.images
+            averager.restore(checkpoint.window)
+        if resume and world.is_main_process:
+            run.rewind(images_seen if checkpoint else -1)  # before the first one, all of it
+        images_seen = distributed.copy_from_first(modules, players, images_seen)
+        guard, sampler = Guard(run), Sampler(G_ema, config.network, device)
         recorder = Recorder(
-            config, run, display, sampler, autocast, modules, players, tally, guard, reals
+            config, run, display, sampler, autocast, modules, players, averager, guard, reals
         )
-        overfitting = OverfittingMonitor(dataset, discriminator, judge, device)
-
-        # -- 5. The steps --------------------------------------------------------------------------
-        if images == 0 and world.leads:
-            recorder.sheet(0)
+        overfitting = OverfittingMonitor(dataset, D, discriminate, device)
+        if images_seen == 0 and world.is_main_process:
+            recorder.make_grid(0)
             if starting is not None:
-                recorder.checkpoint(0)  # what came of the weights is measured against this
-        events = TensorBoard(run.path, images) if tensorboard and world.leads else None
-        display.begin(images, settings.images)
-        stop = at_the_end.enter_context(StopSignals(began + 60 * minutes))
-        while images < settings.images and not stop.asked(recorder.is_past_its_best):
-            step, step_began = images // batch_size, time.monotonic()
-            torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # dropout draws from it
+                recorder.checkpoint(0)  # the score of the weights that the run starts from
+        logs_events = tensorboard and world.is_main_process
+        events = TensorBoard(run.path, images_seen) if logs_events else None
+        display.begin(images_seen, total_images)
+        stop = cleanup.enter_context(StopSignals(start_time + 60 * minutes))
+
+        # -- 5. Training steps ---------------------------------------------------------------------
+        while images_seen < total_images and not stop.asked(recorder.is_past_its_best):
+            step, step_start = images_seen // batch_size, time.monotonic()
+            torch.manual_seed(stream_seed(seed, Stream.LAYERS, step))  # for dropout
+            random = BatchRandom(torch_generator(seed, Stream.AUGMENT, step), world)
             noise = torch_generator(seed, Stream.NOISE, step)
-            amounts = Draws(torch_generator(seed, Stream.AUGMENT, step), world)
-            z = torch.randn(batch_size, config.network.latent_size, generator=noise)[mine]
+            z = torch.randn(batch_size, config.network.latent_size, generator=noise)[rank_slice]
 
+            # Both players use one pass of G and one of the frozen backbone.
             with autocast:
-                generated = generator(z.to(device)).float()
-            real, chosen = real_images(images, batch_size, mine)
-            seen_real, seen_generated = look(real, amounts, chosen), look(generated, amounts)
+                fake = G(z.to(device)).float()
+            real, indices = load_reals(images_seen, batch_size, rank_slice)
+            real_features = extract_features(real, random, indices)
+            fake_features = extract_features(fake, random)
 
-            # The discriminator learns to tell real from generated ...
-            discriminator.requires_grad_(True)
-            detached = [features.detach() for features in seen_generated]
-            on_real, on_generated = judge(seen_real), judge(detached)
-            d_loss = losses.discriminator_loss(rules.discriminator, on_real, on_generated)
-            penalised, strength = d_loss, losses.penalty_strength(rules, images)
-            if strength:  # R1 and R2 together, on a part of the batch
-                every = rules.penalty_every
-                seen = zip(seen_real, detached, strict=True)
-                some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
-                penalised = penalised + strength * losses.gradient_penalty(judge, some)
-            discriminator_optimizer.zero_grad(set_to_none=True)
-            penalised.backward()
-            distributed.average_gradients(discriminator)
-            discriminator_optimizer.step()
+            # Update D.
+            D.requires_grad_(True)
+            detached = [features.detach() for features in fake_features]
+            real_logits, fake_logits = discriminate(real_features), discriminate(detached)
+            D_loss = losses.discriminator_loss(loss.discriminator, real_logits, fake_logits)
+            strength = losses.penalty_strength(loss, images_seen)
+            penalty = torch.zeros_like(D_loss)
+            if strength:  # R1 and R2 at once, on a part of the batch
+                every = loss.penalty_every
+                pairs = zip(real_features, detached, strict=True)
+                part = [torch.cat([one[::every], other[::every]]) for one, other in pairs]
+                penalty = strength * losses.gradient_penalty(discriminate, part)
+            D_opt.zero_grad(set_to_none=True)
+            (D_loss + penalty).backward()
+            distributed.average_gradients(D)
+            D_opt.step()
 
-            # ... and the generator, with the same images, to be taken for real.
-            discriminator.requires_grad_(False)
-            g_loss = losses.generator_loss(
-                rules.generator, functools.partial(judge, seen_real), judge(seen_generated)
+            # Update G, with the updated D.
+            D.requires_grad_(False)
+            G_loss = losses.generator_loss(
+                loss.generator,
+                functools.partial(discriminate, real_features),
+                discriminate(fake_features),
             )
-            for group in generator_optimizer.param_groups:
-                group["lr"] = generator_learning_rate(rate, images, group["late"])
-            generator_optimizer.zero_grad(set_to_none=True)
-            g_loss.backward()
-            distributed.average_gradients(generator)
-            generator_optimizer.step()
+            for group in G_opt.param_groups:
+                group["lr"] = generator_learning_rate(opt, images_seen, group["late"])
+            G_opt.zero_grad(set_to_none=True)
+            G_loss.backward()
+            distributed.average_gradients(G)
+            G_opt.step()
 
-            images += batch_size
-            decay = ema_decay(batch_size, images, settings.ema_half_life, settings.ema_ramp)
-            update_ema(average, generator, decay)
+            images_seen += batch_size
+            half_life, ramp = config.training.ema_half_life, config.training.ema_ramp
+            update_ema(G_ema, G, ema_decay(batch_size, images_seen, half_life, ramp))
 
-            # -- 6. What is kept of it, by the first process ---------------------------------------
-            both = torch.stack([d_loss, g_loss])
-            measures, logit = measure(rules, both, on_real, on_generated, real, generated)
-            if not world.leads:
+            # -- 6. Log, sample grid, checkpoint: rank 0 alone -------------------------------------
+            both = torch.stack([D_loss, G_loss])
+            metrics, logit = measure(loss, both, real_logits, fake_logits, real, fake)
+            if not world.is_main_process:
                 continue
-            tally.add(measures, time.monotonic() - step_began)  # without what is kept of it
-            display.step(images)
-            if due(output.log_images, images, batch_size):
-                row = tally.row(images)
-                row |= overfitting.measure(logit.item())
+            averager.add(metrics, time.monotonic() - step_start)
+            display.step(images_seen)
+            if due(output.log_images, images_seen, batch_size):
+                row = averager.row(images_seen) | overfitting.measure(logit.item())
                 guard.watch(row)
                 run.append_row(row)
                 display.row(row)
                 if events:
                     events.row(row)
-            if due(output.sheet_images, images, batch_size):
-                recorder.sheet(images)
-            if due(output.checkpoint_images, images, batch_size):
-                recorder.checkpoint(images)
+            if due(output.grid_images, images_seen, batch_size):
+                recorder.make_grid(images_seen)
+            if due(output.checkpoint_images, images_seen, batch_size):
+                recorder.checkpoint(images_seen)
 
-        # -- 7. The end ----------------------------------------------------------------------------
-        if world.leads:
-            if not run.sheet_path(images).exists():
-                recorder.sheet(images)
-            if run.checkpoints.pointer("latest") != f"{images:09d}":
-                recorder.checkpoint(images, scored=images >= settings.images)
+        # -- 7. End --------------------------------------------------------------------------------
+        if world.is_main_process:
+            if not run.grid_path(images_seen).exists():
+                recorder.make_grid(images_seen)
+            if run.checkpoints.pointer("latest") != f"{images_seen:09d}":
+                recorder.checkpoint(images_seen, scored=images_seen >= total_images)
             write_report(run)
-        distributed.wait_for_all()  # torchrun would end the first, saving, if another left early
-    ended = images >= settings.images or recorder.is_past_its_best
-    return Outcome(images, ended, stop.received)
+        distributed.wait_for_all()  # torchrun would end rank 0, still saving, if another left early
+    finished = images_seen >= total_images or recorder.is_past_its_best
+    return Outcome(images_seen, finished, stop.received)

@@ -1,6 +1,6 @@
 """Adversarial objectives, as scalars of the discriminator's raw outputs (B, K[, P]), float32.
 
-K judgements of an image are summed, each the average of P places, and images averaged.
+K judgments of an image are summed, each the average of P places, and images averaged.
 
 - bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets",
   NeurIPS 2014).
@@ -59,7 +59,7 @@ def generator_loss(kind: str, real: Callable[[], Tensor], generated: Tensor) -> 
 
 
 def gradient_penalty(judge: Callable[[list[Tensor]], Tensor], features: Sequence[Tensor]) -> Tensor:
-    """Mean over images of the squared gradient of the sum of their judgements at all places.
+    """Mean over images of the squared gradient of the sum of their judgments at all places.
 
     R1 on real images, R2 on generated ones (Mescheder et al., "Which Training Methods for GANs do
     actually Converge?", ICML 2018), with respect to what the discriminator sees: the images, or
@@ -84,5 +84,5 @@ def _unknown(kind: object) -> CatganError:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Mean over the places of each judgement, sum over judgements, mean over images."""
+    """Mean over the places of each judgment, sum over judgments, mean over images."""
     return values.flatten(2).mean(2).sum(1).mean() if values.dim() > 2 else values.sum(1).mean()

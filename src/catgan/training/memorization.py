@@ -67,7 +67,7 @@ def check_memorization(
 
 def describe_memorization(result: Evaluation) -> str:
     """Return in one sentence whether samples are nearer to training photos than to others."""
-    found = result.memorisation
+    found = result.memorization
     counted = "1 exact copy" if result.copies == 1 else f"{result.copies:,} exact copies"
     copies = f"{counted} among {result.fingerprint.generated_count:,} samples"
     if found is None:

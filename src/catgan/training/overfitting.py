@@ -39,7 +39,7 @@ class OverfittingMonitor:
     ) -> None:
         self.logits, self.device = logits, device
         self.known: tuple[list[Tensor], list[Tensor]] | None = None
-        if not isinstance(discriminator, Discriminator) or not distributed.world().leads:
+        if not isinstance(discriminator, Discriminator) or not distributed.world().is_main_process:
             return
         train, held_out = (dataset.indices(split)[:MAX_IMAGES] for split in ("train", "holdout"))
         if len(held_out):

@@ -10,7 +10,7 @@ from torch import nn
 
 from catgan.config import Config
 from catgan.evaluation.quick import RealsStatistics, quick_score
-from catgan.generation.sheet import sheet
+from catgan.generation.grid import make_grid
 from catgan.runs.checkpoint import Players, Score, optimizer_tensors
 from catgan.runs.directory import RunDirectory
 from catgan.runs.report import write_report
@@ -18,7 +18,7 @@ from catgan.runs.sampler import Sampler
 from catgan.training import distributed
 from catgan.training.display import Display
 from catgan.training.guard import Guard
-from catgan.training.tally import Tally
+from catgan.training.metric_averager import MetricAverager
 
 
 class Recorder:
@@ -37,20 +37,20 @@ class Recorder:
         autocast: AbstractContextManager[Any],
         modules: dict[str, nn.Module],
         players: Players,
-        tally: Tally,
+        averager: MetricAverager,
         guard: Guard,
         reals: RealsStatistics | None,
     ) -> None:
         self.config, self.run, self.display, self.sampler = config, run, display, sampler
         self.autocast, self.modules, self.players = autocast, modules, players
-        self.tally, self.guard, self.reals = tally, guard, reals
+        self.averager, self.guard, self.reals = averager, guard, reals
         # Nothing better has come for as long as the run waits for it.
         self.is_past_its_best = self._has_stopped_improving()
 
-    def sheet(self, images: int) -> None:
+    def make_grid(self, images: int) -> None:
         """Draw the sample sheet after `images` images."""
-        cats = self.sampler.settled(images, self.autocast)(range(self.config.output.sheet_seeds))
-        self.run.save_sheet(images, sheet(cats))
+        cats = self.sampler.calibrated(images, self.autocast)(range(self.config.output.grid_seeds))
+        self.run.save_grid(images, make_grid(cats))
 
     def checkpoint(self, images: int, *, scored: bool = True) -> None:
         """Save a checkpoint, with a score where there is something to score it against.
@@ -58,14 +58,14 @@ class Recorder:
         Raises `TrainingFailedError` for weights that are not finite, which replace none that are.
         """
         score = self._score(images) if scored else None
-        self.sampler.settled(images, self.autocast)
+        self.sampler.calibrated(images, self.autocast)
         tensors = {part: module.state_dict() for part, module in self.modules.items()}
         tensors["optimizer"] = optimizer_tensors(self.players)
         for part, state in tensors.items():
             self.guard.check_finite(state.values(), f"weights of {part}", images)
         keep, config = self.config.output.checkpoints_kept, dataclasses.asdict(self.config)
         self.run.checkpoints.save(
-            images, config, self.tally.window(), tensors, keep=keep, score=score
+            images, config, self.averager.window(), tensors, keep=keep, score=score
         )
         write_report(self.run)
         self.is_past_its_best = self._has_stopped_improving()
@@ -73,7 +73,7 @@ class Recorder:
     def _score(self, images: int) -> Score | None:
         if self.reals is None:
             return None
-        cats = self.sampler.settled(images, self.autocast)
+        cats = self.sampler.calibrated(images, self.autocast)
         quick = quick_score(cats, self.reals, count=self.config.output.score_samples)
         count = self.config.output.score_samples
         row = {"images": images, "score": quick.value, "scored_by": quick.name, "samples": count}
@@ -88,7 +88,7 @@ class Recorder:
         can be better. The main process alone knows the log.
         """
         patience, optimizer = self.config.training.early_stopping_images, self.config.optimizer
-        if not patience or self.reals is None or not distributed.world().leads:
+        if not patience or self.reals is None or not distributed.world().is_main_process:
             return False
         alike = self.reals.score_name, self.config.output.score_samples
         rows = [

@@ -22,7 +22,7 @@ from catgan.config import (
     override,
 )
 from catgan.data.dataset.dataset import Dataset, Split
-from catgan.data.synthetic import procedural as drawn
+from catgan.data.synthetic import procedural as procedural
 from catgan.errors import CatganError, shell_words
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.image_sets import dataset_images
@@ -50,8 +50,8 @@ from catgan.training.starting_point import (
     load_starting_point,
 )
 
-MOST_NAMED = 10  # files left out that are named at the start of a run
-MOST_REALS = 2_000  # training images that checkpoints are scored against
+MAX_NAMED = 10  # files left out that are named at the start of a run
+MAX_REALS = 2_000  # training images that checkpoints are scored against
 # Images of a split; a distance to fewer says nothing.
 MIN_TO_SCORE: dict[Split, int] = {"train": 100, "holdout": 5}
 
@@ -107,7 +107,7 @@ def new_run(
             "images": len(dataset),
             "to train on": len(dataset.indices("train")),
             "resolution": dataset.resolution,
-            "licence": dataset.licence,
+            "license": dataset.license,
             "credit": dataset.credit,
             "identity": dataset.identity,
             "split": split_identity(dataset),
@@ -162,7 +162,7 @@ def new_run(
 def resume_run(
     path: Path, source: Path | None, settings: list[str], device_name: str, on_progress: OnProgress
 ) -> Plan:
-    """A run from its last checkpoint; refuses other data and settings that must stay."""
+    """A run from its last checkpoint; rejects other data and settings that must stay."""
     run = RunDirectory.open(path)
     run.lock.acquire()
     try:
@@ -197,9 +197,9 @@ def _resumed(
                 f"{path} was trained on {source}, which is gone: name its new place, "
                 f"catgan train NEW_PLACE --resume {shell_words(path)}"
             )
-    began_with_drawn = facts["dataset"].get("name") == drawn.NAME
+    began_with_procedural = facts["dataset"].get("name") == procedural.NAME
     size = config.network.resolution
-    dataset = open_data(source, size, on_progress, procedural=began_with_drawn)
+    dataset = open_data(source, size, on_progress, procedural=began_with_procedural)
     check_pixels(dataset, on_progress, checked=facts["dataset"].get("stamp"))
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
@@ -248,7 +248,7 @@ def _started_from(
 def on_all_ranks(make: Callable[[], Plan], source: Path | None, device_name: str) -> Plan:
     """Return the plan that the main process makes, in all processes of the job.
 
-    Each opens the dataset as it finds it at `source`, and refuses to go on with other images than
+    Each opens the dataset as it finds it at `source`, and rejects to go on with other images than
     the main process has; on each machine one process opens it first, in case it must be prepared,
     and reads all pixels. However long that takes, the others wait.
     """
@@ -256,7 +256,7 @@ def on_all_ranks(make: Callable[[], Plan], source: Path | None, device_name: str
     if world.processes == 1:
         return make()
     with distributed.may_take_long():
-        plan = make() if world.leads else None
+        plan = make() if world.is_main_process else None
     told = distributed.share(plan and _told(plan))
     config = from_table(told["config"], "the first process")
     source = source or (Path(told["source"]) if told["source"] else None)
@@ -303,7 +303,7 @@ def _told(plan: Plan) -> dict[str, Any]:
     return {
         "config": dataclasses.asdict(plan.config),
         "source": plan.run.facts().get("source"),
-        "drawn": plan.dataset.name == drawn.NAME,
+        "drawn": plan.dataset.name == procedural.NAME,
         "identity": [plan.dataset.identity, split_identity(plan.dataset)],
         "run": str(plan.run.path),
         "precision": str(plan.precision).removeprefix("torch."),
@@ -340,7 +340,7 @@ def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsSt
     if not _can_be_scored(dataset, config):
         return None
     split = _scored_split(config)
-    count = min(len(dataset.indices(split)), MOST_REALS)
+    count = min(len(dataset.indices(split)), MAX_REALS)
     return reals_statistics(
         dataset_images(dataset, split, count),
         load_extractor("lite2"),
@@ -383,13 +383,13 @@ def _check_same_data(path: Path, facts: dict[str, Any], dataset: Dataset) -> Non
 
 def _notes(dataset: Dataset, config: Config) -> list[str]:
     notes = []
-    left_out = [f"{refused.name}: {refused.reason}" for refused in dataset.refused]
+    left_out = [f"{rejected.name}: {rejected.reason}" for rejected in dataset.rejected]
     left_out += [f"{double.name}: the same file as {double.kept}" for double in dataset.duplicates]
     if left_out:
         notes = [f"{len(left_out)} files of {dataset.name} were left out:"]
-        notes += [f"  {line}" for line in left_out[:MOST_NAMED]]
-    if len(left_out) > MOST_NAMED:
-        notes.append(f"  and {len(left_out) - MOST_NAMED} more: {dataset.path / 'dataset.json'}")
+        notes += [f"  {line}" for line in left_out[:MAX_NAMED]]
+    if len(left_out) > MAX_NAMED:
+        notes.append(f"  and {len(left_out) - MAX_NAMED} more: {dataset.path / 'dataset.json'}")
     count = len(dataset.indices("train"))
     if count < config.training.batch_size:
         notes.append(

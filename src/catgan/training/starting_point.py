@@ -107,7 +107,7 @@ def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> Start
         recipe=printable(config.recipe),
         images=loaded.images,
         data=printable(str(data.get("name", "unknown"))),
-        license=printable(str(data.get("licence", "unknown"))),
+        license=printable(str(data.get("license", "unknown"))),
         credit=printable(str(data.get("credit", "unknown"))),
     )
     where, weights = str(loaded.path), loaded.tensors["ema"]
@@ -131,7 +131,7 @@ def _from_artifact(path: Path | None) -> StartingPoint:
         recipe=card.recipe,
         images=card.images,
         data=card.data_name,
-        license=card.licence,
+        license=card.license,
         credit=card.credit,
     )
     state = weights_of_artifact(artifact, network)

@@ -18,7 +18,7 @@ from torch import Tensor
 class Stream(enum.IntEnum):
     """Independent sources of randomness. The numbers are part of the contract: never reuse one."""
 
-    INITIALISATION = 0
+    INITIALIZATION = 0
     ORDER = 1
     NOISE = 2
     AUGMENT = 3
@@ -34,7 +34,7 @@ class Share:
     processes: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the first process, which alone reads, writes and prints."""
         return self.rank == 0
 
@@ -44,7 +44,7 @@ class Share:
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
-class Draws:
+class BatchRandom:
     """Random numbers for one process's share of a batch.
 
     Every process draws for the whole batch and keeps its own, so that what an image gets does not

@@ -22,7 +22,7 @@ def require_tensorboard() -> None:
 class TensorBoard:
     """Writes scalars, by images seen, into `tensorboard/` of a run that goes on after `images`.
 
-    `CatganError` for what the disk refuses, though perhaps only a row later: the events are
+    `CatganError` for what the disk rejects, though perhaps only a row later: the events are
     written by a thread.
     """
 
@@ -47,8 +47,8 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
-            goes_on = f"catgan train --resume {shell_words(self.run)}"
+            run_to_resume = f"catgan train --resume {shell_words(self.run)}"
             raise CatganError(
                 f"{self.run / 'tensorboard'}: cannot be written ({error.strerror or error}): make "
-                f"room, or leave out --tensorboard, then {goes_on}"
+                f"room, or leave out --tensorboard, then {run_to_resume}"
             ) from None

@@ -59,12 +59,12 @@ def distance_to_source(
         on_progress("measuring", done, total)
 
     extractor = load_extractor("lite2")
-    drawn = extract_features(generated_images("source", sample, SAMPLES), extractor)
+    procedural = extract_features(generated_images("source", sample, SAMPLES), extractor)
     images = dataset_images(dataset, count=count)
     if dataset.resolution > starting.network.resolution:
         images = _reduced(images, dataset.resolution // starting.network.resolution)
     photos = cached_features(images, extractor, progress=measuring)
-    return squared_discrepancy(drawn.vectors, photos.vectors)
+    return squared_discrepancy(procedural.vectors, photos.vectors)
 
 
 def _reduced(images: ImageSet, ratio: int) -> ImageSet:

@@ -134,7 +134,7 @@ def _facts(generator: Generator, files: dict[str, bytes], server: str) -> str:
         "latent_size": card.latent_size,
         "data": card.data_name,
         "credit": card.credit,
-        "licence": card.licence,
+        "license": card.license,
         "began": describe_lineage(card.lineage),
         "model": file("generator.onnx"),
         "runtime": file("runtime/ort.bin"),

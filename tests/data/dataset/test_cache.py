@@ -12,7 +12,7 @@ import pytest
 from catgan.data.dataset import cache, prepare
 from catgan.data.dataset.cache import cache_directory, embedded_dataset, open_or_prepare
 from catgan.data.dataset.dataset import Dataset
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
 
 
@@ -54,7 +54,7 @@ def test_other_content_and_other_sizes_are_other_datasets(photos, caches):
     as_zip = open_or_prepare(archive, 32)
     assert as_zip.identity == changed.identity
     paths.add(as_zip.path)
-    (photos / "0" / "large.png").write_bytes(b"refused all the same")
+    (photos / "0" / "large.png").write_bytes(b"rejected all the same")
     paths.add(open_or_prepare(photos, 32).path)
     assert len(paths) == 4 == len(list(caches.iterdir()))
 
@@ -117,9 +117,9 @@ def test_embedded_dataset(monkeypatch):
     assert isinstance(dataset, Dataset)
     assert len(dataset) == len(seen) == 30
     assert dataset.name == "drawn-cats"
-    assert dataset.licence == "MIT"
+    assert dataset.license == "MIT"
     assert "drawn procedurally" in dataset.credit
-    np.testing.assert_array_equal(dataset.images[17], draw_cat(17, 32))
+    np.testing.assert_array_equal(dataset.images[17], render_cat(17, 32))
     again = embedded_dataset(32, on_progress=lambda *_: pytest.fail("drawn again"))
     assert again.path == dataset.path
     larger = embedded_dataset(64)

@@ -18,7 +18,7 @@ def describe(images: np.ndarray) -> dict:
         "version": 1,
         "tool": "catgan 0",
         "name": "n",
-        "licence": "l",
+        "license": "l",
         "credit": "c",
         "resolution": 32,
         "count": len(images),
@@ -32,7 +32,7 @@ def describe(images: np.ndarray) -> dict:
             }
             for index in range(len(images))
         ],
-        "refused": [{"name": "x", "reason": "y"}],
+        "rejected": [{"name": "x", "reason": "y"}],
         "duplicates": [{"name": "x", "kept": "0"}],
     }
 
@@ -102,8 +102,8 @@ def test_hostile_descriptions(made, key):
         hurt[key] = value
         if value == "missing":
             del hurt[key]
-        elif (key in ("name", "licence", "credit") and isinstance(value, str)) or (
-            key in ("refused", "duplicates") and value == []
+        elif (key in ("name", "license", "credit") and isinstance(value, str)) or (
+            key in ("rejected", "duplicates") and value == []
         ):
             continue
         (path / "dataset.json").write_text(json.dumps(hurt))
@@ -211,11 +211,11 @@ def test_check_resolution(size, nearest):
 def test_names_of_a_foreign_dataset_cannot_write_to_the_terminal(made):
     folder, _, about = made
     about["name"] = about["images"][0]["source"] = "\x1b[31mred\r"
-    about["refused"] = [{"name": "\x1b]0;title\x07", "reason": "text\n"}]
+    about["rejected"] = [{"name": "\x1b]0;title\x07", "reason": "text\n"}]
     about["duplicates"] = [{"name": "a\x07", "kept": "b\x07"}]
     (folder / "dataset.json").write_text(json.dumps(about))
     dataset = Dataset.open(folder)
-    duplicate, refused = dataset.duplicates[0], dataset.refused[0]
-    shown = [dataset.name, dataset.records[0].source, refused.name, refused.reason]
+    duplicate, rejected = dataset.duplicates[0], dataset.rejected[0]
+    shown = [dataset.name, dataset.records[0].source, rejected.name, rejected.reason]
     assert all(text.isprintable() for text in (*shown, duplicate.name, duplicate.kept))
     assert dataset.name == "red\N{REPLACEMENT CHARACTER}"

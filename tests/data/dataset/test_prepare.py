@@ -15,7 +15,7 @@ from PIL import Image
 from catgan.data.dataset.cache import open_or_prepare
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.prepare import prepare
-from catgan.data.reading.images import centre_square, decode, resize
+from catgan.data.reading.images import center_square, decode, resize
 from catgan.errors import CatganError
 
 SHARED_DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -38,23 +38,23 @@ def test_what_is_written(photos, tmp_path):
         photos,
         tmp_path / "d",
         32,
-        licence="CC0",
+        license="CC0",
         credit="me",
         on_progress=lambda *numbers: calls.append(numbers),
     )
     dataset = Dataset.open(tmp_path / "d")
     assert report.path == tmp_path / "d"
-    assert (report.kept, report.refused, report.duplicates) == (40, (), ())
+    assert (report.kept, report.rejected, report.duplicates) == (40, (), ())
     assert report.train + report.holdout == 40
     assert report.holdout == len(dataset.indices("holdout")) > 0
-    assert (dataset.name, dataset.licence, dataset.credit) == ("photos", "CC0", "me")
+    assert (dataset.name, dataset.license, dataset.credit) == ("photos", "CC0", "me")
     assert calls == [(done, 40, done, 0) for done in range(1, 41)]
     names = [record.source for record in dataset.records]
     assert names == sorted(names)
     for record, image in zip(dataset.records, dataset.images, strict=True):
         data = (photos / record.source).read_bytes()
         assert record.sha256 == hashlib.sha256(data).hexdigest()
-        square, box = centre_square(decode(data))
+        square, box = center_square(decode(data))
         assert record.crop == box
         np.testing.assert_array_equal(image, resize(square, 32))
         held = int(record.sha256, 16) / 2**256 < 0.1
@@ -91,12 +91,12 @@ def test_zoo(zoo, tmp_path):
     assert set(report.duplicates) < duplicates
     kept = {record.source for record in dataset.records}
     assert kept | {"plain.jpg"} == survivors | (kept & {"link-in.png"})
-    refused = dict(report.refused)
-    assert set(refused) == set(reasons)
+    rejected = dict(report.rejected)
+    assert set(rejected) == set(reasons)
     for name, part in reasons.items():
-        assert part in refused[name], name
-    assert [(entry.name, entry.reason) for entry in dataset.refused] == list(report.refused)
-    assert all(text.isprintable() for pair in report.refused for text in pair)
+        assert part in rejected[name], name
+    assert [(entry.name, entry.reason) for entry in dataset.rejected] == list(report.rejected)
+    assert all(text.isprintable() for pair in report.rejected for text in pair)
 
 
 def test_zoo_in_a_zip(zoo, tmp_path):
@@ -108,9 +108,9 @@ def test_zoo_in_a_zip(zoo, tmp_path):
                 archive.writestr(name.encode(errors="replace").decode(), path.read_bytes())
         archive.writestr("bomb.bmp", bytes(2**25), zipfile.ZIP_DEFLATED)
     report = prepare(tmp_path / "zoo.zip", tmp_path / "d", 32)
-    refused = dict(report.refused)
-    assert refused.pop("bomb.bmp") == "compression bomb"
-    assert len(refused) == len([name for name in reasons if name in refused]) >= 24
+    rejected = dict(report.rejected)
+    assert rejected.pop("bomb.bmp") == "compression bomb"
+    assert len(rejected) == len([name for name in reasons if name in rejected]) >= 24
     assert report.kept == len(survivors)
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_enlarged(tmp_path):
     save(tmp_path / "in" / "small.png", 0, 63, 200)
     save(tmp_path / "in" / "right.png", 1, 64, 64)
     report = prepare(tmp_path / "in", tmp_path / "d", 64)
-    assert report.refused == (("small.png", "too small: 63 x 200, less than 64 x 64"),)
+    assert report.rejected == (("small.png", "too small: 63 x 200, less than 64 x 64"),)
     expected = np.asarray(Image.open(tmp_path / "in" / "right.png"))
     np.testing.assert_array_equal(Dataset.open(tmp_path / "d").images[0], expected)
 
@@ -153,11 +153,11 @@ def test_nothing_left(tmp_path):
     save(folder / "a.png", 0, 40, 40)
     save(folder / "b.png", 1, 41, 41)
     message = errors(folder, tmp_path / "d", 64)
-    assert "2 refused: 2 too small" in message
+    assert "2 rejected: 2 too small" in message
     assert "use a size smaller than 64" in message
     (folder / "c.txt").write_text("words")
     message = errors(folder, tmp_path / "d", 64)
-    assert "3 refused: 2 too small, 1 text, not an image" in message
+    assert "3 rejected: 2 too small, 1 text, not an image" in message
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -193,7 +193,7 @@ from catgan.data.dataset.prepare import prepare
 # A shell that starts the tests in the background has them ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def slowly(done, total, kept, refused):
+def slowly(done, total, kept, rejected):
     print(done, flush=True)
     time.sleep(0.05)
 
@@ -229,8 +229,8 @@ def test_memory_stays_bounded(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for index in range(60):
-        colour = (index, index // 2, 255 - 3 * index)
-        Image.new("RGB", (1400, 1400), colour).save(folder / f"{index}.jpg")
+        color = (index, index // 2, 255 - 3 * index)
+        Image.new("RGB", (1400, 1400), color).save(folder / f"{index}.jpg")
     script = (
         "import resource, sys\n"
         "from catgan.data.dataset.prepare import prepare\n"
@@ -253,7 +253,7 @@ def test_real_photos(tmp_path):
     if not archive.exists():
         pytest.skip(f"REAL DATA MISSING: {archive}")
     report = prepare(archive, tmp_path / "d", 64)
-    assert (report.kept, report.refused, report.duplicates) == (8354, (), ())
+    assert (report.kept, report.rejected, report.duplicates) == (8354, (), ())
     assert 0.08 < report.holdout / report.kept < 0.12
     dataset = Dataset.open(tmp_path / "d")
     with zipfile.ZipFile(archive) as members:

@@ -39,9 +39,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_round_trip(tmp_path):
-    with DatasetWriter(tmp_path / "d", 32, name="n", licence="CC0", credit="me") as writer:
+    with DatasetWriter(tmp_path / "d", 32, name="n", license="CC0", credit="me") as writer:
         images = fill(writer, 40)
-        writer.refuse("x", "bad")
+        writer.reject("x", "bad")
         writer.duplicate("y", "0.jpg")
         assert not (tmp_path / "d").exists()
     assert names(tmp_path) == ["d"]
@@ -49,8 +49,8 @@ def test_round_trip(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "d" / "images.npy"), images)
     dataset = Dataset.open(tmp_path / "d")
     assert dataset.identity == hashlib.sha256(images.tobytes()).hexdigest()
-    assert (dataset.name, dataset.licence, dataset.credit) == ("n", "CC0", "me")
-    assert [(r.name, r.reason) for r in dataset.refused] == [("x", "bad")]
+    assert (dataset.name, dataset.license, dataset.credit) == ("n", "CC0", "me")
+    assert [(r.name, r.reason) for r in dataset.rejected] == [("x", "bad")]
     assert [(d.name, d.kept) for d in dataset.duplicates] == [("y", "0.jpg")]
     assert writer.splits == [record.split for record in dataset.records]
 

@@ -17,7 +17,7 @@ from catgan.data.faces.cascade import (
     grouped,
     mean_box,
 )
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 
 CATS = (2, 8, 13)  # of the drawn ones, clear to the cascades
 
@@ -28,7 +28,7 @@ def detector() -> CascadeDetector:
 
 
 def test_cats_are_found_where_they_are(detector):
-    whole = detector.find(draw_cat(8, 256))[0]
+    whole = detector.find(render_cat(8, 256))[0]
     found = detector.find(photo_of((8, 30, 60, 192), (13, 260, 40, 160)))
     assert len(found) >= 2
     first, second = sorted(found[:2], key=lambda box: box.x)

@@ -17,7 +17,7 @@ from catgan.data.faces.framing import (
 
 
 def picture(seed: int, width: int, height: int) -> np.ndarray:
-    """Smooth colours, so that interpolation changes little."""
+    """Smooth colors, so that interpolation changes little."""
     noise = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
 

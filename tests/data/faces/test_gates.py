@@ -11,11 +11,11 @@ from catgan.data.faces.gates import (
     Measures,
     NearDuplicates,
     brightness,
-    refusal,
+    rejection,
     sharpness,
     with_settings,
 )
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
 
 GOOD = Measures(
@@ -25,7 +25,7 @@ GOOD = Measures(
 
 
 def test_a_good_face_passes():
-    assert refusal(GOOD, Gates(), 128) is None
+    assert rejection(GOOD, Gates(), 128) is None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_good_face_passes():
     ],
 )
 def test_each_gate_says_what_and_by_how_much(changes, reason):
-    assert refusal(replace(GOOD, **changes), Gates(), 128).startswith(reason)
+    assert rejection(replace(GOOD, **changes), Gates(), 128).startswith(reason)
 
 
 def test_a_threshold_is_passed_when_it_is_just_reached():
@@ -52,10 +52,10 @@ def test_a_threshold_is_passed_when_it_is_just_reached():
         GOOD, side=64, outside=gates.outside, cat=gates.cat, evidence=gates.face + gates.close,
         closeness=gates.close, sharpness=gates.sharpness, brightness=gates.brightness,
     )  # fmt: skip
-    assert refusal(edge, gates, 128) is None
-    assert refusal(replace(GOOD, side=128), Gates(enlarge=1), 128) is None
-    assert "less than 128" in str(refusal(replace(GOOD, side=127), Gates(enlarge=1), 128))
-    assert "too small" in str(refusal(GOOD, Gates(enlarge=0), 128))
+    assert rejection(edge, gates, 128) is None
+    assert rejection(replace(GOOD, side=128), Gates(enlarge=1), 128) is None
+    assert "less than 128" in str(rejection(replace(GOOD, side=127), Gates(enlarge=1), 128))
+    assert "too small" in str(rejection(GOOD, Gates(enlarge=0), 128))
 
 
 def test_settings():
@@ -79,12 +79,12 @@ def test_wrong_settings_are_one_line(setting, part):
 
 
 def test_blur_is_measured_whatever_the_contrast():
-    cat = Image.fromarray(draw_cat(8, 256))
+    cat = Image.fromarray(render_cat(8, 256))
     sharp = sharpness(np.asarray(cat))
     blurred = [sharpness(np.asarray(cat.filter(ImageFilter.GaussianBlur(s)))) for s in (2, 4, 8)]
     assert sharp > blurred[0] > blurred[1] > blurred[2]
-    assert refusal(replace(GOOD, sharpness=blurred[2]), Gates(), 128).startswith("blurred")
-    assert refusal(replace(GOOD, sharpness=sharp), Gates(), 128) is None
+    assert rejection(replace(GOOD, sharpness=blurred[2]), Gates(), 128).startswith("blurred")
+    assert rejection(replace(GOOD, sharpness=sharp), Gates(), 128) is None
     faint = (np.asarray(cat) * 0.5 + 60).astype(np.uint8)
     assert sharpness(faint) == pytest.approx(sharp, rel=0.1)
     assert sharpness(np.zeros((64, 64, 3), np.uint8)) == 0
@@ -95,7 +95,7 @@ def test_blur_is_measured_whatever_the_contrast():
 
 def test_darkness_is_that_of_the_brightest_part():
     night = np.full((128, 128, 3), 12, np.uint8)
-    assert refusal(replace(GOOD, brightness=brightness(night)), Gates(), 128) == (
+    assert rejection(replace(GOOD, brightness=brightness(night)), Gates(), 128) == (
         "too dark: 12 of 255, less than 60"
     )
     black_cat = night.copy()
@@ -112,9 +112,9 @@ def changed(image: np.ndarray) -> np.ndarray:
 def test_near_duplicates_are_found_and_others_are_not():
     seen = NearDuplicates(Gates().distance)
     for index in range(8):
-        assert seen.add(draw_cat(index, 128)).shape == (0, 2)
+        assert seen.add(render_cat(index, 128)).shape == (0, 2)
     for index in range(8):
-        again = changed(draw_cat(index, 128))
+        again = changed(render_cat(index, 128))
         rows = seen.add(again)
         assert rows[0, 0] == index
         assert rows[0, 1] <= Gates().distance
@@ -131,8 +131,8 @@ def test_more_near_duplicates_than_the_first_room_holds():
     seen = NearDuplicates(0)
     for index in range(1100):
         seen.add(np.full((8, 8, 3), index % 256, np.uint8))
-    assert len(seen.add(draw_cat(3, 64))) == 0
-    assert seen.add(draw_cat(3, 64)).tolist() == [[1100, 0]]
+    assert len(seen.add(render_cat(3, 64))) == 0
+    assert seen.add(render_cat(3, 64)).tolist() == [[1100, 0]]
 
 
 @pytest.mark.parametrize(("setting", "floor"), [("cat=0", "0.02"), ("face=1.4", "1.5")])
@@ -143,5 +143,5 @@ def test_a_threshold_below_what_is_looked_at_is_refused(setting, floor):
     name = setting.split("=")[0]
     at_floor = with_settings(Gates(), [f"{name}={floor}"])
     just = replace(GOOD, cat=0.02, closeness=0) if name == "cat" else replace(GOOD, evidence=1.5)
-    assert refusal(replace(just, closeness=0), Gates(), 128) is not None
-    assert refusal(replace(just, closeness=0), at_floor, 128) is None
+    assert rejection(replace(just, closeness=0), Gates(), 128) is not None
+    assert rejection(replace(just, closeness=0), at_floor, 128) is None

@@ -13,12 +13,12 @@ from catgan.data.faces.gates import Measures
 from catgan.data.faces.journal import CROPS, JOURNAL, Journal
 from catgan.errors import CatganError
 
-MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
+LOGGED_METRICS = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
 
 
 def face(seed: int, size: int = 32) -> Face:
     crop = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    return Face(Frame(50.25, 40.5, 30.0, -3.5), MEASURES, crop)
+    return Face(Frame(50.25, 40.5, 30.0, -3.5), LOGGED_METRICS, crop)
 
 
 def filled(directory, photos=3):
@@ -38,7 +38,7 @@ def test_what_is_written_is_found_again(tmp_path):
         assert journal.found == before
         for number in range(3):
             photo = journal.found[f"{number}.jpg", f"{number}" * 64]
-            assert photo.faces[0].measures == MEASURES
+            assert photo.faces[0].measures == LOGGED_METRICS
             assert photo.faces[0].box == (34, 24, 67, 57)
             np.testing.assert_array_equal(journal.crop(photo.faces[0]), face(number).crop)
         assert journal.found["none.jpg", "f" * 64].faces == ()

@@ -10,7 +10,7 @@ from catgan.data.faces.find import CLASSIFIED_AT
 from catgan.data.faces.framing import Frame, cut
 from catgan.data.faces.gates import Gates
 from catgan.data.faces.layout import MEDIAN, SPREAD, WEIGHTS, closeness, raw_scale
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_weights_are_what_they_are_said_to_be():
 
 
 def test_cats_that_were_not_fitted_are_seen_to_be_too_close(classify):
-    cats = [draw_cat(index, 256) for index in range(1000, 1006)]  # the fit saw the first 300
+    cats = [render_cat(index, 256) for index in range(1000, 1006)]  # the fit saw the first 300
     right, close = closeness_of(cats, 1, classify), closeness_of(cats, 2.4, classify)
     wide = closeness_of(cats, 0.75, classify)
     assert (close > Gates().close).all()

@@ -16,7 +16,7 @@ from catgan.data.faces import prepare as module
 from catgan.data.faces.gates import Gates
 from catgan.data.faces.journal import Journal
 from catgan.data.faces.prepare import NO_FACE, PREPARATION, journal_directory, prepare_faces
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
 
 GATES = Gates(sharpness=0, close=1e9)  # drawn cats have little fine detail
@@ -70,24 +70,24 @@ def test_what_becomes_of_each_photo(photos, tmp_path):
     names = [record.source for record in dataset.records]
     assert names == ["a-two.png", "a-two.png", "g-more.png"]
     assert (report.photos, report.with_face, report.kept, report.known) == (9, 2, 3, 0)
-    refused = dict(report.refused)
-    assert set(refused) == {
+    rejected = dict(report.rejected)
+    assert set(rejected) == {
         "b-mirrored.png", "c-empty.png", "d-dog.png", "e-dark.png", "f-small.png", "i-broken.jpg",
     }  # fmt: skip
-    assert "near-duplicate" in refused["b-mirrored.png"]
-    assert "a-two.png" in refused["b-mirrored.png"]
-    assert refused["c-empty.png"] == NO_FACE
-    assert refused["d-dog.png"].startswith("not a cat, a dog")
-    assert refused["e-dark.png"].startswith("too dark")
-    assert refused["f-small.png"].startswith("too small")
-    assert "JPEG" in refused["i-broken.jpg"]
+    assert "near-duplicate" in rejected["b-mirrored.png"]
+    assert "a-two.png" in rejected["b-mirrored.png"]
+    assert rejected["c-empty.png"] == NO_FACE
+    assert rejected["d-dog.png"].startswith("not a cat, a dog")
+    assert rejected["e-dark.png"].startswith("too dark")
+    assert rejected["f-small.png"].startswith("too small")
+    assert "JPEG" in rejected["i-broken.jpg"]
     assert report.duplicates == (("h-copy.png", "g-more.png"),)
-    assert [entry.name for entry in dataset.refused] == [name for name, _ in report.refused]
+    assert [entry.name for entry in dataset.rejected] == [name for name, _ in report.rejected]
     assert calls[-1][:2] == (9, 9)
     assert not journal_directory(tmp_path / "d").exists()
     about = json.loads((tmp_path / "d" / PREPARATION).read_text())
     assert [entry["cat"] for entry in about["images"]] == pytest.approx([0.9] * 3)
-    thumbnails = np.load(tmp_path / "d" / "refused.npy", allow_pickle=False)
+    thumbnails = np.load(tmp_path / "d" / "rejected.npy", allow_pickle=False)
     assert len(thumbnails) == len(about["thumbnails"]) >= 3
 
 
@@ -143,7 +143,7 @@ def test_decisions_overrule_gates(photos, tmp_path):
     run(photos, tmp_path / "reviewed", review=review)
     reviewed = Dataset.open(tmp_path / "reviewed")
     assert {record.source for record in reviewed.records} == {"a-two.png", "e-dark.png"}
-    assert ("g-more.png", "refused in review") in {(r.name, r.reason) for r in reviewed.refused}
+    assert ("g-more.png", "rejected in review") in {(r.name, r.reason) for r in reviewed.rejected}
     decisions = {
         each.identity: each.photo.name == "e-dark.png"
         for each in seen
@@ -157,7 +157,7 @@ def test_no_face_at_all_is_one_line_and_leaves_no_dataset(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(folder / "wall.png")
-    with pytest.raises(CatganError, match=r"^[^\n]*gives no cat face \(1 refused: 1 no cat face"):
+    with pytest.raises(CatganError, match=r"^[^\n]*gives no cat face \(1 rejected: 1 no cat face"):
         run(folder, tmp_path / "d")
     assert not (tmp_path / "d").exists()
 
@@ -181,8 +181,8 @@ def test_crops_show_the_face_in_the_framing(photos, tmp_path):
     assert 0 <= left < right <= 480
     assert 0.9 < (right - left) / (bottom - top) < 1.2
     # The drawn cat itself is a face in its frame: the crop resembles it.
-    cat = np.asarray(Image.fromarray(draw_cat(8, 256)).resize((128, 128))).astype(float)
-    other = np.asarray(Image.fromarray(draw_cat(13, 256)).resize((128, 128))).astype(float)
+    cat = np.asarray(Image.fromarray(render_cat(8, 256)).resize((128, 128))).astype(float)
+    other = np.asarray(Image.fromarray(render_cat(13, 256)).resize((128, 128))).astype(float)
     crops = dataset.images[:2].astype(float)
     errors = [[np.abs(crop - each).mean() for each in (cat, other)] for crop in crops]
     assert sorted(int(np.argmin(row)) for row in errors) == [0, 1]
@@ -274,7 +274,7 @@ def test_counts_are_of_these_photos(twins, tmp_path):
     with tarfile.open(new, "w") as archive:
         archive.add(twins / "b.png", "same.png")
         archive.add(twins / "other.png", "same.png")
-    (twins / "d.png").write_bytes(new.read_bytes())  # refused, but a file that was looked at
+    (twins / "d.png").write_bytes(new.read_bytes())  # rejected, but a file that was looked at
     report = run(twins, tmp_path / "d")
     assert (report.photos, report.known, report.with_face) == (4, 3, 2)
     report = run(new, tmp_path / "e")

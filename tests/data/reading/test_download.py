@@ -40,7 +40,7 @@ def archive_of(*extra: tuple[str, bytes], count: int = 5, method=zipfile.ZIP_STO
 
 
 @dataclass
-class Behaviour:
+class Behavior:
     """What the server does: `cuts` are the numbers of bytes after which it hangs up, in turn."""
 
     content: bytes
@@ -56,32 +56,32 @@ class Behaviour:
 
 @pytest.fixture
 def server():
-    behaviour = Behaviour(b"")
+    behavior = Behavior(b"")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             wanted = self.headers.get("Range")
-            behaviour.asked.append(wanted)
-            if behaviour.statuses and (status := behaviour.statuses.pop(0)) != 200:
+            behavior.asked.append(wanted)
+            if behavior.statuses and (status := behavior.statuses.pop(0)) != 200:
                 self.send_error(status)
                 return
-            content, start = behaviour.content, 0
-            if wanted and behaviour.ranges and self.headers.get("If-Range") == behaviour.etag:
+            content, start = behavior.content, 0
+            if wanted and behavior.ranges and self.headers.get("If-Range") == behavior.etag:
                 start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
                 self.send_response(206)
-                range_ = behaviour.range or f"bytes {start}-{len(content) - 1}/{len(content)}"
+                range_ = behavior.range or f"bytes {start}-{len(content) - 1}/{len(content)}"
                 self.send_header("Content-Range", range_)
             else:
                 self.send_response(200)
-            if behaviour.etag:
-                self.send_header("ETag", behaviour.etag)
-            if behaviour.length is not None:
-                self.send_header("Content-Length", behaviour.length)
-            elif behaviour.announced != -1:
-                length = behaviour.announced or len(content)
+            if behavior.etag:
+                self.send_header("ETag", behavior.etag)
+            if behavior.length is not None:
+                self.send_header("Content-Length", behavior.length)
+            elif behavior.announced != -1:
+                length = behavior.announced or len(content)
                 self.send_header("Content-Length", str(length - start))
             self.end_headers()
-            cut = behaviour.cuts.pop(0) if behaviour.cuts else len(content)
+            cut = behavior.cuts.pop(0) if behavior.cuts else len(content)
             self.wfile.write(content[start : start + cut])
 
         def log_message(self, *arguments):
@@ -90,7 +90,7 @@ def server():
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=listening.serve_forever, daemon=True)
     thread.start()
-    yield behaviour, f"http://127.0.0.1:{listening.server_port}/afhq.zip"
+    yield behavior, f"http://127.0.0.1:{listening.server_port}/afhq.zip"
     listening.shutdown()
     thread.join()
 
@@ -115,8 +115,8 @@ def left(tmp_path) -> list[str]:
 
 
 def test_only_the_folder_is_kept(server, tmp_path):
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     calls = []
     count = download(
         collection(address), tmp_path / "c.zip", progress=lambda *numbers: calls.append(numbers)
@@ -126,21 +126,21 @@ def test_only_the_folder_is_kept(server, tmp_path):
     with zipfile.ZipFile(tmp_path / "c.zip") as archive:
         assert archive.namelist() == [f"cats/cat_{number}.jpg" for number in range(5)]
         assert archive.read("cats/cat_3.jpg") == b"\xff\xd8\xff" + bytes([3]) * 40_000
-    assert ("downloading cats", len(behaviour.content), len(behaviour.content)) in calls
+    assert ("downloading cats", len(behavior.content), len(behavior.content)) in calls
 
 
 def test_a_cut_connection_is_taken_up(server, tmp_path):
-    behaviour, address = server
-    behaviour.content = archive_of()
-    behaviour.cuts = [50_000, 1, 70_000]
+    behavior, address = server
+    behavior.content = archive_of()
+    behavior.cuts = [50_000, 1, 70_000]
     download(collection(address), tmp_path / "c.zip")
-    assert behaviour.asked == [None, "bytes=50000-", "bytes=50001-", "bytes=120001-"]
+    assert behavior.asked == [None, "bytes=50000-", "bytes=50001-", "bytes=120001-"]
     assert left(tmp_path) == ["c.zip"]
 
 
 def test_a_network_that_goes_away_is_no_fault_of_the_disk(server, tmp_path, monkeypatch):
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     real, errors = http.client.HTTPResponse.read, [errno.EHOSTUNREACH, errno.ENETDOWN]
 
     def read(self, amount=None):
@@ -155,8 +155,8 @@ def test_a_network_that_goes_away_is_no_fault_of_the_disk(server, tmp_path, monk
 
 
 def test_an_answer_that_never_comes_is_no_fault_of_the_disk(server, tmp_path, monkeypatch):
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     real = http.client.HTTPConnection.getresponse
     errors = [
         OSError(errno.EHOSTUNREACH, "No route"),
@@ -176,31 +176,31 @@ def test_an_answer_that_never_comes_is_no_fault_of_the_disk(server, tmp_path, mo
 
 @pytest.mark.parametrize("length", ["abc", "-5", "9" * 5000, "\N{SUPERSCRIPT TWO}"])
 def test_a_length_that_is_none(server, tmp_path, length):
-    behaviour, address = server
-    behaviour.content, behaviour.length = archive_of(), length
+    behavior, address = server
+    behavior.content, behavior.length = archive_of(), length
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
 def test_a_range_that_is_none(server, tmp_path):
-    behaviour, address = server
-    behaviour.content, behaviour.cuts = archive_of(), [60_000]
-    behaviour.range = "bytes 60000-9/" + "9" * 5000
+    behavior, address = server
+    behavior.content, behavior.cuts = archive_of(), [60_000]
+    behavior.range = "bytes 60000-9/" + "9" * 5000
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
 def test_a_file_that_begins_anew_is_progress(server, tmp_path):
     """A new version is behind the old one for a while: no reason to give up."""
-    behaviour, address = server
-    behaviour.content = archive_of()
-    behaviour.cuts = [150_000] + [0] * module._ATTEMPTS
+    behavior, address = server
+    behavior.content = archive_of()
+    behavior.cuts = [150_000] + [0] * module._ATTEMPTS
     fails(address, tmp_path / "c.zip")
-    behaviour.etag, behaviour.cuts = '"two"', [10_000] * (module._ATTEMPTS + 2)
+    behavior.etag, behavior.cuts = '"two"', [10_000] * (module._ATTEMPTS + 2)
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
 def test_two_at_once_do_not_mix(server, tmp_path):
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     told = []
 
     def second(what, done, total):
@@ -213,8 +213,8 @@ def test_two_at_once_do_not_mix(server, tmp_path):
 
 
 def test_windows_flushes_only_what_was_opened_to_write(server, tmp_path, monkeypatch):
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     real, flushed = os.fsync, []
 
     def fsync(descriptor):
@@ -232,8 +232,8 @@ def test_a_file_system_without_locks(server, tmp_path, monkeypatch):
     def lock_descriptor(*_, **__):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     monkeypatch.setattr(locks, "lock_descriptor", lock_descriptor)
     assert download(collection(address), tmp_path / "c.zip") == 5
     assert left(tmp_path) == ["c.zip"]
@@ -253,9 +253,9 @@ def test_no_redirection_leaves_https(target, sound):
             module._NoWayBack().redirect_request(request, *arguments)
 
 
-def test_a_disk_that_cannot_be_read_is_no_judgement_on_the_archive(server, tmp_path, monkeypatch):
-    behaviour, address = server
-    behaviour.content = archive_of()
+def test_a_disk_that_cannot_be_read_is_no_judgment_on_the_archive(server, tmp_path, monkeypatch):
+    behavior, address = server
+    behavior.content = archive_of()
     source = module.open_source
 
     @contextmanager
@@ -265,60 +265,60 @@ def test_a_disk_that_cannot_be_read_is_no_judgement_on_the_archive(server, tmp_p
 
     monkeypatch.setattr(module, "open_source", failing)
     assert "Input/output error" in fails(address, tmp_path / "c.zip")
-    behaviour.asked.clear()
+    behavior.asked.clear()
     monkeypatch.setattr(module, "open_source", source)
     assert download(collection(address), tmp_path / "c.zip") == 5
-    assert behaviour.asked == []  # it had all arrived
+    assert behavior.asked == []  # it had all arrived
 
 
 def test_a_later_call_goes_on_and_nothing_is_lost(server, tmp_path):
-    behaviour, address = server
-    behaviour.content = archive_of()
-    behaviour.cuts = [60_000] + [0] * module._ATTEMPTS
+    behavior, address = server
+    behavior.content = archive_of()
+    behavior.cuts = [60_000] + [0] * module._ATTEMPTS
     text = fails(address, tmp_path / "c.zip")
     assert "goes on from there" in text
     assert left(tmp_path) == [".c.zip.download", ".c.zip.download.json"]
     assert (tmp_path / ".c.zip.download").stat().st_size == 60_000
-    behaviour.asked.clear()
+    behavior.asked.clear()
     download(collection(address), tmp_path / "c.zip")
-    assert behaviour.asked == ["bytes=60000-"]
+    assert behavior.asked == ["bytes=60000-"]
     assert left(tmp_path) == ["c.zip"]
 
 
 @pytest.mark.parametrize("change", ["other version", "no ranges", "no version"])
 def test_parts_of_different_files_are_never_joined(server, tmp_path, change):
-    behaviour, address = server
-    behaviour.content = archive_of()
-    behaviour.cuts = [60_000] + [0] * module._ATTEMPTS
+    behavior, address = server
+    behavior.content = archive_of()
+    behavior.cuts = [60_000] + [0] * module._ATTEMPTS
     if change == "no version":
-        behaviour.etag = ""
+        behavior.etag = ""
     fails(address, tmp_path / "c.zip")
-    behaviour.content = archive_of(("afhq/more.txt", b"new"))
+    behavior.content = archive_of(("afhq/more.txt", b"new"))
     if change == "other version":
-        behaviour.etag = '"two"'
+        behavior.etag = '"two"'
     if change == "no ranges":
-        behaviour.ranges = False
+        behavior.ranges = False
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
 def test_errors_of_the_server(server, tmp_path):
-    behaviour, address = server
-    behaviour.content = archive_of()
-    behaviour.statuses = [503, 429, 200]
+    behavior, address = server
+    behavior.content = archive_of()
+    behavior.statuses = [503, 429, 200]
     download(collection(address), tmp_path / "c.zip")
-    behaviour.statuses = [404]
+    behavior.statuses = [404]
     assert "answered 404" in fails(address, tmp_path / "d.zip")
     assert "try again later" in fails("http://127.0.0.1:9/none.zip", tmp_path / "e.zip")
 
 
 def test_wrong_sizes(server, tmp_path):
-    behaviour, address = server
-    behaviour.content = archive_of()
+    behavior, address = server
+    behavior.content = archive_of()
     assert "too many" in fails(address, tmp_path / "c.zip", most=100_000)
-    behaviour.announced = -1  # none announced, and more than may come
+    behavior.announced = -1  # none announced, and more than may come
     assert "not cats" in fails(address, tmp_path / "d.zip", most=100_000)
     assert left(tmp_path) == []  # what is too much is of no use later either
-    behaviour.announced = len(behaviour.content) + 1000  # the end never comes
+    behavior.announced = len(behavior.content) + 1000  # the end never comes
     assert "goes on from there" in fails(address, tmp_path / "e.zip")
     assert not any(name.endswith(".zip") and name[0] != "." for name in left(tmp_path))
 
@@ -336,15 +336,15 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_is_not_the_collection_is_refused_and_removed(server, tmp_path, kind):
-    behaviour, address = server
-    behaviour.content = HOSTILE[kind]
+    behavior, address = server
+    behavior.content = HOSTILE[kind]
     text = fails(address, tmp_path / "c.zip")
     assert "is not cats" in text
     assert left(tmp_path) == []
 
 
 def test_hostile_names_stay_outside(server, tmp_path):
-    behaviour, address = server
+    behavior, address = server
     link = zipfile.ZipInfo(f"{FOLDER}link.jpg")
     link.external_attr = 0o120777 << 16
     buffer = io.BytesIO(archive_of(
@@ -356,13 +356,13 @@ def test_hostile_names_stay_outside(server, tmp_path):
         (f"{FOLDER}script.sh", b"x"),
         (f"{FOLDER}new\nline.jpg", b"x"),
     ))  # fmt: skip
-    behaviour.content = buffer.getvalue()
+    behavior.content = buffer.getvalue()
     assert download(collection(address), tmp_path / "c.zip") == 5
     with zipfile.ZipFile(tmp_path / "c.zip") as archive:
         assert archive.namelist() == [f"cats/cat_{number}.jpg" for number in range(5)]
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(link, "/etc/passwd")
-    behaviour.content = buffer.getvalue()
+    behavior.content = buffer.getvalue()
     assert "symbolic link" in fails(address, tmp_path / "d.zip", images=6)
     assert left(tmp_path) == ["c.zip"]
 
@@ -377,5 +377,5 @@ def test_the_published_collections():
     for name, each in COLLECTIONS.items():
         assert each.name == name
         assert each.address.startswith("https://")
-        assert each.licence
+        assert each.license
         assert each.credit

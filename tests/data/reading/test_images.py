@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from catgan.data.reading import images
-from catgan.data.reading.images import ImageRejected, centre_square, decode, quiet_pillow, resize
+from catgan.data.reading.images import ImageRejected, center_square, decode, quiet_pillow, resize
 
 
 def encode(image: Image.Image, form: str, **options) -> bytes:
@@ -22,12 +22,12 @@ def encode(image: Image.Image, form: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + crc
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -84,13 +84,13 @@ def test_orientation_of_jpeg(orientation):
     assert np.abs(decoded.astype(int) - expected).mean() < 4
 
 
-def test_16_bit_grey_is_scaled_not_clipped():
+def test_16_bit_gray_is_scaled_not_clipped():
     values = np.array([0, 128, 257, 32768, 65279, 65535], dtype=">u2")
     decoded = decode(png(6, 1, 16, 0, b"\0" + values.tobytes()))
     assert decoded[0, :, 0].tolist() == [0, 0, 1, 128, 254, 255]
 
 
-def test_16_bit_colour_is_scaled():
+def test_16_bit_color_is_scaled():
     values = np.array([0, 32768, 65535], dtype=">u2")
     decoded = decode(png(1, 1, 16, 2, b"\0" + values.tobytes()))
     assert decoded[0, 0].tolist() == [0, 128, 255]
@@ -127,7 +127,7 @@ def test_alpha_goes_over_white():
     np.testing.assert_allclose(decoded[0], [[255] * 3, [227, 127, 177], [200, 0, 100]], atol=1)
 
 
-def test_grey_alpha_goes_over_white():
+def test_gray_alpha_goes_over_white():
     stored = Image.merge("LA", (Image.new("L", (2, 1), 0), Image.new("L", (2, 1), 51)))
     assert decode(encode(stored, "PNG"))[0, 0].tolist() == [204, 204, 204]
 
@@ -145,7 +145,7 @@ def test_one_bit():
     assert decode(encode(stored, "PNG"))[0].tolist() == [[0, 0, 0], [255, 255, 255]]
 
 
-def test_cmyk_jpeg_has_its_colours():
+def test_cmyk_jpeg_has_its_colors():
     # No ink is white; full cyan lacks red. Pillow writes the Adobe marker, that is, inverted.
     plain = Image.merge("CMYK", [Image.new("L", (16, 16), ink) for ink in (255, 0, 0, 0)])
     data = encode(plain, "JPEG", quality=95)
@@ -157,7 +157,7 @@ def test_cmyk_jpeg_has_its_colours():
 
 
 def test_animations_give_the_first_frame():
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for form in ("GIF", "WEBP", "PNG", "TIFF"):
         data = encode(frames[0], form, save_all=True, append_images=frames[1:])
         red, _, blue = decode(data)[4, 4].astype(int)
@@ -181,7 +181,7 @@ def linear_profile() -> bytes:
     return bytes(profile)
 
 
-def test_colour_profile_is_converted_to_srgb():
+def test_color_profile_is_converted_to_srgb():
     stored = np.full((4, 4, 3), 55, np.uint8)
     decoded = decode(encode(Image.fromarray(stored), "PNG", icc_profile=linear_profile()))
     # IEC 61966-2-1: a linear 55/255 is 1.055 * 0.2157 ** (1 / 2.4) - 0.055 = 0.502.
@@ -194,7 +194,7 @@ def test_broken_profile_is_ignored(pixels, profile):
     np.testing.assert_array_equal(decode(data), pixels)
 
 
-def test_grey_image_with_a_colour_profile_is_left_alone():
+def test_gray_image_with_a_color_profile_is_left_alone():
     stored = Image.new("L", (4, 4), 100)
     assert decode(encode(stored, "PNG", icc_profile=linear_profile()))[0, 0].tolist() == [100] * 3
 
@@ -313,9 +313,9 @@ def test_quiet_pillow_restores_the_filters_from_any_order_of_threads():
     ("height", "width", "box"),
     [(4, 9, (2, 0, 6, 4)), (9, 4, (0, 2, 4, 6)), (5, 5, (0, 0, 5, 5)), (4, 7, (1, 0, 5, 4))],
 )
-def test_centre_square(height, width, box):
+def test_center_square(height, width, box):
     array = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
-    square, found = centre_square(array)
+    square, found = center_square(array)
     assert found == box
     left, top, right, bottom = box
     np.testing.assert_array_equal(square, array[top:bottom, left:right])
@@ -324,8 +324,8 @@ def test_centre_square(height, width, box):
 def lanczos_weights(old: int, new: int) -> np.ndarray:
     """Antialiased Lanczos-3 as a matrix, written from its definition."""
     scale = old / new
-    centres = (np.arange(new)[:, None] + 0.5) * scale
-    distance = (np.arange(old) + 0.5 - centres) / scale
+    centers = (np.arange(new)[:, None] + 0.5) * scale
+    distance = (np.arange(old) + 0.5 - centers) / scale
     weights = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
     return weights / weights.sum(axis=1, keepdims=True)
 

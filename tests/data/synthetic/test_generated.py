@@ -9,7 +9,7 @@ from catgan.data.synthetic.generated import Origin, write_generated_cats
 
 
 def draw(seeds):
-    """Plain images, a colour a seed."""
+    """Plain images, a color a seed."""
     return np.stack([np.full((64, 64, 3), seed, np.uint8) for seed in seeds])
 
 
@@ -24,7 +24,7 @@ def test_generated_cats_are_labelled_as_generated(tmp_path, size):
     )
     dataset = Dataset.open(tmp_path / "cats")
     assert (dataset.name, len(dataset), dataset.resolution) == ("generated-cats", 40, size)
-    assert dataset.licence == "CC BY-NC 4.0"
+    assert dataset.license == "CC BY-NC 4.0"
     assert "Generated" in dataset.credit
     assert "Some photographers" in dataset.credit
     assert seen[-1][:2] == (40, 40)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from catgan.data.synthetic.cat_traits import PATTERNS, sample_traits
-from catgan.data.synthetic.procedural import draw_cat
+from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
 
 
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_shape_and_range(size):
-    cat = draw_cat(3, size)
+    cat = render_cat(3, size)
     assert cat.shape == (size, size, 3)
     assert cat.dtype == np.uint8
     assert cat.min() < 40
@@ -21,32 +21,32 @@ def test_shape_and_range(size):
 
 def test_a_cat_is_a_function_of_its_index():
     np.random.seed(0)
-    first = draw_cat(5, 64)
+    first = render_cat(5, 64)
     np.random.seed(1)
-    draw_cat(6, 64)
-    np.testing.assert_array_equal(draw_cat(5, 64), first)
+    render_cat(6, 64)
+    np.testing.assert_array_equal(render_cat(5, 64), first)
 
 
 def test_pixels_are_those_of_this_drawing_version():
     """Change DRAWING_VERSION together with this value: cached datasets depend on it."""
-    digest = hashlib.sha256(b"".join(draw_cat(index, 32).tobytes() for index in range(8)))
+    digest = hashlib.sha256(b"".join(render_cat(index, 32).tobytes() for index in range(8)))
     assert digest.hexdigest() == "eb8fd08d03849a7d99f3bab42b8cf112dd186969193ef1514b4e68af5e667a15"
 
 
 def test_the_same_cat_at_every_size():
     for index in range(6):
-        small = draw_cat(index, 64).astype(float)
-        large = draw_cat(index, 256).astype(float).reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
-        other = draw_cat(index + 100, 64).astype(float)
+        small = render_cat(index, 64).astype(float)
+        large = render_cat(index, 256).astype(float).reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
+        other = render_cat(index + 100, 64).astype(float)
         assert np.abs(small - large).mean() < 0.25 * np.abs(small - other).mean()
 
 
 def test_cats_vary():
-    cats = np.stack([draw_cat(index, 32) for index in range(60)]).astype(float)
+    cats = np.stack([render_cat(index, 32) for index in range(60)]).astype(float)
     assert len(np.unique(cats.reshape(60, -1), axis=0)) == 60
     flat = cats.reshape(60, -1)
     distances = np.abs(flat[:, None] - flat[None]).mean(axis=2)[~np.eye(60, dtype=bool)]
-    assert distances.min() > 8  # no two alike, in grey levels a channel
+    assert distances.min() > 8  # no two alike, in gray levels a channel
     assert cats.std(axis=0).mean() > 35
 
 
@@ -56,18 +56,18 @@ def test_every_pattern_and_eye_occurs():
     for name, weight, _ in PATTERNS:
         expected = 400 * weight
         assert abs(counts[name] - expected) < 4 * np.sqrt(expected), name
-    assert len({t.eye_colours[0] for t in traits}) == 7
-    assert any(t.eye_colours[0] != t.eye_colours[1] for t in traits)
+    assert len({t.eye_colors[0] for t in traits}) == 7
+    assert any(t.eye_colors[0] != t.eye_colors[1] for t in traits)
 
 
 def test_ears_and_chin_are_inside_the_picture():
     """The outermost pixels are background: smooth, as fur and its outline are not."""
     for index in range(40):
-        top = draw_cat(index, 128)[0].astype(int)
+        top = render_cat(index, 128)[0].astype(int)
         assert np.abs(np.diff(top, axis=0)).max() < 40, index
 
 
 @pytest.mark.parametrize("size", [0, 48, 512])
 def test_impossible_sizes(size):
     with pytest.raises(CatganError):
-        draw_cat(0, size)
+        render_cat(0, size)

@@ -142,9 +142,9 @@ def test_a_wrong_download_is_refused_and_leaves_nothing(
 
 
 def test_offline_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(url: str, timeout: float) -> None:
+    def reject(url: str, timeout: float) -> None:
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", reject)
     with pytest.raises(CatganError, match="lite2, which works offline"):
         load_inception()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from catgan.evaluation.metrics import manifold
-from catgan.evaluation.metrics.manifold import distance_tiles, manifold_scores, neighbour_radii
+from catgan.evaluation.metrics.manifold import distance_tiles, manifold_scores, neighbor_radii
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -60,12 +60,12 @@ def test_equals_brute_force_across_tile_borders(shift: float, scale: float) -> N
 def test_radii_equal_brute_force_across_tile_borders() -> None:
     points = np.random.default_rng(5).standard_normal((47, 3))
     expected = [[brute_radius(points, i, k) for i in range(47)] for k in (1, 4)]
-    np.testing.assert_allclose(neighbour_radii(points, (1, 4)), expected, rtol=1e-10)
+    np.testing.assert_allclose(neighbor_radii(points, (1, 4)), expected, rtol=1e-10)
 
 
 def test_radii_leave_the_point_itself_out() -> None:
     line = np.array([[0.0], [1.0], [3.0], [7.0]])
-    np.testing.assert_allclose(neighbour_radii(line, (1, 2)), [[1, 1, 2, 4], [3, 2, 3, 6]])
+    np.testing.assert_allclose(neighbor_radii(line, (1, 2)), [[1, 1, 2, 4], [3, 2, 3, 6]])
 
 
 def test_a_set_against_itself_is_perfect() -> None:
@@ -73,7 +73,7 @@ def test_a_set_against_itself_is_perfect() -> None:
     scores = manifold_scores(points, points)
     assert (scores.precision, scores.recall, scores.coverage) == (1.0, 1.0, 1.0)
     assert scores.density == pytest.approx((5 + 1) / 5, abs=0.35)
-    assert (scores.realism[neighbour_radii(points, (3,))[0] < 1] > 1).all()
+    assert (scores.realism[neighbor_radii(points, (3,))[0] < 1] > 1).all()
 
 
 def test_copies_are_at_distance_zero_far_from_the_origin() -> None:
@@ -85,9 +85,9 @@ def test_copies_are_at_distance_zero_far_from_the_origin() -> None:
 
 def test_a_dropped_mode_costs_recall_and_coverage_not_precision() -> None:
     random = np.random.default_rng(3)
-    centres = random.standard_normal((4, 8)) * 20
-    reals = np.concatenate([centre + random.standard_normal((50, 8)) for centre in centres])
-    generated = np.concatenate([c + random.standard_normal((100, 8)) for c in centres[:2]])
+    centers = random.standard_normal((4, 8)) * 20
+    reals = np.concatenate([center + random.standard_normal((50, 8)) for center in centers])
+    generated = np.concatenate([c + random.standard_normal((100, 8)) for c in centers[:2]])
     scores = manifold_scores(reals, generated)
     assert scores.precision > 0.8
     assert scores.recall < 0.55

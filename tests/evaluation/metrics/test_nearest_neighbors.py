@@ -3,22 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from catgan.evaluation.metrics.manifold import neighbour_radii
+from catgan.evaluation.metrics.manifold import neighbor_radii
 from catgan.evaluation.metrics.nearest_neighbors import (
-    Memorisation,
+    Memorization,
     closest_pairs,
-    memorisation,
+    memorization,
     nearest,
 )
 
 
-def report_of(samples: np.ndarray, train: np.ndarray, holdout: np.ndarray) -> Memorisation:
-    return memorisation(
+def report_of(samples: np.ndarray, train: np.ndarray, holdout: np.ndarray) -> Memorization:
+    return memorization(
         samples,
         train,
         holdout,
         to_train=nearest(samples, train)[1],
-        within_train=neighbour_radii(train, (1,))[0],
+        within_train=neighbor_radii(train, (1,))[0],
     )
 
 

@@ -17,7 +17,7 @@ def test_it_drops_as_many_as_it_says_and_keeps_the_mean(probability):
     assert output.unique().numel() == 2
 
 
-def test_neighbours_are_independent():
+def test_neighbors_are_independent():
     torch.manual_seed(0)
     kept = (Dropout(0.5)(torch.ones(4, 64, 32, 32)) != 0).permute(
         0, 2, 3, 1

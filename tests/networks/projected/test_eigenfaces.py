@@ -26,7 +26,7 @@ def learnt(monkeypatch):
 
     Of these, 8 are decorrelated.
     """
-    monkeypatch.setattr("catgan.networks.projected.eigenfaces.STRONGEST", 8)
+    monkeypatch.setattr("catgan.networks.projected.eigenfaces.DECORRELATED_COMPONENTS", 8)
     images = images_like_faces(300, 32)
     torch.manual_seed(0)
     eigenfaces = Eigenfaces(32, 25)
@@ -48,7 +48,7 @@ def test_mean_and_components_are_those_of_a_singular_value_decomposition(learnt)
         return np.linalg.lstsq(enlarging, columns, rcond=None)[0]
 
     both = torch.cat([images, images.flip(3)]).double().numpy()
-    coarse = np.array([[fit(fit(colour).T).T for colour in image] for image in both])
+    coarse = np.array([[fit(fit(color).T).T for color in image] for image in both])
     seen = np.arctanh(np.clip(coarse, -0.95, 0.95)).reshape(len(both), -1)
     np.testing.assert_allclose(eigenfaces.mean.numpy(), seen.mean(0), atol=1e-4)
     _, values, directions = np.linalg.svd(seen - seen.mean(0), full_matrices=False)
@@ -56,7 +56,7 @@ def test_mean_and_components_are_those_of_a_singular_value_decomposition(learnt)
     for ours, theirs in zip(found[:6], directions[:6], strict=True):
         assert min(np.abs(ours - theirs).max(), np.abs(ours + theirs).max()) < 2e-3
     np.testing.assert_allclose(found @ found.T, np.eye(24), atol=1e-5)
-    deviations = eigenfaces.deviations.double().numpy()
+    deviations = eigenfaces.stds.double().numpy()
     np.testing.assert_allclose(deviations, values[:24] / 600**0.5, rtol=0.02)
 
 
@@ -65,9 +65,9 @@ def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_p
     photos = eigenfaces._coarse_part(torch.cat([images, images.flip(3)])).clamp(-0.95, 0.95)
     wild = 0.1 + 0.3 * images_like_faces(4000, 32, seed=5) * noise(4000, 6, 1)[..., None, None]
     for details in (torch.zeros(4000, 3, 32, 32), wild):
-        drawn = eigenfaces(noise(4000, 3), details)
-        assert drawn.abs().max() < 1
-        small = eigenfaces._coarse_part(drawn.atanh()), photos.atanh()
+        procedural = eigenfaces(noise(4000, 3), details)
+        assert procedural.abs().max() < 1
+        small = eigenfaces._coarse_part(procedural.atanh()), photos.atanh()
         amounts = [x.flatten(1) @ eigenfaces.components.T for x in small]
         torch.testing.assert_close(amounts[0].std(0), amounts[1].std(0), atol=0.02, rtol=0.1)
         torch.testing.assert_close(amounts[0].mean(0), amounts[1].mean(0), atol=0.05, rtol=0)
@@ -84,25 +84,25 @@ def test_how_much_images_differ_in_the_strength_of_all_amounts_is_learnt_and_dra
         images = torch.from_numpy(enlarging @ small @ enlarging.T).float()
         eigenfaces = Eigenfaces(32, 3 * 8**2 + 1)
         eigenfaces.learn(images.split(500))
-        assert float(eigenfaces.spread) == pytest.approx(spread, abs=0.03)
-        drawn = eigenfaces.coarse(noise(2000, 1, 193)).flatten(1).double().numpy()
-        for seen in (small.reshape(2000, -1), drawn):
+        assert float(eigenfaces.log_strength_std) == pytest.approx(spread, abs=0.03)
+        procedural = eigenfaces.low_res(noise(2000, 1, 193)).flatten(1).double().numpy()
+        for seen in (small.reshape(2000, -1), procedural):
             level = np.log(seen.std(1))
             assert level.std() == pytest.approx(np.hypot(spread, 0.055), abs=0.03)
-        np.testing.assert_allclose(drawn.std(), np.arctanh(small).std(), rtol=0.03)
+        np.testing.assert_allclose(procedural.std(), np.arctanh(small).std(), rtol=0.03)
 
 
 def test_fine_details_are_drawn_as_they_are_and_coarse_ones_move_the_amounts(learnt):
     _, eigenfaces = learnt
     eigenfaces.eval()
     style = noise(4, 4)
-    style[:, -1] = eigenfaces.spread  # amounts as they are, neither stronger nor fainter
+    style[:, -1] = eigenfaces.log_strength_std  # amounts as they are, neither stronger nor fainter
     plain = torch.atanh(eigenfaces(style, torch.zeros(4, 3, 32, 32)).double())
     lines = torch.zeros(4, 3, 32, 32)
     lines[..., ::2], lines[..., 1::2] = 0.2, -0.2
     fine = torch.atanh(eigenfaces(style, lines).double()) - plain
     torch.testing.assert_close(fine[..., 4:-4], lines[..., 4:-4].double(), atol=0.05, rtol=0)
-    strongest = eigenfaces._small(eigenfaces.components[:1] * eigenfaces.deviations[0])
+    strongest = eigenfaces._as_images(eigenfaces.components[:1] * eigenfaces.stds[0])
     details = eigenfaces.enlarging @ strongest @ eigenfaces.enlarging.T
     more = style.clone()
     more[:, 0] += 1
@@ -128,15 +128,15 @@ def test_what_the_strongest_amounts_have_in_common_is_taken_away_in_drawing_alon
     eigenfaces.norm.forward = lambda amounts: given[:, :, None, None]
     zeros = torch.zeros(5000, 3, 32, 32)
 
-    def drawn():
+    def procedural():
         small = eigenfaces._coarse_part(eigenfaces(noise(5000, 3), zeros).double().atanh().float())
         amounts = (small.flatten(1) - eigenfaces.mean) @ eigenfaces.components.T
-        return amounts / eigenfaces.deviations
+        return amounts / eigenfaces.stds
 
     eigenfaces.decorrelate(correlated(20_000, 8))
-    torch.testing.assert_close(drawn()[:, :8], given[:, :8], rtol=0, atol=0.05)  # in training
+    torch.testing.assert_close(procedural()[:, :8], given[:, :8], rtol=0, atol=0.05)  # in training
     eigenfaces.eval()
-    found = drawn()
+    found = procedural()
     torch.testing.assert_close(torch.cov(found[:, :8].T), torch.eye(8), rtol=0, atol=0.06)
     torch.testing.assert_close(found[:, :8].mean(0), torch.zeros(8), rtol=0, atol=0.06)
     torch.testing.assert_close(found[:, 8:16], given[:, 8:16], rtol=0, atol=0.05)
@@ -150,9 +150,9 @@ def test_the_small_images_are_those_that_the_style_alone_gives(learnt):
     _, eigenfaces = learnt
     eigenfaces.eval()
     style = noise(3, 4)
-    drawn = eigenfaces(style, torch.zeros(3, 3, 32, 32))
-    expected = torch.tanh(eigenfaces.enlarging @ eigenfaces.coarse(style) @ eigenfaces.enlarging.T)
-    torch.testing.assert_close(drawn, expected, atol=1e-4, rtol=0)
+    procedural = eigenfaces(style, torch.zeros(3, 3, 32, 32))
+    expected = torch.tanh(eigenfaces.enlarging @ eigenfaces.low_res(style) @ eigenfaces.enlarging.T)
+    torch.testing.assert_close(procedural, expected, atol=1e-4, rtol=0)
 
 
 def test_details_are_given_gradients_and_nothing_here_is_trained(learnt):
@@ -175,7 +175,7 @@ def test_fewer_images_than_components_and_more_noise_than_numbers_are_fine():
         size = eigenfaces.count + (11 if eigenfaces is many else 1)
         details = 0.1 * torch.randn(4, 3, 32, 32)
         assert torch.isfinite(eigenfaces(noise(4, 1, size), details)).all()
-    assert black.coarse(noise(1, 1)).tanh().mean() == pytest.approx(-0.95, abs=0.01)
+    assert black.low_res(noise(1, 1)).tanh().mean() == pytest.approx(-0.95, abs=0.01)
 
 
 def test_what_was_learnt_is_in_the_state(learnt):

@@ -7,7 +7,7 @@ import pytest
 import scipy.fft
 import torch
 
-from catgan.networks.projected.frequencies import DEVIATION, Colours, Frequencies, cosine_transform
+from catgan.networks.projected.frequencies import DEVIATION, Colors, Frequencies, cosine_transform
 
 
 def noise(count, side, seed=0):
@@ -23,7 +23,7 @@ def test_the_transform_is_scipy_s(block):
     )
 
 
-def test_each_block_of_each_colour_is_transformed_in_its_place():
+def test_each_block_of_each_color_is_transformed_in_its_place():
     reals, images = noise(16, 16), noise(2, 16, seed=1)
     found = Frequencies(4, reals)(images)
     assert found.shape == (2, 3 * 16, 4, 4)
@@ -52,9 +52,9 @@ def test_faint_fine_lines_stand_out():
     lined[..., ::2] += 0.03  # a hundredth of the range
     frequencies = Frequencies(4, reals)
     change = (frequencies(lined) - frequencies(reals)).abs().amax((0, 2, 3)) / DEVIATION
-    for colour in range(3):
-        assert change[16 * colour + 3] > 2  # the finest along the row, in deviations of the reals
-        assert change[16 * colour + 4] < 0.1  # one along the column
+    for color in range(3):
+        assert change[16 * color + 3] > 2  # the finest along the row, in deviations of the reals
+        assert change[16 * color + 4] < 0.1  # one along the column
 
 
 def test_images_without_a_frequency_do_not_divide_by_zero():
@@ -75,12 +75,12 @@ def test_autocast_does_not_coarsen_it():
     assert torch.equal(inside, frequencies(images))
 
 
-# -- colours ---------------------------------------------------------------------------------------
+# -- colors ---------------------------------------------------------------------------------------
 
 
-def test_colours_are_means_of_parts_each_at_deviation_1_over_the_reals():
+def test_colors_are_means_of_parts_each_at_deviation_1_over_the_reals():
     reals, images = noise(64, 32), noise(2, 32, seed=1)
-    found = Colours(2, reals)(images)
+    found = Colors(2, reals)(images)
     assert found.shape == (2, 48, 2, 2)
     parts = images.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean((3, 5)).numpy()  # 8 x 8 of them
     of_reals = reals.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean((3, 5)).numpy()
@@ -88,15 +88,15 @@ def test_colours_are_means_of_parts_each_at_deviation_1_over_the_reals():
     alike = of_reals[:, 2, 2::4, 1::4]
     expected = (parts[1, 2, 4 + 2, 1] - alike.mean()) / alike.std(ddof=1)
     assert found[1, 2 * 16 + 2 * 4 + 1, 1, 0].item() == pytest.approx(expected, abs=1e-4)
-    deviation, mean = torch.std_mean(Colours(2, reals)(reals), dim=(0, 2, 3))
+    deviation, mean = torch.std_mean(Colors(2, reals)(reals), dim=(0, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(48), atol=1e-5, rtol=0)
     torch.testing.assert_close(deviation, torch.ones(48), atol=1e-5, rtol=0)
 
 
-def test_contrast_shows_in_the_colours_and_fine_lines_do_not():
+def test_contrast_shows_in_the_colors_and_fine_lines_do_not():
     smooth = torch.nn.functional.interpolate(noise(16, 8), size=(32, 32), mode="bicubic")
-    colours = Colours(2, smooth)
+    colors = Colors(2, smooth)
     lines = torch.tensor([0.2, -0.2]).repeat(16)
-    torch.testing.assert_close(colours(smooth + lines), colours(smooth), atol=1e-4, rtol=0)
-    more = colours(1.2 * (smooth - smooth.mean(0)) + smooth.mean(0))
-    assert more.std() == pytest.approx(1.2 * colours(smooth).std().item(), rel=0.1)
+    torch.testing.assert_close(colors(smooth + lines), colors(smooth), atol=1e-4, rtol=0)
+    more = colors(1.2 * (smooth - smooth.mean(0)) + smooth.mean(0))
+    assert more.std() == pytest.approx(1.2 * colors(smooth).std().item(), rel=0.1)

@@ -88,7 +88,7 @@ def test_refinements_begin_with_the_images_enlarged(base, training):
     source = generator_of(base)
     for _ in range(10):
         source(torch.randn(16, LATENT_SIZE))
-    source.settle(torch.randn(64, LATENT_SIZE))
+    source.calibrate(torch.randn(64, LATENT_SIZE))
     z = torch.randn(4, LATENT_SIZE)
     for times in range(1, (256 // base).bit_length()):
         doubled = refined(source, base * 2**times, times).train(training)
@@ -152,7 +152,7 @@ FRESH_LISTING = "113b0bea4b0e6619fc352710c3accd731254cbd7199d47f894776b9015c3e62
 FRESH_SUMS = {
     "constant": -40.7531,
     "gain.weight": -19.2579,
-    "place.weight": 38.6677,
+    "z_projection.weight": 38.6677,
     "blocks.0.convolution.weight": 10.4529,
     "blocks.1.noise.strength": -2.355,
     "blocks.2.gain.weight": -21.6228,
@@ -276,7 +276,7 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
         torch.testing.assert_close(noise(x, 0.2 * z), added, rtol=0, atol=1e-5)
         torch.testing.assert_close(own, own[:, :1].expand_as(own), rtol=1e-4, atol=1e-4)
         assert own[:, 0].std().item() == pytest.approx(1, abs=0.15)
-        # No lines: neighbours say nothing of one another, nor do places further apart.
+        # No lines: neighbors say nothing of one another, nor do places further apart.
         map_ = own[:, 0]
         for shift in (1, 2, 3):
             for dim in (1, 2):
@@ -381,27 +381,27 @@ def test_blocks_enlarge_as_bilinear_interpolation_does():
 
 
 @torch.no_grad()
-def test_four_judgements_of_each_image_alone_at_sixteen_places(discriminator):
+def test_four_judgments_of_each_image_alone_at_sixteen_places(discriminator):
     images = torch.rand(4, 3, 64, 64) * 2 - 1
-    judgements = discriminator(discriminator.features(images))
-    assert judgements.shape == (4, 4, 16)
-    assert judgements.std(0).min() > 1e-5
+    judgments = discriminator(discriminator.features(images))
+    assert judgments.shape == (4, 4, 16)
+    assert judgments.std(0).min() > 1e-5
     changed = images.clone()
     changed[1] = -changed[1]
     others = discriminator(discriminator.features(changed))
-    torch.testing.assert_close(judgements[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
-    assert ((judgements[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
+    torch.testing.assert_close(judgments[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
+    assert ((judgments[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
 
 
 @torch.no_grad()
-def test_each_judgement_is_of_one_map_and_of_all_of_it(discriminator):
+def test_each_judgment_is_of_one_map_and_of_all_of_it(discriminator):
     maps = [torch.randn_like(x) for x in discriminator.features(torch.rand(1, 3, 64, 64))]
-    judgements = discriminator(maps)
+    judgments = discriminator(maps)
     for level, x in enumerate(maps):
         for place in ((0, 0), (-1, -1), (x.shape[2] // 2, 1)):
             poked = [y.clone() for y in maps]
             poked[level][0, :, *place] += 3
-            changed = (discriminator(poked) != judgements)[0].any(1).tolist()
+            changed = (discriminator(poked) != judgments)[0].any(1).tolist()
             assert changed == [index == level for index in range(4)]
 
 
@@ -422,9 +422,9 @@ def test_heads_fit_the_maps_of_either_feature_resolution(side, precision, reques
     network = build_discriminator(config, lambda: torch.rand(2, 3, 64, 64), precision)
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-        judgements = network(network.features(images))
-    judgements.float().sum().backward()
-    assert judgements.shape == (2, 4, 16)
+        judgments = network(network.features(images))
+    judgments.float().sum().backward()
+    assert judgments.shape == (2, 4, 16)
     assert torch.isfinite(images.grad).all()
     assert images.grad.abs().sum() > 0
 

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from catgan.networks.layers.frozen import freeze
-from catgan.networks.projected.projection import CHANNELS, Projection, _standardise
+from catgan.networks.projected.projection import CHANNELS, Projection, _standardize
 
 REALS = 8
 
 
 def pictures(count, side, seed=0):
-    """Blobs of colour in [-1, 1], somewhat as photos have them."""
+    """Blobs of color in [-1, 1], somewhat as photos have them."""
     coarse = torch.randn(count, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(coarse, size=(side, side), mode="bicubic").tanh()
 
@@ -40,9 +40,9 @@ def test_fine_lines_are_not_taken_for_coarse_ones(projection):
     def lines(periods):
         return 0.05 * torch.cos(periods * place).expand(1, 3, 128, 128)
 
-    grey = projection(torch.zeros(1, 3, 128, 128))
+    gray = projection(torch.zeros(1, 3, 128, 128))
     fine, coarse = projection(lines(3)), projection(lines(1))
-    for nothing, small, large in zip(grey, fine, coarse, strict=True):
+    for nothing, small, large in zip(gray, fine, coarse, strict=True):
         assert (small - nothing).square().mean() < 0.4 * (large - nothing).square().mean()
 
 
@@ -65,7 +65,7 @@ def test_every_channel_has_mean_0_and_deviation_1_over_the_reals_it_was_given(pr
 
 
 def test_the_statistics_do_not_depend_on_the_portions_they_are_taken_in(projection, monkeypatch):
-    monkeypatch.setattr("catgan.networks.projected.projection._PORTION", 5)
+    monkeypatch.setattr("catgan.networks.projected.projection._CHUNK", 5)
     other = build()
     state = projection.state_dict()
     assert other.state_dict().keys() == state.keys()
@@ -82,7 +82,7 @@ def test_a_channel_that_hardly_varies_is_not_divided_by_its_deviation(constant):
     freeze(convolution)
     inputs = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     inputs[:, :constant] = 2.0
-    _standardise(convolution, inputs)
+    _standardize(convolution, inputs)
     found = convolution(inputs)
     assert torch.isfinite(found).all()
     assert found[:, :constant].abs().max() < 1e-2

@@ -20,7 +20,7 @@ from catgan.data.dataset.prepare import PREPARATION_VERSION, OnProgress, prepare
 from catgan.data.dataset.writer import DestinationExistsError, NotWritableError
 from catgan.data.reading.sources import content_key, source_name
 from catgan.data.synthetic.generated import Origin, write_generated_cats
-from catgan.data.synthetic.procedural import DRAWING_VERSION, write_drawn_cats
+from catgan.data.synthetic.procedural import RENDERER_VERSION, write_procedural_cats
 from catgan.errors import CatganError
 
 CACHE_VARIABLE = "CATGAN_CACHE_DIR"
@@ -79,9 +79,9 @@ def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dat
     check_resolution(size)
 
     def make(destination: Path) -> None:
-        write_drawn_cats(destination, EMBEDDED_COUNT, size, on_progress=on_progress)
+        write_procedural_cats(destination, EMBEDDED_COUNT, size, on_progress=on_progress)
 
-    return _open_or_make(_key("drawn", EMBEDDED_COUNT, size, DRAWING_VERSION), make)
+    return _open_or_make(_key("drawn", EMBEDDED_COUNT, size, RENDERER_VERSION), make)
 
 
 def generated_dataset(

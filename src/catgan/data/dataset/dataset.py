@@ -23,14 +23,14 @@ from catgan.data.reading.sources import label, printable
 from catgan.errors import CatganError
 
 FORMAT = "catgan-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 IMAGES, DESCRIPTION = "images.npy", "dataset.json"
 RESOLUTIONS = (32, 64, 128, 256)
 MAX_DESCRIPTION_BYTES = 512 * 2**20  # a million images with long names
 
 
 @dataclass(frozen=True)
-class Refused:
+class Rejected:
     """A file of the source that could not be used, and why."""
 
     name: str
@@ -57,11 +57,11 @@ class Dataset:
     name: str
     resolution: int
     identity: str
-    licence: str
+    license: str
     credit: str
     images: np.ndarray
     records: ImageRecords
-    refused: tuple[Refused, ...]
+    rejected: tuple[Rejected, ...]
     duplicates: tuple[Duplicate, ...]
 
     @classmethod
@@ -85,13 +85,13 @@ class Dataset:
                 name=label(about["name"]),
                 resolution=side,
                 identity=about["identity"],
-                licence=about["licence"],
+                license=about["license"],
                 credit=about["credit"],
                 images=map_images(path / IMAGES, (count, side, side, 3)),
                 records=records,
-                refused=tuple(
-                    Refused(label(entry["name"]), printable(entry["reason"]))
-                    for entry in about["refused"]
+                rejected=tuple(
+                    Rejected(label(entry["name"]), printable(entry["reason"]))
+                    for entry in about["rejected"]
                 ),
                 duplicates=tuple(
                     Duplicate(label(entry["name"]), label(entry["kept"]))
@@ -189,17 +189,19 @@ def _read_description(path: Path) -> dict[str, Any]:
     version = about.get("version")
     if _is_int(version) and version > FORMAT_VERSION:
         raise CatganError(f"{path} is of a newer format than this catgan reads: upgrade catgan.")
+    if _is_int(version) and 0 < version < FORMAT_VERSION:
+        raise CatganError(f"{path} is of an older format than this catgan reads: prepare it again.")
     _require(_is_int(version) and version == FORMAT_VERSION, "unknown format version")
-    for key in ("name", "licence", "credit"):
+    for key in ("name", "license", "credit"):
         _require(isinstance(about.get(key), str), f"{key} is not text")
     resolution, count = about.get("resolution"), about.get("count")
     _require(_is_int(resolution) and resolution in RESOLUTIONS, "impossible resolution")
     _require(_is_int(count) and count > 0, "impossible count")
     _require(_is_sha256(about.get("identity")), "identity is not a sha256")
-    for key in ("images", "refused", "duplicates"):
+    for key in ("images", "rejected", "duplicates"):
         _require(isinstance(about.get(key), list), f"{key} is not a list")
     _require(len(about["images"]) == count, "count and list of images differ")
-    for key, fields in (("refused", {"name", "reason"}), ("duplicates", {"name", "kept"})):
+    for key, fields in (("rejected", {"name", "reason"}), ("duplicates", {"name", "kept"})):
         for entry in about[key]:
             _require(isinstance(entry, dict) and set(entry) == fields, f"malformed {key} entry")
             _require(all(isinstance(v, str) for v in entry.values()), f"malformed {key} entry")

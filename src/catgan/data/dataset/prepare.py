@@ -15,7 +15,7 @@ import numpy as np
 
 from catgan.data.dataset.dataset import check_resolution, is_dataset
 from catgan.data.dataset.writer import DatasetWriter
-from catgan.data.reading.images import ImageRejected, centre_square, decode, quiet_pillow, resize
+from catgan.data.reading.images import ImageRejected, center_square, decode, quiet_pillow, resize
 from catgan.data.reading.sources import SourceFile, label, open_source, source_name
 from catgan.errors import CatganError, shell_words
 from catgan.parallel import ordered_map
@@ -30,7 +30,7 @@ OnProgress = Callable[[int, int, int, int], None]
 class PrepareReport:
     """What became of every file of the source.
 
-    `refused` holds (name, reason), `duplicates` (name, name of the copy that was kept), both in
+    `rejected` holds (name, reason), `duplicates` (name, name of the copy that was kept), both in
     the order of the source; `kept` = `train` + `holdout` counts images.
     """
 
@@ -38,7 +38,7 @@ class PrepareReport:
     kept: int
     train: int
     holdout: int
-    refused: tuple[tuple[str, str], ...]
+    rejected: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, str], ...]
     seconds: float
 
@@ -58,15 +58,15 @@ def prepare(
     holdout_fraction: float = 0.1,
     workers: int | None = None,
     name: str | None = None,
-    licence: str = "unknown",
+    license: str = "unknown",
     credit: str = "unknown",
     on_progress: OnProgress | None = None,
 ) -> PrepareReport:
     """Make a dataset of size x size images from a folder, a zip or an image.
 
-    Each photo is decoded, cut to its largest centred square and reduced; none is enlarged. The
+    Each photo is decoded, cut to its largest centered square and reduced; none is enlarged. The
     result depends on the source's content alone, not on `workers` (threads; by default one for
-    each processor). `on_progress(done, total, kept, refused)` is called in this thread after each
+    each processor). `on_progress(done, total, kept, rejected)` is called in this thread after each
     file. `name` is the source's own name unless given.
 
     Raises `CatganError` when the source or the destination cannot be used, when `size` is not
@@ -77,14 +77,14 @@ def prepare(
     if workers is not None and workers < 1:
         raise CatganError(f"{workers} workers cannot work: give 1 or more.")
     require_photos(source)
-    refused: list[tuple[str, str]] = []
+    rejected: list[tuple[str, str]] = []
     duplicates: list[tuple[str, str]] = []
     kept_names: dict[str, str] = {}  # sha256 of the source bytes -> name
     writer = DatasetWriter(
         destination,
         size,
         name=source_name(source) if name is None else label(name),
-        licence=licence,
+        license=license,
         credit=credit,
         holdout_fraction=holdout_fraction,
     )
@@ -92,8 +92,8 @@ def prepare(
         results = ordered_map(partial(_prepare_one, size=size), files, workers)
         for done, (file, result) in enumerate(results, start=1):
             if isinstance(result, ImageRejected):
-                refused.append((file.name, result.reason))
-                writer.refuse(file.name, result.reason)
+                rejected.append((file.name, result.reason))
+                writer.reject(file.name, result.reason)
             elif result.sha256 in kept_names:
                 duplicates.append((file.name, kept_names[result.sha256]))
                 writer.duplicate(file.name, kept_names[result.sha256])
@@ -103,15 +103,15 @@ def prepare(
                     result.image, source=file.name, sha256=result.sha256, crop=result.crop
                 )
             if on_progress is not None:
-                on_progress(done, len(files), len(kept_names), len(refused))
+                on_progress(done, len(files), len(kept_names), len(rejected))
         if not kept_names:
-            raise CatganError(_nothing_left(label(str(source)), size, refused))
+            raise CatganError(_nothing_left(label(str(source)), size, rejected))
     return PrepareReport(
         path=Path(destination),
         kept=len(kept_names),
         train=writer.splits.count("train"),
         holdout=writer.splits.count("holdout"),
-        refused=tuple(refused),
+        rejected=tuple(rejected),
         duplicates=tuple(duplicates),
         seconds=time.perf_counter() - started,
     )
@@ -139,19 +139,19 @@ def _prepare_one(file: SourceFile, size: int) -> _Prepared | ImageRejected:
         height, width = photo.shape[:2]
         if min(height, width) < size:
             raise ImageRejected(f"too small: {width} x {height}, less than {size} x {size}")
-        square, crop = centre_square(photo)
+        square, crop = center_square(photo)
         return _Prepared(resize(square, size), hashlib.sha256(data).hexdigest(), crop)
     except ImageRejected as verdict:
         # Its traceback would keep the decoded photo alive for as long as the verdict is.
         return verdict.with_traceback(None)
 
 
-def _nothing_left(source: str, size: int, refused: list[tuple[str, str]]) -> str:
-    if not refused:
+def _nothing_left(source: str, size: int, rejected: list[tuple[str, str]]) -> str:
+    if not rejected:
         return f"{source} holds no files: give a folder or a zip with photos."
-    kinds = Counter(reason.split(":")[0] for _, reason in refused)
+    kinds = Counter(reason.split(":")[0] for _, reason in rejected)
     reasons = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common(3))
     remedy = "give a folder or a zip with JPEG, PNG or WebP photos"
     if kinds.most_common(1)[0][0] == "too small":
         remedy = f"use a size smaller than {size}" if size > 32 else "use larger photos"
-    return f"{source} holds no usable image ({len(refused)} refused: {reasons}): {remedy}."
+    return f"{source} holds no usable image ({len(rejected)} rejected: {reasons}): {remedy}."

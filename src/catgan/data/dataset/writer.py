@@ -28,7 +28,7 @@ from catgan.data.dataset.dataset import (
     IMAGES,
     Dataset,
     Duplicate,
-    Refused,
+    Rejected,
     check_resolution,
 )
 from catgan.data.dataset.image_records import ImageRecord, Split
@@ -44,7 +44,7 @@ class DestinationExistsError(CatganError):
 
 
 class NotWritableError(CatganError):
-    """The operating system refused to write: the disk is full, read-only, or not ours."""
+    """The operating system rejected to write: the disk is full, read-only, or not ours."""
 
 
 def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
@@ -79,7 +79,7 @@ class DatasetWriter:
         resolution: int,
         *,
         name: str,
-        licence: str = "unknown",
+        license: str = "unknown",
         credit: str = "unknown",
         holdout_fraction: float = 0.1,
     ) -> None:
@@ -88,11 +88,11 @@ class DatasetWriter:
             raise CatganError(f"holdout fraction {holdout_fraction} is not in [0, 1): try 0.1.")
         self.destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
         self.resolution = resolution
-        self.name, self.licence, self.credit = name, licence, credit
+        self.name, self.license, self.credit = name, license, credit
         self.holdout_fraction = holdout_fraction
         self.splits: list[Split] = []  # filled in on a clean exit
         self._images: list[tuple[str, str, tuple[int, int, int, int]]] = []
-        self._refused: list[Refused] = []
+        self._rejected: list[Rejected] = []
         self._duplicates: list[Duplicate] = []
         self._digest = hashlib.sha256()
 
@@ -133,9 +133,9 @@ class DatasetWriter:
             self._file.write(payload)
         self._images.append((source, sha256, crop))
 
-    def refuse(self, name: str, reason: str) -> None:
+    def reject(self, name: str, reason: str) -> None:
         """Record a file that could not be used."""
-        self._refused.append(Refused(name, reason))
+        self._rejected.append(Rejected(name, reason))
 
     def duplicate(self, name: str, kept: str) -> None:
         """Record a file dropped as an exact copy of another."""
@@ -188,13 +188,13 @@ class DatasetWriter:
             "version": FORMAT_VERSION,
             "tool": f"catgan {__version__}",
             "name": self.name,
-            "licence": self.licence,
+            "license": self.license,
             "credit": self.credit,
             "resolution": self.resolution,
             "count": len(self._images),
             "identity": self._digest.hexdigest(),
             "images": [asdict(record) for record in records],
-            "refused": [asdict(entry) for entry in self._refused],
+            "rejected": [asdict(entry) for entry in self._rejected],
             "duplicates": [asdict(entry) for entry in self._duplicates],
         }
         write_and_flush(self._temporary / DESCRIPTION, _to_json(about))

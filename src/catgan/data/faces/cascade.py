@@ -3,7 +3,7 @@
 The cascades (Howse, 2015; detection after Viola and Jones, 2001) know upright frontal faces. One
 pass over a photo finds few cats and much else, so the photo is looked at upright, mirrored and
 turned to either side with hardly any threshold, and what was seen is looked at again, closely, at
-many angles: a face is seen in many neighbouring windows, a cushion in few. The mean of these
+many angles: a face is seen in many neighboring windows, a cushion in few. The mean of these
 windows, weighted by the cascade's confidence, is also where the face lies, and how it is turned.
 """
 
@@ -22,10 +22,10 @@ from catgan.data.faces.framing import Frame, sample
 PLAIN, EXTENDED = "haarcascade_frontalcatface.xml", "haarcascade_frontalcatface_extended.xml"
 
 WORKING_SIDE = 480  # longest side of what the coarse look sees; larger photos are reduced to it
-SMALLEST_BOX = 40  # of a face in that, in pixels
+MIN_BOX = 40  # of a face in that, in pixels
 SCALE_STEP = 1.1
-MOST_FACES = 6  # close looks a photo, those with most windows first
-FEWEST_WINDOWS = 2  # that make a close look worth its time
+MAX_FACES = 6  # close looks a photo, those with most windows first
+MIN_WINDOWS = 2  # that make a close look worth its time
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ _CLOSE_STEP = 1.1
 
 @dataclass(frozen=True)
 class Box:
-    """A face as the cascades see it: centre, side (pixels) and tilt (see `Frame`) of its box.
+    """A face as the cascades see it: center, side (pixels) and tilt (see `Frame`) of its box.
 
     `votes` counts the windows of the close look that agree. `confidence` is the largest weight that
     the cascades' last stage gave to one of them, `evidence` the logarithm of the sum of the
@@ -82,50 +82,50 @@ class CascadeDetector:
         height, width = photo.shape[:2]
         scale = min(1.0, WORKING_SIDE / max(height, width))
         size = max(round(width * scale), 1), max(round(height * scale), 1)
-        if min(size) < SMALLEST_BOX:
+        if min(size) < MIN_BOX:
             return []
-        grey = cv2.cvtColor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), _GREY)
+        gray = cv2.cvtColor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), _GRAY)
         windows = np.concatenate(
             [
                 self._coarse(level, look)
-                for level in _pyramid(grey)
+                for level in _pyramid(gray)
                 for look in self.passes
                 if level.shrunk > 1 or not look.angle  # small faces: upright only, for their cost
             ]
         )
-        groups = [group for group in grouped(windows) if len(group) >= FEWEST_WINDOWS]
+        groups = [group for group in grouped(windows) if len(group) >= MIN_WINDOWS]
         groups.sort(key=len, reverse=True)
-        found = [self._close(grey, mean_box(group)) for group in groups[:MOST_FACES]]
+        found = [self._close(gray, mean_box(group)) for group in groups[:MAX_FACES]]
         boxes = distinct([box for box in found if box is not None])
         return [
             replace(box, x=box.x / scale, y=box.y / scale, side=box.side / scale) for box in boxes
         ]
 
     def _coarse(self, level: _Level, look: Pass) -> np.ndarray:
-        height, width = level.grey.shape
+        height, width = level.gray.shape
         cosine = abs(math.cos(math.radians(look.angle)))
         sine = abs(math.sin(math.radians(look.angle)))
         turned_width = round(height * sine + width * cosine)
         turned_height = round(height * cosine + width * sine)
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), look.angle, 1)
         matrix[:, 2] += (turned_width - width) / 2, (turned_height - height) / 2
-        turned = level.grey
-        if look.angle:  # grey corners are dismissed by the first stage of the cascade
+        turned = level.gray
+        if look.angle:  # gray corners are dismissed by the first stage of the cascade
             turned = cv2.warpAffine(turned, matrix, (turned_width, turned_height), borderValue=128)
-        windows = self._detect(turned, look, SCALE_STEP, SMALLEST_BOX, level.largest_box)
+        windows = self._detect(turned, look, SCALE_STEP, MIN_BOX, level.largest_box)
         back = cv2.invertAffineTransform(matrix)
         windows[:, :2] = (windows[:, :2] @ back[:, :2].T + back[:, 2]) * level.shrunk
         windows[:, 2] *= level.shrunk
         return windows
 
-    def _close(self, grey: np.ndarray, rough: Box) -> Box | None:
-        """Look at a face again: its neighbourhood, small, at many angles."""
+    def _close(self, gray: np.ndarray, rough: Box) -> Box | None:
+        """Look at a face again: its neighborhood, small, at many angles."""
         margin = _CLOSE_VIEW * math.sqrt(2) * rough.side
         scale = _CLOSE_BOX / rough.side
         around = Frame(rough.x, rough.y, margin, 0)
         pixels = max(round(margin), 1)
         patch = cv2.resize(
-            sample(grey, around, pixels),
+            sample(gray, around, pixels),
             (round(margin * scale),) * 2,
             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
         )
@@ -152,7 +152,7 @@ class CascadeDetector:
     def _detect(
         self, image: np.ndarray, look: Pass, step: float, smallest: int, largest: int
     ) -> np.ndarray:
-        """Windows as rows of centre x, centre y, side, angle, weight; pixels of `image`."""
+        """Windows as rows of center x, center y, side, angle, weight; pixels of `image`."""
         image = np.ascontiguousarray(image[:, ::-1] if look.mirrored else image)
         found, _, weights = self._cascade(look.cascade).detectMultiScale3(
             image, step, 0, 0, (smallest, smallest), (largest, largest), True
@@ -181,30 +181,30 @@ class CascadeDetector:
 
 @dataclass(frozen=True)
 class _Level:
-    """The photo shrunk by `shrunk`, for faces from `SMALLEST_BOX` to `largest_box` in it."""
+    """The photo shrunk by `shrunk`, for faces from `MIN_BOX` to `largest_box` in it."""
 
-    grey: np.ndarray
+    gray: np.ndarray
     shrunk: float
     largest_box: int
 
 
-def _pyramid(grey: np.ndarray) -> list[_Level]:
+def _pyramid(gray: np.ndarray) -> list[_Level]:
     """The photo at halving sizes. OpenCV's own pyramid shrinks without a filter, which large faces,
     shrunk most, do not survive."""
     levels = []
     shrunk = 1
-    while min(grey.shape) // shrunk >= SMALLEST_BOX:
-        size = grey.shape[1] // shrunk, grey.shape[0] // shrunk
-        smaller = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        levels.append(_Level(smaller, float(shrunk), 2 * SMALLEST_BOX))
+    while min(gray.shape) // shrunk >= MIN_BOX:
+        size = gray.shape[1] // shrunk, gray.shape[0] // shrunk
+        smaller = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+        levels.append(_Level(smaller, float(shrunk), 2 * MIN_BOX))
         shrunk *= 2
     return levels
 
 
-_GREY = cv2.COLOR_RGB2GRAY
-_NEAR = 0.35  # of the smaller side: centres of windows of one face
+_GRAY = cv2.COLOR_RGB2GRAY
+_NEAR = 0.35  # of the smaller side: centers of windows of one face
 _ALIKE = 1.5  # ratio of sides of windows of one face
-_OVERLAP = 0.5  # of the larger side: centres of boxes that cannot be two faces
+_OVERLAP = 0.5  # of the larger side: centers of boxes that cannot be two faces
 
 
 def grouped(windows: np.ndarray) -> list[np.ndarray]:
@@ -224,9 +224,9 @@ def grouped(windows: np.ndarray) -> list[np.ndarray]:
         members = near[company.argmax()] & left
         group = windows[members]
         groups.append(group)
-        centre = group.mean(axis=0)
-        away = np.hypot(x - centre[0], y - centre[1])
-        left &= ~members & (away >= _OVERLAP * np.maximum(side, centre[2]))
+        center = group.mean(axis=0)
+        away = np.hypot(x - center[0], y - center[1])
+        left &= ~members & (away >= _OVERLAP * np.maximum(side, center[2]))
     return groups
 
 

@@ -35,7 +35,7 @@ def find_faces(
 ) -> list[Face]:
     """The faces in an H x W x 3 uint8 photo, most evident first, none of them judged yet.
 
-    `crop`s are cut whatever their scale; `gates.refusal` says which are of use. What lies below
+    `crop`s are cut whatever their scale; `gates.rejection` says which are of use. What lies below
     `gates.FLOORS` is no face to anyone and is left out.
     """
     height, width = photo.shape[:2]

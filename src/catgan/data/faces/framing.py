@@ -15,7 +15,7 @@ import numpy as np
 from catgan.data.reading.images import resize
 
 # Where the box of OpenCV's cat-face cascades lies in an AFHQ image, as the median over AFHQ's own
-# images (docs/faces.md): the image is so many boxes wide, its centre so many boxes below the box's.
+# images (docs/faces.md): the image is so many boxes wide, its center so many boxes below the box's.
 CROP_PER_BOX = 1.57
 DROP_PER_BOX = -0.105
 
@@ -27,9 +27,9 @@ _MARGIN = 3  # pixels around a frame that cubic interpolation may look at
 
 @dataclass(frozen=True)
 class Frame:
-    """A square in a photo: centre and side in its pixels, `angle` in degrees.
+    """A square in a photo: center and side in its pixels, `angle` in degrees.
 
-    A pixel's area, not its centre, has whole coordinates: an upright photo of width W spans 0 to W.
+    A pixel's area, not its center, has whole coordinates: an upright photo of width W spans 0 to W.
     A positive angle means that the face is turned clockwise, as seen, and is turned back.
     """
 
@@ -51,14 +51,14 @@ class Frame:
 
 
 def frame_of_box(x: float, y: float, side: float, angle: float) -> Frame:
-    """The AFHQ frame of a face whose cascade box has this centre, side and angle."""
+    """The AFHQ frame of a face whose cascade box has this center, side and angle."""
     box = Frame(x, y, side, angle)
-    centre_x, centre_y = box.to_photo(np.array(0.5), np.array(0.5 + DROP_PER_BOX))
-    return Frame(float(centre_x), float(centre_y), side * CROP_PER_BOX, angle)
+    center_x, center_y = box.to_photo(np.array(0.5), np.array(0.5 + DROP_PER_BOX))
+    return Frame(float(center_x), float(center_y), side * CROP_PER_BOX, angle)
 
 
 def fitted(frame: Frame, width: int, height: int) -> Frame:
-    """The frame, tightened around its centre (where the eyes are) as far as it needs and may be.
+    """The frame, tightened around its center (where the eyes are) as far as it needs and may be.
 
     It needs to while more than `SMALL_SHARE` of it lies outside the photo, and may by 12 %.
     """
@@ -110,7 +110,7 @@ def sample(image: np.ndarray, frame: Frame, size: int) -> np.ndarray:
     matrix = np.empty((2, 3))
     for row, along in enumerate((x, y)):
         matrix[row, :2] = (along[1] - along[0]) / size, (along[2] - along[0]) / size
-        # Pixel centres are at halves in our coordinates and at whole numbers in OpenCV's.
+        # Pixel centers are at halves in our coordinates and at whole numbers in OpenCV's.
         matrix[row, 2] = along[0] - 0.5 + (matrix[row, 0] + matrix[row, 1]) / 2
     return cv2.warpAffine(
         image,

@@ -1,4 +1,4 @@
-"""Which faces become images: measures of a crop, thresholds, and the reason why one is refused."""
+"""Which faces become images: measures of a crop, thresholds, and the reason why one is rejected."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
     return gates
 
 
-def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
+def rejection(measures: Measures, gates: Gates, size: int) -> str | None:
     """Why a face does not become a size x size image, or None if it does.
 
     The gates are asked in the order of what a person would say first.
@@ -127,21 +127,21 @@ def refusal(measures: Measures, gates: Gates, size: int) -> str | None:
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Fine detail in percent of all contrast: RMS of the Laplacian over that of the grey values.
+    """Fine detail in percent of all contrast: RMS of the Laplacian over that of the gray values.
 
     `crop` is uint8, N x N x 3; measured at 128 px. Contrast and brightness have no influence.
     """
-    grey = _grey(crop).astype(np.float64)
-    detail = cv2.Laplacian(grey, cv2.CV_64F) / 8  # of a checkerboard: its own amplitude
-    return float(100 * np.sqrt(np.mean(detail**2)) / (grey.std() + 1))
+    gray = _gray(crop).astype(np.float64)
+    detail = cv2.Laplacian(gray, cv2.CV_64F) / 8  # of a checkerboard: its own amplitude
+    return float(100 * np.sqrt(np.mean(detail**2)) / (gray.std() + 1))
 
 
 def brightness(crop: np.ndarray) -> float:
-    """The grey value (0 to 255) that a twentieth of the crop exceeds: of a black cat, its eyes."""
-    return float(np.percentile(_grey(crop), 95))
+    """The gray value (0 to 255) that a twentieth of the crop exceeds: of a black cat, its eyes."""
+    return float(np.percentile(_gray(crop), 95))
 
 
-def _grey(crop: np.ndarray) -> np.ndarray:
+def _gray(crop: np.ndarray) -> np.ndarray:
     size = (MEASURED_AT, MEASURED_AT)
     kind = cv2.INTER_AREA if len(crop) > MEASURED_AT else cv2.INTER_LINEAR
     return cv2.cvtColor(cv2.resize(crop, size, interpolation=kind), cv2.COLOR_RGB2GRAY)

@@ -164,7 +164,7 @@ class Journal:
             )
         return np.frombuffer(payload, dtype=np.uint8).reshape(self.size, self.size, 3)
 
-    def _refuse_other_work(self, head: str) -> None:
+    def _reject_other_work(self, head: str) -> None:
         """What was found at another size or by another version may be hours of work."""
         try:
             size = json.loads(head)["size"]
@@ -191,7 +191,7 @@ class Journal:
             if number == 0:
                 head = line.decode(errors="replace").rstrip("\n")
                 if head != self._head:
-                    self._refuse_other_work(head)
+                    self._reject_other_work(head)
                     break  # no journal
             else:
                 try:

@@ -27,7 +27,7 @@ from catgan.data.faces.cascade import CascadeDetector
 from catgan.data.faces.find import Classify, find_faces
 from catgan.data.faces.gates import Gates
 from catgan.data.faces.journal import FoundFace, FoundPhoto, Journal
-from catgan.data.faces.judging import Candidate, Judge, Review
+from catgan.data.faces.selection import Candidate, CropSelector, Review
 from catgan.data.reading.images import ImageRejected, decode, quiet_pillow, resize
 from catgan.data.reading.sources import SourceFile, label, open_source, source_name
 from catgan.errors import CatganError
@@ -36,9 +36,9 @@ from catgan.parallel import ordered_map
 # Change it whenever the same photo would give other faces, crops or measures.
 FINDING_VERSION = 1
 
-PREPARATION, THUMBNAILS = "preparation.json", "refused.npy"
+PREPARATION, THUMBNAILS = "preparation.json", "rejected.npy"
 THUMBNAIL = 96  # px
-MOST_THUMBNAILS = 2_000
+MAX_THUMBNAILS = 2_000
 
 NO_FACE = "no cat face found"
 
@@ -49,7 +49,7 @@ class FacesReport:
 
     `photos` were read, `with_face` of them gave an image, `kept` images were written in all, of
     which `enlarged` were smaller than that in the photo. `known` photos were found finished in the
-    journal. `unmatched` decisions were about faces that these photos do not have. `refused` and
+    journal. `unmatched` decisions were about faces that these photos do not have. `rejected` and
     `duplicates` are as in `PrepareReport`.
     """
 
@@ -62,7 +62,7 @@ class FacesReport:
     holdout: int
     enlarged: int
     unmatched: int
-    refused: tuple[tuple[str, str], ...]
+    rejected: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, str], ...]
     seconds: float
 
@@ -83,7 +83,7 @@ def prepare_faces(
     review: Review | None = None,
     holdout_fraction: float = 0.1,
     workers: int | None = None,
-    licence: str = "unknown",
+    license: str = "unknown",
     credit: str = "unknown",
     on_progress: OnProgress | None = None,
 ) -> FacesReport:
@@ -96,7 +96,7 @@ def prepare_faces(
     interruptions.
 
     Raises `CatganError` as `prepare` does, and when no face is left; the journal stays. Arguments
-    that cannot be used are refused before the search.
+    that cannot be used are rejected before the search.
     """
     started = time.perf_counter()
     destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
@@ -110,7 +110,7 @@ def prepare_faces(
         destination,
         size,
         name=source_name(source),
-        licence=licence,
+        license=license,
         credit=credit,
         holdout_fraction=holdout_fraction,
     )
@@ -123,15 +123,15 @@ def prepare_faces(
         with Journal(work, size, key) as journal:
             found = _find_all(files, journal, size, classify, workers, on_progress)
             photos, duplicates = _without_copies([photo for photo, _ in found])
-            judge = Judge(photos, journal.crop, gates, size)
+            judge = CropSelector(photos, journal.crop, gates, size)
             told = review(judge, decisions or {}) if review else decisions or {}
             candidates = judge(told)
             kept = [candidate for candidate in candidates if candidate.reason is None]
-            refused = _refusals(photos, candidates)
+            rejected = _rejections(photos, candidates)
             if not kept:
-                raise CatganError(_nothing_left(label(str(source)), refused))
+                raise CatganError(_nothing_left(label(str(source)), rejected))
             with writer:
-                _write(writer, kept, refused, duplicates, journal, gates)
+                _write(writer, kept, rejected, duplicates, journal, gates)
     shutil.rmtree(work, ignore_errors=True)
     return FacesReport(
         path=destination,
@@ -143,7 +143,7 @@ def prepare_faces(
         holdout=writer.splits.count("holdout"),
         enlarged=sum(candidate.face.measures.side < size for candidate in kept),
         unmatched=len(told.keys() - {candidate.identity for candidate in candidates}),
-        refused=tuple((name, reason) for name, reason, _ in refused),
+        rejected=tuple((name, reason) for name, reason, _ in rejected),
         duplicates=tuple(duplicates),
         seconds=time.perf_counter() - started,
     )
@@ -206,11 +206,11 @@ def _without_copies(
     return distinct, duplicates
 
 
-_Refusal = tuple[str, str, FoundFace | None]
+_Rejection = tuple[str, str, FoundFace | None]
 
 
-def _refusals(photos: Sequence[FoundPhoto], candidates: Sequence[Candidate]) -> list[_Refusal]:
-    """(name, reason, face) of what was refused: unusable photos, and faces that a person would see.
+def _rejections(photos: Sequence[FoundPhoto], candidates: Sequence[Candidate]) -> list[_Rejection]:
+    """Return (name, reason, face) of unusable photos, and of rejected faces that are worth a look.
 
     Of a photo that gave nothing, its most evident face speaks. Beside another face, what was no cat
     or no clear face is not worth a word: it is a cushion more often than not.
@@ -218,29 +218,29 @@ def _refusals(photos: Sequence[FoundPhoto], candidates: Sequence[Candidate]) -> 
     by_photo: dict[int, list[Candidate]] = {}
     for candidate in candidates:
         by_photo.setdefault(id(candidate.photo), []).append(candidate)
-    refused: list[_Refusal] = []
+    rejected: list[_Rejection] = []
     for photo in photos:
         mine = by_photo.get(id(photo), [])
         lost = [candidate for candidate in mine if candidate.reason is not None]
         plain = [c for c in lost if c.reason and not c.reason.startswith(("not a cat", "not a cl"))]
         if photo.rejected is not None or not mine:
-            refused.append((photo.name, photo.rejected or NO_FACE, None))
+            rejected.append((photo.name, photo.rejected or NO_FACE, None))
         elif len(lost) == len(mine) and not plain:
-            refused.append((photo.name, str(lost[0].reason), lost[0].face))
+            rejected.append((photo.name, str(lost[0].reason), lost[0].face))
         else:
-            refused += [(photo.name, str(c.reason), c.face) for c in plain]
-    return refused
+            rejected += [(photo.name, str(c.reason), c.face) for c in plain]
+    return rejected
 
 
-def _nothing_left(source: str, refused: Sequence[_Refusal]) -> str:
+def _nothing_left(source: str, rejected: Sequence[_Rejection]) -> str:
     kinds: dict[str, int] = {}
-    for _, reason, _ in refused:
+    for _, reason, _ in rejected:
         kind = reason.split(":")[0]
         kinds[kind] = kinds.get(kind, 0) + 1
     most = sorted(kinds.items(), key=lambda item: -item[1])[:3]
     reasons = ", ".join(f"{count} {kind}" for kind, count in most)
     return (
-        f"{source} gives no cat face ({len(refused)} refused: {reasons}): give photos in which a "
+        f"{source} gives no cat face ({len(rejected)} rejected: {reasons}): give photos in which a "
         "cat looks at the camera, or change a threshold with --gate."
     )
 
@@ -248,7 +248,7 @@ def _nothing_left(source: str, refused: Sequence[_Refusal]) -> str:
 def _write(
     writer: DatasetWriter,
     kept: Sequence[Candidate],
-    refused: Sequence[_Refusal],
+    rejected: Sequence[_Rejection],
     duplicates: Sequence[tuple[str, str]],
     journal: Journal,
     gates: Gates,
@@ -260,22 +260,22 @@ def _write(
             sha256=candidate.photo.sha256,
             crop=candidate.face.box,
         )
-    for name, reason, _ in refused:
-        writer.refuse(name, reason)
+    for name, reason, _ in rejected:
+        writer.reject(name, reason)
     for name, original in duplicates:
         writer.duplicate(name, original)
-    _attach(writer, kept, refused, journal, gates)
+    _attach(writer, kept, rejected, journal, gates)
 
 
 def _attach(
     writer: DatasetWriter,
     kept: Sequence[Candidate],
-    refused: Sequence[_Refusal],
+    rejected: Sequence[_Rejection],
     journal: Journal,
     gates: Gates,
 ) -> None:
-    """Add what `catgan inspect` shows: measures, gates, thumbnails of the refused."""
-    shown = [entry for entry in refused if entry[2] is not None][:MOST_THUMBNAILS]
+    """Add what `catgan inspect` shows: measures, gates, thumbnails of the rejected."""
+    shown = [entry for entry in rejected if entry[2] is not None][:MAX_THUMBNAILS]
     thumbnails = np.empty((len(shown), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
     for row, (_, _, face) in enumerate(shown):
         assert face is not None  # noqa: S101 - for the type checker; see `shown`

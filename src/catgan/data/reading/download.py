@@ -48,8 +48,8 @@ class Collection:
     folder: str
     images: int
     most_bytes: int
-    licence: str
-    licence_address: str
+    license: str
+    license_address: str
     credit: str
 
 
@@ -62,8 +62,8 @@ COLLECTIONS = {
         folder="afhq/train/cat/",
         images=5_153,
         most_bytes=4 * 2**30,
-        licence="CC BY-NC 4.0",
-        licence_address="https://creativecommons.org/licenses/by-nc/4.0/",
+        license="CC BY-NC 4.0",
+        license_address="https://creativecommons.org/licenses/by-nc/4.0/",
         credit="Animal Faces-HQ, NAVER Corp. (Choi et al., StarGAN v2, CVPR 2020)",
     )
 }
@@ -243,7 +243,7 @@ def _select(
         rename(partial, destination)
         flush_directory(destination.parent)
     except CatganError as error:
-        # What the disk says of itself is no judgement on what arrived.
+        # What the disk says of itself is no judgment on what arrived.
         if isinstance(error, _WrongArchiveError) or isinstance(error.__cause__, OSError):
             raise
         raise _not_it(collection, "no sound zip") from error

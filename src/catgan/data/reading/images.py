@@ -1,6 +1,6 @@
-"""Bytes of one photo in, an sRGB array out; everything hostile or odd is refused with a reason.
+"""Bytes of one photo in, an sRGB array out; everything hostile or odd is rejected with a reason.
 
-A file is recognised by its first bytes, never by its name, and handed to exactly one Pillow
+A file is recognized by its first bytes, never by its name, and handed to exactly one Pillow
 decoder, so the formats with a history of holes (EPS and its like) are never reached.
 """
 
@@ -88,13 +88,13 @@ class ImageRejected(ValueError):  # noqa: N818 - a verdict on a file, not an err
 def decode(data: bytes) -> np.ndarray:
     """Decode a photo into H x W x 3 uint8 sRGB, upright, transparency laid over white.
 
-    Takes JPEG, PNG, WebP, BMP, GIF and TIFF; of an animation, the first frame. An embedded colour
+    Takes JPEG, PNG, WebP, BMP, GIF and TIFF; of an animation, the first frame. An embedded color
     profile is converted to sRGB; one that cannot be used is ignored, as a browser would.
 
     Raises `ImageRejected` for everything else: other formats, more than `MAX_PIXELS`, truncated or
     damaged data. Safe to call from several threads.
     """
-    form = _recognise(data)
+    form = _recognize(data)
     if form == "WEBP":
         _check_size(_webp_size(data))  # the WebP decoder allocates its canvas on opening
     with quiet_pillow():
@@ -122,8 +122,8 @@ def decode(data: bytes) -> np.ndarray:
             raise ImageRejected(f"damaged {form} file") from error
 
 
-def centre_square(array: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """The largest centred square of an H x W x 3 image, as a view, and its box.
+def center_square(array: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """The largest centered square of an H x W x 3 image, as a view, and its box.
 
     The box is (left, top, right, bottom) in pixels, right and bottom exclusive. When the margin
     is odd, the extra pixel stays at the right or the bottom.
@@ -176,7 +176,7 @@ def quiet_pillow() -> Iterator[None]:
                 _quiet_saved.__exit__(None, None, None)
 
 
-def _recognise(data: bytes) -> str:
+def _recognize(data: bytes) -> str:
     """The Pillow format name of a supported file; `ImageRejected` saying what else it is."""
     if not data:
         raise ImageRejected("empty file")
@@ -277,23 +277,23 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode to RGB in sRGB, alpha composited over white."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        colour, alpha = _deep_grey(image)
+        color, alpha = _deep_gray(image)
     elif image.has_transparency_data:
         layers = image.convert("RGBA")
-        colour, alpha = layers.convert("RGB"), layers.getchannel("A")
+        color, alpha = layers.convert("RGB"), layers.getchannel("A")
     else:
-        colour = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+        color = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
         alpha = None
-    colour = _apply_profile(colour, profile).convert("RGB")
+    color = _apply_profile(color, profile).convert("RGB")
     if alpha is None:
-        return colour
-    white = Image.new("RGB", colour.size, (255, 255, 255))
-    white.paste(colour, mask=alpha)
+        return color
+    white = Image.new("RGB", color.size, (255, 255, 255))
+    white.paste(color, mask=alpha)
     return white
 
 
-def _deep_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Grey of more than 8 bits (modes I;16, I, F) scaled to 8 bits, and alpha of a colour key.
+def _deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Gray of more than 8 bits (modes I;16, I, F) scaled to 8 bits, and alpha of a color key.
 
     Pillow's own conversion clips these at 255 instead of scaling them.
     """
@@ -307,11 +307,11 @@ def _deep_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     elif image.mode == "F" and low >= 0 and high <= 255:  # false for NaN
         white = 1 if high <= 1 else 255
     else:
-        raise ImageRejected("grey values outside any usual range")
-    grey = np.rint(values.astype(np.float64) * (255 / white)).clip(0, 255).astype(np.uint8)
+        raise ImageRejected("gray values outside any usual range")
+    gray = np.rint(values.astype(np.float64) * (255 / white)).clip(0, 255).astype(np.uint8)
     key = image.info.get("transparency")
     alpha = Image.fromarray(np.uint8(255) * (values != key)) if isinstance(key, int) else None
-    return Image.fromarray(grey), alpha
+    return Image.fromarray(gray), alpha
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -27,7 +27,7 @@ from catgan.files import read_at
 MAX_FILE_BYTES = 128 * 2**20  # of one image file, packed or not: ten times a large camera JPEG
 MAX_FILES = 1_000_000  # in one source
 MAX_DIRECTORY_BYTES = 64 * 2**20  # of a zip's list of members, which is read whole into memory
-# Photos hardly compress; a plain-coloured BMP may, but then it is small. Above both: a bomb.
+# Photos hardly compress; a plain-colored BMP may, but then it is small. Above both: a bomb.
 MAX_RATIO, RATIO_FREE_BYTES = 200, 2**20
 MAX_LABEL = 200  # characters of a name that are kept, counted from its end
 
@@ -171,7 +171,7 @@ def _is_ignored(parts: tuple[str, ...]) -> bool:
     return any(part.startswith(".") or part.lower() in _IGNORED for part in parts)
 
 
-def _refusal(name: str, reason: str) -> SourceFile:
+def _rejection(name: str, reason: str) -> SourceFile:
     def read() -> bytes:
         raise ImageRejected(reason)
 
@@ -191,7 +191,7 @@ def _folder_files(root: Path) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
             if not parts:
                 raise
             reason = f"folder cannot be read: {error.strerror}"
-            yield parts, _refusal("/".join(parts) + "/", reason)
+            yield parts, _rejection("/".join(parts) + "/", reason)
             continue
         for entry in listed:
             below = (*parts, entry.name)
@@ -202,11 +202,11 @@ def _folder_files(root: Path) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(below)
             elif entry.is_symlink() and not os.path.exists(target):  # noqa: PTH110 - str from realpath
-                yield below, _refusal(name, "broken symbolic link")
+                yield below, _rejection(name, "broken symbolic link")
             elif entry.is_symlink() and Path(target).is_dir():
-                yield below, _refusal(name, "symbolic link to a folder, not followed")
+                yield below, _rejection(name, "symbolic link to a folder, not followed")
             elif entry.is_symlink() and not Path(target).is_relative_to(inside):
-                yield below, _refusal(name, "symbolic link to outside the folder, not followed")
+                yield below, _rejection(name, "symbolic link to outside the folder, not followed")
             else:
                 yield below, SourceFile(label(name), partial(_read_regular, Path(target)))
 
@@ -221,7 +221,7 @@ def _listed_files(path: Path, shown: str) -> list[SourceFile]:
         if not text or text.startswith("#"):
             continue
         if "\0" in text:
-            files.append(_refusal(text, "not a usable path"))
+            files.append(_rejection(text, "not a usable path"))
         else:
             files.append(SourceFile(label(text), partial(_read_regular, path.parent / text)))
         if len(files) > MAX_FILES:
@@ -238,7 +238,7 @@ def _tar_files(plain: IO[bytes], shown: str) -> Iterator[tuple[tuple[str, ...], 
         if problem is None and member.size > MAX_FILE_BYTES:
             problem = _too_big(member.size)
         if problem is not None:
-            yield parts, _refusal(member.name, problem)
+            yield parts, _rejection(member.name, problem)
         else:
             yield (
                 parts,

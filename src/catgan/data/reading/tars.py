@@ -158,7 +158,7 @@ def tar_members(plain: IO[bytes], shown: str) -> Iterator[TarMember]:
 
 
 class _Bounded:
-    """A file that refuses to hand out more at once than a header may need."""
+    """A file that rejects to hand out more at once than a header may need."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -39,14 +39,14 @@ class Canvas:
         return cls(np.zeros((3, side, side)), u, v, x, y, 2 / side / scale)
 
     def window(
-        self, centre: Point, half_width: float, half_height: float
+        self, center: Point, half_width: float, half_height: float
     ) -> tuple[Canvas, tuple[slice, slice]]:
         """The part of the picture around a face point, painting into the same pixels.
 
         With it comes its place: rows and columns of the whole.
         """
-        near = (np.abs(self.x - centre[0]) < half_width) & (
-            np.abs(self.y - centre[1]) < half_height
+        near = (np.abs(self.x - center[0]) < half_width) & (
+            np.abs(self.y - center[1]) < half_height
         )
         part = _bounds(near)
         picture = self.picture[:, *part]
@@ -57,20 +57,20 @@ class Canvas:
         """Coverage in [0, 1] of a shape, its edge `softness` wide on top of antialiasing."""
         return np.clip(0.5 - distance / (softness + 1.5 * self.pixel), 0, 1)
 
-    def paint(self, colour: np.ndarray, mask: np.ndarray) -> None:
-        """Blend towards a colour, (3,) or 3 x H x W, where the mask (H x W) says so."""
-        blend(self.picture, colour, mask)
+    def paint(self, color: np.ndarray, mask: np.ndarray) -> None:
+        """Blend towards a color, (3,) or 3 x H x W, where the mask (H x W) says so."""
+        blend(self.picture, color, mask)
 
     def shade(self, factor: np.ndarray) -> None:
         """Multiply the brightness by an H x W factor."""
         np.multiply(self.picture, factor, out=self.picture)
 
 
-def blend(picture: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:
-    """Move a 3 x H x W picture towards a colour in place, by a mask in [0, 1]."""
+def blend(picture: np.ndarray, color: np.ndarray, mask: np.ndarray) -> None:
+    """Move a 3 x H x W picture towards a color in place, by a mask in [0, 1]."""
     part = _bounds(mask != 0)
-    colour = colour[:, None, None] if colour.ndim == 1 else colour[:, *part]
-    change = colour - picture[:, *part]
+    color = color[:, None, None] if color.ndim == 1 else color[:, *part]
+    change = color - picture[:, *part]
     change *= mask[part]
     picture[:, *part] += change
 
@@ -94,9 +94,9 @@ def noise(rng: np.random.Generator, side: int, across: int, down: int) -> np.nda
     return np.asarray(smooth, dtype=np.float64) * (2 / 255) - 1
 
 
-def ellipse(x: np.ndarray, y: np.ndarray, centre: Point, a: float, b: float) -> np.ndarray:
+def ellipse(x: np.ndarray, y: np.ndarray, center: Point, a: float, b: float) -> np.ndarray:
     """Roughly the signed distance to an upright ellipse of half-axes a and b."""
-    radius = np.sqrt(((x - centre[0]) / a) ** 2 + ((y - centre[1]) / b) ** 2)
+    radius = np.sqrt(((x - center[0]) / a) ** 2 + ((y - center[1]) / b) ** 2)
     return (radius - 1) * min(a, b)
 
 

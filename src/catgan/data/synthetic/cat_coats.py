@@ -1,4 +1,4 @@
-"""The fur of a drawn cat: base colour, pattern, markings, strands."""
+"""The fur of a drawn cat: base color, pattern, markings, strands."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from catgan.data.synthetic.cat_traits import FURS, Traits, jittered
 
 
 def coat(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> np.ndarray:
-    """The fur's colour at every pixel, 3 x side x side, whether or not there is fur."""
+    """The fur's color at every pixel, 3 x side x side, whether or not there is fur."""
     side = canvas.picture.shape[-1]
     x, y = canvas.x - 0.07 * traits.yaw, canvas.y  # markings turn with the face
-    base, dark, light = (jittered(colour, rng, 0.10) for colour in FURS[traits.fur])
+    base, dark, light = (jittered(color, rng, 0.10) for color in FURS[traits.fur])
     white = jittered(FURS["white"][0], rng, 0.03)
     wobble = noise(rng, side, 7, 7)
     fur = np.empty((3, side, side))

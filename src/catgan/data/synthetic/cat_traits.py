@@ -48,7 +48,7 @@ class Traits:
     pattern: str
     fur: str
     stripes: float  # strength of tabby markings, 0 to 1
-    eye_colours: tuple[str, str]  # left and right in the picture
+    eye_colors: tuple[str, str]  # left and right in the picture
     nose: int
     head_width: float
     cheek: float
@@ -94,7 +94,7 @@ def sample_traits(rng: np.random.Generator) -> Traits:
         pattern=pattern,
         fur=fur,
         stripes=between(0.55, 1.0) if pattern == "tabby" else between(0.0, 0.35),
-        eye_colours=(eye, "blue" if odd_eyed else eye),
+        eye_colors=(eye, "blue" if odd_eyed else eye),
         nose=nose,
         head_width=about(0.70, 0.07),
         cheek=about(0.36, 0.08),
@@ -120,6 +120,6 @@ def sample_traits(rng: np.random.Generator) -> Traits:
 def jittered(
     values: tuple[float, float, float], rng: np.random.Generator, amount: float
 ) -> np.ndarray:
-    """A colour (3,) moved a little, in brightness and in each channel."""
+    """A color (3,) moved a little, in brightness and in each channel."""
     brightness = 1 + amount * rng.uniform(-1, 1)
     return (np.array(values) * brightness + amount / 3 * rng.uniform(-1, 1, 3)).clip(0, 1)

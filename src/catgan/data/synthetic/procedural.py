@@ -22,23 +22,23 @@ from catgan.data.synthetic.cat_traits import EYES, NOSES, Traits, jittered, samp
 from catgan.parallel import ordered_map
 
 # Change it whenever any pixel of any cat changes; cached datasets are keyed by it.
-DRAWING_VERSION = 1
+RENDERER_VERSION = 1
 
 NAME = "drawn-cats"
-LICENCE = "MIT"
+LICENSE = "MIT"
 CREDIT = "Cat faces drawn procedurally by catgan; no photo was used."
 
 _WHITE = np.ones(3)
 _INK = np.array([0.08, 0.05, 0.05])
 
 
-def draw_cat(index: int, size: int) -> np.ndarray:
+def render_cat(index: int, size: int) -> np.ndarray:
     """Draw cat number `index` (0 or more) as a size x size x 3 uint8 sRGB image.
 
     The same index gives the same cat at every size (32, 64, 128 or 256).
     """
     check_resolution(size)
-    rng = np.random.Generator(np.random.Philox(key=[index, DRAWING_VERSION]))
+    rng = np.random.Generator(np.random.Philox(key=[index, RENDERER_VERSION]))
     factor = 2 if size < 64 else 1  # at 32 pixels, eyes and stripes need the detail
     picture = _draw(sample_traits(rng), rng, size * factor)
     picture = picture.reshape(3, size, factor, size, factor).mean(axis=(2, 4))
@@ -46,7 +46,7 @@ def draw_cat(index: int, size: int) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
-def write_drawn_cats(
+def write_procedural_cats(
     destination: Path, count: int, size: int, *, on_progress: OnProgress | None = None
 ) -> None:
     """Write a dataset of the first `count` cats; see `prepare` for `on_progress` and errors.
@@ -54,9 +54,9 @@ def write_drawn_cats(
     What stands for a photo's sha256 is that of the cat's number, so that a cat is held out at
     every size or at none.
     """
-    with DatasetWriter(destination, size, name=NAME, licence=LICENCE, credit=CREDIT) as writer:
-        for index, image in ordered_map(partial(draw_cat, size=size), range(count)):
-            source = f"drawn cat {index}, version {DRAWING_VERSION}"
+    with DatasetWriter(destination, size, name=NAME, license=LICENSE, credit=CREDIT) as writer:
+        for index, image in ordered_map(partial(render_cat, size=size), range(count)):
+            source = f"drawn cat {index}, version {RENDERER_VERSION}"
             sha256 = hashlib.sha256(source.encode()).hexdigest()
             writer.append(image, source=source, sha256=sha256, crop=(0, 0, size, size))
             if on_progress is not None:
@@ -77,7 +77,7 @@ def _draw(traits: Traits, rng: np.random.Generator, side: int) -> np.ndarray:
     canvas.paint(_INK, 0.35 * canvas.cover(head - 0.02, 0.14))  # shadow on what is behind
     canvas.paint(fur, canvas.cover(head))
     _model_head(canvas, traits, head)
-    for sign, name in zip((-1, 1), traits.eye_colours, strict=True):
+    for sign, name in zip((-1, 1), traits.eye_colors, strict=True):
         _eye(canvas, traits, sign, np.array(EYES[name]))
     _muzzle(canvas, traits)
     _whiskers(canvas, traits, rng)
@@ -87,7 +87,7 @@ def _draw(traits: Traits, rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _background(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A gradient between two related colours, soft blobs out of focus, corners a little darker."""
+    """A gradient between two related colors, soft blobs out of focus, corners a little darker."""
     first = rng.uniform(0.2, 0.95) * (0.55 + 0.45 * rng.random(3))
     second = (first * rng.uniform(0.45, 1.5) + rng.uniform(-0.12, 0.12, 3)).clip(0, 1)
     angle = rng.uniform(0, 2 * np.pi)
@@ -95,8 +95,8 @@ def _background(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint(first, np.ones_like(along))
     canvas.paint(second, (along + 0.25 * noise(rng, along.shape[0], 3, 3)).clip(0, 1))
     for _ in range(int(rng.integers(0, 6))):
-        centre, radius = (rng.uniform(-1, 1), rng.uniform(-1, 0.6)), rng.uniform(0.1, 0.4)
-        blob = canvas.cover(ellipse(canvas.u, canvas.v, centre, radius, radius), 0.12)
+        center, radius = (rng.uniform(-1, 1), rng.uniform(-1, 0.6)), rng.uniform(0.1, 0.4)
+        blob = canvas.cover(ellipse(canvas.u, canvas.v, center, radius, radius), 0.12)
         canvas.paint((first + rng.uniform(-0.2, 0.25)).clip(0, 1), rng.uniform(0.15, 0.5) * blob)
     canvas.shade(1 - 0.12 * (canvas.u**2 + canvas.v**2))
 
@@ -144,11 +144,11 @@ def _model_head(canvas: Canvas, traits: Traits, head: np.ndarray) -> None:
 
 def _eye(canvas: Canvas, traits: Traits, sign: int, iris: np.ndarray) -> None:
     """One eye; `sign` is -1 for the left of the picture and 1 for the right."""
-    centre = (sign * traits.eye_gap + 0.06 * traits.yaw, -0.07 + 0.04 * traits.pitch)
+    center = (sign * traits.eye_gap + 0.06 * traits.yaw, -0.07 + 0.04 * traits.pitch)
     width = traits.eye_size * (1 - 0.10 * sign * traits.yaw)
     height = width * traits.eye_open
-    canvas, _ = canvas.window(centre, width + 0.1, width + 0.1)
-    x, y = canvas.x - centre[0], canvas.y - centre[1]
+    canvas, _ = canvas.window(center, width + 0.1, width + 0.1)
+    x, y = canvas.x - center[0], canvas.y - center[1]
     cos, sin = np.cos(sign * traits.eye_slant), np.sin(sign * traits.eye_slant)
     along, across = cos * x - sin * y, cos * y + sin * x  # outer corners up
     # An almond is what two circles share, one for each lid.
@@ -207,7 +207,7 @@ def _muzzle(canvas: Canvas, traits: Traits) -> None:
 def _whiskers(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> None:
     """Curved hairs as thin parabolas, thinner and fainter towards their ends."""
     dark = traits.fur in ("white", "cream") and traits.pattern == "solid" and rng.random() < 0.4
-    colour = np.full(3, 0.4 if dark else 0.96)
+    color = np.full(3, 0.4 if dark else 0.96)
     for sign in (-1, 1):
         root = sign * 0.15 * traits.muzzle + 0.11 * traits.yaw
         part, _ = canvas.window((root + sign * 0.4, 0.4), 0.45, 0.4)
@@ -220,4 +220,4 @@ def _whiskers(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> None:
             along = (x / length).clip(0, 1)
             away = np.abs(part.y - start - x * (slope + sag * x))
             hair = np.clip((0.010 * (1 - 0.6 * along) - away) / part.pixel + 0.5, 0, 1)
-            part.paint(colour, 0.62 * hair * np.sqrt(1 - along) * (x > 0))
+            part.paint(color, 0.62 * hair * np.sqrt(1 - along) * (x > 0))

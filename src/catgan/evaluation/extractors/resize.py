@@ -25,7 +25,7 @@ def resize_matrix(rule: Rule, source: int, target: int) -> np.ndarray:
 
     `clean`: Pillow's bicubic on floats (Keys' kernel with a = -0.5), widened when shrinking so that
     nothing aliases, never rounded to 8 bits. It overshoots at edges: see `clip_after`.
-    `pytorch`: bilinear between pixel centres without antialiasing, torch's `interpolate`.
+    `pytorch`: bilinear between pixel centers without antialiasing, torch's `interpolate`.
     `tensorflow`: bilinear between top left corners without antialiasing, TensorFlow 1's default.
     `area`: mean over the exact area of each target pixel.
     """
@@ -59,10 +59,10 @@ def _bicubic(source: int, target: int) -> np.ndarray:
     support = 2.0 * widening
     matrix = np.zeros((target, source))
     for row in range(target):
-        centre = (row + 0.5) * scale
-        first = max(int(centre - support + 0.5), 0)
-        last = min(int(centre + support + 0.5), source)
-        weights = _keys((np.arange(first, last) - centre + 0.5) / widening)
+        center = (row + 0.5) * scale
+        first = max(int(center - support + 0.5), 0)
+        last = min(int(center + support + 0.5), source)
+        weights = _keys((np.arange(first, last) - center + 0.5) / widening)
         matrix[row, first:last] = weights / weights.sum()
     return matrix
 

@@ -17,7 +17,7 @@ def load_module(content: bytes, device: torch.device) -> torch.jit.ScriptModule:
         RuntimeError: `content` is no TorchScript archive.
     """
     with warnings.catch_warnings():
-        # torch deprecates torch.jit in favour of torch.export, which cannot read these archives;
+        # torch deprecates torch.jit in favor of torch.export, which cannot read these archives;
         # the 2015 Inception network, without which no number is FID, is published as nothing else.
         warnings.filterwarnings("ignore", r".*torch\.jit", category=DeprecationWarning)
         warnings.filterwarnings("ignore", r".*torch\.jit", category=FutureWarning)

@@ -42,13 +42,13 @@ def fit_gaussian(batches: Iterable[np.ndarray]) -> Gaussian:
         if not len(rows):
             continue
         batch_mean = rows.mean(axis=0)
-        centred = rows - batch_mean
+        centered = rows - batch_mean
         if not count:
-            mean, scatter, count = batch_mean, centred.T @ centred, len(rows)
+            mean, scatter, count = batch_mean, centered.T @ centered, len(rows)
             continue
         total = count + len(rows)
         shift = batch_mean - mean
-        scatter += centred.T @ centred + np.outer(shift, shift) * (count * len(rows) / total)
+        scatter += centered.T @ centered + np.outer(shift, shift) * (count * len(rows) / total)
         mean = mean + shift * (len(rows) / total)
         count = total
     if count < 2:

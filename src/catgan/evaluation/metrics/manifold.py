@@ -71,7 +71,7 @@ def distance_tiles(
             )
 
 
-def neighbour_radii(features: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
+def neighbor_radii(features: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
     """Distance from each row of `features` (N x D) to its k-th nearest other row, len(ks) x N.
 
     Raises:
@@ -110,7 +110,7 @@ def manifold_scores(
     """Where `generated` (M x D) lies among `reals` (N x D): see `ManifoldScores`.
 
     `k_precision` = 3 and `k_coverage` = 5 are the papers' values. `real_radii` (2 x N) are what
-    `neighbour_radii` gives for the reals and these two, where they are known already. Realism uses
+    `neighbor_radii` gives for the reals and these two, where they are known already. Realism uses
     the `k_precision` balls and, as its paper says, only the smaller half of them: radius over
     distance, largest over those reals; infinite for a sample that is one of them.
 
@@ -120,9 +120,9 @@ def manifold_scores(
     if reals.shape[1] != generated.shape[1]:
         raise ValueError(f"feature sizes differ: {reals.shape[1]} and {generated.shape[1]}")
     if real_radii is None:
-        real_radii = neighbour_radii(reals, (k_precision, k_coverage))
+        real_radii = neighbor_radii(reals, (k_precision, k_coverage))
     radii, radii_coverage = real_radii
-    (generated_radii,) = neighbour_radii(generated, (k_precision,))
+    (generated_radii,) = neighbor_radii(generated, (k_precision,))
     trusted = radii <= np.median(radii)
 
     real_recalled = np.zeros(len(reals), dtype=bool)
@@ -147,7 +147,7 @@ def manifold_scores(
         if some.any():
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratios = radii[rows][some, None] / distances[some]
-            # 0 / 0: the sample is a real whose own neighbours are copies of it.
+            # 0 / 0: the sample is a real whose own neighbors are copies of it.
             ratios[np.isnan(ratios)] = np.inf
             np.maximum(realism[columns], ratios.max(axis=0), out=realism[columns])
     return ManifoldScores(

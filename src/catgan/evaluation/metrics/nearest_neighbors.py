@@ -1,9 +1,9 @@
-"""Memorisation: how near samples lie to the images that the generator was trained on.
+"""Memorization: how near samples lie to the images that the generator was trained on.
 
 A generator that copies has samples nearer to its training images than to images of the same kind
 that it never saw. Nearest distances shrink with the size of the set searched, so the training set
 is cut into pieces of the holdout's size, and the holdout is seen as one more piece: without
-memorisation it is no farther away than the others (after the idea of the data-copying test of
+memorization it is no farther away than the others (after the idea of the data-copying test of
 Meehan, Chaudhuri and Dasgupta, AISTATS 2020). float64, pure.
 """
 
@@ -17,13 +17,13 @@ from catgan.evaluation.metrics.manifold import distance_tiles
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """How generated samples lie to training and to unseen images; distances in feature units.
 
     `train_distance`, `train_spread`: mean over samples of the distance to the nearest image of a
     training piece of `piece_size`; mean and standard deviation over the `pieces` pieces.
     `holdout_distance`: the same for the holdout, cut to `piece_size`.
-    `gap`: (holdout - train) / holdout distance; about 0 without memorisation, above it with.
+    `gap`: (holdout - train) / holdout distance; about 0 without memorization, above it with.
     `gap_in_spreads`: the same difference counted in `train_spread`; None with one piece.
     `close_share`: share of samples nearer to a training image than 99 % of the training images are
     to theirs; about 0.01 for a generator as varied as the data, more when it copies.
@@ -64,7 +64,7 @@ def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np
     return index, distance
 
 
-def memorisation(
+def memorization(
     samples: np.ndarray,
     train: np.ndarray,
     holdout: np.ndarray,
@@ -72,12 +72,12 @@ def memorisation(
     to_train: np.ndarray,
     within_train: np.ndarray,
     seed: int = 0,
-) -> Memorisation:
-    """The memorisation report of `samples` (M x D) against `train` (N x D) and `holdout` (H x D).
+) -> Memorization:
+    """The memorization report of `samples` (M x D) against `train` (N x D) and `holdout` (H x D).
 
     `to_train` (M): distances from the samples to the nearest training image, as `nearest` gives
     them; `within_train` (N): those from each training image to its nearest other one, as
-    `neighbour_radii` gives them for k = 1. Which training images fall into which piece is drawn
+    `neighbor_radii` gives them for k = 1. Which training images fall into which piece is drawn
     from `seed`. The piece size is that of the smaller set.
 
     Raises:
@@ -85,7 +85,7 @@ def memorisation(
     """
     size = min(len(train), len(holdout))
     if not size or not len(samples):
-        raise ValueError("memorisation needs samples, training images and unseen images")
+        raise ValueError("memorization needs samples, training images and unseen images")
     pieces = len(train) // size
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(len(train))
     by_piece = np.array(
@@ -98,7 +98,7 @@ def memorisation(
     train_distance, spread = float(by_piece.mean()), float(by_piece.std())
     holdout_distance = float(to_holdout.mean())
     difference = holdout_distance - train_distance
-    return Memorisation(
+    return Memorization(
         train_distance=train_distance,
         train_spread=spread,
         holdout_distance=holdout_distance,

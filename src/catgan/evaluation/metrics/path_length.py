@@ -30,7 +30,7 @@ def spherical_interpolation(first: np.ndarray, second: np.ndarray, t: np.ndarray
     """The points at `t` (n, 0 to 1) on the great circles from `first` to `second` (n x L).
 
     Directions turn at constant angular speed and lengths change linearly (Shoemake 1985, on the
-    normalised vectors). Opposite directions, where the circle is not defined, fall back to a line.
+    normalized vectors). Opposite directions, where the circle is not defined, fall back to a line.
     """
     first_length = np.linalg.norm(first, axis=1, keepdims=True)
     second_length = np.linalg.norm(second, axis=1, keepdims=True)

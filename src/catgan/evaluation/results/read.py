@@ -26,7 +26,7 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("too large")
-        document = json.loads(path.read_bytes(), parse_constant=_refuse)
+        document = json.loads(path.read_bytes(), parse_constant=_reject)
     except (OSError, ValueError, RecursionError) as error:
         raise CatganError(
             f"{path}: is not a readable evaluation; write one with `catgan evaluate`"
@@ -58,7 +58,7 @@ def read_evaluation(path: Path) -> Evaluation:
     )
 
 
-def _refuse(name: str) -> None:
+def _reject(name: str) -> None:
     raise ValueError(f"{name} is no score")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 
-def initialise(module: nn.Module) -> None:
-    """DCGAN's start: weights from N(0, 0.02), batch normalisation gains from N(1, 0.02)."""
+def initialize(module: nn.Module) -> None:
+    """DCGAN's start: weights from N(0, 0.02), batch normalization gains from N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

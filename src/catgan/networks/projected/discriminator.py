@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from catgan.networks.base import COARSEST_SIDE
 from catgan.networks.layers.convolution import Convolution
-from catgan.networks.projected.frequencies import Colours, Frequencies
+from catgan.networks.projected.frequencies import Colors, Frequencies
 from catgan.networks.projected.projection import CHANNELS, STRIDES, Projection
 
 SLOPE = 0.2  # of LeakyReLU
@@ -22,7 +22,7 @@ HEAD_CHANNELS = 128  # of a head's coarser maps
 class Discriminator(nn.Module):
     """Four small networks, each judging one of the four projected maps.
 
-    The finest one also judges the images' own finest frequencies, the coarsest one their colours.
+    The finest one also judges the images' own finest frequencies, the coarsest one their colors.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Discriminator(nn.Module):
         self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
         self.projection = Projection(feature_resolution, reals, precision)
         self.frequencies = Frequencies(block, reals)
-        self.colours = Colours(sides[-1], reals)
+        self.colors = Colors(sides[-1], reals)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """What is seen of (B, 3, H, W) images in [-1, 1], in which nothing is trained."""
@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
         """`features` of images, given what `projection` made of them."""
         finest, *between, coarsest = projected
         finest = torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1)
-        coarsest = torch.cat([coarsest, self.colours(images).to(finest.dtype)], 1)
+        coarsest = torch.cat([coarsest, self.colors(images).to(finest.dtype)], 1)
         return [finest, *between, coarsest.contiguous(memory_format=torch.channels_last)]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -58,10 +58,10 @@ class Discriminator(nn.Module):
 
 
 class _Head(nn.Module):
-    """(B, channels, side, side) -> (B, 16): a judgement of each of 4 x 4 places.
+    """(B, channels, side, side) -> (B, 16): a judgment of each of 4 x 4 places.
 
-    No normalisation: it would let one image's judgement depend on another, and spectral
-    normalisation does by force what the gradient penalties do by price.
+    No normalization: it would let one image's judgment depend on another, and spectral
+    normalization does by force what the gradient penalties do by price.
     """
 
     def __init__(self, channels: int, side: int) -> None:

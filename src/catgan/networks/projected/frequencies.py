@@ -1,11 +1,11 @@
-"""What a frozen network is blind to, given to the discriminator: the finest patterns, and colours.
+"""What a frozen network is blind to, given to the discriminator: the finest patterns, and colors.
 
 An ImageNet network halves the image's side in its first layer, without a filter, so a line of three
 pixels' period looks to it as one of six would. A generator that is judged by nothing else learns to
 draw such lines, and its fur and backgrounds are woven of them. The frequencies of small blocks of
 pixels, the transform of JPEG (Ahmed et al., "Discrete Cosine Transform", 1974), hide nothing, and
 each brought to one deviation over real images shows the faint fine ones as well as the strong
-coarse ones. Of brightness, contrast and colour themselves such a network tells little: it was
+coarse ones. Of brightness, contrast and color themselves such a network tells little: it was
 trained to name what it sees in any light.
 """
 
@@ -57,8 +57,8 @@ class Frequencies(nn.Module):
         return blocks.permute(0, 1, 3, 5, 2, 4).flatten(4) @ self.transform.T
 
 
-class Colours(nn.Module):
-    """Images (B, 3, H, W) -> (B, 48, side, side): of each place the colours of 4 x 4 parts.
+class Colors(nn.Module):
+    """Images (B, 3, H, W) -> (B, 48, side, side): of each place the colors of 4 x 4 parts.
 
     Each is brought to mean 0 and deviation 1 over `reals`; nothing in it is trained. Without
     `reals` the scales are to be loaded.
@@ -72,7 +72,7 @@ class Colours(nn.Module):
         self.side = side
         std, mean = torch.ones(1, 48, 1, 1), torch.zeros(1, 48, 1, 1)
         if reals is not None:
-            std, mean = torch.std_mean(self._colours(reals.float()), dim=(0, 2, 3), keepdim=True)
+            std, mean = torch.std_mean(self._colors(reals.float()), dim=(0, 2, 3), keepdim=True)
         scale = 1 / std.clamp_min(1e-6)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", -mean * scale)
@@ -80,9 +80,9 @@ class Colours(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """In float32, as the frequencies."""
         with torch.autocast(images.device.type, enabled=False):
-            return self._colours(images.float()) * self.scale + self.shift
+            return self._colors(images.float()) * self.scale + self.shift
 
-    def _colours(self, images: Tensor) -> Tensor:
+    def _colors(self, images: Tensor) -> Tensor:
         return F.pixel_unshuffle(F.adaptive_avg_pool2d(images, 4 * self.side), 4)
 
 

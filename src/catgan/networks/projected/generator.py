@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catgan.networks.base import COARSEST_SIDE, TwoPartGenerator, stage_channels
+from catgan.networks.base import COARSEST_SIDE, BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, EnlargingConvolution
 from catgan.networks.layers.filters import enlarging_matrix, filtered_pixel_shuffle, smooth
 from catgan.networks.projected.eigenfaces import Eigenfaces
@@ -25,18 +25,18 @@ SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of d
 GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
 NOISE_MAPS = 16  # for each side, mixed by z
 NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
-SETTLED_AT_ONCE = 64  # images that `settle` holds at once
+CALIBRATION_BATCH = 64  # images that `calibrate` holds at once
 MIN_REFINEMENT_CHANNELS = 2  # of a refinement's map
 
 
-class Generator(TwoPartGenerator):
+class Generator(BaseGenerator):
     """(B, latent_size) noise -> (B, 3, resolution, resolution) images in (-1, 1).
 
     All images begin with one learnt 4 x 4 map, so what is common to aligned faces, where the head
     is and where the background, is learnt at once and not for each noise anew (Karras et al., "A
     Style-Based Generator Architecture", CVPR 2019). The noise, taken to the sphere of radius
     sqrt(latent_size), is added to that map, and is a gain on every channel of every later one.
-    Layout, colours and light are eigenfaces', which need no training; what the layers make are the
+    Layout, colors and light are eigenfaces', which need no training; what the layers make are the
     details on them. Fur and background are made of irregular maps, which never change; without them
     it weaves them of whatever its convolutions repeat. With `refinements` it is the generator of
     resolution / 2 ** refinements, and so many stages on top of it.
@@ -56,12 +56,12 @@ class Generator(TwoPartGenerator):
         shape = (widths[0], COARSEST_SIDE, COARSEST_SIDE)
         self.constant = nn.Parameter(torch.randn(1, *shape))
         self.gain = _Gain(latent_size, widths[0])
-        self.place = nn.Linear(latent_size, self.constant.numel(), bias=False)
-        nn.init.normal_(self.place.weight, 0.0, SHARE_OF_Z * latent_size**-0.5)
+        self.z_projection = nn.Linear(latent_size, self.constant.numel(), bias=False)
+        nn.init.normal_(self.z_projection.weight, 0.0, SHARE_OF_Z * latent_size**-0.5)
         self.unflatten = nn.Unflatten(1, shape)
         self.blocks = nn.ModuleList(
-            _UpBlock(coarse, fine, latent_size, COARSEST_SIDE * 2**stage)
-            for stage, (coarse, fine) in enumerate(pairwise(widths), start=1)
+            _UpBlock(low_res, fine, latent_size, COARSEST_SIDE * 2**stage)
+            for stage, (low_res, fine) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
         self.eigenfaces = Eigenfaces(resolution, latent_size, refinements)
@@ -83,21 +83,21 @@ class Generator(TwoPartGenerator):
         """The learnt map, each channel with its gain, and what the noise adds to it."""
         if torch.compiler.is_exporting():  # affine in style: as one matrix it is a smaller file
             constant = self.constant.flatten(2)[0, :, :, None]
-            weight = (constant * self.gain.weight[:, None]).flatten(0, 1) + self.place.weight
-            level = (constant[..., 0] * self.gain.bias[:, None]).flatten()
-            return self.unflatten(F.linear(style, weight, level))
-        return self.gain(self.constant, style) + self.unflatten(self.place(style))
+            weight = (constant * self.gain.weight[:, None]).flatten(0, 1) + self.z_projection.weight
+            bias = (constant[..., 0] * self.gain.bias[:, None]).flatten()
+            return self.unflatten(F.linear(style, weight, bias))
+        return self.gain(self.constant, style) + self.unflatten(self.z_projection(style))
 
-    def synthesise(self, style: Tensor) -> Tensor:
+    def synthesize(self, style: Tensor) -> Tensor:
         """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
-        coarse = self.eigenfaces.coarse(style)
+        low_res = self.eigenfaces.low_res(style)
         x = self.first_maps(style)
         x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
         for block in self.blocks:
-            x = block(x, style, coarse)
+            x = block(x, style, low_res)
         details = _shuffled(self.to_rgb(x))
         for refinement in self.refinements:
-            x, details = refinement(x, details, style, coarse)
+            x, details = refinement(x, details, style, low_res)
         with torch.autocast(details.device.type, enabled=False):
             return self.eigenfaces(style.float(), details)
 
@@ -106,21 +106,21 @@ class Generator(TwoPartGenerator):
         self.eigenfaces.adapt(reals)
 
     @torch.no_grad()
-    def settle(self, z: Tensor) -> None:
+    def calibrate(self, z: Tensor) -> None:
         """Find how the strongest eigenfaces' amounts are correlated, which drawing takes away."""
-        amounts: list[Tensor] = []
+        coefficients: list[Tensor] = []
         training, norm = self.training, self.eigenfaces.norm
-        hook = norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :, 0, 0]))
+        hook = norm.register_forward_hook(lambda *call: coefficients.append(call[-1][:, :, 0, 0]))
         self.eval()
-        for part in z.split(SETTLED_AT_ONCE):
+        for part in z.split(CALIBRATION_BATCH):
             self(part)
         self.train(training)
         hook.remove()
-        self.eigenfaces.decorrelate(torch.cat(amounts))
+        self.eigenfaces.decorrelate(torch.cat(coefficients))
 
-    def beginnings(self, style: Tensor) -> Tensor:
+    def low_res_base(self, style: Tensor) -> Tensor:
         """The eigenfaces' coarse images, before tanh."""
-        return self.eigenfaces.coarse(style)
+        return self.eigenfaces.low_res(style)
 
 
 def _shuffled(phases: Tensor) -> Tensor:
@@ -153,17 +153,17 @@ class _Refinement(nn.Module):
         self.register_buffer("enlarging", enlarging, persistent=False)
 
     def forward(
-        self, x: Tensor, details: Tensor, style: Tensor, coarse: Tensor
+        self, x: Tensor, details: Tensor, style: Tensor, low_res: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(B, inputs, side / 2, side / 2) and (B, 3, side, side) -> each with twice the side."""
-        x = self.block(x, style, coarse)
+        x = self.block(x, style, low_res)
         finer = _shuffled(self.to_rgb(x))
         with torch.autocast(details.device.type, enabled=False):
             return x, self.enlarging @ details @ self.enlarging.T + finer
 
 
 class _UpBlock(nn.Module):
-    """Double the side: a smooth convolution, batch normalisation, noise, a gain, and LeakyReLU.
+    """Double the side: a smooth convolution, batch normalization, noise, a gain, and LeakyReLU.
 
     Each is also shown the coarse image that its details will be drawn on.
     """
@@ -174,14 +174,14 @@ class _UpBlock(nn.Module):
         self.convolution = EnlargingConvolution(inputs, outputs)
         self.norm = nn.BatchNorm2d(outputs)
         self.noise = _Noise(latent_size, outputs, side)
-        self.sight = Convolution(3, outputs, 3, padding=1, bias=False)
-        nn.init.normal_(self.sight.weight, 0.0, 1 / 3)
+        self.coarse_rgb_conv = Convolution(3, outputs, 3, padding=1, bias=False)
+        nn.init.normal_(self.coarse_rgb_conv.weight, 0.0, 1 / 3)
         self.gain = _Gain(latent_size, outputs)
 
-    def forward(self, x: Tensor, z: Tensor, coarse: Tensor) -> Tensor:
+    def forward(self, x: Tensor, z: Tensor, low_res: Tensor) -> Tensor:
         # Smoothed, what repeats pixels is bilinear interpolation before the convolution.
         x = self.norm(smooth(self.convolution(x)))
-        x = self.noise(x, z) + self.sight(self._resized(coarse))
+        x = self.noise(x, z) + self.coarse_rgb_conv(self._resized(low_res))
         return F.leaky_relu(self.gain(x, z), SLOPE)
 
     def _resized(self, images: Tensor) -> Tensor:

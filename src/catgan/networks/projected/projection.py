@@ -19,7 +19,7 @@ from catgan.networks.layers.frozen import SameConv2d, freeze
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
-_PORTION = 32  # real images looked at together when the statistics are taken
+_CHUNK = 32  # real images looked at together when the statistics are taken
 # A channel that hardly varies over the real images counts as varying by this share of the liveliest
 # one: divided by its own deviation, rounding errors would outweigh all that images differ in.
 _MIN_RELATIVE_STD = 1e-3
@@ -53,7 +53,7 @@ class Projection(nn.Module):
         freeze(self.across_channels, saved=True)
         freeze(self.across_scales, saved=True)
         if reals is not None:
-            self._standardise(reals)
+            self._standardize(reals)
         self.across_channels.to(precision)
         self.across_scales.to(precision)
 
@@ -82,21 +82,21 @@ class Projection(nn.Module):
             return maps[::-1]
 
     @torch.no_grad()
-    def _standardise(self, reals: Tensor) -> None:
+    def _standardize(self, reals: Tensor) -> None:
         """Scale and shift every mixing convolution so that its outputs have mean 0, deviation 1."""
-        portions = [self._seen(portion) for portion in reals.split(_PORTION)]
-        seen = [torch.cat(maps).float() for maps in zip(*portions, strict=True)]
+        chunks = [self._seen(chunk) for chunk in reals.split(_CHUNK)]
+        seen = [torch.cat(maps).float() for maps in zip(*chunks, strict=True)]
         above: Tensor | None = None
         for level in reversed(range(len(seen))):
-            _standardise(self.across_channels[level], seen[level])
+            _standardize(self.across_channels[level], seen[level])
             x = self.across_channels[level](seen[level])
             if above is not None:
                 x = x + F.interpolate(above, scale_factor=2, mode="bilinear")
-            _standardise(self.across_scales[level], x)
+            _standardize(self.across_scales[level], x)
             above = self.across_scales[level](x)
 
 
-def _standardise(convolution: nn.Module, inputs: Tensor) -> None:
+def _standardize(convolution: nn.Module, inputs: Tensor) -> None:
     """Give the outputs of `convolution` on `inputs` mean 0 and deviation 1 in every channel."""
     outputs = convolution(inputs)
     std, mean = torch.std_mean(outputs.double(), dim=(0, 2, 3))

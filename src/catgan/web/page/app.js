@@ -6,7 +6,7 @@ const FRAMES = 24; // of a morph, there; the way back shows them again
 const FRAMES_A_SECOND = 15;
 const CATS_ON_A_SHEET = 16;
 const LARGEST_RANDOM_SEED = 1_000_000; // short enough to say to a friend
-const ADDRESS_PAUSE = 400; // ms between changes of the address; Safari refuses more than 100 in 30 s
+const ADDRESS_PAUSE = 400; // ms between changes of the address; Safari rejects more than 100 in 30 s
 
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -37,7 +37,7 @@ async function start() {
   }
   $("terms").textContent =
     `Drawn by ${facts.name}. Trained on ${facts.data}; credit: ${facts.credit}; ` +
-    `licence: ${facts.licence}. ${facts.began && `It began as ${facts.began}. `}` +
+    `license: ${facts.license}. ${facts.began && `It began as ${facts.began}. `}` +
     `Made with catgan ${facts.catgan}.`;
   for (const canvas of [$("cat"), ...sheetCanvases()]) {
     canvas.width = canvas.height = facts.resolution;
@@ -266,7 +266,7 @@ function anyCat() {
   go({ seed, to: another(seed, randomSeed()) });
 }
 
-function neighbour(by) {
+function neighbor(by) {
   const width = state.view === "sheet" ? BigInt(CATS_ON_A_SHEET) : 1n;
   go({ seed: shifted(state.seed, by * width), to: shifted(state.to, by * width) });
 }
@@ -321,8 +321,8 @@ async function share() {
 }
 
 $("new").addEventListener("click", anyCat);
-$("previous").addEventListener("click", () => neighbour(-1n));
-$("next").addEventListener("click", () => neighbour(1n));
+$("previous").addEventListener("click", () => neighbor(-1n));
+$("next").addEventListener("click", () => neighbor(1n));
 $("download").addEventListener("click", download);
 $("share").addEventListener("click", share);
 $("seed").addEventListener("change", takeSeed);
@@ -350,7 +350,7 @@ addEventListener("keydown", (event) => {
     1: () => go({ view: "cat" }),
     2: () => go({ view: "morph" }),
     3: () => go({ view: "sheet" }),
-    ...(onRadio ? {} : { ArrowLeft: () => neighbour(-1n), ArrowRight: () => neighbour(1n) }),
+    ...(onRadio ? {} : { ArrowLeft: () => neighbor(-1n), ArrowRight: () => neighbor(1n) }),
   };
   const action = actions[event.key] ?? actions[event.key.toLowerCase()];
   if (action) {

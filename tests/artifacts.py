@@ -1,4 +1,4 @@
-"""A tiny generator as an artefact, made without torch, and the same in numpy."""
+"""A tiny generator as an artifact, made without torch, and the same in numpy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE, SIDE = 6, 8
 DIRECTIONS = 3
 
 CARD = {
-    "format": 1,
+    "format": 2,
     "catgan": "0.1.0",
     "name": "tiny cats",
     "precision": "float32",
@@ -25,7 +25,7 @@ CARD = {
         "network": {"family": "dcgan", "resolution": SIDE, "latent_size": SIZE},
     },
     "data": {
-        "name": "drawn-cats", "images": 60, "licence": "MIT", "credit": "Nobody", "identity": "0",
+        "name": "drawn-cats", "images": 60, "license": "MIT", "credit": "Nobody", "identity": "0",
     },
     "truncation": {"toward": "the mean style", "seeds": 4096, "mean": [0.0] * SIZE},
     "scores": [],
@@ -92,14 +92,14 @@ def model(side=SIDE, output=TensorProto.UINT8, extra=()):
     )
 
 
-def artefact(**changes):
-    """The bytes of a whole artefact; `changes` to its card."""
+def artifact(**changes):
+    """The bytes of a whole artifact; `changes` to its card."""
     return seal(model().SerializeToString(), card(**changes))
 
 
 def write(path, data=None):
-    """An artefact at `path`."""
-    path.write_bytes(artefact() if data is None else data)
+    """An artifact at `path`."""
+    path.write_bytes(artifact() if data is None else data)
     return path
 
 

@@ -1,8 +1,8 @@
 """Copy a checkpoint with closer measurements of what its generator draws with.
 
-    python tools/settle_checkpoint.py RUN OUT [--checkpoint latest] [--images 16384]
+    python tools/calibrate_checkpoint.py RUN OUT [--checkpoint latest] [--images 16384]
 
-Drawing takes away the correlations of the strongest eigenfaces' amounts (`Generator.settle`).
+Drawing takes away the correlations of the strongest eigenfaces' amounts (`Generator.calibrate`).
 Training measures these over 1,024 images at each checkpoint, as more would take long; a generator
 that many will draw with deserves more. OUT becomes a run with this one checkpoint, to be evaluated
 and embedded.
@@ -19,10 +19,10 @@ import torch
 
 from catgan.errors import CatganError
 from catgan.runs.directory import RunDirectory
-from catgan.runs.sampler import SEEDS_TO_SETTLE, restored_sampler
+from catgan.runs.sampler import CALIBRATION_SEEDS, restored_sampler
 
 
-def settle_checkpoint(run: Path, out: Path, *, checkpoint: str, images: int) -> None:
+def calibrate_checkpoint(run: Path, out: Path, *, checkpoint: str, images: int) -> None:
     """Write `out`, a copy of the run with one checkpoint settled over so many `images`.
 
     Raises:
@@ -33,12 +33,12 @@ def settle_checkpoint(run: Path, out: Path, *, checkpoint: str, images: int) -> 
     source = RunDirectory.open(run)
     loaded = source.checkpoints.load(checkpoint, print)
     sampler, _ = restored_sampler(loaded, torch.device("cpu"))
-    seeds = range(SEEDS_TO_SETTLE.start, SEEDS_TO_SETTLE.start + images)
-    sampler.generator.settle(torch.from_numpy(sampler.latents(seeds)))
+    seeds = range(CALIBRATION_SEEDS.start, CALIBRATION_SEEDS.start + images)
+    sampler.generator.calibrate(torch.from_numpy(sampler.latents(seeds)))
     loaded.tensors["ema"] = sampler.generator.state_dict()
     shutil.copytree(run, out, ignore=shutil.ignore_patterns("checkpoints", "evaluation", "*.lock"))
-    settled = RunDirectory.open(out)
-    settled.checkpoints.save(loaded.images, loaded.config, loaded.window, loaded.tensors, keep=1)
+    calibrated = RunDirectory.open(out)
+    calibrated.checkpoints.save(loaded.images, loaded.config, loaded.window, loaded.tensors, keep=1)
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16_384)
     given = parser.parse_args()
     try:
-        settle_checkpoint(given.run, given.out, checkpoint=given.checkpoint, images=given.images)
+        calibrate_checkpoint(given.run, given.out, checkpoint=given.checkpoint, images=given.images)
     except CatganError as error:
         sys.exit(f"error: {error}")
     print(f"next: catgan evaluate {given.out}")

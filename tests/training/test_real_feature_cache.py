@@ -7,10 +7,10 @@ import torch
 
 from catgan.config import AugmentConfig, NetworkConfig
 from catgan.networks.build import build_discriminator
-from catgan.training import memory as memory_module
+from catgan.training import real_feature_cache as memory_module
 from catgan.training.augment import augment_reals
-from catgan.training.memory import Memory
-from catgan.training.streams import Draws, Stream, torch_generator
+from catgan.training.real_feature_cache import RealFeatureCache
+from catgan.training.streams import BatchRandom, Stream, torch_generator
 
 CPU = torch.device("cpu")
 ONLY_FLIP = AugmentConfig(flip=True)
@@ -38,7 +38,7 @@ def looks(discriminator):
     counted = []
 
     def see(pictures):
-        assert len(pictures) in (5, memory_module.TOGETHER)
+        assert len(pictures) in (5, memory_module.CHUNK_SIZE)
         counted.extend(pictures.flatten(1).unique(dim=0))
         return projection(pictures)
 
@@ -48,7 +48,7 @@ def looks(discriminator):
 
 @torch.no_grad()
 def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, images):
-    memory = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     for numbers, turned in (
         ([0, 1, 2], [False, False, True]),
@@ -67,7 +67,7 @@ def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, image
 
 @torch.no_grad()
 def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, images):
-    together, alone = (Memory(discriminator, ONLY_FLIP, 5, CPU) for _ in range(2))
+    together, alone = (RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU) for _ in range(2))
     everything = together.features(images, 2 * torch.arange(5))
     for number in (3, 0, 4):
         one = images[number : number + 1]
@@ -77,14 +77,14 @@ def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, imag
 
 
 @pytest.mark.parametrize(
-    "augmentation", [AugmentConfig(crop=0.1), AugmentConfig(flip=False, diffaugment_colour=True)]
+    "augmentation", [AugmentConfig(crop=0.1), AugmentConfig(flip=False, diffaugment_color=True)]
 )
 def test_images_that_never_come_again_are_looked_at_each_time(discriminator, images, augmentation):
-    memory = Memory(discriminator, augmentation, 5, CPU)
+    memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for step in range(2):
-            draws = Draws(torch_generator(0, Stream.AUGMENT, step))
+            draws = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
             pictures = augment_reals(images, torch.arange(5), augmentation, draws, (-1, 1), 0)
             memory.features(*pictures)
     assert len(counted) == 10
@@ -93,11 +93,11 @@ def test_images_that_never_come_again_are_looked_at_each_time(discriminator, ima
 @torch.no_grad()
 def test_of_so_many_views_each_is_looked_at_once(discriminator, images):
     augmentation = AugmentConfig(zoom=0.3, views=3)
-    memory = Memory(discriminator, augmentation, 5, CPU)
+    memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for step in range(40):
-            draws = Draws(torch_generator(0, Stream.AUGMENT, step))
+            draws = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
             pictures, known = augment_reals(
                 images, torch.arange(5), augmentation, draws, (-1, 1), 0
             )
@@ -109,14 +109,14 @@ def test_of_so_many_views_each_is_looked_at_once(discriminator, images):
 
 def test_generated_images_are_looked_at_with_gradients(discriminator, images):
     pictures = images.clone().requires_grad_()
-    seen = Memory(discriminator, ONLY_FLIP, 5, CPU).features(pictures, None)
+    seen = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).features(pictures, None)
     (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), pictures)
     assert gradient.abs().sum() > 0
 
 
 def give_room(monkeypatch, discriminator, views):
     """Let there be room for so many views."""
-    maps = Memory(discriminator, ONLY_FLIP, 1, CPU).maps
+    maps = RealFeatureCache(discriminator, ONLY_FLIP, 1, CPU).maps
     monkeypatch.setattr(memory_module, "MAX_BYTES", views * sum(4 * m[0].numel() for m in maps))
 
 
@@ -126,7 +126,7 @@ def test_views_are_remembered_as_far_as_there_is_room_for_a_quarter(
     discriminator, images, monkeypatch, room, expected
 ):
     give_room(monkeypatch, discriminator, room)
-    memory = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for _ in range(2):
@@ -138,9 +138,9 @@ def test_views_are_remembered_as_far_as_there_is_room_for_a_quarter(
 def test_what_is_seen_does_not_depend_on_the_room(discriminator, images, monkeypatch):
     views = torch.tensor([0, 8, 4, 0, 6])
     pictures = images[views // 2]
-    whole = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    whole = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     give_room(monkeypatch, discriminator, 5)
-    part = Memory(discriminator, ONLY_FLIP, 5, CPU)
+    part = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     for _ in range(2):
         for ours, expected in zip(
             part.features(pictures, views), whole.features(pictures, views), strict=True
@@ -153,7 +153,7 @@ def test_no_more_than_a_quarter_of_the_memory_is_taken(discriminator, monkeypatc
     total = 4 * 6 / 8 * memory_module.MAX_BYTES
     machine = mock.Mock(total=int(total))
     monkeypatch.setattr(memory_module.psutil, "virtual_memory", lambda: machine)
-    assert len(Memory(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == 6
+    assert len(RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == 6
 
 
 @pytest.mark.parametrize(("processes", "kept"), [("1", 10), ("2", 5)])
@@ -162,4 +162,4 @@ def test_the_room_is_that_of_a_machine_however_many_processes_share_it(
 ):
     give_room(monkeypatch, discriminator, 10)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert len(Memory(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == kept
+    assert len(RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == kept

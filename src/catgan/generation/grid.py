@@ -19,22 +19,22 @@ from catgan.errors import CatganError
 from catgan.files import make_directory, rename, require_replaceable, try_writing
 from catgan.generation.checks import check_whole
 
-LARGEST_SIZE = 2_048
-MOST_PIXELS = 200_000_000  # of all that is held in memory at once: 600 MB
-LONGEST_SIDE = {"WEBP": 16_383, "JPEG": 65_500}  # in pixels; a PNG holds more than memory does
+MAX_SIZE = 2_048
+MAX_PIXELS = 200_000_000  # of all that is held in memory at once: 600 MB
+MAX_SIDE = {"WEBP": 16_383, "JPEG": 65_500}  # in pixels; a PNG holds more than memory does
 SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
-def sheet(
+def make_grid(
     images: np.ndarray, columns: int | None = None, gap: int = 2, size: int | None = None
 ) -> np.ndarray:
     """Images (N, side, side, 3) uint8 in rows on white, each brought to `size` by `enlarge`.
 
-    Near square unless told. Raises `CatganError` as `check_page` and `enlarge` do.
+    Near square unless told. Raises `CatganError` as `check_grid_size` and `enlarge` do.
     """
     count, side = images.shape[:2]
     size = side if size is None else size
-    check_page(count, columns, size, gap)
+    check_grid_size(count, columns, size, gap)
     columns, height, width = _page(count, columns, gap, size)
     page = np.full((height, width, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
@@ -43,26 +43,26 @@ def sheet(
     return page
 
 
-def check_page(count: int, columns: int | None, size: int, gap: int = 2) -> None:
+def check_grid_size(count: int, columns: int | None, size: int, gap: int = 2) -> None:
     """Raise `CatganError` for no images, no columns, or more than memory holds."""
     _, height, width = _page(count, columns, gap, size)
-    if height * width > MOST_PIXELS:
+    if height * width > MAX_PIXELS:
         raise CatganError(
-            f"a sheet of {width} x {height} pixels is more than the {MOST_PIXELS:,} of the "
+            f"a sheet of {width} x {height} pixels is more than the {MAX_PIXELS:,} of the "
             "largest: take fewer seeds or columns"
         )
 
 
-def check_sheet(path: Path, count: int, columns: int | None, size: int, gap: int = 2) -> None:
+def check_grid(path: Path, count: int, columns: int | None, size: int, gap: int = 2) -> None:
     """Raise `CatganError` if a sheet of so many images of `size` pixels cannot be held or written.
 
     Before anything is drawn: what cannot be written should not cost time first.
     """
     kind = check_suffix(path)
     _, height, width = _page(count, columns, gap, size)
-    if height * width > MOST_PIXELS:
+    if height * width > MAX_PIXELS:
         raise CatganError(
-            f"{path}: {width} x {height} pixels are more than the {MOST_PIXELS:,} of the largest "
+            f"{path}: {width} x {height} pixels are more than the {MAX_PIXELS:,} of the largest "
             "sheet: take fewer seeds or a smaller --size, or name a directory with -o"
         )
     _check_sides(path, kind, height, width)
@@ -75,7 +75,7 @@ def _page(count: int, columns: int | None, gap: int, size: int) -> tuple[int, in
         raise CatganError("a sheet holds at least one image: name a seed")
     if columns is None:
         columns = math.ceil(math.sqrt(count))
-    columns = check_whole("columns", columns, 1, MOST_PIXELS)
+    columns = check_whole("columns", columns, 1, MAX_PIXELS)
     rows = math.ceil(count / columns)
     return columns, rows * (size + gap) - gap, columns * (size + gap) - gap
 
@@ -127,7 +127,7 @@ def _encode(image: np.ndarray, target: Path | BinaryIO, kind: str) -> None:
 
 
 def _check_sides(path: Path, kind: str, height: int, width: int) -> None:
-    if max(height, width) > LONGEST_SIDE.get(kind, math.inf):
+    if max(height, width) > MAX_SIDE.get(kind, math.inf):
         raise CatganError(
             f"{path}: {width} x {height} pixels are more than a {kind} holds: "
             "write a .png, or take a smaller --size or --grid"
@@ -139,7 +139,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` if the block ends well and is gone if it does not.
 
     Its name ends as that of `path` does. Folders are made as needed. `CatganError` for what the
-    disk refuses.
+    disk rejects.
     """
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
@@ -185,8 +185,8 @@ def enlarge(image: np.ndarray, size: int) -> np.ndarray:
 
 def check_size(side: int, size: int) -> None:
     """Raise `CatganError` for a size that images of `side` pixels cannot be enlarged to."""
-    if not side <= size <= LARGEST_SIZE:
+    if not side <= size <= MAX_SIZE:
         raise CatganError(
             f"--size {size} is out of range: these cats are {side} px; choose from {side} to "
-            f"{LARGEST_SIZE:,}"
+            f"{MAX_SIZE:,}"
         )

@@ -9,20 +9,20 @@ from PIL import Image
 
 import catgan
 from catgan.errors import CatganError
-from catgan.generation.sheet import (
-    check_sheet,
+from catgan.generation.grid import (
+    check_grid,
     encode_image,
     enlarge,
+    make_grid,
     parse_grid,
     save_image,
-    sheet,
 )
 
 IMAGES = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
 
 
 def test_every_image_stands_in_reading_order():
-    page = sheet(IMAGES, columns=3, gap=1)
+    page = make_grid(IMAGES, columns=3, gap=1)
     assert page.shape == (9, 14, 3)
     for index in range(6):
         top, left = index // 3 * 5, index % 3 * 5
@@ -31,9 +31,9 @@ def test_every_image_stands_in_reading_order():
 
 
 def test_near_square_unless_told():
-    assert sheet(IMAGES, gap=0).shape == (8, 12, 3)
-    assert sheet(IMAGES[:5], gap=0).shape == (8, 12, 3)
-    assert sheet(IMAGES[:1]).shape == (4, 4, 3)
+    assert make_grid(IMAGES, gap=0).shape == (8, 12, 3)
+    assert make_grid(IMAGES[:5], gap=0).shape == (8, 12, 3)
+    assert make_grid(IMAGES[:1]).shape == (4, 4, 3)
 
 
 def test_grids_must_hold_what_they_are_given():
@@ -75,7 +75,7 @@ def test_enlarging_is_lanczos_and_states_what_it_cannot_do():
     assert enlarge(ramp, 8) is ramp
     expected = np.asarray(Image.fromarray(ramp).resize((24, 24), Image.Resampling.LANCZOS))
     assert np.array_equal(enlarge(ramp, 24), expected)
-    page = sheet(np.stack([ramp, ramp]), columns=2, gap=1, size=24)
+    page = make_grid(np.stack([ramp, ramp]), columns=2, gap=1, size=24)
     assert page.shape == (24, 49, 3)
     assert np.array_equal(page[:, 25:], expected)
     for size in (3, 5000):
@@ -84,21 +84,21 @@ def test_enlarging_is_lanczos_and_states_what_it_cannot_do():
 
 
 def test_a_sheet_that_memory_or_its_format_does_not_hold_is_refused_before_it_is_drawn(tmp_path):
-    check_sheet(tmp_path / "a.png", 4096, 64, 128)
-    check_sheet(tmp_path / "a.png", 1, None, 2048)
+    check_grid(tmp_path / "a.png", 4096, 64, 128)
+    check_grid(tmp_path / "a.png", 1, None, 2048)
     with pytest.raises(CatganError, match="fewer seeds or a smaller --size"):
-        check_sheet(tmp_path / "a.png", 4096, 64, 2048)
+        check_grid(tmp_path / "a.png", 4096, 64, 2048)
     with pytest.raises(CatganError, match=r"more than a WEBP holds.*\.png"):
-        check_sheet(tmp_path / "a.webp", 128, 1, 128)
-    check_sheet(tmp_path / "a.webp", 126, 1, 128)
+        check_grid(tmp_path / "a.webp", 128, 1, 128)
+    check_grid(tmp_path / "a.webp", 126, 1, 128)
     with pytest.raises(CatganError, match="an image is written as"):
-        check_sheet(tmp_path / "a.bmp", 1, None, 128)
+        check_grid(tmp_path / "a.bmp", 1, None, 128)
 
 
 def test_nothing_makes_no_sheet():
     for images, columns in ((IMAGES[:0], None), (IMAGES, -1), (IMAGES, 0)):
         with pytest.raises(CatganError, match=r"at least one image|columns = "):
-            sheet(images, columns)
+            make_grid(images, columns)
 
 
 @pytest.mark.parametrize(("name", "side"), [("a.webp", 16_384), ("a.jpg", 65_501)])
@@ -128,7 +128,7 @@ def test_devices_and_pipes_are_never_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     image = np.zeros((4, 4, 3), np.uint8)
     for write in (
-        lambda path: check_sheet(path, 1, None, 4),
+        lambda path: check_grid(path, 1, None, 4),
         lambda path: save_image(image, path),
     ):
         with pytest.raises(CatganError, match=r"pipe.png: cannot be written \(it is a device or a"):
@@ -140,7 +140,7 @@ def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
     image = np.zeros((4, 4, 3), np.uint8)
     for write in (
-        lambda path: check_sheet(path, 1, None, 4),
+        lambda path: check_grid(path, 1, None, 4),
         lambda path: save_image(image, path),
     ):
         with pytest.raises(CatganError, match=r"cannot be written .*file is no folder"):
@@ -149,4 +149,4 @@ def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
 
 def test_no_size_is_no_default_size():
     with pytest.raises(CatganError, match="--size 0"):
-        sheet(np.zeros((1, 4, 4, 3), np.uint8), size=0)
+        make_grid(np.zeros((1, 4, 4, 3), np.uint8), size=0)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catgan.data.faces.gates import Gates, NearDuplicates, refusal
+from catgan.data.faces.gates import Gates, NearDuplicates, rejection
 from catgan.data.faces.journal import FoundFace, FoundPhoto
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A face and its verdict: `reason` says why it is refused, None that it is kept.
+    """A face and its verdict: `reason` says why it is rejected, None that it is kept.
 
     `identity` names it in a file of decisions: the photo's content and the face's place in it.
     """
@@ -24,17 +24,17 @@ class Candidate:
 
     @property
     def identity(self) -> str:
-        """The photo's sha256, cut to 16 digits, and the face's centre in whole pixels."""
+        """The photo's sha256, cut to 16 digits, and the face's center in whole pixels."""
         frame = self.face.frame
         return f"{self.photo.sha256[:16]}@{frame.x:.0f},{frame.y:.0f}"
 
 
-class Judge:
+class CropSelector:
     """Gives every face of `photos` its verdict; called with decisions (identity -> kept).
 
-    In the order of the photos, a face is kept when a person keeps it, or when nobody refuses it, it
+    In the order of the photos, a face is kept when a person keeps it, or when nobody rejects it, it
     passes the gates, and no face kept before it is a near-duplicate. So of twins, the second steps
-    in when a person refuses the first. All pixels are looked at once, by `read`, when the judge is
+    in when a person rejects the first. All pixels are looked at once, by `read`, when the judge is
     made; after that a verdict on thousands of faces takes a moment.
     """
 
@@ -47,7 +47,7 @@ class Judge:
     ) -> None:
         self.read = read
         self._by_gates = [
-            Candidate(photo, face, refusal(face.measures, gates, size))
+            Candidate(photo, face, rejection(face.measures, gates, size))
             for photo in photos
             for face in photo.faces
         ]
@@ -64,7 +64,7 @@ class Judge:
             reason = candidate.reason
             told = decisions.get(candidate.identity)
             if told is not None:
-                reason = None if told else reason or "refused in review"
+                reason = None if told else reason or "rejected in review"
             elif reason is None:
                 reason = next(
                     (
@@ -79,4 +79,4 @@ class Judge:
 
 
 # Is given the judge and the decisions so far; answers all decisions, which then count.
-Review = Callable[[Judge, Mapping[str, bool]], Mapping[str, bool]]
+Review = Callable[[CropSelector, Mapping[str, bool]], Mapping[str, bool]]

@@ -25,10 +25,10 @@ MAX_BYTES = 2**32  # on one machine, of whose memory it takes at most a quarter
 # (bfloat16, one thread of an EPYC of 2024, 2026-11-25), so where less than a fifth is remembered it
 # is quicker to remember none.
 MIN_SHARE = 0.25
-TOGETHER = 8  # looked at; one by one each would take far longer than in a batch
+CHUNK_SIZE = 8  # looked at; one by one each would take far longer than in a batch
 
 
-class Memory:
+class RealFeatureCache:
     """`features` of training images, of whose views a projected discriminator looks at each once.
 
     It remembers the projected maps, of the first views where there is no room for all. Images are
@@ -40,7 +40,7 @@ class Memory:
     def __init__(
         self, discriminator: nn.Module, config: AugmentConfig, images: int, device: torch.device
     ) -> None:
-        self.look: Callable[[Tensor], list[Tensor]] = discriminator.features  # type: ignore[assignment]
+        self.extract_features: Callable[[Tensor], list[Tensor]] = discriminator.features  # type: ignore[assignment]
         self.projected: Discriminator | None = None
         views = views_of_each(config)
         if not isinstance(discriminator, Discriminator) or device.type != "cpu" or not views:
@@ -64,13 +64,13 @@ class Memory:
         `names` (B,) are those of views of training images; None for generated images.
         """
         if names is None or self.projected is None:
-            return self.look(pictures)
+            return self.extract_features(pictures)
         room = len(self.maps[0])
         seen = [kept[names.clamp(max=room - 1)] for kept in self.maps]  # of new ones, anything yet
         new = (~self.known[names]).nonzero().flatten()
-        for first in range(0, len(new), TOGETHER):
-            group = new[first : first + TOGETHER]
-            filled = group[torch.arange(TOGETHER) % len(group)]  # with some of it again
+        for first in range(0, len(new), CHUNK_SIZE):
+            group = new[first : first + CHUNK_SIZE]
+            filled = group[torch.arange(CHUNK_SIZE) % len(group)]  # with some of it again
             looked = self.projected.projection(pictures[filled])
             for maps, projected in zip(seen, looked, strict=True):
                 maps[group] = projected[: len(group)].permute(0, 2, 3, 1)

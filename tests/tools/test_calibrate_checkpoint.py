@@ -11,25 +11,25 @@ from catgan.errors import CatganError
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import load_sampler
 
-TOOL = Path(__file__).parents[2] / "tools" / "settle_checkpoint.py"
+TOOL = Path(__file__).parents[2] / "tools" / "calibrate_checkpoint.py"
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def settle_checkpoint():
-    spec = importlib.util.spec_from_file_location("settle_checkpoint", TOOL)
+def calibrate_checkpoint():
+    spec = importlib.util.spec_from_file_location("calibrate_checkpoint", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.settle_checkpoint
+    return module.calibrate_checkpoint
 
 
-def test_a_copy_has_the_weights_and_closer_measurements(settle_checkpoint, tmp_path):
+def test_a_copy_has_the_weights_and_closer_measurements(calibrate_checkpoint, tmp_path):
     run = make_run(tmp_path / "run", "projected-128")
     out = tmp_path / "settled"
-    settle_checkpoint(run, out, checkpoint="latest", images=512)
+    calibrate_checkpoint(run, out, checkpoint="latest", images=512)
     old, new = (RunDirectory.open(path).checkpoints.load("latest", print) for path in (run, out))
     assert old.images == new.images
-    measured = {"eigenfaces.level", "eigenfaces.decorrelation"}
+    measured = {"eigenfaces.coefficient_mean", "eigenfaces.decorrelation"}
     for part, tensors in old.tensors.items():
         for name, tensor in tensors.items():
             same = torch.equal(tensor, new.tensors[part][name])
@@ -40,8 +40,10 @@ def test_a_copy_has_the_weights_and_closer_measurements(settle_checkpoint, tmp_p
     eigenfaces, amounts = sampler.generator.eigenfaces, []
     eigenfaces.norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :, 0, 0]))
     sampler(range(1_000_000, 1_000_512))
-    drawn = (torch.cat(amounts) - eigenfaces.level) @ eigenfaces.decorrelation.T
-    torch.testing.assert_close(torch.cov(drawn.T), torch.eye(len(drawn.T)), rtol=0, atol=0.01)
+    procedural = (torch.cat(amounts) - eigenfaces.coefficient_mean) @ eigenfaces.decorrelation.T
+    torch.testing.assert_close(
+        torch.cov(procedural.T), torch.eye(len(procedural.T)), rtol=0, atol=0.01
+    )
 
     with pytest.raises(CatganError, match="exists: name a new directory"):
-        settle_checkpoint(run, out, checkpoint="latest", images=512)
+        calibrate_checkpoint(run, out, checkpoint="latest", images=512)

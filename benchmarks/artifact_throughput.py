@@ -1,11 +1,11 @@
 """Which form of a generator draws fastest, and which are true to it?
 
-    python benchmarks/artefact_throughput.py RUN [--images 256] [--threads 2]
+    python benchmarks/artifact_throughput.py RUN [--images 256] [--threads 2]
 
 Exports RUN in every precision, opens each in ONNX Runtime and the run in torch, and prints images
 a second at batch 1 and 64, the file's size, and the difference from torch in steps of 1/255. The
 forms take turns, `PASSES` times; medians, with the slowest and the fastest pass beside them. A
-precision that `catgan export` would refuse is marked.
+precision that `catgan export` would reject is marked.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
     def by_torch(part: np.ndarray) -> np.ndarray:
         return to_uint8(draw(generator, torch.from_numpy(part), 1.0, zero), *low_high)
 
-    reference = sampler.synthesise(z)
+    reference = sampler.synthesize(z)
     forms: dict[str, tuple[Draw, int]] = {"torch": (by_torch, 0)}
     mean = sampler.mean_style()
     generator.to(memory_format=torch.contiguous_format)
@@ -105,7 +105,7 @@ def main() -> None:
             try:
                 require_parity(parity, name)
             except CatganError:
-                note = "  refused"
+                note = "  rejected"
         one, many = (spread(rates[name, batch]) for batch in BATCHES)
         print(
             f"{name:10s} {one:>18s} {many:>18s} {size / 1e6:6.1f} {parity.largest:8d} "
