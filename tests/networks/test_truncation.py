@@ -8,7 +8,7 @@ import torch
 from catgan.config import NetworkConfig
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
-from catgan.networks.truncation import draw, mean_style
+from catgan.networks.truncation import mean_style, synthesize_truncated
 
 
 class Squares(BaseGenerator):
@@ -39,5 +39,5 @@ def test_the_mean_style_is_that_of_the_noise_and_its_mirror_image():
 )
 def test_truncation_is_the_share_of_the_way_from_the_mean(truncation, expected):
     z, mean = torch.tensor([[3.0, -2.0]]), torch.tensor([[5.0, 2.0]])
-    images = draw(Squares(), z, truncation, mean)
+    images = synthesize_truncated(Squares(), z, truncation, mean)
     assert torch.equal(images[0, :, 0, 0], torch.tensor(expected))

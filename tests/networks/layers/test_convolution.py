@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from catgan.networks.layers import convolution
 from catgan.networks.layers.convolution import (
     Convolution,
-    EnlargingConvolution,
     TransposedConvolution,
+    UpsamplingConvolution,
 )
 
 GEOMETRIES = [  # kernel, stride, padding, side
@@ -75,7 +75,7 @@ def test_large_images_take_the_library_kernel_and_agree_in_bfloat16(kind, monkey
 @pytest.mark.parametrize("side", [4, 16])
 def test_enlarging_is_repeating_each_pixel_and_convolving(side, monkeypatch):
     torch.manual_seed(0)
-    layer = EnlargingConvolution(3, 5).double()
+    layer = UpsamplingConvolution(3, 5).double()
     image = torch.randn(2, 3, side, side, dtype=torch.double)
     taken = []
     transposed = F.conv_transpose2d

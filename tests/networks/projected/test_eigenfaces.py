@@ -62,12 +62,12 @@ def test_mean_and_components_are_those_of_a_singular_value_decomposition(learnt)
 
 def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_photos(learnt):
     images, eigenfaces = learnt
-    photos = eigenfaces._coarse_part(torch.cat([images, images.flip(3)])).clamp(-0.95, 0.95)
+    photos = eigenfaces._low_res_part(torch.cat([images, images.flip(3)])).clamp(-0.95, 0.95)
     wild = 0.1 + 0.3 * images_like_faces(4000, 32, seed=5) * noise(4000, 6, 1)[..., None, None]
     for details in (torch.zeros(4000, 3, 32, 32), wild):
         procedural = eigenfaces(noise(4000, 3), details)
         assert procedural.abs().max() < 1
-        small = eigenfaces._coarse_part(procedural.atanh()), photos.atanh()
+        small = eigenfaces._low_res_part(procedural.atanh()), photos.atanh()
         amounts = [x.flatten(1) @ eigenfaces.components.T for x in small]
         torch.testing.assert_close(amounts[0].std(0), amounts[1].std(0), atol=0.02, rtol=0.1)
         torch.testing.assert_close(amounts[0].mean(0), amounts[1].mean(0), atol=0.05, rtol=0)
@@ -76,7 +76,7 @@ def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_p
 def test_how_much_images_differ_in_the_strength_of_all_amounts_is_learnt_and_drawn():
     draws = np.random.default_rng(0)
     bases = draws.standard_normal((200, 3, 8, 8))
-    enlarging = Eigenfaces(32, 2).enlarging.double().numpy()
+    enlarging = Eigenfaces(32, 2).upsampling.double().numpy()
     amounts = draws.standard_normal((2000, 200)) * 0.005
     for spread in (0.0, 0.3):
         strength = np.exp(spread * draws.standard_normal((2000, 1)))
@@ -103,7 +103,7 @@ def test_fine_details_are_drawn_as_they_are_and_coarse_ones_move_the_amounts(lea
     fine = torch.atanh(eigenfaces(style, lines).double()) - plain
     torch.testing.assert_close(fine[..., 4:-4], lines[..., 4:-4].double(), atol=0.05, rtol=0)
     strongest = eigenfaces._as_images(eigenfaces.components[:1] * eigenfaces.stds[0])
-    details = eigenfaces.enlarging @ strongest @ eigenfaces.enlarging.T
+    details = eigenfaces.upsampling @ strongest @ eigenfaces.upsampling.T
     more = style.clone()
     more[:, 0] += 1
     torch.testing.assert_close(
@@ -129,7 +129,7 @@ def test_what_the_strongest_amounts_have_in_common_is_taken_away_in_drawing_alon
     zeros = torch.zeros(5000, 3, 32, 32)
 
     def procedural():
-        small = eigenfaces._coarse_part(eigenfaces(noise(5000, 3), zeros).double().atanh().float())
+        small = eigenfaces._low_res_part(eigenfaces(noise(5000, 3), zeros).double().atanh().float())
         amounts = (small.flatten(1) - eigenfaces.mean) @ eigenfaces.components.T
         return amounts / eigenfaces.stds
 
@@ -151,7 +151,9 @@ def test_the_small_images_are_those_that_the_style_alone_gives(learnt):
     eigenfaces.eval()
     style = noise(3, 4)
     procedural = eigenfaces(style, torch.zeros(3, 3, 32, 32))
-    expected = torch.tanh(eigenfaces.enlarging @ eigenfaces.low_res(style) @ eigenfaces.enlarging.T)
+    expected = torch.tanh(
+        eigenfaces.upsampling @ eigenfaces.low_res(style) @ eigenfaces.upsampling.T
+    )
     torch.testing.assert_close(procedural, expected, atol=1e-4, rtol=0)
 
 

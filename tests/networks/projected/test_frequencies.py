@@ -7,7 +7,12 @@ import pytest
 import scipy.fft
 import torch
 
-from catgan.networks.projected.frequencies import DEVIATION, Colors, Frequencies, cosine_transform
+from catgan.networks.projected.frequencies import (
+    FREQUENCY_STD,
+    Colors,
+    Frequencies,
+    cosine_transform,
+)
 
 
 def noise(count, side, seed=0):
@@ -35,14 +40,14 @@ def test_each_block_of_each_color_is_transformed_in_its_place():
         for x in range(0, 16, 4)
     ]
     mean, deviation = np.mean(of_reals, 0).ravel(), np.std(of_reals, 0, ddof=1).ravel()
-    expected = DEVIATION * (green - mean) / deviation
+    expected = FREQUENCY_STD * (green - mean) / deviation
     np.testing.assert_allclose(found[1, 16:32, 2, 1].numpy(), expected, atol=1e-4)
 
 
 def test_over_the_reals_every_frequency_has_mean_0_and_the_deviation():
     deviation, mean = torch.std_mean(Frequencies(4, noise(16, 32))(noise(16, 32)), dim=(0, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(48), atol=1e-5, rtol=0)
-    torch.testing.assert_close(deviation, torch.full((48,), DEVIATION), atol=1e-5, rtol=0)
+    torch.testing.assert_close(deviation, torch.full((48,), FREQUENCY_STD), atol=1e-5, rtol=0)
 
 
 def test_faint_fine_lines_stand_out():
@@ -51,7 +56,7 @@ def test_faint_fine_lines_stand_out():
     lined = reals.clone()
     lined[..., ::2] += 0.03  # a hundredth of the range
     frequencies = Frequencies(4, reals)
-    change = (frequencies(lined) - frequencies(reals)).abs().amax((0, 2, 3)) / DEVIATION
+    change = (frequencies(lined) - frequencies(reals)).abs().amax((0, 2, 3)) / FREQUENCY_STD
     for color in range(3):
         assert change[16 * color + 3] > 2  # the finest along the row, in deviations of the reals
         assert change[16 * color + 4] < 0.1  # one along the column

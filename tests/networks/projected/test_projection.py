@@ -100,12 +100,12 @@ def test_mixing_is_random_and_decided_by_the_global_seed(projection):
 
 def test_coarse_maps_flow_into_finer_ones_and_not_back(projection):
     """What is put into the coarsest map reaches all; into the finest, only itself."""
-    seen = projection._seen(pictures(1, 128))
-    maps = projection._mixed(seen)
+    seen = projection._backbone_features(pictures(1, 128))
+    maps = projection._mix(seen)
 
     def changed(level):
         poked = [x + 1.0 if index == level else x for index, x in enumerate(seen)]
-        pairs = zip(maps, projection._mixed(poked), strict=True)
+        pairs = zip(maps, projection._mix(poked), strict=True)
         return [not torch.equal(x, y) for x, y in pairs]
 
     assert changed(3) == [True, True, True, True]
