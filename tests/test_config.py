@@ -97,7 +97,7 @@ def test_what_is_refined_is_a_generator_of_a_resolution_that_there_is(resolution
     recipe = load_recipe("projected-64")
     assert override(recipe, [*settings, f"network.refinements={most}"]).network.refinements == most
     for wrong in (-1, most + 1):
-        with pytest.raises(CatganError, match=f"= {resolution}: choose from 0 to {most}$"):
+        with pytest.raises(CatganError, match=f"= {resolution}: expected from 0 to {most}$"):
             override(recipe, [*settings, f"network.refinements={wrong}"])
 
 
@@ -111,7 +111,7 @@ def test_a_configuration_from_before_there_were_refinements_has_none():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["network.latent_size=1"], "choose from 2"),
+        (["network.latent_size=1"], "expected from 2"),
         (["network.resolution=32", "network.feature_resolution=256"], "set it to 128 or less"),
     ],
 )
@@ -270,7 +270,9 @@ def test_a_setting_of_another_section_is_found_by_its_own_name(name, expected):
 
 
 def test_an_impossible_value_says_in_which_file_it_stands():
-    with pytest.raises(CatganError, match=r"^runs/x/config.toml: network\.resolution = 33 is imp"):
+    with pytest.raises(
+        CatganError, match=r"^runs/x/config.toml: invalid network\.resolution = 33: exp"
+    ):
         from_toml("[network]\nresolution = 33", "runs/x/config.toml")
 
 

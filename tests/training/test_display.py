@@ -38,7 +38,7 @@ def test_a_pipe_gets_one_plain_line_a_row_with_the_time_left():
     lines = out.file.getvalue().splitlines()
     assert lines == [
         "2.0 kimg of 10.2 kimg  32.0 img/s  4 min left  D 0.500  G 1.250  "
-        "right on real 75%, generated 50%  1.5 GiB",
+        "D accuracy real 75%, generated 50%  1.5 GiB",
         "[not markup] /a/path",
     ]
 
@@ -48,13 +48,13 @@ def test_what_comes_before_the_first_step_is_shown(terminal):
     out = console(terminal)
     display = choose_display(out)
     for done in (256, 512):
-        display.prepare("finding eigenfaces", done, 512)
+        display.prepare("computing eigenfaces", done, 512)
     show(display)
     text = out.file.getvalue()
-    assert "finding eigenfaces" in text
+    assert "computing eigenfaces" in text
     assert "2.0 kimg" in text
     if not terminal:
-        assert text.splitlines()[0] == "finding eigenfaces: 512 images"
+        assert text.splitlines()[0] == "computing eigenfaces: 512 images"
         assert text.count("eigenfaces") == 1
 
 

@@ -32,7 +32,7 @@ from catgan.networks.layers.dropout import Dropout
 from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, signals, start
 from catgan.training.distributed import LostProcessError, SynchronizedBatchNorm
-from catgan.training.streams import BatchRandom, Share, Stream, torch_generator
+from catgan.training.streams import BatchRandom, Stream, World, torch_generator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -132,9 +132,9 @@ def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
             return 1
 
     monkeypatch.setattr(distributed, "_job", SlowStore())
-    monkeypatch.setattr(distributed, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(distributed, "HEARTBEAT_SECONDS", 0.001)
     before = threading.active_count()
-    with distributed.may_take_long():
+    with distributed.keep_alive():
         assert SlowStore.asked.wait(timeout=60)
     assert threading.active_count() <= before
 
@@ -146,12 +146,12 @@ def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
     settings = ["network.resolution=32", "training.batch_size=4", "output.score_samples=0"]
     arguments = (tmp_path / "cats", "lsgan-64", settings, tmp_path / "run", "cpu")
     plan = start.new_run(*arguments, lambda *_: None)
-    told = start._told(plan)
+    told = start._plan_message(plan)
     images = tmp_path / "cats" / "images.npy"
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
-    monkeypatch.setattr(distributed, "world", lambda: Share(1, 2))
+    monkeypatch.setattr(distributed, "world", lambda: World(1, 2))
     monkeypatch.setattr(distributed, "share", lambda _: told)
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(CatganError, match="has changed on disk"):
@@ -195,9 +195,13 @@ def test_shares_of_random_numbers_make_up_the_whole_ones():
         return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), share)
 
     for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
-        parts = [draw(draws(Share(rank, 3)), 4) for rank in range(3)]
-        assert torch.equal(torch.cat(parts, -1), draw(draws(Share()), 12))
-    assert [Share(rank, 3).of(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+        parts = [draw(draws(World(rank, 3)), 4) for rank in range(3)]
+        assert torch.equal(torch.cat(parts, -1), draw(draws(World()), 12))
+    assert [World(rank, 3).batch_slice(12) for rank in range(3)] == [
+        slice(0, 4),
+        slice(4, 8),
+        slice(8, 12),
+    ]
 
 
 def test_shares_of_dropout_make_up_the_whole_one():
@@ -206,7 +210,7 @@ def test_shares_of_dropout_make_up_the_whole_one():
     whole = layer(x)
     parts = []
     for rank in range(3):
-        layer.share = (rank, 3)
+        layer.world = (rank, 3)
         torch.manual_seed(1)
         parts.append(layer(x[2 * rank : 2 * rank + 2]))
     assert torch.equal(torch.cat(parts), whole)
@@ -228,7 +232,7 @@ def test_synchronized_batch_norm_is_batch_norm(group_of_one):
     nn.init.normal_(theirs.bias)
     copy = nn.BatchNorm2d(5)
     copy.load_state_dict(theirs.state_dict())
-    ours = SynchronizedBatchNorm.of(copy)
+    ours = SynchronizedBatchNorm.from_layer(copy)
     x = 7 + torch.randn(4, 5, 3, 3)
     results = []
     for layer in (theirs, ours):
@@ -353,7 +357,7 @@ def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
     assert all(code > 0 for code in codes), (codes, said)
     errors = "".join(err for _, err in said).strip().splitlines()
     assert len(errors) == 1, said
-    assert "holds other images than the first process has" in errors[0]
+    assert "has other images than rank 0" in errors[0]
     assert not (tmp_path / "1" / "run").exists()
 
 
@@ -450,7 +454,7 @@ def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_mach
         two_machines, "cats", "--resume=two", "--set=training.images=32"
     )
     assert codes == [0, 0], said
-    assert "goes on after 24 of 32 images" in said[0][0]
+    assert "resumes after 24 of 32 images" in said[0][0]
     catgan("train", "cats", "--resume", "one", "--set", "training.images=32")
     assert two.rows()[-1]["discriminator_loss"] == pytest.approx(
         one.rows()[-1]["discriminator_loss"], rel=1e-4
@@ -475,14 +479,14 @@ def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines
 
 @pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
 def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch, processes, nearest):
-    monkeypatch.setattr(distributed, "world", lambda: Share(0, processes))
+    monkeypatch.setattr(distributed, "world", lambda: World(0, processes))
     words = f"batch_size = 32 .* {processes} processes: try --set training.batch_size={nearest},"
     with pytest.raises(CatganError, match=words) as error:
         start.new_run(None, "lsgan-64", [], tmp_path / "run", "cpu", print)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
     fits = override(load_recipe("lsgan-64"), [f"training.batch_size={nearest}"])
-    start._check_batch(fits)
+    start._check_batch_size(fits)
 
 
 def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
@@ -514,7 +518,7 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
         assert stop.received == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-    monkeypatch.setattr(distributed, "world", lambda: Share(0, 2))
+    monkeypatch.setattr(distributed, "world", lambda: World(0, 2))
     with signals.StopSignals(float("inf")) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -536,7 +540,7 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
 )
 def test_a_broken_connection_is_a_lost_process(words):
     ended = pytest.raises(LostProcessError, match="another process of this job ended")
-    with ended as error, distributed._together():
+    with ended as error, distributed._collective():
         raise RuntimeError(words)
     assert "\n" not in str(error.value)
 
@@ -554,7 +558,7 @@ def test_a_broken_connection_is_a_lost_process(words):
     ],
 )
 def test_another_error_of_a_collective_is_no_lost_process(error):
-    with pytest.raises(RuntimeError) as raised, distributed._together():
+    with pytest.raises(RuntimeError) as raised, distributed._collective():
         raise error
     assert raised.value is error
 
@@ -565,5 +569,5 @@ def test_a_world_that_torchrun_did_not_make_is_one_line(monkeypatch, size):
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     rejected = pytest.raises(CatganError, match=r"not by torchrun.* unset WORLD_SIZE")
-    with rejected, distributed.joined():
+    with rejected, distributed.process_group():
         raise AssertionError("joined")

@@ -12,16 +12,16 @@ from catgan.config import Config
 from catgan.runs.directory import RunDirectory
 from catgan.runs.log import LOGGED_METRICS
 from catgan.training.guard import (
-    CERTAIN,
-    COARSE_SIDE,
+    DIVERSITY_SIDE,
+    MAX_ACCURACY,
     MIN_DIVERSITY,
     ROWS_WATCHED,
     WARMUP_IMAGES,
     Guard,
     TrainingFailedError,
     accuracies,
-    coarse,
     diversity,
+    downsample,
 )
 
 HEALTHY = {
@@ -65,7 +65,7 @@ def test_the_example_is_complete():
         [SURE] * (ROWS_WATCHED - 1) + [{}] + [SURE] * (ROWS_WATCHED - 1),
         [{"real_accuracy": 1.0}] * 30,
         [{"generated_accuracy": 1.0}] * 30,
-        [{"real_accuracy": CERTAIN, "generated_accuracy": 1.0}] * 30,
+        [{"real_accuracy": MAX_ACCURACY, "generated_accuracy": 1.0}] * 30,
         [{"diversity": 5.0}, {"real_accuracy": 0.0, "generated_accuracy": 0.0}] * 15,
         [SAME, SURE] * 15,
     ],
@@ -103,7 +103,7 @@ def test_networks_that_still_find_their_feet_are_left_alone(run, change):
 def test_what_is_not_finite_stops_a_run_at_once(run, measure, value):
     images, text, error = watch(Guard(run), [{}, {measure: value}], first=STEP)
     assert images == 2 * STEP
-    assert f"diverged before {images} images, numbers of the log ({measure}) are not" in text
+    assert f"diverged before {images} images: values of the log ({measure}) are not" in text
     assert error.exit_code == 3
     assert "\n" not in text
 
@@ -113,7 +113,7 @@ def test_tensors_are_checked_before_they_are_saved(run):
     good = [torch.ones(3), torch.tensor(7), torch.zeros(0), torch.ones(2, dtype=torch.bfloat16)]
     guard.check_finite(good, "weights of ema", 640)
     for value in (math.nan, math.inf):
-        with pytest.raises(TrainingFailedError, match="before 640 images, weights of ema are not"):
+        with pytest.raises(TrainingFailedError, match="before 640 images: weights of ema are not"):
             guard.check_finite([*good, torch.tensor([1.0, value])], "weights of ema", 640)
 
 
@@ -166,13 +166,13 @@ def test_a_discriminator_that_tells_nothing_is_right_half_of_the_time():
 
 
 def spread(images):
-    return diversity(coarse(images))
+    return diversity(downsample(images))
 
 
 def test_diversity_is_the_deviation_of_a_pixel_seen_from_afar():
     rng = np.random.default_rng(0)
     images = rng.normal(0, 1, (16, 3, 32, 32))
-    blocks = images.reshape(16, 3, COARSE_SIDE, 4, COARSE_SIDE, 4).mean((3, 5))
+    blocks = images.reshape(16, 3, DIVERSITY_SIDE, 4, DIVERSITY_SIDE, 4).mean((3, 5))
     expected = blocks.std(0, ddof=1).mean()
     assert spread(torch.from_numpy(images)).item() == pytest.approx(expected)
 

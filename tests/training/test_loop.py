@@ -238,7 +238,7 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
     monkeypatch.setattr(losses, "generator_loss", poisoned)
     display = Silent()
     with pytest.raises(
-        TrainingFailedError, match=r"before 160 images, numbers of the log \(dis"
+        TrainingFailedError, match=r"before 160 images: values of the log \(dis"
     ) as error:
         train(tiny_config, cats, run, display, device=CPU)
     assert error.value.exit_code == 3
@@ -281,7 +281,7 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
         return loss
 
     monkeypatch.setattr(losses, "generator_loss", poisoned)
-    with pytest.raises(TrainingFailedError, match="before 160 images, weights of generator"):
+    with pytest.raises(TrainingFailedError, match="before 160 images: weights of generator"):
         train(tiny_config, cats, run, Silent(), device=CPU)
     assert run.checkpoints.names() == ["000000080"]
 

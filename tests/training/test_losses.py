@@ -181,7 +181,7 @@ def test_places_of_a_judgment_are_averaged_and_judgments_summed(kind):
 
 
 @pytest.mark.parametrize("kind", ["wgan", "Hinge", "", None])
-def test_an_unknown_loss_is_no_relativistic_one(kind):
+def test_an_unknown_loss_raises(kind):
     values = torch.zeros(2, 1)
     for loss in (discriminator_loss, of_generator):
         with pytest.raises(CatganError, match="choose from bce, mse, hinge, relativistic"):

@@ -194,7 +194,7 @@ def test_weights_that_are_not_finite_replace_none_that_are(run):
     kept.checkpoint(100)
     with torch.no_grad():
         kept.modules["ema"].weight[0, 0] = torch.inf
-    with pytest.raises(TrainingFailedError, match="before 200 images, weights of generator"):
+    with pytest.raises(TrainingFailedError, match="before 200 images: weights of generator"):
         kept.checkpoint(200)
     assert run.checkpoints.names() == ["000000100"]
     assert run.checkpoints.pointer("latest") == "000000100"

@@ -39,7 +39,7 @@ def test_a_run_is_named_after_data_and_recipe_and_never_over_another(cats):
     assert str(second.run.path) == "runs/drawn-cats-lsgan-64-2"
     assert first.dataset.identity == cats.identity
     assert first.reals is None
-    assert f"{len(cats.indices('train'))} images of drawn-cats" in start.first_line(first)
+    assert f"{len(cats.indices('train'))} images of drawn-cats" in start.describe_plan(first)
 
 
 def test_a_run_is_named_after_what_was_given_umlauts_and_all(tmp_path):
@@ -51,7 +51,7 @@ def test_a_run_is_named_after_what_was_given_umlauts_and_all(tmp_path):
     first, second, third = (new(tmp_path / name) for name in ("thirty", "Fotos mit Müll", "nul"))
     assert str(second.run.path) == "runs/Fotos-mit-Müll-lsgan-64"
     assert second.run.facts()["dataset"]["name"] == "Fotos mit Müll"
-    assert "images of Fotos mit Müll;" in start.first_line(second)
+    assert "images of Fotos mit Müll;" in start.describe_plan(second)
     assert second.dataset.identity == first.dataset.identity
     assert third.run.path.name == "_nul-lsgan-64"
     resumed = start.resume_run(second.run.path, None, [], "cpu", silent)
@@ -62,7 +62,7 @@ def test_a_run_is_named_after_what_was_given_umlauts_and_all(tmp_path):
     ("name", "path"), [("con.2026", "_con.2026-r"), ("a: b?", "a-b-r"), ("cats.", "cats-r")]
 )
 def test_the_name_of_a_run_is_one_that_every_system_can_have(name, path):
-    assert start._free_name(name, "r").name == path
+    assert start._free_run_path(name, "r").name == path
 
 
 def test_a_folder_of_photos_is_prepared_once(tmp_path):
@@ -119,7 +119,7 @@ def test_resume_refuses_what_would_be_another_run(cats, tmp_path):
     description = tmp_path / "resplit" / "dataset.json"
     description.write_text(description.read_text().replace('"holdout"', '"train"'))
     assert Dataset.open(tmp_path / "resplit").identity == cats.identity
-    with pytest.raises(CatganError, match="split otherwise"):
+    with pytest.raises(CatganError, match="in its split"):
         start.resume_run(plan.run.path, tmp_path / "resplit", [], "cpu", silent)
 
 
@@ -127,7 +127,7 @@ def test_data_that_moved_can_be_named(cats, tmp_path):
     shutil.copytree(cats.path, tmp_path / "here")
     plan = new(tmp_path / "here", out=tmp_path / "run")
     (tmp_path / "here").rename(tmp_path / "there")
-    with pytest.raises(CatganError, match="is gone"):
+    with pytest.raises(CatganError, match="does not exist"):
         start.resume_run(plan.run.path, None, [], "cpu", silent)
     resumed = start.resume_run(plan.run.path, tmp_path / "there", [], "cpu", silent)
     assert resumed.dataset.identity == Dataset.open(tmp_path / "there").identity

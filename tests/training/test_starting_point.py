@@ -619,7 +619,7 @@ def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
     old, new = small.config().network, plan.config.network
     assert (old.resolution, new.resolution, new.refinements) == (32, 64, 1)
     assert new == dataclasses.replace(old, resolution=64, refinements=1)
-    assert any("32 px become 64" in note for note in plan.notes)
+    assert any("from 32 to 64 px" in note for note in plan.notes)
     display = Silent()
     assert follow(plan, display).finished
     assert display.rows
