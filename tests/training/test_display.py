@@ -44,7 +44,7 @@ def test_a_pipe_gets_one_plain_line_a_row_with_the_time_left():
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_what_comes_before_the_first_step_is_shown(terminal):
+def test_preparation_is_shown(terminal):
     out = console(terminal)
     display = choose_display(out)
     for done in (256, 512):
@@ -72,7 +72,7 @@ def test_a_terminal_gets_a_bar_with_the_same_facts():
     ("seconds", "text"),
     [(0, "0 s"), (89, "89 s"), (91, "2 min"), (5_340, "89 min"), (36_300, "10 h 05 min")],
 )  # fmt: skip
-def test_durations_as_people_say_them(seconds, text):
+def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
 
 

@@ -203,7 +203,7 @@ def _wait_at_barrier(store: dist.Store, barrier: str, own: World) -> None:
         if store.add("failed", 0) or silent > TIMEOUT.total_seconds():
             raise LostProcessError(
                 "another process of this job failed or fell silent while this one waited for it: "
-                "see what it said, then start again"
+                "see its message, then start again"
             )
 
 
@@ -369,8 +369,8 @@ def _collective() -> Iterator[None]:
             raise
         reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostProcessError(
-            f"another process of this job ended or does not answer ({reason}): see what it said, "
-            "then go on from the last checkpoint with catgan train --resume"
+            f"another process of this job ended or does not respond ({reason}): see its message, "
+            "then resume from the last checkpoint with catgan train --resume"
         ) from None
 
 

@@ -51,10 +51,7 @@ def initial_networks(
     else:
         reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
         generator = build_generator(network, reals)
-        load_statistics_images = functools.partial(
-            _first_images, images, min(STATISTICS_IMAGES, count), on_progress
-        )
-        discriminator = build_discriminator(network, load_statistics_images, precision)
+        discriminator = _new_discriminator(config, precision, images, count, on_progress)
     # The memory layout that networks/layers/convolution.py expects.
     return (
         generator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -76,13 +73,23 @@ def _from_starting_point(
     generator.adapt_to(reals)
     discriminator_state = starting.discriminator_for(config.network)
     if discriminator_state is None:
-        load_statistics_images = functools.partial(
-            _first_images, images, min(STATISTICS_IMAGES, count), on_progress
-        )
-        return generator, build_discriminator(config.network, load_statistics_images, precision)
+        return generator, _new_discriminator(config, precision, images, count, on_progress)
     discriminator = build_discriminator(config.network, None, precision)
     discriminator.load_state_dict(discriminator_state)
     return generator, discriminator
+
+
+def _new_discriminator(
+    config: Config,
+    precision: torch.dtype,
+    images: Images,
+    count: int,
+    on_progress: OnProgress,
+) -> nn.Module:
+    load_reals = functools.partial(
+        _first_images, images, min(STATISTICS_IMAGES, count), on_progress
+    )
+    return build_discriminator(config.network, load_reals, precision)
 
 
 def _chunks(images: Images, count: int, on_progress: OnProgress) -> Iterator[Tensor]:
