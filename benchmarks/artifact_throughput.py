@@ -23,7 +23,7 @@ from catgan.errors import CatganError
 from catgan.export.graph import VARIANTS, float32_model
 from catgan.export.parity import measure_parity, require_parity
 from catgan.networks.build import pixel_range
-from catgan.networks.truncation import draw
+from catgan.networks.truncation import synthesize_truncated
 from catgan.onnx_runtime import load_onnxruntime
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import restored_sampler, to_uint8
@@ -74,7 +74,9 @@ def main() -> None:
 
     @torch.no_grad()
     def by_torch(part: np.ndarray) -> np.ndarray:
-        return to_uint8(draw(generator, torch.from_numpy(part), 1.0, zero), *low_high)
+        return to_uint8(
+            synthesize_truncated(generator, torch.from_numpy(part), 1.0, zero), *low_high
+        )
 
     reference = sampler.synthesize(z)
     forms: dict[str, tuple[Draw, int]] = {"torch": (by_torch, 0)}

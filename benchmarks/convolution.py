@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from catgan.networks.layers import convolution
 from catgan.networks.layers.convolution import (
     Convolution,
-    EnlargingConvolution,
     TransposedConvolution,
+    UpsamplingConvolution,
 )
 from catgan.training.device import choose_precision
 
@@ -35,7 +35,7 @@ LAYERS = [  # channels on the fine side, channels on the coarse side, coarse sid
 ENLARGING = [(384, 384, 4), (384, 192, 8), (192, 96, 16), (96, 48, 32)]  # in, out, coarse side
 
 
-def plainly(layer: EnlargingConvolution, image: torch.Tensor) -> torch.Tensor:
+def plainly(layer: UpsamplingConvolution, image: torch.Tensor) -> torch.Tensor:
     """What an enlarging convolution is, written plainly."""
     return F.conv2d(F.interpolate(image, scale_factor=2), layer.weight, padding=1)
 
@@ -76,7 +76,7 @@ def main() -> None:
     convolution.MATRIX_PRODUCT_SIDE = taken
     print(f"{'layer':34s} {'repeated':>8s} {'library':>8s} {'product':>8s}  taken")
     for inputs, outputs, side in ENLARGING:
-        layer = EnlargingConvolution(inputs, outputs).to(memory_format=torch.channels_last)
+        layer = UpsamplingConvolution(inputs, outputs).to(memory_format=torch.channels_last)
         image = torch.randn(BATCH, inputs, side, side, dtype=precision)
         image = image.contiguous(memory_format=torch.channels_last).requires_grad_()
         times = [milliseconds(lambda x, layer=layer: plainly(layer, x), image)]

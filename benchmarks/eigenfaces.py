@@ -36,7 +36,7 @@ def distance(images: Tensor, reals: RealsStatistics) -> float:
 
 def enlarge(faces: eigenfaces.Eigenfaces, small: Tensor) -> Tensor:
     """(count, 3, side, side) before tanh -> images in (-1, 1) of the dataset's resolution."""
-    return torch.tanh(faces.enlarging @ small @ faces.enlarging.T)
+    return torch.tanh(faces.upsampling @ small @ faces.upsampling.T)
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def main() -> None:
         faces = eigenfaces.Eigenfaces(dataset.resolution, LATENT_SIZE)
         faces.learn(part / 127.5 - 1 for part in photos.split(BATCH_SIZE))
         limit = eigenfaces.MAX_PIXEL
-        small = faces._coarse_part(photos[: arguments.count] / 127.5 - 1).clamp(-limit, limit)
+        small = faces._low_res_part(photos[: arguments.count] / 127.5 - 1).clamp(-limit, limit)
         coarse = distance(enlarge(faces, small.atanh()), reals)
         spread = float(faces.log_strength_std)
         scaled = distance(enlarge(faces, faces.low_res(style)), reals)

@@ -184,13 +184,13 @@ def as_textbook(step: Callable[[], None]) -> None:
     with (
         mock.patch.object(frozen, "fused_convolution", return_value=None),
         mock.patch.object(convolution, "MATRIX_PRODUCT_SIDE", 0),
-        mock.patch.object(convolution.EnlargingConvolution, "forward", _enlarge_plainly),
+        mock.patch.object(convolution.UpsamplingConvolution, "forward", _enlarge_plainly),
         mock.patch.object(Tensor, "contiguous", _contiguous_plainly),
     ):
         step()
 
 
-def _enlarge_plainly(layer: convolution.EnlargingConvolution, image: Tensor) -> Tensor:
+def _enlarge_plainly(layer: convolution.UpsamplingConvolution, image: Tensor) -> Tensor:
     return F.conv2d(F.interpolate(image, scale_factor=2), layer.weight, padding=1)
 
 

@@ -419,8 +419,8 @@ FAULTS = [
     ),
     Fault("SIGTERM twice during the save", signals_in_the_save(signal.SIGTERM, 2), 130, ""),
     Fault("one bit of one pixel changed", one_pixel, 2, "has changed on disk"),
-    Fault("the dataset has fewer images", other_data, 2, "differs from it in its images"),
-    Fault("the dataset is split otherwise", other_split, 2, "split otherwise"),
+    Fault("the dataset has fewer images", other_data, 2, "differs in its images"),
+    Fault("the dataset is split otherwise", other_split, 2, "differs in its split"),
     Fault(
         "another batch size and seed",
         nothing,

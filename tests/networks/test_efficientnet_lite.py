@@ -45,7 +45,7 @@ def picture(size: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("name", "size"), [(name, int(size)) for name in sorted(GOLDEN) for size in GOLDEN[name]]
 )
-def test_logits_of_the_reference(name: str, size: int) -> None:
+def test_logits_equal_the_reference(name: str, size: int) -> None:
     network = network_of(VARIANTS[name])
     with torch.no_grad():
         logits = network(picture(size))[0, ::25]
@@ -99,7 +99,7 @@ def test_frozen_yet_differentiable_to_the_image() -> None:
     assert float(images.grad.abs().sum()) > 0
 
 
-def test_a_tampered_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_tampered_file_is_rejected_before_it_is_loaded(tmp_path: Path) -> None:
     fake = tmp_path / "weights.pth"
     fake.write_bytes(b"not weights")
     with pytest.raises(CatganError, match=r"sha256 differs.*reinstall") as caught:

@@ -144,13 +144,13 @@ def test_the_classic_families_work_at_every_resolution_and_keep_their_range(fami
     assert discriminator(seen).shape == (2, 1)
 
 
-def test_stages_double_up_to_the_most():
+def test_channels_double_up_to_the_maximum():
     assert stage_channels(64, 128, 1024) == [128, 256, 512, 1024]
     assert stage_channels(32, 128, 1024) == [128, 256, 512]
     assert stage_channels(256, 64, 512) == [64, 128, 256, 512, 512, 512]
 
 
-def test_weights_begin_as_dcgan_s():
+def test_initial_weights_follow_dcgan():
     torch.manual_seed(0)
     network = build_generator(override(load_recipe("lsgan-64"), []).network)
     convolutions = [m for m in network.modules() if isinstance(m, nn.ConvTranspose2d)]

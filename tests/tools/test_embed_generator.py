@@ -173,13 +173,13 @@ def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_
 
     plan = begin("kept")
     assert plan.config.optimizer.generator_freeze_images == FREEZE_IMAGES
-    assert any("its discriminator comes with it" in note for note in plan.notes)
+    assert any("keeps the discriminator of the source" in note for note in plan.notes)
     own = "optimizer.generator_freeze_images=64"
     plan = begin("chosen", own)
     assert plan.config.optimizer.generator_freeze_images == 64
     plan = begin("doubled", resolution=64)
     assert plan.config.optimizer.generator_freeze_images > FREEZE_IMAGES
-    assert not any("its discriminator comes with it" in note for note in plan.notes)
+    assert not any("keeps the discriminator of the source" in note for note in plan.notes)
 
 
 def test_a_package_without_a_discriminator_gives_the_generator_alone(package):
@@ -218,7 +218,7 @@ def test_a_damaged_discriminator_of_the_package_is_one_line(package, spoil, reas
     spoil(package)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point("bundled", print)
-    assert "install catgan again" in str(error.value)
+    assert "reinstall catgan" in str(error.value)
     assert str(error.value).isprintable()
 
 

@@ -127,11 +127,11 @@ def collectives() -> dict[str, object]:
     """What each of the two processes gets from the functions that talk."""
     world = distributed.world()
     mine = torch.arange(4.0).view(2, 2) + 10 * world.rank
-    scalars, batch = distributed.whole_batch([mine[:1, 0], mine])
+    scalars, batch = distributed.gather_batch([mine[:1, 0], mine])
     return {
         "rank": world.rank,
-        "shared": distributed.share({"of": world.rank, "text": "cät"}),
-        "highest": distributed.highest(world.rank * 15),
+        "shared": distributed.broadcast_json({"of": world.rank, "text": "cät"}),
+        "highest": distributed.all_reduce_max(world.rank * 15),
         "scalars": scalars.tolist(),
         "batch": batch.tolist(),
     }
@@ -143,18 +143,18 @@ def long_work() -> dict[str, bool]:
     waited, gave_up = True, False
     with (
         mock.patch.object(distributed, "TIMEOUT", timedelta(seconds=1)),
-        mock.patch.object(distributed, "BEAT_SECONDS", 0.1),
+        mock.patch.object(distributed, "HEARTBEAT_SECONDS", 0.1),
     ):
         began = time.monotonic()
-        with distributed.may_take_long():
+        with distributed.keep_alive():
             time.sleep(3 if is_main_process else 0)
         waited = time.monotonic() - began >= 3
         # The main process shows no sign of life: it hangs.
-        silent = mock.patch.object(distributed, "BEAT_SECONDS", 100.0)
+        silent = mock.patch.object(distributed, "HEARTBEAT_SECONDS", 100.0)
         try:
             with (
                 silent if is_main_process else contextlib.nullcontext(),
-                distributed.may_take_long(),
+                distributed.keep_alive(),
             ):
                 time.sleep(4 if is_main_process else 0)
         except distributed.LostProcessError:
@@ -165,7 +165,7 @@ def long_work() -> dict[str, bool]:
 def main() -> None:
     """Every case, and the collectives, in the processes that there are."""
     place = Path(sys.argv[1])
-    with distributed.joined():
+    with distributed.process_group():
         (place / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
         (place / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
         for case in CASES:

@@ -40,7 +40,7 @@ def pictures(count=8, side=32, low=-1.0, high=1.0):
 
 @pytest.mark.parametrize("config", [*EACH, EVERYTHING])
 @pytest.mark.parametrize("pixel_range", RANGES)
-def test_pure_in_its_generator_and_changes_something(config, pixel_range):
+def test_augmentations_are_pure_and_change_images(config, pixel_range):
     images = pictures(low=pixel_range[0], high=pixel_range[1])
     before = images.clone()
     first, again = (augment(images, config, stream(5), pixel_range) for _ in range(2))
@@ -68,13 +68,13 @@ def test_differentiable(config):
     assert images.grad.abs().sum() > 0
 
 
-def test_nothing_asked_nothing_done():
+def test_no_augmentation_returns_the_images():
     images = pictures()
     assert augment(images, NOTHING, stream(), (-1, 1)) is images
 
 
 @pytest.mark.parametrize("pixel_range", RANGES)
-def test_both_pixel_ranges_see_the_same_augmentation(pixel_range):
+def test_both_pixel_ranges_get_the_same_augmentation(pixel_range):
     low, high = pixel_range
     unit = pictures(low=0.0)
     ours = augment(low + (high - low) * unit, EVERYTHING, stream(), pixel_range)
@@ -120,7 +120,7 @@ def test_cutout_covers_a_square_of_half_the_side_clipped_at_the_border():
         assert box.all()
 
 
-def test_color_does_what_its_words_say():
+def test_color_equals_its_description():
     images = pictures(4, 8, 0.0, 1.0)
     one, zero = torch.ones(4, 1, 1, 1), torch.zeros(4, 1, 1, 1)
     color = augmentation.color

@@ -35,13 +35,13 @@ def finds(monkeypatch):
         (False, False, torch.float32),
     ],
 )
-def test_auto_takes_bfloat16_only_where_it_is_faster(finds, works, faster, chosen):
+def test_auto_uses_bfloat16_only_if_faster(finds, works, faster, chosen):
     finds(works=works, faster=faster)
     assert choose_precision("auto", CPU) == chosen
     assert choose_precision("float32", CPU) == torch.float32
 
 
-def test_bfloat16_is_refused_in_one_line_where_it_is_impossible(finds):
+def test_impossible_bfloat16_is_rejected_in_one_line(finds):
     finds(works=True, faster=False)
     assert choose_precision("bfloat16", CPU) == torch.bfloat16
     finds(works=False, faster=False)
@@ -61,7 +61,7 @@ def test_bfloat16_is_refused_in_one_line_where_it_is_impossible(finds):
         ("bfloat16", "bfloat16", False, torch.bfloat16),
     ],
 )
-def test_a_run_goes_on_in_the_precision_it_began_in(finds, setting, began_in, here, expected):
+def test_a_run_resumes_in_its_first_precision(finds, setting, began_in, here, expected):
     finds(works=True, faster=began_in != "bfloat16")
     began = describe_machine(CPU) | ({} if here else {"processor": "another"})
     if began_in:
@@ -70,7 +70,7 @@ def test_a_run_goes_on_in_the_precision_it_began_in(finds, setting, began_in, he
 
 
 @pytest.mark.parametrize("setting", ["auto", "bfloat16"])
-def test_a_run_begun_in_bfloat16_goes_on_where_there_is_none(finds, setting):
+def test_a_bfloat16_run_resumes_in_float32_without_bfloat16(finds, setting):
     finds(works=False, faster=False)
     began = describe_machine(CPU) | {"precision": "bfloat16"}
     assert precision_to_resume(setting, began, CPU) == torch.float32
@@ -94,7 +94,7 @@ def test_auto_prefers_a_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("size", ["2", "many"])
-def test_only_a_process_that_joined_a_job_shares_its_machine(monkeypatch, size):
+def test_only_processes_of_a_job_share_a_machine(monkeypatch, size):
     """Clusters set torchrun's variables for whatever they start, `catgan sample` included."""
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -32,7 +32,7 @@ from catgan.networks.layers.dropout import Dropout
 from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, signals, start
 from catgan.training.distributed import LostProcessError, SynchronizedBatchNorm
-from catgan.training.streams import BatchRandom, Share, Stream, torch_generator
+from catgan.training.streams import BatchRandom, Stream, World, torch_generator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -68,7 +68,7 @@ def both(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", worker.CASES)
-def test_gradients_of_one_process_and_of_two_are_the_same(both, case):
+def test_two_processes_have_the_gradients_of_one(both, case):
     """To 1e-5 of each tensor; where a tensor cancels to nearly 0, to 1e-6 of its player's."""
     one, two = (
         safetensors.torch.load_file(both / case / f"gradients-{processes}.safetensors")
@@ -84,7 +84,7 @@ def test_gradients_of_one_process_and_of_two_are_the_same(both, case):
 
 
 @pytest.mark.parametrize("case", worker.CASES)
-def test_log_and_batch_statistics_of_one_process_and_of_two_are_the_same(both, case):
+def test_two_processes_have_the_log_and_batch_statistics_of_one(both, case):
     one, two = (RunDirectory(both / case / f"run-{processes}") for processes in (1, 2))
     assert [row["images"] for row in one.rows()] == [8, 16]
     for a, b in zip(one.rows(), two.rows(), strict=True):
@@ -100,7 +100,7 @@ def test_log_and_batch_statistics_of_one_process_and_of_two_are_the_same(both, c
                 torch.testing.assert_close(b[part][name], tensor, rtol=1e-5, atol=1e-6)
 
 
-def test_what_processes_tell_each_other(both):
+def test_collectives(both):
     for rank in range(2):
         told = json.loads((both / f"collectives-{rank}.json").read_text())
         assert told == {
@@ -112,14 +112,14 @@ def test_what_processes_tell_each_other(both):
         }
 
 
-def test_a_process_that_works_long_is_waited_for_and_one_that_hangs_is_not(both):
+def test_keep_alive_waits_for_a_busy_process_but_not_for_a_hung_one(both):
     """Longer than any collective would wait."""
     main, other = (json.loads((both / f"long-{rank}.json").read_text()) for rank in range(2))
     assert main == {"waited": True, "gave up": False}
     assert other == {"waited": True, "gave up": True}
 
 
-def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
+def test_no_heartbeat_after_the_block(monkeypatch):
     """A thread that is in the store while Python ends takes the process with it (SIGABRT)."""
 
     class SlowStore:
@@ -132,26 +132,26 @@ def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
             return 1
 
     monkeypatch.setattr(distributed, "_job", SlowStore())
-    monkeypatch.setattr(distributed, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(distributed, "HEARTBEAT_SECONDS", 0.001)
     before = threading.active_count()
-    with distributed.may_take_long():
+    with distributed.keep_alive():
         assert SlowStore.asked.wait(timeout=60)
     assert threading.active_count() <= before
 
 
-def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
+def test_every_machine_checks_its_pixels(tmp_path, monkeypatch):
     """A copy that was damaged on another machine trained on in silence."""
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
     write_procedural_cats(tmp_path / "cats", 12, 32)
     settings = ["network.resolution=32", "training.batch_size=4", "output.score_samples=0"]
     arguments = (tmp_path / "cats", "lsgan-64", settings, tmp_path / "run", "cpu")
     plan = start.new_run(*arguments, lambda *_: None)
-    told = start._told(plan)
+    told = start._plan_message(plan)
     images = tmp_path / "cats" / "images.npy"
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
-    monkeypatch.setattr(distributed, "world", lambda: Share(1, 2))
+    monkeypatch.setattr(distributed, "world", lambda: World(1, 2))
     monkeypatch.setattr(distributed, "share", lambda _: told)
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(CatganError, match="has changed on disk"):
@@ -165,7 +165,7 @@ def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
     ("end", "code"),
     [("sys.exit(5)", 5), ("sys.exit()", 0), ("sys.exit('no')", 1), ("pass", 0)],
 )
-def test_a_process_of_a_job_ends_with_its_code_whatever_its_threads_still_do(end, code):
+def test_a_process_ends_with_its_exit_code_despite_running_threads(end, code):
     """Such a thread asks for the interpreter while it goes down, which aborts the process."""
     script = f"""
 import sys, threading, time
@@ -190,23 +190,27 @@ cli.main()
     assert (job.returncode, job.stdout, job.stderr) == (code, "said", "")
 
 
-def test_shares_of_random_numbers_make_up_the_whole_ones():
+def test_slices_of_random_numbers_make_up_the_whole_batch():
     def draws(share):
         return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), share)
 
     for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
-        parts = [draw(draws(Share(rank, 3)), 4) for rank in range(3)]
-        assert torch.equal(torch.cat(parts, -1), draw(draws(Share()), 12))
-    assert [Share(rank, 3).of(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+        parts = [draw(draws(World(rank, 3)), 4) for rank in range(3)]
+        assert torch.equal(torch.cat(parts, -1), draw(draws(World()), 12))
+    assert [World(rank, 3).batch_slice(12) for rank in range(3)] == [
+        slice(0, 4),
+        slice(4, 8),
+        slice(8, 12),
+    ]
 
 
-def test_shares_of_dropout_make_up_the_whole_one():
+def test_slices_of_dropout_masks_make_up_the_whole_batch():
     layer, x = Dropout(0.5).train(), torch.ones(6, 3, 5, 7).to(memory_format=torch.channels_last)
     torch.manual_seed(1)
     whole = layer(x)
     parts = []
     for rank in range(3):
-        layer.share = (rank, 3)
+        layer.world = (rank, 3)
         torch.manual_seed(1)
         parts.append(layer(x[2 * rank : 2 * rank + 2]))
     assert torch.equal(torch.cat(parts), whole)
@@ -220,7 +224,7 @@ def group_of_one():
     dist.destroy_process_group()
 
 
-def test_synchronized_batch_norm_is_batch_norm(group_of_one):
+def test_synchronized_batch_norm_equals_batch_norm(group_of_one):
     """Its output, gradient, gradient of gradient and statistics; while evaluating, too."""
     torch.manual_seed(0)
     theirs = nn.BatchNorm2d(5)
@@ -228,7 +232,7 @@ def test_synchronized_batch_norm_is_batch_norm(group_of_one):
     nn.init.normal_(theirs.bias)
     copy = nn.BatchNorm2d(5)
     copy.load_state_dict(theirs.state_dict())
-    ours = SynchronizedBatchNorm.of(copy)
+    ours = SynchronizedBatchNorm.from_layer(copy)
     x = 7 + torch.randn(4, 5, 3, 3)
     results = []
     for layer in (theirs, ours):
@@ -283,7 +287,7 @@ def workers_of(job):
     return found
 
 
-def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_on(tmp_path):
+def test_a_job_survives_a_killed_worker_and_sigterm_and_resumes_in_one_process(tmp_path):
     write_procedural_cats(tmp_path / "cats", 60, 32)
     run = RunDirectory(tmp_path / "run")
     command = [*TORCHRUN, "--max-restarts=1", "-m", "catgan", "train", str(tmp_path / "cats")]
@@ -353,7 +357,7 @@ def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
     assert all(code > 0 for code in codes), (codes, said)
     errors = "".join(err for _, err in said).strip().splitlines()
     assert len(errors) == 1, said
-    assert "holds other images than the first process has" in errors[0]
+    assert "has other images than rank 0" in errors[0]
     assert not (tmp_path / "1" / "run").exists()
 
 
@@ -450,7 +454,7 @@ def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_mach
         two_machines, "cats", "--resume=two", "--set=training.images=32"
     )
     assert codes == [0, 0], said
-    assert "goes on after 24 of 32 images" in said[0][0]
+    assert "resumes after 24 of 32 images" in said[0][0]
     catgan("train", "cats", "--resume", "one", "--set", "training.images=32")
     assert two.rows()[-1]["discriminator_loss"] == pytest.approx(
         one.rows()[-1]["discriminator_loss"], rel=1e-4
@@ -474,18 +478,20 @@ def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines
 
 
 @pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
-def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch, processes, nearest):
-    monkeypatch.setattr(distributed, "world", lambda: Share(0, processes))
+def test_a_batch_size_that_processes_do_not_divide_is_rejected(
+    tmp_path, monkeypatch, processes, nearest
+):
+    monkeypatch.setattr(distributed, "world", lambda: World(0, processes))
     words = f"batch_size = 32 .* {processes} processes: try --set training.batch_size={nearest},"
     with pytest.raises(CatganError, match=words) as error:
         start.new_run(None, "lsgan-64", [], tmp_path / "run", "cpu", print)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
     fits = override(load_recipe("lsgan-64"), [f"training.batch_size={nearest}"])
-    start._check_batch(fits)
+    start._check_batch_size(fits)
 
 
-def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
+def test_a_job_that_may_restart_needs_out(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     assert "--out" in catgan("train", "--recipe", "lsgan-64", code=2)
 
@@ -514,7 +520,7 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
         assert stop.received == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-    monkeypatch.setattr(distributed, "world", lambda: Share(0, 2))
+    monkeypatch.setattr(distributed, "world", lambda: World(0, 2))
     with signals.StopSignals(float("inf")) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -536,7 +542,7 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
 )
 def test_a_broken_connection_is_a_lost_process(words):
     ended = pytest.raises(LostProcessError, match="another process of this job ended")
-    with ended as error, distributed._together():
+    with ended as error, distributed._collective():
         raise RuntimeError(words)
     assert "\n" not in str(error.value)
 
@@ -553,17 +559,17 @@ def test_a_broken_connection_is_a_lost_process(words):
         ),
     ],
 )
-def test_another_error_of_a_collective_is_no_lost_process(error):
-    with pytest.raises(RuntimeError) as raised, distributed._together():
+def test_other_errors_of_a_collective_are_raised_unchanged(error):
+    with pytest.raises(RuntimeError) as raised, distributed._collective():
         raise error
     assert raised.value is error
 
 
 @pytest.mark.parametrize("size", ["2", "many", ""])
-def test_a_world_that_torchrun_did_not_make_is_one_line(monkeypatch, size):
+def test_world_size_without_torchrun_is_one_line(monkeypatch, size):
     monkeypatch.setenv("WORLD_SIZE", size)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     rejected = pytest.raises(CatganError, match=r"not by torchrun.* unset WORLD_SIZE")
-    with rejected, distributed.joined():
+    with rejected, distributed.process_group():
         raise AssertionError("joined")

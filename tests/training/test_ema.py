@@ -9,11 +9,11 @@ from torch import nn
 from catgan.training.ema import ema_decay, update_ema
 
 
-def test_a_weight_fades_by_half_in_a_half_life():
+def test_a_weight_halves_in_one_half_life():
     assert ema_decay(32, 10**9, 5_000, 0.05) ** (5_000 / 32) == pytest.approx(0.5)
 
 
-def test_early_on_the_average_is_short():
+def test_the_half_life_is_short_early_on():
     assert ema_decay(64, 0, 5_000, 0.05) == 0
     assert ema_decay(64, 2_000, 5_000, 0.05) == pytest.approx(0.5 ** (64 / 100))
 
@@ -47,7 +47,7 @@ class Calibrated(nn.Module):
         self.register_buffer("level", torch.zeros(3))
 
 
-def test_what_was_calibrated_for_other_weights_is_copied_and_not_averaged():
+def test_calibrated_buffers_are_copied_and_not_averaged():
     model, average = Calibrated(), Calibrated()
     average.level.fill_(7.0)  # measured for the average as it was
     model.level.fill_(1.0)

@@ -34,7 +34,7 @@ def pictures(first, count):
 
 
 @pytest.mark.parametrize("count", [5, 20, 70])
-def test_each_image_is_looked_at_once_by_either_network(monkeypatch, count):
+def test_each_network_requests_each_image_once(monkeypatch, count):
     monkeypatch.setattr(initialize, "EIGENFACE_IMAGES", 50)
     monkeypatch.setattr(initialize, "STATISTICS_IMAGES", 12)
     monkeypatch.setattr(initialize, "_CHUNK", 16)
@@ -52,7 +52,7 @@ def test_each_image_is_looked_at_once_by_either_network(monkeypatch, count):
     assert any("features" in what for what, *_ in told)
 
 
-def test_without_images_only_the_shapes_are_there(monkeypatch):
+def test_without_images_networks_have_the_right_shapes(monkeypatch):
     """The state that is loaded into them then holds all that was found in images."""
     generator, discriminator = build(None, 20, progress=pytest.fail)
     learned = build(pictures, 20)
@@ -68,14 +68,14 @@ def test_without_images_only_the_shapes_are_there(monkeypatch):
 
 
 @pytest.mark.parametrize("recipe", ["lsgan-64", "dcgan-128"])
-def test_classic_families_look_at_nothing(recipe):
+def test_classic_families_request_no_images(recipe):
     def images(first, count):
         pytest.fail("asked for images")
 
     build(images, 20, recipe)
 
 
-def test_it_is_a_function_of_seed_and_images():
+def test_initial_networks_are_a_function_of_seed_and_images():
     one, same = build(pictures, 8), build(pictures, 8)
     other = initial_networks(
         override(config_of(), ["training.seed=1"]), CPU, torch.float32, pictures, 8, lambda *_: None

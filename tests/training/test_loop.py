@@ -146,7 +146,7 @@ def run_child(run, cats, at, signal_name, starting=None):
     )
 
 
-def test_forty_steps_equal_seventeen_kill_nine_and_resume(tmp_path, tiny_config, cats, straight):
+def test_resume_after_kill_9_is_bit_exact(tmp_path, tiny_config, cats, straight):
     broken = new_run(tmp_path / "broken", tiny_config)
     child = run_child(broken, cats, at=17 * 8, signal_name="SIGKILL")
     assert child.returncode == -signal.SIGKILL, child.stderr
@@ -159,7 +159,7 @@ def test_forty_steps_equal_seventeen_kill_nine_and_resume(tmp_path, tiny_config,
     assert_same_run(straight, broken)
 
 
-def test_a_signal_saves_the_very_step_and_resume_is_exact(tmp_path, tiny_config, cats, straight):
+def test_a_signal_saves_a_checkpoint_and_resume_is_bit_exact(tmp_path, tiny_config, cats, straight):
     name = {"lsgan-64": "SIGINT", "dcgan-128": "SIGTERM"}[tiny_config.recipe]
     broken = new_run(tmp_path / "broken", tiny_config)
     child = run_child(broken, cats, at=136, signal_name=name)
@@ -171,7 +171,7 @@ def test_a_signal_saves_the_very_step_and_resume_is_exact(tmp_path, tiny_config,
     assert_same_run(straight, broken)
 
 
-def test_killed_before_the_first_checkpoint_it_begins_again(tmp_path, tiny_config, cats, straight):
+def test_killed_before_the_first_checkpoint_a_run_restarts(tmp_path, tiny_config, cats, straight):
     broken = new_run(tmp_path / "broken", tiny_config)
     run_child(broken, cats, at=48, signal_name="SIGKILL")
     assert broken.checkpoints.names() == []
@@ -180,9 +180,7 @@ def test_killed_before_the_first_checkpoint_it_begins_again(tmp_path, tiny_confi
     assert_same_run(straight, broken)
 
 
-def test_a_damaged_last_checkpoint_costs_no_more_than_its_images(
-    tmp_path, tiny_config, cats, straight
-):
+def test_a_corrupt_last_checkpoint_costs_only_its_images(tmp_path, tiny_config, cats, straight):
     broken = new_run(tmp_path / "broken", tiny_config)
     train(tiny_config, cats, broken, Silent(), device=CPU)
     newest = broken.checkpoints.directory / broken.checkpoints.pointer("latest")
@@ -205,14 +203,14 @@ def test_stopping_by_the_clock_and_a_longer_run(tmp_path, tiny_config, cats, str
     assert_same_run(straight, run)
 
 
-def test_a_finished_run_resumed_stays_as_it_is(straight, tiny_config, cats):
+def test_resuming_a_finished_run_changes_nothing(straight, tiny_config, cats):
     before = straight.log.read_bytes()
     outcome = train(tiny_config, cats, straight, Silent(), device=CPU, resume=True)
     assert outcome.finished
     assert straight.log.read_bytes() == before
 
 
-def test_the_log_says_what_happened(straight):
+def test_the_log_has_all_metrics(straight):
     rows = straight.rows()
     assert [row["images"] for row in rows] == list(range(40, 321, 40))
     for row in rows:
@@ -224,9 +222,7 @@ def test_the_log_says_what_happened(straight):
     assert straight.report.read_text().count("data:image/webp") == 3
 
 
-def test_not_a_number_stops_the_run_and_keeps_what_was_good(
-    tmp_path, tiny_config, cats, monkeypatch
-):
+def test_nan_stops_the_run_and_keeps_good_checkpoints(tmp_path, tiny_config, cats, monkeypatch):
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
     real = losses.generator_loss
@@ -238,7 +234,7 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
     monkeypatch.setattr(losses, "generator_loss", poisoned)
     display = Silent()
     with pytest.raises(
-        TrainingFailedError, match=r"before 160 images, numbers of the log \(dis"
+        TrainingFailedError, match=r"before 160 images: values of the log \(dis"
     ) as error:
         train(tiny_config, cats, run, display, device=CPU)
     assert error.value.exit_code == 3
@@ -251,7 +247,7 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the log"))
 
 
-def test_a_run_that_fails_before_its_first_step_is_let_go_of(
+def test_a_run_that_fails_before_its_first_step_releases_the_lock(
     tmp_path, tiny_config, cats, monkeypatch
 ):
     """The lock was kept, and a terminal's cursor hidden."""
@@ -267,7 +263,7 @@ def test_a_run_that_fails_before_its_first_step_is_let_go_of(
     RunDirectory.open(run.path).lock.acquire()
 
 
-def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, cats, monkeypatch):
+def test_not_finite_weights_are_never_saved(tmp_path, tiny_config, cats, monkeypatch):
     """The loss of the very step is still finite; only its gradient is not."""
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
@@ -281,7 +277,7 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
         return loss
 
     monkeypatch.setattr(losses, "generator_loss", poisoned)
-    with pytest.raises(TrainingFailedError, match="before 160 images, weights of generator"):
+    with pytest.raises(TrainingFailedError, match="before 160 images: weights of generator"):
         train(tiny_config, cats, run, Silent(), device=CPU)
     assert run.checkpoints.names() == ["000000080"]
 
@@ -338,9 +334,7 @@ def checkpoint_of(run, name=None):
     return read_checkpoint(run.checkpoints.directory / (name or run.checkpoints.pointer("latest")))
 
 
-def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
-    tmp_path, projected_config, cats_64
-):
+def test_projected_resume_is_bit_exact(tmp_path, projected_config, cats_64):
     """Statistics, penalties, averages and what the guard has seen among it."""
     config = projected_config
     straight = new_run(tmp_path / "straight", config)
@@ -374,7 +368,7 @@ def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
         assert row["diversity"] > 0
 
 
-def test_what_is_drawn_of_a_projected_run_is_settled(
+def test_samples_of_a_projected_run_are_calibrated(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
     """Scores and sheets; checkpoints are below."""
@@ -401,7 +395,7 @@ def test_what_is_drawn_of_a_projected_run_is_settled(
     assert all(torch.equal(matrix, saved) for _, matrix in later)
 
 
-def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
+def test_the_ema_of_a_projected_run_is_the_recursion_over_its_weights(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
     steps = []
@@ -437,7 +431,7 @@ def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_projected_run_trains_in_either_precision(
+def test_a_projected_run_trains_in_both_precisions(
     tmp_path, projected_config, cats_64, precision, request
 ):
     if precision == "bfloat16":
@@ -462,7 +456,7 @@ def test_a_projected_run_trains_in_either_precision(
 # -- what else a run may ask for -------------------------------------------------------------------
 
 
-def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats, monkeypatch):
+def test_a_collapsed_generator_stops_the_run(tmp_path, tiny_config, cats, monkeypatch):
     class One(BaseGenerator):
         """Whatever is asked for, the same image."""
 
@@ -490,7 +484,7 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
     assert all(row["diversity"] < 1e-3 for row in run.rows())
 
 
-def test_only_a_projected_run_looks_at_images_for_statistics(
+def test_only_a_projected_run_needs_statistics_images(
     tmp_path, tiny_config, projected_config, cats, cats_64, monkeypatch
 ):
     indices, chosen = loop.batch_indices, []
@@ -523,7 +517,7 @@ def test_the_classic_families_may_be_penalized_and_relativistic(tmp_path, tiny_c
     assert repeatable_rows(runs[0]) != repeatable_rows(runs[1])
 
 
-def test_a_single_photo_can_be_learnt_by_heart(tmp_path, tiny_config, cats, monkeypatch):
+def test_a_single_photo_can_be_memorized(tmp_path, tiny_config, cats, monkeypatch):
     """Its copies do not differ, which is no failure of the generator."""
     only = cats.indices("train")[:1]
     monkeypatch.setattr(type(cats), "indices", lambda self, split: only)

@@ -47,7 +47,7 @@ def looks(discriminator):
 
 
 @torch.no_grad()
-def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, images):
+def test_each_image_and_mirror_image_passes_the_backbone_once(discriminator, images):
     memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     for numbers, turned in (
@@ -66,7 +66,7 @@ def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, image
 
 
 @torch.no_grad()
-def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, images):
+def test_features_do_not_depend_on_batch_or_order(discriminator, images):
     together, alone = (RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU) for _ in range(2))
     everything = together.features(images, 2 * torch.arange(5))
     for number in (3, 0, 4):
@@ -79,7 +79,7 @@ def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, imag
 @pytest.mark.parametrize(
     "augmentation", [AugmentConfig(crop=0.1), AugmentConfig(flip=False, diffaugment_color=True)]
 )
-def test_images_that_never_come_again_are_looked_at_each_time(discriminator, images, augmentation):
+def test_views_that_never_recur_are_not_cached(discriminator, images, augmentation):
     memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
@@ -91,7 +91,7 @@ def test_images_that_never_come_again_are_looked_at_each_time(discriminator, ima
 
 
 @torch.no_grad()
-def test_of_so_many_views_each_is_looked_at_once(discriminator, images):
+def test_each_fixed_view_passes_the_backbone_once(discriminator, images):
     augmentation = AugmentConfig(zoom=0.3, views=3)
     memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
@@ -107,7 +107,7 @@ def test_of_so_many_views_each_is_looked_at_once(discriminator, images):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_generated_images_are_looked_at_with_gradients(discriminator, images):
+def test_generated_images_get_gradients(discriminator, images):
     pictures = images.clone().requires_grad_()
     seen = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).features(pictures, None)
     (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), pictures)
@@ -122,9 +122,7 @@ def give_room(monkeypatch, discriminator, views):
 
 # Of 10 views, the even ones come: 0 to 8.
 @pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 5), (8, 6), (5, 7), (3, 8), (2, 10)])
-def test_views_are_remembered_as_far_as_there_is_room_for_a_quarter(
-    discriminator, images, monkeypatch, room, expected
-):
+def test_views_are_cached_if_a_quarter_fits(discriminator, images, monkeypatch, room, expected):
     give_room(monkeypatch, discriminator, room)
     memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
@@ -135,7 +133,7 @@ def test_views_are_remembered_as_far_as_there_is_room_for_a_quarter(
 
 
 @torch.no_grad()
-def test_what_is_seen_does_not_depend_on_the_room(discriminator, images, monkeypatch):
+def test_features_do_not_depend_on_the_cache_size(discriminator, images, monkeypatch):
     views = torch.tensor([0, 8, 4, 0, 6])
     pictures = images[views // 2]
     whole = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
@@ -148,7 +146,7 @@ def test_what_is_seen_does_not_depend_on_the_room(discriminator, images, monkeyp
             assert torch.equal(ours, expected)
 
 
-def test_no_more_than_a_quarter_of_the_memory_is_taken(discriminator, monkeypatch):
+def test_the_cache_takes_at_most_a_quarter_of_memory(discriminator, monkeypatch):
     give_room(monkeypatch, discriminator, 8)
     total = 4 * 6 / 8 * memory_module.MAX_BYTES
     machine = mock.Mock(total=int(total))
@@ -157,9 +155,7 @@ def test_no_more_than_a_quarter_of_the_memory_is_taken(discriminator, monkeypatc
 
 
 @pytest.mark.parametrize(("processes", "kept"), [("1", 10), ("2", 5)])
-def test_the_room_is_that_of_a_machine_however_many_processes_share_it(
-    discriminator, monkeypatch, processes, kept
-):
+def test_processes_of_a_machine_divide_the_cache_limit(discriminator, monkeypatch, processes, kept):
     give_room(monkeypatch, discriminator, 10)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     assert len(RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == kept

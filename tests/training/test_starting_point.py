@@ -72,7 +72,7 @@ def procedural(starting, seeds=range(20, 32)):
 
 
 @pytest.mark.parametrize("recipe", FAMILIES)
-def test_what_is_read_from_a_run_or_a_file_draws_the_very_images(places, recipe):
+def test_weights_from_a_run_or_a_file_generate_the_same_images(places, recipe):
     run, file = places[recipe]
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
     from_run, from_file = (load_starting_point(str(place), print) for place in (run, file))
@@ -139,7 +139,7 @@ def bundled():
     return load_starting_point("bundled", print)
 
 
-def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel(bundled):
+def test_bundled_weights_generate_the_same_images_within_one_gray_level(bundled):
     expected = catgan.load().sample(range(20, 32)).astype(int)
     assert abs(procedural(bundled) - expected).max() <= 1
     assert bundled.lineage[0].license == "CC BY-NC 4.0"
@@ -154,7 +154,7 @@ def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel(bundled):
         ("run@best2", "no checkpoint"),
     ],
 )
-def test_what_cannot_be_started_from_is_one_line(places, tmp_path, monkeypatch, text, reason):
+def test_an_invalid_source_is_one_line(places, tmp_path, monkeypatch, text, reason):
     monkeypatch.chdir(places["lsgan-64"][0].parent)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point(text.replace("run@", "lsgan-64@"), print)
@@ -168,7 +168,7 @@ def test_a_classic_file_without_its_weights_says_what_is_missing(places, tmp_pat
         load_starting_point(str(file), print)
 
 
-def test_weights_of_another_export_are_not_taken(places, tmp_path):
+def test_weights_of_another_export_are_rejected(places, tmp_path):
     file = tmp_path / "cats.onnx"
     file.write_bytes(places["lsgan-64"][1].read_bytes())
     other = places["dcgan-128"][1].with_suffix(".safetensors")
@@ -314,7 +314,7 @@ def test_weights_of_a_hostile_graph_are_one_line(places, tmp_path, monkeypatch, 
     assert str(error.value).isprintable()
 
 
-def test_a_cyclic_graph_is_read_without_going_round(places, tmp_path):
+def test_a_cyclic_graph_terminates(places, tmp_path):
     """ONNX Runtime rejects it; its weights are where they are."""
 
     def bite_its_tail(graph):
@@ -345,7 +345,7 @@ def built(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["graph", "weights", "run"])
-def test_networks_that_no_memory_holds_are_not_built(places, tmp_path, built, kind):
+def test_oversized_networks_are_not_built(places, tmp_path, built, kind):
     """14 GB here, named by a file of some hundred kilobytes."""
     if kind == "run":
         place = make_run(tmp_path / "run", "projected-128")
@@ -450,7 +450,7 @@ def test_names_in_a_run_cannot_write_to_the_terminal(tmp_path):
     assert (lineage[0].data, lineage[1].images) == ("cats", 7)
 
 
-def test_a_chain_too_long_to_be_read_again_is_not_begun(tmp_path):
+def test_a_lineage_that_is_too_long_is_rejected(tmp_path):
     """The new run could neither be resumed nor exported: its lineage was found to be damaged."""
     run = make_run(tmp_path / "run", "lsgan-64")
     record = json.loads((run / "run.json").read_text())
@@ -517,7 +517,7 @@ def source(projected_config, cats_64, tmp_path):
     return run
 
 
-def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_it_is_from(
+def test_a_run_from_a_run_freezes_the_generator_first_and_records_its_source(
     few, source, cats_64, tmp_path
 ):
     write_procedural_cats(tmp_path / "others", 12, 64)
@@ -538,7 +538,7 @@ def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_
     assert (ancestor["license"], ancestor["images"]) == ("CC BY 4.0", 24)
 
 
-def test_the_generator_stands_still_while_it_is_frozen(few, source, cats_64, tmp_path):
+def test_a_frozen_generator_does_not_change(few, source, cats_64, tmp_path):
     settings = [*SETTINGS, "output.checkpoint_images=8"]
     plan = begin(cats_64, tmp_path / "run", f"{source.path}@latest", settings)
     follow(plan)
@@ -551,7 +551,7 @@ def test_the_generator_stands_still_while_it_is_frozen(few, source, cats_64, tmp
     assert any(moved)
 
 
-def test_killed_and_resumed_it_is_the_straight_run_to_the_bit(few, source, cats_64, tmp_path):
+def test_killed_and_resumed_transfer_is_bit_exact(few, source, cats_64, tmp_path):
     settings = [*SETTINGS, "augment.views=3", "augment.zoom=0.2"]
     straight = begin(cats_64, tmp_path / "straight", str(source.path), settings)
     follow(straight)
@@ -568,7 +568,7 @@ def test_killed_and_resumed_it_is_the_straight_run_to_the_bit(few, source, cats_
     assert_same_run(straight.run, early.run)
 
 
-def test_a_start_that_has_changed_meanwhile_is_refused(few, source, cats_64, tmp_path):
+def test_a_changed_source_is_rejected(few, source, cats_64, tmp_path):
     plan = begin(cats_64, tmp_path / "run", str(source.path))
     record = json.loads((plan.run.path / "run.json").read_text())
     record["from"]["sha256"] = "0" * 64
@@ -585,7 +585,7 @@ def test_a_start_that_has_changed_meanwhile_is_refused(few, source, cats_64, tmp
         (None, ["network.channels=4"], "keeps its networks: leave out --set network"),
     ],
 )
-def test_other_networks_than_the_start_s_are_refused(
+def test_networks_that_differ_from_the_source_are_rejected(
     few, source, cats_64, tmp_path, recipe, settings, reason
 ):
     with pytest.raises(CatganError, match=reason):
@@ -612,14 +612,12 @@ def small(few, cats, tmp_path):
     return run
 
 
-def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
-    few, small, cats_64, tmp_path
-):
+def test_a_run_of_twice_the_resolution_starts_with_upsampled_images(few, small, cats_64, tmp_path):
     plan = begin(cats_64, tmp_path / "run", str(small.path), DOUBLED)
     old, new = small.config().network, plan.config.network
     assert (old.resolution, new.resolution, new.refinements) == (32, 64, 1)
     assert new == dataclasses.replace(old, resolution=64, refinements=1)
-    assert any("32 px become 64" in note for note in plan.notes)
+    assert any("from 32 to 64 px" in note for note in plan.notes)
     display = Silent()
     assert follow(plan, display).finished
     assert display.rows
@@ -646,7 +644,7 @@ def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
     assert heads != {name: x.shape for name, x in learned["discriminator"].items()}
 
 
-def test_the_frozen_network_may_look_closer_than_the_source_s_did(few, source, cats_64, tmp_path):
+def test_feature_resolution_may_differ_from_the_source(few, source, cats_64, tmp_path):
     settings = [*SETTINGS, "network.feature_resolution=256"]
     plan = begin(cats_64, tmp_path / "run", str(source.path), settings)
     was = source.config().network
@@ -661,7 +659,7 @@ def test_the_frozen_network_may_look_closer_than_the_source_s_did(few, source, c
     assert heads != {name: tensor.shape for name, tensor in learned["discriminator"].items()}
 
 
-def test_inner_convolutions_thaw_after_what_is_new(few, small, cats_64, tmp_path):
+def test_inner_convolutions_thaw_after_new_layers(few, small, cats_64, tmp_path):
     settings = [*DOUBLED, "optimizer.generator_thaw_images=999"]
     plan = begin(cats_64, tmp_path / "run", str(small.path), settings)
     follow(plan)
@@ -672,9 +670,7 @@ def test_inner_convolutions_thaw_after_what_is_new(few, small, cats_64, tmp_path
     assert not any(n.startswith("blocks.") and "convolution" in n for n in moved)
 
 
-def test_a_doubled_run_killed_and_resumed_is_the_straight_run_to_the_bit(
-    few, small, cats_64, tmp_path
-):
+def test_killed_and_resumed_doubled_run_is_bit_exact(few, small, cats_64, tmp_path):
     straight = begin(cats_64, tmp_path / "straight", str(small.path), DOUBLED)
     follow(straight)
     broken = begin(cats_64, tmp_path / "broken", str(small.path), DOUBLED)
@@ -688,7 +684,7 @@ def test_a_doubled_run_killed_and_resumed_is_the_straight_run_to_the_bit(
     assert_same_run(straight.run, early.run)
 
 
-def test_a_doubled_run_is_exported_drawn_and_doubled_again(
+def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     few, small, cats_64, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(export, "SEEDS", 4)
@@ -719,7 +715,7 @@ def test_a_doubled_run_is_exported_drawn_and_doubled_again(
     assert abs(small_again - images).mean() < 1
 
 
-def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
+def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
     """As Pillow enlarges them, whose bicubic kernel is another one, to a step on the average."""
     network = dataclasses.replace(bundled.network, resolution=256, refinements=1)
     generator = build_generator(network)
@@ -751,7 +747,7 @@ def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
         ),
     ],
 )
-def test_no_other_change_of_networks_is_a_doubling(places, tmp_path, which, settings, reason):
+def test_other_network_changes_are_rejected(places, tmp_path, which, settings, reason):
     recipe = None if which != "lsgan-64" else "lsgan-64"
     with pytest.raises(CatganError, match=reason) as error:
         new_run(
@@ -762,7 +758,7 @@ def test_no_other_change_of_networks_is_a_doubling(places, tmp_path, which, sett
     assert not (tmp_path / "run").exists()
 
 
-def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
+def test_lineage_and_licenses_are_in_report_card_and_info(
     few, source, cats_64, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(export, "SEEDS", 4)
@@ -793,7 +789,7 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
     assert f"- license: {terms}" in page
 
 
-def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last(
+def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
     few, places, tmp_path, monkeypatch
 ):
     """And exported, with the terms of what it began as in all that says terms."""
@@ -821,7 +817,7 @@ def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last
     command("sample", "out/cats.onnx", "--seeds", "0-3", "-o", "cats.png")
 
 
-def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
+def test_more_photos_move_eigenface_statistics_further_but_not_components():
     config = override(load_recipe("projected-128"), ["network.resolution=64", "network.channels=8",
                                                      "network.maximum_channels=16",
                                                      "network.latent_size=8"])  # fmt: skip
@@ -843,7 +839,7 @@ def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
     assert moved[2] == pytest.approx(target * 500 / 600, rel=0.2)
 
 
-def test_the_recipe_for_it_is_refused_without_weights_to_start_from(tmp_path):
+def test_the_transfer_recipe_needs_a_source(tmp_path):
     said = command("train", "--recipe", "transfer", "-o", tmp_path / "run", code=2)
     assert "add --from bundled" in said
     assert not (tmp_path / "run").exists()

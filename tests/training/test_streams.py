@@ -20,7 +20,7 @@ def test_an_epoch_shows_every_image_once_and_epochs_differ():
     assert not np.array_equal(orders[0], image_order(1, 0, 100))
 
 
-def test_batches_read_the_epochs_end_to_end():
+def test_batches_continue_across_epochs():
     procedural = np.concatenate([batch_indices(7, start, 8, 30) for start in range(0, 96, 8)])
     expected = np.concatenate([image_order(7, epoch, 30) for epoch in range(4)])[:96]
     assert np.array_equal(procedural, expected)

@@ -185,7 +185,7 @@ def train(
 
     if tensorboard:
         require_tensorboard()
-    with distributed.joined() as world:
+    with distributed.process_group() as world:
         run_to_resume = distributed.run_to_resume(out, resume)
         console = make_console(quiet=not world.is_main_process)
         with ProgressBar(console) as progress:
@@ -199,7 +199,7 @@ def train(
 
             plan = start.on_all_ranks(make, source, device)
         run = plan.run.path
-        for line in (start.first_line(plan), *plan.notes):
+        for line in (start.describe_plan(plan), *plan.notes):
             print_line(console, line)
         outcome = train_run(
             plan.config,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from catgan.errors import CatganError
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.networks.base import BaseGenerator
-from catgan.networks.truncation import draw
+from catgan.networks.truncation import synthesize_truncated
 from catgan.onnx_runtime import load_onnxruntime
 
 OPSET = 18  # old enough for every runtime in use, new enough for anti-aliased resizing
@@ -47,7 +47,7 @@ class _Drawing(nn.Module):
         self.low, self.high = pixel_range
 
     def forward(self, z: Tensor, truncation: Tensor) -> Tensor:
-        pixels = draw(self.generator, z, truncation, self.get_buffer("mean"))
+        pixels = synthesize_truncated(self.generator, z, truncation, self.get_buffer("mean"))
         scaled = (pixels - self.low) * (255 / (self.high - self.low))
         return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 

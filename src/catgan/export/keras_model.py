@@ -27,7 +27,7 @@ from catgan.export.keras_runtime import load_keras
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.networks.base import COARSEST_SIDE, BaseGenerator
 from catgan.networks.build import pixel_range
-from catgan.networks.layers.filters import SMOOTHING, enlarging_matrix, line_filter_matrix
+from catgan.networks.layers.filters import SMOOTHING, line_filter_matrix, upsampling_matrix
 from catgan.networks.projected import generator as projected
 from catgan.networks.projected.eigenfaces import MIN_COMPONENT_STD, Eigenfaces
 
@@ -244,14 +244,14 @@ def _projected(layers: _Layers, generator: Any, style: Symbol) -> Symbol:
         name="first_maps",
     )
     x = layers.reshape(x, COARSEST_SIDE, COARSEST_SIDE, len(constant))
-    x = layers.leaky_relu(x, projected.SLOPE)
+    x = layers.leaky_relu(x, projected.LEAKY_RELU_SLOPE)
     for block in generator.blocks:
         x = _up_block(layers, block, x, style, eigenfaces.coarse)
     details = _details(layers, generator.to_rgb, x)
     for refinement in generator.refinements:
         x = _up_block(layers, refinement.block, x, style, eigenfaces.coarse)
         finer = _details(layers, refinement.to_rgb, x)
-        enlarged = layers.matrix_along_axes(details, refinement.enlarging, "enlarged_details")
+        enlarged = layers.matrix_along_axes(details, refinement.upsampling, "enlarged_details")
         details = layers.add("Add", [enlarged, finer])
     return eigenfaces.images(details)
 
@@ -269,7 +269,7 @@ def _up_block(layers: _Layers, block: Any, x: Symbol, style: Symbol, coarse: Sym
     x = layers.add("Add", [x, noise, shown])
     gain = layers.dense(style, block.gain.weight, block.gain.bias, name=f"{scope}_gain")
     x = layers.add("Multiply", [x, layers.reshape(gain, 1, 1, gain.shape[1])])
-    return layers.leaky_relu(x, projected.SLOPE)
+    return layers.leaky_relu(x, projected.LEAKY_RELU_SLOPE)
 
 
 def _noise(layers: _Layers, noise: Any, style: Symbol, side: int, scope: str) -> Symbol:
@@ -294,12 +294,12 @@ def _resized(layers: _Layers, coarse: Symbol, side: int) -> Symbol:
         return coarse
     if known > side:
         return layers.add("AveragePooling2D", coarse, pool_size=known // side, **_CHANNELS_LAST)
-    matrix = enlarging_matrix(known, side, mode="bilinear")
+    matrix = upsampling_matrix(known, side, mode="bilinear")
     return layers.matrix_along_axes(coarse, matrix, "enlarged_coarse")
 
 
 def _details(layers: _Layers, to_rgb: nn.Conv2d, x: Symbol) -> Symbol:
-    """`projected._shuffled` of colors: each channel holds (row, column, color)."""
+    """`projected._pixel_shuffle` of colors: each channel holds (row, column, color)."""
     phases = layers.convolution(x, to_rgb.weight, to_rgb.bias, name="to_rgb")
     side = phases.shape[1]
     x = layers.reshape(phases, side, side, 2, 2 * 3)
@@ -354,7 +354,7 @@ class _Eigenfaces:
         bias[:strongest] = -eigenfaces.decorrelation @ eigenfaces.coefficient_mean
         x = layers.dense(x, matrix, bias, name="eigenfaces_decorrelation", trainable=False)
         change = self._small_images(layers.add("Subtract", [self._times_deviations(x), found]))
-        coarse = layers.matrix_along_axes(change, eigenfaces.enlarging, "enlarged_change")
+        coarse = layers.matrix_along_axes(change, eigenfaces.upsampling, "enlarged_change")
         x = layers.add("Add", [details, coarse])
         return layers.add("Activation", x, activation="tanh")
 

@@ -1,7 +1,7 @@
 """The DCGAN family (Radford et al., ICLR 2016), in the form of a Keras project for AFHQ cats.
 
 Generator: noise -> transposed convolutions, batch normalization, LeakyReLU -> sigmoid, pixels in
-[0, 1]. Discriminator: convolutions, LeakyReLU, dropout -> one logit, real or generated.
+[0, 1]. Discriminator: convolutions, LeakyReLU, dropout -> one logit, high for real.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SLOPE = 0.2  # of LeakyReLU, DCGAN's
 
 
 class Generator(BaseGenerator):
-    """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [0, 1]."""
+    """Map noise (B, latent_size) to images (B, 3, resolution, resolution) in [0, 1]."""
 
     def __init__(
         self, resolution: int, latent_size: int, channels: int, maximum_channels: int
@@ -40,16 +40,16 @@ class Generator(BaseGenerator):
         self.apply(initialize)
 
     def first_maps(self, style: Tensor) -> Tensor:
-        """The noise as 4 x 4 maps."""
+        """Return the noise as 4 x 4 maps."""
         return self.layers[0](style[:, :, None, None])
 
     def synthesize(self, style: Tensor) -> Tensor:
-        """Draw one image for each row of `style`, which is the noise."""
+        """Generate one image for each row of `style`, which is the noise itself."""
         return self.layers[1:](self.first_maps(style))
 
 
 class Discriminator(nn.Module):
-    """(B, 3, resolution, resolution) images in [0, 1] -> (B, 1) logits, high for real."""
+    """Map images (B, 3, resolution, resolution) in [0, 1] to logits (B, 1), high for real."""
 
     def __init__(
         self, resolution: int, channels: int, maximum_channels: int, dropout: float
@@ -65,9 +65,9 @@ class Discriminator(nn.Module):
         self.apply(initialize)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What it judges: the images themselves."""
+        """Return the images themselves: this family has no frozen part."""
         return [images]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Judge each image."""
+        """Return the logit of each image, (B, 1)."""
         return self.layers(features[0]).flatten(1)

@@ -19,7 +19,7 @@ from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator, pixel_range
-from catgan.networks.truncation import draw, mean_style
+from catgan.networks.truncation import mean_style, synthesize_truncated
 from catgan.runs.checkpoint import Checkpoint
 from catgan.runs.directory import RunDirectory
 
@@ -98,7 +98,7 @@ class Sampler:
         for start in range(0, len(z), BATCH_SIZE):
             part = torch.from_numpy(z[start : start + BATCH_SIZE])
             filled = torch.cat([part, part.new_zeros(BATCH_SIZE - len(part), part.shape[1])])
-            pixels = draw(self.generator, filled.to(self.device), truncation, mean)
+            pixels = synthesize_truncated(self.generator, filled.to(self.device), truncation, mean)
             images[start : start + BATCH_SIZE] = to_uint8(pixels, low, high)[: len(part)]
             if on_progress:
                 on_progress(start + len(part))

@@ -1,4 +1,4 @@
-"""Which device, which precision, and what the machine is."""
+"""Choose the device and the precision, and describe the machine."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ DEVICES: Sequence[str] = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device to train on; `auto` takes CUDA, then MPS, then the CPU.
+    """Return the device to train on; `auto` takes CUDA, then MPS, then the CPU.
 
-    Of several processes that torchrun started on a machine, each takes a GPU of its own.
+    With several processes per machine (torchrun), each takes its own GPU.
+
+    Raises:
+        CatganError: the device is unknown, missing, or cannot serve all processes.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    alone = not dist.is_initialized()  # by `distributed.joined`
+    alone = not dist.is_initialized()  # by `distributed.process_group`
     if name == "auto":
         kinds = ("cuda", "mps") if alone else ("cuda",)
         name = next((kind for kind in kinds if available[kind]), "cpu")
     if name not in DEVICES:
-        raise CatganError(f"no device {name!r}: choose from {', '.join(DEVICES)}")
+        raise CatganError(f"unknown device {name!r}: choose from {', '.join(DEVICES)}")
     if not available.get(name, True):
         raise CatganError(f"torch finds no {name} device on this machine: use --device auto")
     if name == "mps" and not alone:
@@ -49,16 +52,16 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type that networks compute in: "float32", "bfloat16", or with "auto" the faster.
+    """Return the type to compute in: "float32", "bfloat16", or for "auto" the faster one.
 
     Raises:
-        CatganError: "bfloat16" was asked for, and this device cannot train in it.
+        CatganError: "bfloat16" was requested, and this device cannot train in it.
     """
     if name == "bfloat16" and not bfloat16_works(device.type):
         raise CatganError(
             "training.precision=bfloat16 is impossible here: PyTorch has no bfloat16 convolutions "
-            f"for this {device.type} ({_processor(device)}): take "
-            "--set training.precision=float32, or auto, which chooses the faster one"
+            f"for this {device.type} ({_processor(device)}): use "
+            "--set training.precision=float32, or auto for the faster one"
         )
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
@@ -72,11 +75,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def precision_to_resume(
     name: str, began: Mapping[str, object], device: torch.device
 ) -> torch.dtype:
-    """Return the type that a run goes on in; `name` is its setting, `began` its first machine.
+    """Return the type in which a run resumes.
 
-    On the machine where it began, "auto" is what it was then, so that the measurement behind it
-    cannot change a run halfway. Where bfloat16 is impossible, a run that began in it elsewhere goes
-    on in float32.
+    `name` is its setting, `began` the description of the machine where it began. On that same
+    machine, "auto" is what it was then, so that a new measurement cannot change a run halfway.
+    Where bfloat16 is impossible, a run that began in it elsewhere resumes in float32.
     """
     here = describe_machine(device)
     same = all(began.get(key, here[key]) == here[key] for key in ("device", "processor", "vectors"))
@@ -88,7 +91,7 @@ def precision_to_resume(
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """What a report says of the machine; no names of hosts or users."""
+    """Return what a report says about the machine; no host or user names."""
     return {
         "device": _processor(device) if device.type == "cuda" else device.type,
         "processor": _processor(torch.device("cpu")),
@@ -108,7 +111,7 @@ def _processor(device: torch.device) -> str:
 
 
 def memory_mib(device: torch.device) -> int:
-    """Memory in use, in MiB: the device's peak on CUDA, else what the process holds now."""
+    """Return memory in use, in MiB: the device's peak on CUDA, else what the process holds now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
     return psutil.Process().memory_info().rss // 2**20

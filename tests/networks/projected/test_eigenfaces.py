@@ -38,7 +38,7 @@ def noise(count, seed, size=25):
     return torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
 
 
-def test_mean_and_components_are_those_of_a_singular_value_decomposition(learnt):
+def test_mean_and_components_equal_an_svd(learnt):
     images, eigenfaces = learnt
     unit = np.eye(8, dtype=np.float32)[:, None, :, None]
     enlarging = F.interpolate(torch.from_numpy(unit), size=(32, 1), mode="bicubic")[:, 0, :, 0]
@@ -60,7 +60,7 @@ def test_mean_and_components_are_those_of_a_singular_value_decomposition(learnt)
     np.testing.assert_allclose(deviations, values[:24] / 600**0.5, rtol=0.02)
 
 
-def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_photos(learnt):
+def test_low_res_statistics_equal_the_photos_whatever_the_details(learnt):
     images, eigenfaces = learnt
     photos = eigenfaces._low_res_part(torch.cat([images, images.flip(3)])).clamp(-0.95, 0.95)
     wild = 0.1 + 0.3 * images_like_faces(4000, 32, seed=5) * noise(4000, 6, 1)[..., None, None]
@@ -73,10 +73,10 @@ def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_p
         torch.testing.assert_close(amounts[0].mean(0), amounts[1].mean(0), atol=0.05, rtol=0)
 
 
-def test_how_much_images_differ_in_the_strength_of_all_amounts_is_learnt_and_drawn():
+def test_the_std_of_the_strength_is_learned_and_reproduced():
     draws = np.random.default_rng(0)
     bases = draws.standard_normal((200, 3, 8, 8))
-    enlarging = Eigenfaces(32, 2).enlarging.double().numpy()
+    enlarging = Eigenfaces(32, 2).upsampling.double().numpy()
     amounts = draws.standard_normal((2000, 200)) * 0.005
     for spread in (0.0, 0.3):
         strength = np.exp(spread * draws.standard_normal((2000, 1)))
@@ -92,7 +92,7 @@ def test_how_much_images_differ_in_the_strength_of_all_amounts_is_learnt_and_dra
         np.testing.assert_allclose(procedural.std(), np.arctanh(small).std(), rtol=0.03)
 
 
-def test_fine_details_are_drawn_as_they_are_and_coarse_ones_move_the_amounts(learnt):
+def test_fine_details_pass_and_coarse_ones_change_the_coefficients(learnt):
     _, eigenfaces = learnt
     eigenfaces.eval()
     style = noise(4, 4)
@@ -103,7 +103,7 @@ def test_fine_details_are_drawn_as_they_are_and_coarse_ones_move_the_amounts(lea
     fine = torch.atanh(eigenfaces(style, lines).double()) - plain
     torch.testing.assert_close(fine[..., 4:-4], lines[..., 4:-4].double(), atol=0.05, rtol=0)
     strongest = eigenfaces._as_images(eigenfaces.components[:1] * eigenfaces.stds[0])
-    details = eigenfaces.enlarging @ strongest @ eigenfaces.enlarging.T
+    details = eigenfaces.upsampling @ strongest @ eigenfaces.upsampling.T
     more = style.clone()
     more[:, 0] += 1
     torch.testing.assert_close(
@@ -122,7 +122,7 @@ def correlated(count, seed):
     return (2 * amounts + 0.3).float()
 
 
-def test_what_the_strongest_amounts_have_in_common_is_taken_away_in_drawing_alone(learnt):
+def test_strongest_coefficients_are_decorrelated_only_at_inference(learnt):
     _, eigenfaces = learnt
     given = correlated(5000, 7)
     eigenfaces.norm.forward = lambda amounts: given[:, :, None, None]
@@ -146,16 +146,18 @@ def test_what_the_strongest_amounts_have_in_common_is_taken_away_in_drawing_alon
     assert torch.isfinite(eigenfaces.decorrelation).all()
 
 
-def test_the_small_images_are_those_that_the_style_alone_gives(learnt):
+def test_low_res_images_are_those_of_the_style_without_details(learnt):
     _, eigenfaces = learnt
     eigenfaces.eval()
     style = noise(3, 4)
     procedural = eigenfaces(style, torch.zeros(3, 3, 32, 32))
-    expected = torch.tanh(eigenfaces.enlarging @ eigenfaces.low_res(style) @ eigenfaces.enlarging.T)
+    expected = torch.tanh(
+        eigenfaces.upsampling @ eigenfaces.low_res(style) @ eigenfaces.upsampling.T
+    )
     torch.testing.assert_close(procedural, expected, atol=1e-4, rtol=0)
 
 
-def test_details_are_given_gradients_and_nothing_here_is_trained(learnt):
+def test_details_get_gradients_and_there_are_no_parameters(learnt):
     _, eigenfaces = learnt
     assert list(eigenfaces.parameters()) == []
     details = torch.zeros(4, 3, 32, 32, requires_grad=True)
@@ -163,7 +165,7 @@ def test_details_are_given_gradients_and_nothing_here_is_trained(learnt):
     assert details.grad.abs().max() > 0.1
 
 
-def test_fewer_images_than_components_and_more_noise_than_numbers_are_fine():
+def test_extreme_numbers_of_images_and_latents_work():
     few = Eigenfaces(32, 25)
     few.learn([images_like_faces(2, 32)])
     many = Eigenfaces(32, 3 * 8**2 + 11)
@@ -178,7 +180,7 @@ def test_fewer_images_than_components_and_more_noise_than_numbers_are_fine():
     assert black.low_res(noise(1, 1)).tanh().mean() == pytest.approx(-0.95, abs=0.01)
 
 
-def test_what_was_learnt_is_in_the_state(learnt):
+def test_learned_statistics_are_in_the_state(learnt):
     _, eigenfaces = learnt
     again = Eigenfaces(32, 25)
     again.load_state_dict(eigenfaces.state_dict())
@@ -187,5 +189,5 @@ def test_what_was_learnt_is_in_the_state(learnt):
 
 
 @pytest.mark.parametrize(("resolution", "side"), [(32, 8), (64, 16), (128, 32), (256, 32)])
-def test_coarse_images_are_small_beside_the_image(resolution, side):
+def test_low_res_side_for_every_resolution(resolution, side):
     assert Eigenfaces(resolution, 4).side == side

@@ -84,7 +84,7 @@ def enlarged(images, times=1):
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("base", [32, 64, 128])  # of 8, 16 and 32 pixels a side of eigenfaces
-def test_refinements_begin_with_the_images_enlarged(base, training):
+def test_new_refinements_upsample_the_images(base, training):
     source = generator_of(base)
     for _ in range(10):
         source(torch.randn(16, LATENT_SIZE))
@@ -98,7 +98,7 @@ def test_refinements_begin_with_the_images_enlarged(base, training):
 
 
 @torch.no_grad()
-def test_a_refined_generator_is_refined_again():
+def test_a_refined_generator_can_be_refined_again():
     once = refined(generator_of(32), 64)
     torch.nn.init.normal_(once.refinements[0].to_rgb.weight, 0, 0.1)
     z = torch.randn(4, LATENT_SIZE)
@@ -109,7 +109,7 @@ def test_a_refined_generator_is_refined_again():
     assert not torch.allclose(twice(z), enlarged(refined(generator_of(32), 64).eval()(z), 1))
 
 
-def test_refinements_learn_details_although_they_begin_with_none():
+def test_zero_initialized_refinements_learn_details():
     generator = refined(generator_of(32), 64)
     teacher = copy.deepcopy(generator)
     torch.nn.init.normal_(teacher.refinements[0].to_rgb.weight, 0, 0.1)
@@ -128,7 +128,7 @@ def test_refinements_learn_details_although_they_begin_with_none():
 
 
 @torch.no_grad()
-def test_refinements_begin_with_the_images_enlarged_in_bfloat16_too(bfloat16):
+def test_new_refinements_upsample_the_images_in_bfloat16(bfloat16):
     source = generator_of(32).eval()
     z = torch.randn(4, LATENT_SIZE)
     with torch.autocast("cpu", torch.bfloat16):
@@ -136,7 +136,7 @@ def test_refinements_begin_with_the_images_enlarged_in_bfloat16_too(bfloat16):
     torch.testing.assert_close(doubled, expected, atol=1e-5, rtol=0)
 
 
-def test_with_refinements_all_else_begins_as_without():
+def test_refinements_do_not_change_other_initial_weights():
     torch.manual_seed(3)
     plain = build_generator(NetworkConfig("projected", 32, LATENT_SIZE, 8, 16)).state_dict()
     torch.manual_seed(3)
@@ -162,7 +162,7 @@ FRESH_SUMS = {
 FRESH_NEXT = 0.9723650217056274  # the number that is drawn next
 
 
-def test_weights_begin_as_they_always_did():
+def test_initial_weights_of_a_seed_never_change():
     """A seed is a run: names, shapes and the draws' order stay these."""
     torch.manual_seed(5)
     generator = build_generator(load_recipe("projected-64").network)
@@ -178,7 +178,7 @@ def test_weights_begin_as_they_always_did():
 
 
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
-def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolution):
+def test_initial_images_have_the_resolution_and_the_pixel_range(resolution):
     images = generator_of(resolution)(torch.randn(4, LATENT_SIZE))
     assert pixel_range(NetworkConfig("projected", resolution)) == (-1, 1)
     assert images.shape == (4, 3, resolution, resolution)
@@ -189,7 +189,7 @@ def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolut
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["projected-64", "projected-128", "projected-256"])
-def test_the_players_of_every_recipe_fit_one_another(name):
+def test_generator_and_discriminator_of_every_recipe_fit(name):
     network = load_recipe(name).network
     generator = build_generator(network)
     images = generator(torch.randn(2, network.latent_size))
@@ -200,7 +200,7 @@ def test_the_players_of_every_recipe_fit_one_another(name):
 
 
 @torch.no_grad()
-def test_an_image_depends_on_its_own_z_alone(generator):
+def test_an_image_depends_only_on_its_own_z(generator):
     z = torch.randn(6, LATENT_SIZE)
     images = generator(z)
     changed = z.clone()
@@ -218,7 +218,7 @@ def test_an_image_depends_on_its_own_z_alone(generator):
 
 
 @torch.no_grad()
-def test_all_images_depend_on_the_learnt_map(generator):
+def test_all_images_depend_on_the_learned_map(generator):
     z = torch.randn(64, LATENT_SIZE)
     images = generator(z)
     generator.constant.data.mul_(-1)
@@ -227,7 +227,7 @@ def test_all_images_depend_on_the_learnt_map(generator):
 
 
 @torch.no_grad()
-def test_only_the_direction_of_z_counts(generator):
+def test_only_the_direction_of_z_matters(generator):
     z = torch.randn(3, LATENT_SIZE)
     for factor in (0.1, 7.0, 1e4):
         torch.testing.assert_close(generator(factor * z), generator(z), rtol=0, atol=1e-4)
@@ -236,7 +236,7 @@ def test_only_the_direction_of_z_counts(generator):
 
 
 @torch.no_grad()
-def test_every_gain_depends_on_z_and_on_nothing_else(generator):
+def test_every_gain_depends_only_on_z(generator):
     gains = [module for module in generator.modules() if isinstance(module, projected._Gain)]
     assert len(gains) == 1 + len(generator.blocks)
     z = torch.randn(64, LATENT_SIZE)
@@ -259,7 +259,7 @@ def test_every_gain_depends_on_z_and_on_nothing_else(generator):
 
 
 @torch.no_grad()
-def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_generator(generator):
+def test_noise_maps_depend_on_the_direction_of_z_only(generator):
     z = torch.randn(64, LATENT_SIZE)
     other = generator_of(seed=5)
     sides = []
@@ -296,7 +296,7 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
         (smooth, (0.25, 0.5, 0.25), 0.5),
     ],
 )
-def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, passing):
+def test_filters_block_the_finest_grid_and_keep_constants(filtered, line, passing):
     flat = torch.full((2, 3, 16, 16), 0.7)
     torch.testing.assert_close(filtered(flat), flat)
     columns = torch.ones(2, 3, 16, 16)
@@ -313,7 +313,7 @@ def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, p
     torch.testing.assert_close(middle, (window * weights).sum().expand(3))
 
 
-def test_a_filtered_pixel_shuffle_is_torch_s_convolved_to_the_border_and_backward():
+def test_filtered_pixel_shuffle_equals_torch_and_its_gradient():
     """But for the order of channels."""
     channels, side = 3, 5
     maps = torch.randn(2, 4 * channels, side, side, dtype=torch.double, requires_grad=True)
@@ -327,7 +327,7 @@ def test_a_filtered_pixel_shuffle_is_torch_s_convolved_to_the_border_and_backwar
     torch.testing.assert_close(*gradients)
 
 
-def test_a_pixel_shuffle_with_no_filter_moves_pixels_only():
+def test_pixel_shuffle_without_a_filter_only_moves_pixels():
     maps = torch.randn(2, 4 * 3, 6, 6)
     images = filtered_pixel_shuffle(maps, (1.0,))
     for row in range(2):
@@ -350,7 +350,7 @@ def test_pixels_are_finer_than_bfloat16_under_autocast(bfloat16, generator):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_every_weight_of_the_generator_is_reached(generator, precision, request):
+def test_every_weight_of_the_generator_gets_a_gradient(generator, precision, request):
     if precision == torch.bfloat16:
         request.getfixturevalue("bfloat16")
     generator.zero_grad()
@@ -364,7 +364,7 @@ def test_every_weight_of_the_generator_is_reached(generator, precision, request)
 
 
 @torch.no_grad()
-def test_blocks_enlarge_as_bilinear_interpolation_does():
+def test_blocks_upsample_bilinearly():
     """All but the border, where one repeats maps and the other images."""
     torch.manual_seed(0)
     block = projected._UpBlock(3, 5, 16, 32)
@@ -381,7 +381,7 @@ def test_blocks_enlarge_as_bilinear_interpolation_does():
 
 
 @torch.no_grad()
-def test_four_judgments_of_each_image_alone_at_sixteen_places(discriminator):
+def test_logits_have_four_heads_and_sixteen_positions_per_image(discriminator):
     images = torch.rand(4, 3, 64, 64) * 2 - 1
     judgments = discriminator(discriminator.features(images))
     assert judgments.shape == (4, 4, 16)
@@ -394,7 +394,7 @@ def test_four_judgments_of_each_image_alone_at_sixteen_places(discriminator):
 
 
 @torch.no_grad()
-def test_each_judgment_is_of_one_map_and_of_all_of_it(discriminator):
+def test_each_head_sees_all_of_its_own_map_only(discriminator):
     maps = [torch.randn_like(x) for x in discriminator.features(torch.rand(1, 3, 64, 64))]
     judgments = discriminator(maps)
     for level, x in enumerate(maps):
@@ -415,7 +415,7 @@ def test_only_the_heads_are_trained(discriminator):
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("side", [128, 256])
-def test_heads_fit_the_maps_of_either_feature_resolution(side, precision, request):
+def test_heads_fit_the_maps_of_both_feature_resolutions(side, precision, request):
     if precision == torch.bfloat16:
         request.getfixturevalue("bfloat16")
     config = NetworkConfig("projected", 64, feature_resolution=side)
@@ -429,7 +429,7 @@ def test_heads_fit_the_maps_of_either_feature_resolution(side, precision, reques
     assert images.grad.abs().sum() > 0
 
 
-def test_the_penalty_is_the_squared_slope_by_finite_differences():
+def test_the_penalty_equals_finite_differences():
     head = discriminator_module._Head(6, 8).double()
     x = torch.randn(2, 6, 8, 8, dtype=torch.double)
     penalty = gradient_penalty(lambda seen: head(seen[0]), [x]).item()
@@ -442,7 +442,7 @@ def test_the_penalty_is_the_squared_slope_by_finite_differences():
     assert penalty == pytest.approx(squares / 2, rel=1e-5)
 
 
-def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator):
+def test_the_gradient_of_the_penalty_equals_finite_differences(discriminator):
     heads = discriminator.heads.double()
     seen = discriminator.features(torch.rand(2, 3, 64, 64))
     maps = [torch.randn_like(x).double().requires_grad_() for x in seen]

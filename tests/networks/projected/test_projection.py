@@ -33,7 +33,7 @@ def projection(processor):
 
 
 @torch.no_grad()
-def test_fine_lines_are_not_taken_for_coarse_ones(projection):
+def test_fine_lines_do_not_alias_to_coarse_ones(projection):
     """The first layer halves the side: unfiltered, these three periods would pass for one."""
     place = 2 * math.pi * torch.arange(128) / 8
 
@@ -57,14 +57,14 @@ def test_four_maps_of_the_stated_sides_and_channels(side, projection):
     ]
 
 
-def test_every_channel_has_mean_0_and_deviation_1_over_the_reals_it_was_given(projection):
+def test_every_channel_has_mean_0_and_std_1_over_the_real_images(projection):
     for x in projection(pictures(REALS, 128)):
         deviation, mean = torch.std_mean(x, dim=(0, 2, 3))
         assert mean.abs().max() < 2e-3
         assert (deviation - 1).abs().max() < 2e-3
 
 
-def test_the_statistics_do_not_depend_on_the_portions_they_are_taken_in(projection, monkeypatch):
+def test_statistics_do_not_depend_on_the_chunk_size(projection, monkeypatch):
     monkeypatch.setattr("catgan.networks.projected.projection._CHUNK", 5)
     other = build()
     state = projection.state_dict()
@@ -74,7 +74,7 @@ def test_the_statistics_do_not_depend_on_the_portions_they_are_taken_in(projecti
 
 
 @pytest.mark.parametrize("constant", [1, 3])
-def test_a_channel_that_hardly_varies_is_not_divided_by_its_deviation(constant):
+def test_a_nearly_constant_channel_is_not_divided_by_its_std(constant):
     """So many of three channels do not vary at all."""
     convolution = torch.nn.Conv2d(3, 3, 1)
     convolution.weight.data.copy_(torch.eye(3)[:, :, None, None])
@@ -90,7 +90,7 @@ def test_a_channel_that_hardly_varies_is_not_divided_by_its_deviation(constant):
         assert found[:, constant:].std().item() == pytest.approx(1, abs=0.01)
 
 
-def test_mixing_is_random_and_decided_by_the_global_seed(projection):
+def test_mixing_weights_depend_on_the_global_seed(projection):
     images = pictures(2, 128, seed=1)
     same, other = build(), build(seed=1)
     for x, y, z in zip(projection(images), same(images), other(images), strict=True):
@@ -98,14 +98,14 @@ def test_mixing_is_random_and_decided_by_the_global_seed(projection):
         assert (x - z).abs().mean() > 0.1
 
 
-def test_coarse_maps_flow_into_finer_ones_and_not_back(projection):
+def test_coarse_maps_influence_finer_ones_only(projection):
     """What is put into the coarsest map reaches all; into the finest, only itself."""
-    seen = projection._seen(pictures(1, 128))
-    maps = projection._mixed(seen)
+    seen = projection._backbone_features(pictures(1, 128))
+    maps = projection._mix(seen)
 
     def changed(level):
         poked = [x + 1.0 if index == level else x for index, x in enumerate(seen)]
-        pairs = zip(maps, projection._mixed(poked), strict=True)
+        pairs = zip(maps, projection._mix(poked), strict=True)
         return [not torch.equal(x, y) for x, y in pairs]
 
     assert changed(3) == [True, True, True, True]
@@ -121,7 +121,7 @@ def test_images_of_another_size_are_resized(side, projection):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-4)
 
 
-def test_images_are_looked_at_one_by_one(projection):
+def test_features_of_an_image_do_not_depend_on_the_batch(projection):
     images = pictures(4, 128, seed=1)
     changed = images.clone()
     changed[2] = -changed[2]
@@ -148,7 +148,7 @@ def test_gradients_reach_every_pixel_in_every_precision(side, precision, project
         assert (gradient.abs().sum(1) > 0).float().mean() > 0.9
 
 
-def test_bfloat16_sees_what_float32_sees(bfloat16, projection):
+def test_bfloat16_features_are_close_to_float32(bfloat16, projection):
     images = pictures(2, 128, seed=1)
     for x, y in zip(projection(images), build(precision=torch.bfloat16)(images), strict=True):
         correlation = torch.corrcoef(torch.stack([x.flatten(), y.float().flatten()]))[0, 1]
@@ -164,7 +164,7 @@ def test_nothing_in_it_is_trained(projection):
     assert not projection(pictures(1, 128))[0].requires_grad
 
 
-def test_the_state_is_the_mixing_and_gives_the_same_maps_to_the_bit(projection):
+def test_the_state_holds_the_mixing_weights_and_restores_exactly(projection):
     state = projection.state_dict()
     assert {name.split(".")[0] for name in state} == {"across_channels", "across_scales"}
     assert len(state) == 2 * 2 * len(CHANNELS)
@@ -177,6 +177,6 @@ def test_the_state_is_the_mixing_and_gives_the_same_maps_to_the_bit(projection):
         assert torch.equal(x, y)
 
 
-def test_a_copy_is_whole(projection):
+def test_a_deep_copy_is_independent(projection):
     images = pictures(1, 128)
     assert torch.equal(copy.deepcopy(projection)(images)[0], projection(images)[0])
