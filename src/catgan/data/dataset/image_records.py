@@ -20,8 +20,8 @@ _SHA256_HEX_DIGITS = 64
 class ImageRecord:
     """The source of one image.
 
-    `sha256` is the checksum of the source file's bytes; `crop` is (left, top, right, bottom) in pixels of the
-    upright source, right and bottom exclusive.
+    `sha256` is the checksum of the source file; `crop` is (left, top, right, bottom) in pixels of
+    the upright source, right and bottom exclusive.
     """
 
     source: str

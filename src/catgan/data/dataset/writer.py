@@ -45,7 +45,7 @@ class DestinationExistsError(CatganError):
 
 
 class NotWritableError(CatganError):
-    """The destination cannot be written: the disk is full or read-only, or permission is denied."""
+    """The destination cannot be written: full disk, read-only, or permission denied."""
 
 
 def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
