@@ -370,7 +370,7 @@ def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
     assert "holdout fraction 2" in catgan("prepare", roll, "d", "--faces", "--holdout", 2, code=2)
     assert "give 0.02 or more" in catgan("prepare", roll, "d", "--faces", *DRAWN, code=2)
     (tmp_path / "d-decisions.json").write_text("{")
-    assert "holds no decisions" in catgan("prepare", roll, "d", "--faces", "--review", code=2)
+    assert "not a file of decisions" in catgan("prepare", roll, "d", "--faces", "--review", code=2)
     review = ("prepare", roll, "e", "--faces", "--review", "--decisions")
     assert "no/d.json: no is not a folder" in catgan(*review, "no/d.json", code=2)
     assert "cannot be read" in catgan(*review, ".", code=2)
