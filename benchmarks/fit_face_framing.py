@@ -29,7 +29,7 @@ CLEAR = 3.4  # evidence of a face to calibrate on: what is doubtful may be no fa
 def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Crops of drawn cats, N x 224 x 224 x 3, and the logarithm of how much too wide each is."""
     from catgan.data.faces.find import CLASSIFIED_AT
-    from catgan.data.faces.framing import Frame, cut
+    from catgan.data.faces.framing import Frame, crop_frame
     from catgan.data.synthetic.procedural import render_cat
 
     random = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
             frame = Frame(
                 SIDE * (0.5 + across), SIDE * (0.5 + down), side, float(random.normal(0, 10))
             )
-            crops.append(cut(picture, frame, CLASSIFIED_AT))
+            crops.append(crop_frame(picture, frame, CLASSIFIED_AT))
             errors.append(scale)
     return np.stack(crops), np.array(errors)
 
@@ -78,7 +78,7 @@ def calibrate(source: Path, most: int | None) -> None:
     """
     from catgan.data.faces.cascade import CascadeDetector
     from catgan.data.faces.find import CLASSIFIED_AT
-    from catgan.data.faces.framing import cut, frame_of_box
+    from catgan.data.faces.framing import crop_frame, frame_of_box
     from catgan.data.faces.layout import raw_scale
     from catgan.data.reading.images import decode
     from catgan.data.reading.sources import open_source
@@ -91,7 +91,7 @@ def calibrate(source: Path, most: int | None) -> None:
             for box in detector.find(photo)[:1]:
                 if box.evidence >= CLEAR:
                     frame = frame_of_box(box.x, box.y, box.side, box.angle)
-                    crops.append(cut(photo, frame, CLASSIFIED_AT))
+                    crops.append(crop_frame(photo, frame, CLASSIFIED_AT))
     values = raw_scale(maps_of(np.stack(crops)).reshape(-1, 320, 7, 7))
     median = np.median(values)
     spread = 1.4826 * np.median(np.abs(values - median))

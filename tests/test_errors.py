@@ -1,4 +1,4 @@
-"""How messages repeat what somebody wrote, and the commands that they print."""
+"""Shell commands in messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 
 from catgan.errors import shell_words
 
-WORDS = ["plain", "my run", "it's", 'say "cat"', "$HOME", "a;b", "back\\slash", ""]
+ARGUMENTS = ["plain", "my run", "it's", 'say "cat"', "$HOME", "a;b", "back\\slash", ""]
 
 
-@pytest.mark.parametrize("word", WORDS)
-def test_a_printed_word_is_one_word_again_in_a_shell(word):
-    assert shlex.split(shell_words(word)) == [word]
-    assert shlex.split(shell_words("catgan", word, "x")) == ["catgan", word, "x"]
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_shell_splits_into_the_same_arguments(argument):
+    assert shlex.split(shell_words(argument)) == [argument]
+    assert shlex.split(shell_words("catgan", argument, "x")) == ["catgan", argument, "x"]
 
 
-def test_windows_paths_are_printed_as_its_shells_read_them(monkeypatch):
+def test_windows_quoting(monkeypatch):
     monkeypatch.setattr("catgan.errors.os", SimpleNamespace(name="nt"))
     assert shell_words(r"C:\cats\run") == r"C:\cats\run"
     assert shell_words(r"C:\my cats\run", "x") == r'"C:\my cats\run" x'

@@ -1,4 +1,4 @@
-"""Writing, renaming and reading, on systems that are not this one too."""
+"""Write, rename and read files, with other operating systems simulated."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from catgan.files import (
 
 
 @pytest.fixture
-def in_use(monkeypatch):
-    """`Path.replace` rejects so many times, as it does on Windows over an open file."""
-    state = {"rejections": 0, "asked": 0, "slept": 0.0}
+def open_elsewhere(monkeypatch):
+    """Make `Path.replace` fail `rejections` times, as Windows does on an open file."""
+    state = {"rejections": 0, "attempts": 0, "slept": 0.0}
     real = Path.replace
 
     def replace(path, target):
-        state["asked"] += 1
-        if state["asked"] <= state["rejections"]:
+        state["attempts"] += 1
+        if state["attempts"] <= state["rejections"]:
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path, target)
 
@@ -42,35 +42,35 @@ def in_use(monkeypatch):
     return state
 
 
-def test_windows_waits_for_a_program_that_has_the_file_open(tmp_path, monkeypatch, in_use):
+def test_rename_retries_on_windows(tmp_path, monkeypatch, open_elsewhere):
     monkeypatch.setattr(files, "ON_WINDOWS", True)
-    in_use["rejections"] = 3
+    open_elsewhere["rejections"] = 3
     (tmp_path / "file").write_bytes(b"old")
     write_durably(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
-    assert in_use["asked"] == 4
+    assert open_elsewhere["attempts"] == 4
 
 
-def test_windows_does_not_wait_for_ever(tmp_path, monkeypatch, in_use):
+def test_rename_gives_up_on_windows(tmp_path, monkeypatch, open_elsewhere):
     monkeypatch.setattr(files, "ON_WINDOWS", True)
-    in_use["rejections"] = 10**6
+    open_elsewhere["rejections"] = 10**6
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(PermissionError):
         write_durably(tmp_path / "file", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
-    assert in_use["slept"] < 2
+    assert open_elsewhere["slept"] < 2
 
 
-def test_elsewhere_what_is_not_permitted_is_said_at_once(tmp_path, monkeypatch, in_use):
+def test_rename_does_not_retry_on_other_systems(tmp_path, monkeypatch, open_elsewhere):
     monkeypatch.setattr(files, "ON_WINDOWS", False)
-    in_use["rejections"] = 1
+    open_elsewhere["rejections"] = 1
     with pytest.raises(PermissionError):
         rename(tmp_path / "one", tmp_path / "two")
-    assert in_use["slept"] == 0
+    assert open_elsewhere["slept"] == 0
 
 
-def test_windows_is_not_asked_to_open_a_directory(tmp_path, monkeypatch):
+def test_directories_are_not_flushed_on_windows(tmp_path, monkeypatch):
     def no_directories(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -79,11 +79,11 @@ def test_windows_is_not_asked_to_open_a_directory(tmp_path, monkeypatch):
     flush_directory(tmp_path)
 
 
-@pytest.mark.skipif(files.ON_WINDOWS, reason="Windows flushes no directory")
+@pytest.mark.skipif(files.ON_WINDOWS, reason="Windows cannot flush directories")
 @pytest.mark.parametrize(
     ("number", "passes"), [(errno.EINVAL, True), (errno.EOPNOTSUPP, True), (errno.EIO, False)]
 )
-def test_a_file_system_that_flushes_no_directory_is_no_error(tmp_path, monkeypatch, number, passes):
+def test_file_system_that_cannot_flush_directories(tmp_path, monkeypatch, number, passes):
     def fsync(_):
         raise OSError(number, os.strerror(number))
 
@@ -96,7 +96,7 @@ def test_a_file_system_that_flushes_no_directory_is_no_error(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("system", ["with pread", "without"])
-def test_threads_read_from_one_file(tmp_path, monkeypatch, system):
+def test_threads_share_a_descriptor(tmp_path, monkeypatch, system):
     if system == "without":
         monkeypatch.delattr(os, "pread", raising=False)
     elif not hasattr(os, "pread"):
@@ -116,7 +116,7 @@ def test_threads_read_from_one_file(tmp_path, monkeypatch, system):
         file.write(content[:8])
         file.flush()
         assert all(pool.map(check, range(4)))
-        assert file.read(4) == content[8:12]  # as if nobody else had read
+        assert file.read(4) == content[8:12]  # the file position is unchanged
         assert read_at(file.fileno(), 10, len(content) - 2) == content[-2:]
 
 
@@ -142,17 +142,17 @@ def test_threads_read_from_one_file(tmp_path, monkeypatch, system):
         ("x" * 300, "x" * 120),
     ],
 )
-def test_names_become_one_harmless_part_of_a_path(text, name):
+def test_file_name(text, name):
     assert file_name(text) == name
 
 
-def test_a_name_is_the_same_however_its_umlauts_are_typed():
+def test_file_name_is_normalized():
     decomposed = unicodedata.normalize("NFD", "Müll")
     assert decomposed != "Müll"
     assert file_name(decomposed) == "Müll"
 
 
-def test_a_long_name_of_any_script_leaves_room_in_a_directory(tmp_path):
+def test_long_file_name_is_cut_in_bytes(tmp_path):
     name = file_name("猫" * 200)
     assert name == "猫" * (MAX_NAME_BYTES // 3)
     (tmp_path / f"{name}-000469856-12").mkdir()

@@ -1,4 +1,4 @@
-"""One holder at a time, on file systems with locks and without, and no files left."""
+"""`ProcessLock` on file systems with and without locks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ print("held", flush=True)
 sys.stdin.read()
 """
 
-# Each makes a file that must not be there yet, and takes it away again, while it has the lock.
+# Each process creates and removes a file while it holds the lock; creation fails if it exists.
 TAKE_TURNS = """
 import os, sys, time
 from pathlib import Path
@@ -62,17 +62,17 @@ def kernel(request, monkeypatch):
 
 @pytest.fixture
 def holder(tmp_path, kernel):
-    """Another process that holds the lock until its stdin is closed."""
-    words = [sys.executable, "-c", HOLD, str(tmp_path / "lock"), kernel]
+    """A second process that holds the lock until its stdin is closed."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock"), kernel]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
 
 
 @pytest.mark.parametrize("end", ["killed", "ended"])
-def test_a_living_holder_keeps_it_and_a_dead_one_does_not(tmp_path, holder, end):
+def test_lock_is_free_once_its_holder_has_ended(tmp_path, holder, end):
     lock = ProcessLock(tmp_path / "lock")
     assert not lock.acquire()
     assert not lock.held
@@ -87,11 +87,11 @@ def test_a_living_holder_keeps_it_and_a_dead_one_does_not(tmp_path, holder, end)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_object_of_a_process_at_a_time(tmp_path, kernel):
+def test_lock_excludes_other_objects_of_the_same_process(tmp_path, kernel):
     first, second = (ProcessLock(tmp_path / "lock") for _ in range(2))
     assert first.acquire()
     assert not second.acquire()
-    second.release(remove=True)  # what it does not have
+    second.release(remove=True)  # has no effect: it does not hold the lock
     assert not second.acquire()
     first.release()
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
@@ -103,7 +103,7 @@ def test_one_object_of_a_process_at_a_time(tmp_path, kernel):
 @pytest.mark.parametrize(
     "number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL], ids=errno.errorcode.get
 )
-def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch, number):
+def test_marker_replaces_the_lock_on_a_file_system_without_locks(tmp_path, monkeypatch, number):
     no_locks(monkeypatch, number)
     lock = ProcessLock(tmp_path / "lock")
     assert lock.acquire()
@@ -112,7 +112,7 @@ def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch, number):
     assert not lock.marker.exists()
 
 
-def test_what_the_disk_says_is_passed_on(tmp_path, monkeypatch):
+def test_other_os_errors_are_raised(tmp_path, monkeypatch):
     no_locks(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         ProcessLock(tmp_path / "lock").acquire()
@@ -123,12 +123,12 @@ def test_what_the_disk_says_is_passed_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "text", "free"),
     [
-        (0, "4194305", True),  # no process has this number
+        (0, "4194305", True),  # no process has this ID
         (1, "another-machine", False),
-        (2, "1", True),  # the number was given to another process, or the machine started again
+        (2, "1", True),  # the ID was reused, or the machine was restarted
     ],
 )
-def test_without_locks_the_dead_hold_nothing_and_strangers_are_believed(
+def test_marker_of_a_dead_process_is_ignored_but_not_that_of_another_machine(
     tmp_path, monkeypatch, line, text, free
 ):
     no_locks(monkeypatch)
@@ -137,31 +137,31 @@ def test_without_locks_the_dead_hold_nothing_and_strangers_are_believed(
     lines = before.marker.read_text().splitlines()
     before.release()
     if line == 2 and len(lines) < 3:
-        pytest.skip("this system does not tell when a process began")
+        pytest.skip("this system does not report when a process started")
     lines[line] = text
     before.marker.write_text("\n".join(lines) + "\n")
     assert ProcessLock(tmp_path / "lock").acquire() == free
 
 
 @pytest.mark.parametrize("kept", [None, ".nfs0001"], ids=["removed", "renamed as on NFS"])
-def test_a_file_removed_while_another_opens_it_locks_out_nobody(tmp_path, monkeypatch, kept):
+def test_lock_on_a_file_removed_meanwhile_is_retried(tmp_path, monkeypatch, kept):
     first, second, third = (ProcessLock(tmp_path / "lock") for _ in range(3))
     assert first.acquire()
     real = locks.lock_descriptor
 
     def lock_late(descriptor, *, blocking):
         monkeypatch.undo()
-        if kept:  # NFS keeps what is open, by another name, and counts that as a link
+        if kept:  # NFS keeps an open file under another name, which counts as a link
             os.link(tmp_path / "lock", tmp_path / kept)
         first.release(remove=True)
         return real(descriptor, blocking=blocking)
 
     monkeypatch.setattr(locks, "lock_descriptor", lock_late)
     assert second.acquire()
-    assert not third.acquire()  # of a lock on the removed file nobody else would know
+    assert not third.acquire()  # it would succeed if `second` had locked the removed file
 
 
-def test_where_an_open_file_cannot_be_removed_it_is_closed_before(tmp_path, monkeypatch, kernel):
+def test_file_is_closed_before_it_is_removed_on_windows(tmp_path, monkeypatch, kernel):
     monkeypatch.setattr(locks, "ON_WINDOWS", True)
     lock = ProcessLock(tmp_path / "lock")
     assert lock.acquire()
@@ -179,8 +179,8 @@ def test_where_an_open_file_cannot_be_removed_it_is_closed_before(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_that_remove_the_file_take_turns(tmp_path):
-    words = [sys.executable, "-c", TAKE_TURNS, str(tmp_path)]
-    processes = [subprocess.Popen(words) for _ in range(3)]
+def test_processes_that_remove_the_lock_file_exclude_each_other(tmp_path):
+    command = [sys.executable, "-c", TAKE_TURNS, str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
     assert list(tmp_path.iterdir()) == []

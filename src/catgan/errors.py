@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake may end in, and how it repeats what was written."""
+"""The exception for errors that users can cause, and formatting of their input in messages."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ MAX_QUOTED = 120  # characters
 
 
 class CatganError(Exception):
-    """A user can cause and mend this: one line with the thing, the reason and the remedy.
+    """An error that a user can cause and fix: one line with the thing, the reason and the remedy.
 
     The command line prints it as `catgan: error: <message>` and exits with `exit_code`; a library
-    caller catches it. Anything else that escapes is a bug.
+    caller can catch it. Any other exception is a bug.
     """
 
     exit_code = 2
 
 
 def quoted(value: object) -> str:
-    """What somebody wrote, as an error repeats it: on one line, printable, and not too much of it.
+    """Return the repr of a value, printable on one line and at most `MAX_QUOTED` characters long.
 
-    Python rejects to show numbers of thousands of digits and what is nested too deep.
+    Python cannot print integers of thousands of digits or deeply nested values; they get a
+    placeholder.
     """
     try:
         text = repr(value)
@@ -30,13 +31,13 @@ def quoted(value: object) -> str:
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
 
 
-def shell_words(*words: object) -> str:
-    """`words` as one line that can be pasted into this system's shell, each still one word.
+def shell_words(*arguments: object) -> str:
+    """Join arguments into one line that can be pasted into this system's shell.
 
-    On Windows cmd.exe takes a single quote for a letter and a backslash for itself, so the rules of
-    the C runtime are used there.
+    On Windows the quoting rules of the C runtime are used: cmd.exe does not treat single quotes and
+    backslashes as special.
     """
-    texts = [str(word) for word in words]
+    texts = [str(argument) for argument in arguments]
     if os.name == "nt":
         from subprocess import list2cmdline
 

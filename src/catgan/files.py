@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, also after a power cut, on every system."""
+"""Write files atomically and durably on every operating system."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ import unicodedata
 from pathlib import Path
 
 ON_WINDOWS = os.name == "nt"
-MAX_NAME_BYTES = 120  # in UTF-8: file systems take 255, and numbers and endings are added to it
-_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)  # s, between the attempts to rename what another program uses
-_NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+MAX_NAME_BYTES = 120  # UTF-8; file systems allow 255, and callers append numbers and suffixes
+_RENAME_DELAYS = (0.01, 0.03, 0.1, 0.3, 0.6)  # s, between attempts to rename an open file
+_FLUSH_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
-_seeking = threading.Lock()
+_seek_lock = threading.Lock()
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: written beside, flushed to the disk, renamed. Raises OSError."""
+    """Replace the content of `path` by `data` atomically. Raises OSError.
+
+    Writes a temporary file in the same directory, flushes it to disk and renames it: `path` holds
+    the old content or the new, also after a power cut.
+    """
     require_replaceable(path)
-    partial = _beside(path)
+    partial = _partial_path(path)
     try:
         write_and_flush(partial, data)
         rename(partial, path)
@@ -34,38 +38,38 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def try_writing(path: Path) -> None:
-    """Pass if `write_durably` can put a file at `path`; nothing is left behind. Raises OSError.
+    """Check that `write_durably` can write `path`, leaving nothing behind. Raises OSError.
 
-    It is tried, as permissions do not tell it: those of a superuser, of a mount or of /proc allow
-    what fails, and a name can be too long.
+    It creates and deletes a temporary file, because permissions are not enough to tell: those of a
+    superuser, a read-only mount or /proc allow what then fails, and a name can be too long.
     """
     require_replaceable(path)
-    partial = _beside(path)
+    partial = _partial_path(path)
     partial.touch()
     partial.unlink()
 
 
 def require_replaceable(path: Path) -> None:
-    """Pass if `path` is free or a file. Raises OSError.
+    """Check that `path` does not exist or is a regular file. Raises OSError.
 
-    What is renamed to the name of a device or a pipe takes its place, and /dev/null is missed.
+    Renaming a file onto a device or a pipe would replace it; the system needs its /dev/null.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is a device or a pipe, no file")
+        raise OSError(errno.EINVAL, "expected a regular file, found a device or a pipe")
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and those above it, where they are missing. Raises OSError."""
+    """Create a directory and its missing parents. Raises OSError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:  # which "File exists" would not explain
-        raise NotADirectoryError(errno.ENOTDIR, f"{path} is no folder") from None
+    except FileExistsError:  # "File exists" would not tell the user what is wrong
+        raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a folder") from None
 
 
 def write_and_flush(path: Path, data: bytes) -> None:
-    """Write a file that nobody reads yet, down to the disk. Raises OSError."""
+    """Write a file that nobody reads yet and flush it to disk. Raises OSError."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -75,37 +79,41 @@ def write_and_flush(path: Path, data: bytes) -> None:
 def rename(source: Path, target: Path) -> None:
     """Rename a file or a directory; a file at `target` is replaced. Raises OSError.
 
-    Windows renames and replaces nothing that is open, be it in a virus scanner or a viewer: such a
-    program is given a second to close it.
+    Windows cannot rename or replace an open file. A virus scanner or a viewer may hold it open for
+    a moment, so this tries for about a second.
     """
-    for pause in _PAUSES if ON_WINDOWS else ():
+    for delay in _RENAME_DELAYS if ON_WINDOWS else ():
         try:
             source.replace(target)
             return
         except PermissionError:
-            time.sleep(pause)
+            time.sleep(delay)
     source.replace(target)
 
 
 def flush_directory(directory: Path) -> None:
-    """Make renames in a directory last, where the system can. Raises OSError."""
-    if ON_WINDOWS:  # which opens no directory, and keeps a journal of renames
+    """Flush a directory, so that renames in it survive a power cut. Raises OSError.
+
+    Does nothing where the system cannot flush directories.
+    """
+    if ON_WINDOWS:  # it cannot open directories; NTFS journals renames
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_FLUSH:  # some network file systems flush files only
+        if error.errno not in _FLUSH_UNSUPPORTED:  # some network file systems flush files only
             raise
     finally:
         os.close(descriptor)
 
 
 def file_name(text: str) -> str:
-    """`text` as the name of one file or directory on any system, whatever it holds.
+    """Turn any text into a valid name of a file or directory on every system.
 
-    Letters, marks and digits of every script stay; the rest becomes hyphens. At most
-    `MAX_NAME_BYTES` bytes of UTF-8; no name that Windows keeps for a device (NUL, COM1, ...).
+    Letters, marks and digits of every script are kept; other characters become hyphens. The result
+    has at most `MAX_NAME_BYTES` bytes of UTF-8 and is never a reserved Windows name (NUL, COM1,
+    ...).
     """
     composed = unicodedata.normalize("NFC", text)
     kept = "".join(
@@ -113,7 +121,7 @@ def file_name(text: str) -> str:
         for c in composed
     )
     name = re.sub(r" +", "-", kept).encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip(".-")
-    if _RESERVED.match(unicodedata.normalize("NFKC", name)):  # COM and a superscript 1, too
+    if _RESERVED.match(unicodedata.normalize("NFKC", name)):  # NFKC: COM¹ is reserved, too
         name = f"_{name}"
     return name or "unnamed"
 
@@ -121,12 +129,12 @@ def file_name(text: str) -> str:
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """Read `size` bytes at `offset`, fewer at the end of the file. Raises OSError.
 
-    Threads may share the descriptor, if they read it by this alone.
+    Threads may share the descriptor if all of them read it only through this function.
     """
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, offset)
-    with _seeking:
-        before = os.lseek(descriptor, 0, os.SEEK_CUR)  # on which Python's buffers rely
+    with _seek_lock:
+        before = os.lseek(descriptor, 0, os.SEEK_CUR)  # Python's file buffers rely on it
         try:
             os.lseek(descriptor, offset, os.SEEK_SET)
             return os.read(descriptor, size)
@@ -135,9 +143,9 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
 
 
 def is_no_space(error: OSError) -> bool:
-    """Whether the disk, or the user's share of it, is full."""
+    """Return whether the disk is full or the user's quota is used up."""
     return error.errno in _NO_SPACE
 
 
-def _beside(path: Path) -> Path:
+def _partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial-{os.getpid()}")

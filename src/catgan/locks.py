@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a path, which a process that has died does not hold."""
+"""File locks between processes; a lock dies with the process that holds it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from filelock import SoftFileLock, Timeout, lock_descriptor
 
 from catgan.files import ON_WINDOWS
 
-# What systems answer where a file system has no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
-_TAKEOVER = 0.5  # s: a dead process's marker is taken over in one try, or in a few
-_ATTEMPTS = 100  # of locking a file that others remove
+# Errors of systems whose file system does not support locks.
+_LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+_MARKER_TIMEOUT = 0.5  # s; taking over the marker of a dead process can need several attempts
+_MAX_ATTEMPTS = 100  # to lock a file that other processes keep removing
 
 
 class ProcessLock:
-    """The right to do what one process at a time may do, by a lock on the file `path`.
+    """An exclusive lock between processes on the file `path`.
 
-    The kernel gives the lock back however its holder ends, SIGKILL and power cuts included. Where
-    the file system has no locks, or Python cannot ask for them, `marker` decides: a file beside
-    `path` that names the holder. A holder of this machine that is gone, its process number given
-    to another or not, holds nothing; one of another machine cannot be looked for, and is believed.
+    The kernel releases the lock however its holder ends, SIGKILL and power cuts included. Where the
+    file system does not support locks, or Python cannot use them, `marker` replaces the lock: a
+    file beside `path` that names the holder. If that process ran on this machine and has ended, the
+    marker is ignored, even if its process ID has been reused. A process on another machine cannot
+    be checked and counts as alive.
 
-    A lock is held until `release`, or as long as its object lives. Nothing is written to `path`:
-    on Windows others could not read it.
+    The lock is held until `release` is called or the object is deleted. Nothing is written to
+    `path`, because on Windows other processes could not read it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,15 +38,17 @@ class ProcessLock:
 
     @property
     def held(self) -> bool:
-        """Whether this object has the lock."""
+        """Whether this object holds the lock."""
         return self._file is not None or self._soft is not None
 
     def acquire(self) -> bool:
-        """Take the lock; False while another process, or another object of this one, has it.
+        """Try to take the lock, and return whether it is held; never waits for another holder.
+
+        False means that another process, or another object in this process, holds it.
 
         Raises OSError when the files cannot be written.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(_MAX_ATTEMPTS):
             file = self.path.open("ab")
             try:
                 if not lock_descriptor(file.fileno(), blocking=False):
@@ -54,17 +57,20 @@ class ProcessLock:
                 if self._is_in_place(file):
                     self._file = file
                     return True
-                file.close()  # who had it has removed it: it locks out nobody
+                file.close()  # its holder removed it meanwhile, so locking it excludes nobody
             except BaseException as error:
                 file.close()
-                if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+                if isinstance(error, OSError) and error.errno in _LOCKS_UNSUPPORTED:
                     return self._acquire_marker()
                 raise
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
 
     def _is_in_place(self, file: BinaryIO) -> bool:
-        """Whether `path` still is `file`. NFS only renames what is removed while it is open."""
-        if ON_WINDOWS:  # which removes no file that is open
+        """Return whether `path` still is the opened `file`, and was not removed or replaced.
+
+        NFS keeps a removed file under another name while it is open.
+        """
+        if ON_WINDOWS:  # it cannot remove an open file
             return True
         try:
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
@@ -74,29 +80,29 @@ class ProcessLock:
     def _acquire_marker(self) -> bool:
         soft = SoftFileLock(self.marker, thread_local=False)
         try:
-            soft.acquire(timeout=_TAKEOVER)
+            soft.acquire(timeout=_MARKER_TIMEOUT)
         except Timeout:
             return False
         self._soft = soft
         return True
 
     def release(self, *, remove: bool = False) -> None:
-        """Give the lock back, if this object has it; with `remove`, `path` goes too.
+        """Release the lock if this object holds it; with `remove`, delete `path` as well.
 
-        A file that processes of several machines lock should stay: removing it is safe only where
-        all of them see that it is gone.
+        Do not remove a file that processes on several machines lock: it is safe only if all of them
+        see at once that it is gone.
         """
         if not self.held:
             return
-        early = remove and self._file is not None and not ON_WINDOWS
-        if early:  # while it is locked, so that nobody else's is removed
+        remove_locked = remove and self._file is not None and not ON_WINDOWS
+        if remove_locked:  # before the release: afterwards it may be another process's lock
             self._remove()
         if self._file is not None:
             self._file.close()
         if self._soft is not None:
             self._soft.release()
         self._file = self._soft = None
-        if remove and not early:  # Windows removes no file that is open, here or elsewhere
+        if remove and not remove_locked:  # Windows cannot remove a file that anybody has open
             self._remove()
 
     def _remove(self) -> None:

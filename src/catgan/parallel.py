@@ -1,4 +1,4 @@
-"""Work shared among threads, results in order."""
+"""Map a function over items in threads, with the results in order."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ Result = TypeVar("Result")
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, function(item)) in the order of `items`, at most 8 a worker under way.
+    """Yield (item, function(item)) in the order of `items`.
 
-    Threads (one for each processor unless told) suffice for work inside Pillow and numpy, which
-    release the interpreter's lock. When the consumer stops early, what has not begun is dropped.
+    `workers` is the number of threads, by default one per available processor. Threads are enough
+    for work inside Pillow and numpy, which release the interpreter lock. At most 8 items per worker
+    are pending at a time. When the consumer stops early, items that have not started are dropped.
     """
-    workers = workers or _processors()
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    workers = workers or _available_processors()
+    pending: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="catgan") as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) >= 8 * workers:
-                    first, future = waiting.popleft()
+                pending.append((item, pool.submit(function, item)))
+                if len(pending) >= 8 * workers:
+                    first, future = pending.popleft()
                     yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
+            while pending:
+                first, future = pending.popleft()
                 yield first, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _processors() -> int:
+def _available_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # a container may be given fewer than there are
+        return len(os.sched_getaffinity(0))  # a container may have fewer than the machine
     return os.cpu_count() or 1

@@ -195,7 +195,7 @@ def test_minutes_that_no_clock_passes_are_refused(home):
 def test_a_device_is_no_place_for_a_run(home):
     for place in ("/dev/full", "/dev/full/run"):
         text = catgan("train", "cats", "-o", place, *SETTINGS, code=2)
-        assert "/dev/full is no folder" in text or "Not a directory" in text
+        assert "/dev/full is not a folder" in text or "Not a directory" in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and pipes")
@@ -370,9 +370,9 @@ def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
     assert "holdout fraction 2" in catgan("prepare", roll, "d", "--faces", "--holdout", 2, code=2)
     assert "give 0.02 or more" in catgan("prepare", roll, "d", "--faces", *DRAWN, code=2)
     (tmp_path / "d-decisions.json").write_text("{")
-    assert "holds no decisions" in catgan("prepare", roll, "d", "--faces", "--review", code=2)
+    assert "not a file of decisions" in catgan("prepare", roll, "d", "--faces", "--review", code=2)
     review = ("prepare", roll, "e", "--faces", "--review", "--decisions")
-    assert "no/d.json: no is no folder" in catgan(*review, "no/d.json", code=2)
+    assert "no/d.json: no is not a folder" in catgan(*review, "no/d.json", code=2)
     assert "cannot be read" in catgan(*review, ".", code=2)
     text = catgan(*review, "x" * 250, code=2)
     assert "File name too long): choose another place with --decisions" in text
@@ -382,7 +382,7 @@ def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
 def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
     with mock.patch("catgan.inspect.inspection.inspect_dataset") as never:
         text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
-        assert "no is no folder: make it, or name another with --out" in text
+        assert "no is not a folder: make it, or name another with --out" in text
         # A folder; a name too long for what is written beside; where even root may not write.
         rejected = ["cats", "x" * 250 + ".html"]
         if sys.platform == "linux":

@@ -133,7 +133,7 @@ def test_mistakes_about_formats_end_in_one_line(home, words, expected):
         (("-o", "cats.h5"), "this format is a .keras file"),
         (("-o", "file/cats.keras"), "cannot be written"),
         (("-o", "mine.keras"), "is there already, and no export's"),
-        (("-o", "pipe.keras"), "it is a device or a pipe"),
+        (("-o", "pipe.keras"), "found a device or a pipe"),
     ],
 )
 def test_mistakes_about_keras_end_in_one_line(home, words, expected):
@@ -189,7 +189,7 @@ def test_a_device_or_pipe_is_no_place_for_an_export(home):
     for name in ("pipe.onnx", "pipe.safetensors"):
         os.mkfifo(home / name)
         text = catgan("export", "run", "-o", "pipe.onnx", code=2)
-        assert "it is a device or a pipe" in text
+        assert "found a device or a pipe" in text
         (home / name).unlink()
 
 

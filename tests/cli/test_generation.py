@@ -255,7 +255,7 @@ def test_a_device_is_no_place_for_cats(home):
     text = catgan("sample", "cats.onnx", "-o", "/dev/full", code=2)
     assert "/dev/full: is neither a directory nor an image file" in text
     text = catgan("sample", "cats.onnx", "-o", "/dev/full/cats.png", code=2)
-    assert "/dev/full is no folder" in text
+    assert "/dev/full is not a folder" in text
 
 
 def test_the_next_step_of_a_site_can_be_pasted(home):

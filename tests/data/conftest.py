@@ -1,4 +1,4 @@
-"""Pictures, and a zoo of hostile files, made afresh for each test."""
+"""Images and hostile files, created for each test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def encode(image: Image.Image, form: str, **options) -> bytes:
 
 
 def picture(seed: int, width: int = 80, height: int = 72, mode: str = "RGB") -> Image.Image:
-    """A smooth random picture, so that lossy formats change it little."""
+    """Return a smooth random image, which lossy formats change little."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     return small.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
@@ -32,7 +32,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
-    """A PNG written by hand, for what Pillow cannot write; `rows` holds the filter bytes too."""
+    """Encode a PNG of a kind that Pillow cannot write; `rows` includes the filter bytes."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -44,20 +44,20 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Forty sound pictures of several shapes and formats in nested folders."""
+    """Forty valid images of several shapes and formats in nested folders."""
     folder = tmp_path / "photos"
     for index in range(40):
-        place = folder / f"{index % 3}"
-        place.mkdir(parents=True, exist_ok=True)
+        subfolder = folder / f"{index % 3}"
+        subfolder.mkdir(parents=True, exist_ok=True)
         form = ("png", "jpeg", "webp", "bmp")[index % 4]
         image = picture(index, 40 + 5 * (index % 7), 40 + 7 * (index % 5))
-        (place / f"{index:02}.{form}").write_bytes(encode(image, form))
+        (subfolder / f"{index:02}.{form}").write_bytes(encode(image, form))
     return folder
 
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
-    """A folder of odd files: the names that must survive, and of the others a bit of the reason."""
+    """A folder of odd files, the names to keep, and for each other name a part of the reason."""
     folder = tmp_path / "zoo"
     folder.mkdir()
     good: dict[str, bytes] = {
@@ -77,10 +77,10 @@ def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
         ),
         "animated.webp": encode(picture(12), "WEBP", save_all=True, append_images=[picture(13)]),
         "no-extension": encode(picture(14), "PNG"),
-        "png-in-truth.jpg": encode(picture(15), "PNG"),
+        "png-named.jpg": encode(picture(15), "PNG"),
         "bad-profile.png": encode(picture(16), "PNG", icc_profile=b"not a profile" * 20),
         "bad-exif.jpg": encode(picture(17), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"),
-        "photo-with-zip-behind.jpg": encode(picture(18), "JPEG") + b"PK\x03\x04" + bytes(99),
+        "photo-with-zip-appended.jpg": encode(picture(18), "JPEG") + b"PK\x03\x04" + bytes(99),
     }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -132,16 +132,16 @@ def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
     reasons["name\N{REPLACEMENT CHARACTER}withescape\N{REPLACEMENT CHARACTER}.jpg"] = reasons.pop(
         "name\nwith\x1b[31mescape\x07.jpg"
     )
-    survivors = set(good)
-    # Not-UTF-8 names, links, pipes: as far as the system has them.
+    kept = set(good)
+    # Names that are not UTF-8, links and pipes, where the system supports them.
     (folder / "folder.jpg").mkdir()
     (folder / "folder.jpg" / "inside.png").write_bytes(encode(picture(30), "PNG"))
-    survivors.add("folder.jpg/inside.png")
+    kept.add("folder.jpg/inside.png")
     try:
         Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")).write_bytes(
             encode(picture(31), "PNG")
         )
-        survivors.add("caf\N{REPLACEMENT CHARACTER}.png")
+        kept.add("caf\N{REPLACEMENT CHARACTER}.png")
     except OSError:
         pass
     outside = tmp_path / "outside.png"
@@ -165,9 +165,9 @@ def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
         file.write(b"BM")
         file.truncate(2**31)
     reasons["sparse.bmp"] = "MiB"
-    # Left out without a word.
+    # Skipped without being reported.
     (folder / ".hidden.png").write_bytes(good["gray.png"])
     (folder / "Thumbs.db").write_bytes(b"x")
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX" / "._plain.jpg").write_bytes(b"x")
-    return folder, survivors, reasons
+    return folder, kept, reasons

@@ -717,11 +717,13 @@ def _review_server() -> typing.Any:
     from catgan.data.faces.selection import CropSelector
     from catgan.review.server import ReviewServer
 
-    def judge(decisions: dict[str, bool]) -> list[_Face]:
+    def selector(decisions: dict[str, bool]) -> list[_Face]:
         return [_Face("a"), _Face("b")]
 
     place = Path(tempfile.mkdtemp())
-    return ReviewServer(typing.cast(CropSelector, judge), {}, place / "decisions.json").__enter__()
+    return ReviewServer(
+        typing.cast(CropSelector, selector), {}, place / "decisions.json"
+    ).__enter__()
 
 
 # -- all of them --------------------------------------------------------------------------------

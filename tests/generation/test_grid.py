@@ -143,7 +143,7 @@ def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
         lambda path: check_grid(path, 1, None, 4),
         lambda path: save_image(image, path),
     ):
-        with pytest.raises(CatganError, match=r"cannot be written .*file is no folder"):
+        with pytest.raises(CatganError, match=r"cannot be written .*file is not a folder"):
             write(tmp_path / "file" / "cat.png")
 
 

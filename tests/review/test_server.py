@@ -19,67 +19,67 @@ from catgan.data.faces.selection import CropSelector
 from catgan.errors import CatganError
 from catgan.review.server import ReviewServer, review_in_browser
 
-LOGGED_METRICS = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
+MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
 
 
 def photo(number: int, sharpness: float = 9.0) -> FoundPhoto:
-    measures = replace(LOGGED_METRICS, sharpness=sharpness)
+    measures = replace(MEASURES, sharpness=sharpness)
     face = FoundFace(Frame(10.0 * number, 5, 30, 0), (0, 0, 9, 9), measures, number, 0)
     return FoundPhoto(f"cat<{number}>.jpg", f"{number}" * 64, None, (face,))
 
 
-def read(face: FoundFace) -> np.ndarray:
+def read_crop(face: FoundFace) -> np.ndarray:
     return np.full((32, 32, 3), 40 * face.offset, np.uint8)
 
 
-# Without the gate for near-duplicates: plain gray pictures are all alike.
-JUDGE = CropSelector([photo(1), photo(2, 1.0), photo(3)], read, Gates(distance=-1), 32)
-TWINS = CropSelector([photo(1), photo(2), photo(3)], read, Gates(), 32)
-CANDIDATES = JUDGE({})
+# Without the gate for near-duplicates, as plain gray images have the same hash.
+SELECTOR = CropSelector([photo(1), photo(2, 1.0), photo(3)], read_crop, Gates(distance=-1), 32)
+NEAR_DUPLICATES = CropSelector([photo(1), photo(2), photo(3)], read_crop, Gates(), 32)
+CANDIDATES = SELECTOR({})
 
 
 @pytest.fixture
 def server(tmp_path):
-    with ReviewServer(JUDGE, {}, tmp_path / "decisions.json") as running:
+    with ReviewServer(SELECTOR, {}, tmp_path / "decisions.json") as running:
         yield running
 
 
-def ask(server, method, what, body=None, host=None, secret=None):
+def request(server, method, path, body=None, host=None, secret=None):
     connection = http.client.HTTPConnection(server.host, timeout=10)
-    path = secret if secret is not None else server.address.removeprefix(f"http://{server.host}")
-    connection.request(method, path + what, body, {"Host": host or server.host})
-    answer = connection.getresponse()
-    return answer.status, answer.read(), answer
+    base = secret if secret is not None else server.address.removeprefix(f"http://{server.host}")
+    connection.request(method, base + path, body, {"Host": host or server.host})
+    response = connection.getresponse()
+    return response.status, response.read(), response
 
 
-def test_the_page_shows_every_candidate_escaped(server):
-    status, page, answer = ask(server, "GET", "")
+def test_page_shows_every_candidate_escaped(server):
+    status, page, response = request(server, "GET", "")
     assert status == 200
     text = page.decode()
     assert text.count('class="card"') == 3
     assert "cat&lt;2&gt;.jpg" in text
     assert "cat<2>" not in text
     assert "blurred: sharpness 1.00 %" in text
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_pictures_are_the_crops(server):
-    status, content, _ = ask(server, "GET", "2.webp")
+def test_images_are_the_crops(server):
+    status, content, _ = request(server, "GET", "2.webp")
     assert status == 200
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     assert picture.shape == (32, 32, 3)
     assert abs(int(picture.mean()) - 120) < 4
 
 
-def test_decisions_are_on_the_disk_at_once_and_taken_up(server, tmp_path):
+def test_decisions_are_saved_at_once_and_resumed(server, tmp_path):
     for number, kept in ((0, False), (1, True), (0, True)):
         body = json.dumps({"identity": CANDIDATES[number].identity, "kept": kept})
-        assert ask(server, "POST", "decide", body)[0] == 200
+        assert request(server, "POST", "decide", body)[0] == 200
     expected = {CANDIDATES[0].identity: True, CANDIDATES[1].identity: True}
     assert read_decisions(tmp_path / "decisions.json") == expected
-    with ReviewServer(JUDGE, expected, tmp_path / "decisions.json") as again:
+    with ReviewServer(SELECTOR, expected, tmp_path / "decisions.json") as again:
         assert again.save() == expected
-        assert ask(again, "GET", "")[1].decode().count('aria-pressed="true"') == 3
+        assert request(again, "GET", "")[1].decode().count('aria-pressed="true"') == 3
 
 
 @pytest.mark.parametrize(
@@ -87,21 +87,21 @@ def test_decisions_are_on_the_disk_at_once_and_taken_up(server, tmp_path):
     ["", "{", "[]", "{}", '{"identity": "x", "kept": true}', '{"identity": 3, "kept": 1}',
      '{"identity": ["x"], "kept": true}', " " * 100_000],
 )  # fmt: skip
-def test_wrong_requests_change_nothing(server, tmp_path, body):
-    assert ask(server, "POST", "decide", body)[0] == 400
+def test_invalid_requests_change_nothing(server, tmp_path, body):
+    assert request(server, "POST", "decide", body)[0] == 400
     assert not (tmp_path / "decisions.json").exists()
 
 
-def test_only_the_person_may_ask(server):
-    assert ask(server, "GET", "", host="evil.example")[0] == 404
-    assert ask(server, "GET", "", secret="/wrong/")[0] == 404  # noqa: S106
-    assert ask(server, "POST", "finish", secret="/")[0] == 404  # noqa: S106
+def test_requests_need_the_host_and_the_secret(server):
+    assert request(server, "GET", "", host="evil.example")[0] == 404
+    assert request(server, "GET", "", secret="/wrong/")[0] == 404  # noqa: S106
+    assert request(server, "POST", "finish", secret="/")[0] == 404  # noqa: S106
     for what in ("99.webp", "-1.webp", "../x", "0.webp/..", "nothing"):
-        assert ask(server, "GET", what)[0] == 404
+        assert request(server, "GET", what)[0] == 404
     assert not server.finished.is_set()
 
 
-def test_a_review_ends_when_the_person_is_done(tmp_path):
+def test_review_in_browser(tmp_path):
     addresses: list[str] = []
     result: list = []
     announced = threading.Event()
@@ -113,7 +113,7 @@ def test_a_review_ends_when_the_person_is_done(tmp_path):
     path = tmp_path / "decisions.json"
     thread = threading.Thread(
         target=lambda: result.append(
-            review_in_browser(JUDGE, {"an-earlier@1,1": True}, path=path, announce=announce)
+            review_in_browser(SELECTOR, {"an-earlier@1,1": True}, path=path, announce=announce)
         )
     )
     thread.start()
@@ -131,16 +131,16 @@ def test_a_review_ends_when_the_person_is_done(tmp_path):
     assert read_decisions(path) == result[0]
 
 
-def test_identities_tell_faces_apart():
+def test_identities_of_faces_differ():
     other = replace(CANDIDATES[0], face=replace(CANDIDATES[0].face, frame=Frame(99, 5, 30, 0)))
     assert other.identity != CANDIDATES[0].identity
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "x"}', b"\xff" * 9])
-def test_files_that_hold_no_decisions(tmp_path, content):
+def test_invalid_files_of_decisions(tmp_path, content):
     path = tmp_path / "d.json"
     path.write_bytes(content)
-    with pytest.raises(CatganError, match=r"^[^\n]*holds no decisions"):
+    with pytest.raises(CatganError, match=r"^[^\n]*not a file of decisions"):
         read_decisions(path)
     with pytest.raises(CatganError, match="cannot be read"):
         read_decisions(tmp_path / "none.json")
@@ -149,42 +149,42 @@ def test_files_that_hold_no_decisions(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "logged"),
     [(ConnectionResetError, False), (TimeoutError, False), (ZeroDivisionError, True)],
 )
-def test_a_page_that_goes_away_is_nothing_to_tell(server, monkeypatch, capfd, error, told):
+def test_broken_connections_are_not_logged(server, monkeypatch, capfd, error, logged):
     def picture(number):
         raise error
 
     monkeypatch.setattr(server, "picture", picture)
     with pytest.raises(http.client.RemoteDisconnected):
-        ask(server, "GET", "0.webp")
-    assert bool(capfd.readouterr().err) == told
+        request(server, "GET", "0.webp")
+    assert bool(capfd.readouterr().err) == logged
 
 
-def test_a_damaged_picture_is_an_answer_and_no_traceback(server, monkeypatch, capfd):
-    def damaged(face):
+def test_corrupt_crop_is_an_error_response(server, monkeypatch, capfd):
+    def corrupt(face):
         raise CatganError("crops.bin has changed on disk")
 
-    monkeypatch.setattr(server.judge, "read", damaged)
-    assert ask(server, "GET", "0.webp")[0] == 500
+    monkeypatch.setattr(server.selector, "read_crop", corrupt)
+    assert request(server, "GET", "0.webp")[0] == 500
     assert capfd.readouterr().err == ""
 
 
-def test_a_decision_that_was_not_written_does_not_count(server, monkeypatch):
+def test_decision_that_cannot_be_written_has_no_effect(server, monkeypatch):
     def full(path, decisions):
         raise OSError(28, "No space left on device")
 
     body = json.dumps({"identity": CANDIDATES[0].identity, "kept": False})
     with monkeypatch.context() as patch:
         patch.setattr("catgan.review.server.write_decisions", full)
-        assert ask(server, "POST", "decide", body)[0] == 507
+        assert request(server, "POST", "decide", body)[0] == 507
     assert server.save() == {}
 
 
-def test_twins_step_in(tmp_path):
-    first, second, third = (each.identity for each in TWINS({}))
-    with ReviewServer(TWINS, {}, tmp_path / "d.json") as server:
+def test_rejecting_a_face_keeps_its_near_duplicate(tmp_path):
+    first, second, third = (each.identity for each in NEAR_DUPLICATES({}))
+    with ReviewServer(NEAR_DUPLICATES, {}, tmp_path / "d.json") as server:
         for identity, kept, changed in (
             (first, False, {first: False, second: True}),
             (second, False, {second: False, third: True}),
@@ -192,30 +192,32 @@ def test_twins_step_in(tmp_path):
             (first, True, {}),
         ):
             body = json.dumps({"identity": identity, "kept": kept})
-            status, answer, _ = ask(server, "POST", "decide", body)
-            assert (status, json.loads(answer)) == (200, changed)
+            status, answer, _ = request(server, "POST", "decide", body)
+            assert (status, json.loads(content)) == (200, changed)
 
 
-def test_a_twin_that_steps_in_is_seen(tmp_path):
-    first, second, _ = (each.identity for each in TWINS({}))
+def test_page_shows_the_near_duplicate_that_is_kept_instead(tmp_path):
+    first, second, _ = (each.identity for each in NEAR_DUPLICATES({}))
 
     def pressed(identity):
         return f"document.querySelector('[data-identity=\"{identity}\"][aria-pressed=true]')"
 
     with (
-        ReviewServer(TWINS, {}, tmp_path / "d.json") as server,
+        ReviewServer(NEAR_DUPLICATES, {}, tmp_path / "d.json") as server,
         browser(tmp_path / "profile") as page,
     ):
         page.open(server.address)
         page.wait(f"{pressed(first)} && !{pressed(second)}")
         page.run(f"{pressed(first)}.click()")
         page.wait(f"!{pressed(first)} && {pressed(second)}")
-        page.wait("document.getElementById('state').textContent.startsWith('a twin stepped in')")
+        page.wait(
+            "document.getElementById('state').textContent.startsWith('a near-duplicate is kept')"
+        )
         assert not [each for each in page.complaints() if "exceptionDetails" in each]
 
 
-def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monkeypatch):
-    """By the next one, or by Done, which does not finish while one is missing."""
+def test_unsaved_decision_is_sent_again(server, tmp_path, monkeypatch):
+    """The next decision or Done sends it; Done does not finish before it is saved."""
     real, full = server.decide, [True]
 
     def decide(identity, kept):

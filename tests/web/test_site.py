@@ -189,5 +189,5 @@ def test_text_and_edges_can_be_seen_by_day_and_by_night():
 
 def test_a_link_to_nowhere_is_said_to_be_no_folder(cats, tmp_path, runtime):
     (tmp_path / "site").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(CatganError, match=r"cannot be written \(.*site is no folder\)"):
+    with pytest.raises(CatganError, match=r"cannot be written \(.*site is not a folder\)"):
         write_site(tmp_path / "site", cats)

@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from catgan.data.dataset.dataset import MAX_DESCRIPTION_BYTES, Damage, Dataset, map_images
+from catgan.data.dataset.dataset import (
+    MAX_DESCRIPTION_BYTES,
+    CorruptDatasetError,
+    Dataset,
+    map_images,
+)
 from catgan.data.faces.gates import Gates, NearDuplicates, sharpness
 from catgan.data.faces.prepare import PREPARATION, THUMBNAIL, THUMBNAILS
 from catgan.data.reading.sources import printable
@@ -265,7 +270,7 @@ def _thumbnails(path: Path) -> tuple[list[tuple[str, str]], np.ndarray]:
         if not entries:
             return nothing  # an empty file cannot be mapped
         return entries, map_images(path / THUMBNAILS, (len(entries), THUMBNAIL, THUMBNAIL, 3))
-    except (Damage, OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (CorruptDatasetError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return nothing
 
 

@@ -1,1 +1,1 @@
-"""A local page on which a person keeps or rejects crops before a dataset is written."""
+"""A local web page to keep or reject crops before a dataset is written."""

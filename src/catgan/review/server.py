@@ -1,8 +1,8 @@
-"""The page and its server: on this machine only, for one person, until that person is done.
+"""Serve the review page on this machine only, until the person reviewing is done.
 
-The server listens on the loopback interface, and its address holds a secret that no other user and
-no other page knows; a request with another Host or without the secret is rejected. Every decision
-is on the disk before the page hears that it is, so a closed browser costs nothing.
+The server listens on the loopback interface. Its address contains a secret, which other users and
+other pages cannot know; a request with another Host or without the secret gets 404. Every decision
+is on disk before the page receives the response, so closing the browser loses nothing.
 """
 
 from __future__ import annotations
@@ -28,29 +28,28 @@ from catgan.data.faces.selection import CropSelector
 from catgan.errors import CatganError
 from catgan.pages import render
 
-_MAX_BYTES = 2**16  # of a request: one decision
+_MAX_BYTES = 2**16  # of a request body, which is one decision
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that is closed or loaded anew in the middle of a picture is nothing to tell."""
+        """Ignore broken connections: the page was closed or reloaded while an image was sent."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class ReviewServer:
-    """Serves the judge's candidates for review; decisions (identity -> kept) go to `path`.
+    """Serves the candidates of `selector` for review; decisions (identity -> kept) go to `path`.
 
-    `decisions` are those of an earlier review, to begin with. `address` is what to open in a
-    browser.
+    `decisions` are those of an earlier review. `address` is the URL to open in a browser.
     """
 
-    def __init__(self, judge: CropSelector, decisions: Mapping[str, bool], path: Path) -> None:
-        self.judge, self.path = judge, path
-        self.candidates = judge({})  # as the gates see them; `_kept` is after the decisions
+    def __init__(self, selector: CropSelector, decisions: Mapping[str, bool], path: Path) -> None:
+        self.selector, self.path = selector, path
+        self.candidates = selector({})  # before any decision; `_kept` is after them
         self.finished = threading.Event()
         self._decisions = dict(decisions)
-        self._kept = self._verdicts(self._decisions)
+        self._kept = self._apply(self._decisions)
         self._lock = threading.Lock()
         self._secret = secrets.token_urlsafe(16)
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
@@ -58,12 +57,12 @@ class ReviewServer:
 
     @property
     def address(self) -> str:
-        """The page's address, with its secret."""
+        """The URL of the page, including the secret."""
         return f"http://{self.host}/{self._secret}/"
 
     @property
     def host(self) -> str:
-        """Where the server listens: 127.0.0.1 and a free port."""
+        """The address and port of the server: 127.0.0.1 and a free port."""
         return f"127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> ReviewServer:
@@ -76,7 +75,7 @@ class ReviewServer:
         self._thread.join()
 
     def page(self) -> bytes:
-        """The page: what the gates pass first, then what they reject, each with the reason."""
+        """Return the page as HTML: candidates that pass the gates first, then the rejected ones."""
         with self._lock:
             kept = self._kept
         cards = [
@@ -92,67 +91,72 @@ class ReviewServer:
         ).encode()
 
     def picture(self, number: int) -> bytes:
-        """A candidate's crop as WebP."""
+        """Return a candidate's crop as WebP."""
         buffer = io.BytesIO()
-        crop = self.judge.read(self.candidates[number].face)
+        crop = self.selector.read_crop(self.candidates[number].face)
         Image.fromarray(crop).save(buffer, "WEBP", quality=90)
         return buffer.getvalue()
 
     def decide(self, identity: str, kept: bool) -> dict[str, bool]:
-        """Record a decision, on the disk before this returns; which verdicts it changed.
+        """Write a decision to disk and return what it changed (identity -> kept now).
 
-        Those are identities and whether they are kept now: also twins, which step in for a face
-        that is rejected. KeyError: there is no such face. OSError: it cannot be written.
+        A decision may also change near-duplicates: if a face is rejected, the next is kept instead.
+
+        Raises:
+            KeyError: no face has this identity.
+            OSError: the decision cannot be written.
         """
         with self._lock:
             if identity not in self._kept:
                 raise KeyError(identity)
             decisions = self._decisions | {identity: kept}
             write_decisions(self.path, decisions)
-            verdicts = self._verdicts(decisions)
-            changed = {each: now for each, now in verdicts.items() if now != self._kept[each]}
-            self._decisions, self._kept = decisions, verdicts
+            applied = self._apply(decisions)
+            changed = {each: now for each, now in applied.items() if now != self._kept[each]}
+            self._decisions, self._kept = decisions, applied
         return changed
 
     def save(self) -> dict[str, bool]:
-        """Bring the decisions to the disk, even if there are none; returns them. Raises OSError."""
+        """Write the decisions to disk, even if there are none, and return them. Raises OSError."""
         with self._lock:
             write_decisions(self.path, self._decisions)
             return self._decisions
 
-    def _verdicts(self, decisions: Mapping[str, bool]) -> dict[str, bool]:
-        return {each.identity: each.reason is None for each in self.judge(decisions)}
+    def _apply(self, decisions: Mapping[str, bool]) -> dict[str, bool]:
+        return {each.identity: each.reason is None for each in self.selector(decisions)}
 
-    def is_ours(self, path: str, host: str | None) -> str | None:
-        """What a request asks for behind the secret, or None if it may not ask."""
+    def authorized_path(self, path: str, host: str | None) -> str | None:
+        """Return the path after the secret, or None if the host or the secret is wrong."""
         start, _, rest = path.removeprefix("/").partition("/")
-        known = hmac.compare_digest(start.encode(), self._secret.encode())
-        return rest if known and host == self.host else None
+        has_secret = hmac.compare_digest(start.encode(), self._secret.encode())
+        return rest if has_secret and host == self.host else None
 
 
 def review_in_browser(
-    judge: CropSelector,
+    selector: CropSelector,
     decisions: Mapping[str, bool],
     *,
     path: Path,
     announce: Callable[[str], None],
 ) -> Mapping[str, bool]:
-    """Let a person decide; waits until they say that they are done. A `faces.selection.Review`.
+    """Serve the review page and wait until the person is done; return their decisions.
 
-    `announce` is told the address. Decisions go to `path` as they are made.
+    This is a `faces.selection.Review`. `announce` is called with the URL. Decisions are written to
+    `path` as they are made.
 
     Raises:
         CatganError: `path` cannot be written.
     """
     try:
-        with ReviewServer(judge, decisions, path) as server:
+        with ReviewServer(selector, decisions, path) as server:
             announce(server.address)
-            while not server.finished.wait(0.5):  # with a limit, so that Ctrl-C is heard
+            while not server.finished.wait(0.5):  # with a timeout, so that Ctrl-C works
                 pass
             return server.save()
     except OSError as error:
         raise CatganError(
-            f"{path}: cannot be written ({error.strerror or error}); make room and review again"
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "free some space and review again"
         ) from error
 
 
@@ -163,7 +167,7 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
         timeout = 30
 
         def do_GET(self) -> None:
-            wanted = review.is_ours(self.path, self.headers.get("Host"))
+            wanted = review.authorized_path(self.path, self.headers.get("Host"))
             if wanted == "":
                 self._answer(review.page(), "text/html; charset=utf-8")
             elif wanted is not None and re.fullmatch(r"[0-9]{1,9}\.webp", wanted):
@@ -172,11 +176,11 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
         def do_POST(self) -> None:
-            wanted = review.is_ours(self.path, self.headers.get("Host"))
+            wanted = review.authorized_path(self.path, self.headers.get("Host"))
             if wanted == "finish":
                 try:
                     self._answer(b"{}", "application/json")
-                finally:  # also when the page is gone by now
+                finally:  # even if the page is already closed
                     review.finished.set()
             elif wanted == "decide":
                 self._decide()
@@ -188,7 +192,7 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
                 picture = review.picture(number)
             except IndexError:
                 self.send_error(HTTPStatus.NOT_FOUND)
-            except CatganError:  # damaged on the disk; writing the dataset will say so
+            except CatganError:  # corrupt on disk; writing the dataset will report it
                 self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
             else:
                 self._answer(picture, "image/webp")
@@ -200,10 +204,10 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
                 return
             body = self.rfile.read(int(length))
             try:
-                told: Any = json.loads(body)
-                if not isinstance(told["kept"], bool):
+                decision: Any = json.loads(body)
+                if not isinstance(decision["kept"], bool):
                     raise ValueError
-                changed = review.decide(told["identity"], told["kept"])
+                changed = review.decide(decision["identity"], decision["kept"])
             except (ValueError, KeyError, TypeError, RecursionError):
                 self.send_error(HTTPStatus.BAD_REQUEST)
             except OSError:
@@ -222,6 +226,6 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, *arguments: Any) -> None:
-            pass  # the terminal is for the person
+            pass  # keep the terminal free of request logs
 
     return Handler

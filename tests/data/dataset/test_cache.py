@@ -44,7 +44,7 @@ def test_photos_are_prepared_once(photos, tmp_path, monkeypatch, caches):
     assert len(list(caches.iterdir())) == 1
 
 
-def test_other_content_and_other_sizes_are_other_datasets(photos, caches):
+def test_each_content_has_its_own_cached_dataset(photos, caches):
     paths = {open_or_prepare(photos, 32).path}
     next(photos.rglob("*.png")).unlink()
     changed = open_or_prepare(photos, 32)
@@ -54,12 +54,12 @@ def test_other_content_and_other_sizes_are_other_datasets(photos, caches):
     as_zip = open_or_prepare(archive, 32)
     assert as_zip.identity == changed.identity
     paths.add(as_zip.path)
-    (photos / "0" / "large.png").write_bytes(b"rejected all the same")
+    (photos / "0" / "large.png").write_bytes(b"not an image")
     paths.add(open_or_prepare(photos, 32).path)
     assert len(paths) == 4 == len(list(caches.iterdir()))
 
 
-def test_damaged_cache_is_made_again(photos):
+def test_corrupt_cache_is_rebuilt(photos):
     first = open_or_prepare(photos, 32)
     (first.path / "dataset.json").write_text("{")
     assert open_or_prepare(photos, 32).identity == first.identity
@@ -67,7 +67,7 @@ def test_damaged_cache_is_made_again(photos):
     assert open_or_prepare(photos, 32).identity == first.identity
 
 
-def test_dataset_is_opened_as_it_is(photos, tmp_path, caches):
+def test_dataset_is_opened_in_place(photos, tmp_path, caches):
     prepare.prepare(photos, tmp_path / "d", 32)
     assert open_or_prepare(tmp_path / "d", 32).path == tmp_path / "d"
     assert not caches.exists()
@@ -89,11 +89,11 @@ def test_missing_source_and_unwritable_cache(photos, tmp_path, monkeypatch):
         open_or_prepare(tmp_path / "missing", 32)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(CatganError, match="CATGAN_CACHE_DIR can name"):
+    with pytest.raises(CatganError, match="Set CATGAN_CACHE_DIR"):
         open_or_prepare(photos, 32)
 
 
-def test_concurrent_preparers_do_not_clash(photos, caches):
+def test_concurrent_preparation(photos, caches):
     script = (
         "import sys\n"
         "from catgan.data.dataset.cache import open_or_prepare\n"
@@ -120,14 +120,14 @@ def test_embedded_dataset(monkeypatch):
     assert dataset.license == "MIT"
     assert "drawn procedurally" in dataset.credit
     np.testing.assert_array_equal(dataset.images[17], render_cat(17, 32))
-    again = embedded_dataset(32, on_progress=lambda *_: pytest.fail("drawn again"))
+    again = embedded_dataset(32, on_progress=lambda *_: pytest.fail("rendered again"))
     assert again.path == dataset.path
     larger = embedded_dataset(64)
     assert larger.resolution == 64
     assert larger.indices("holdout").tolist() == dataset.indices("holdout").tolist()
 
 
-def test_photos_have_the_name_that_they_are_given_by(photos, tmp_path):
+def test_dataset_is_named_after_the_path_it_was_opened_by(photos, tmp_path):
     first = open_or_prepare(photos, 32)
     shutil.copytree(photos, tmp_path / "Fotos mit Müll.2024")
     again = open_or_prepare(tmp_path / "Fotos mit Müll.2024", 32)
@@ -136,16 +136,16 @@ def test_photos_have_the_name_that_they_are_given_by(photos, tmp_path):
     assert open_or_prepare(photos, 32).name == "photos"
 
 
-def test_what_cannot_be_replaced_is_said_to_be_in_the_way(photos, caches, monkeypatch):
+def test_corrupt_cache_that_cannot_be_deleted(photos, caches, monkeypatch):
     first = open_or_prepare(photos, 32)
     (first.path / "dataset.json").write_text("{")
     monkeypatch.setattr(cache.shutil, "rmtree", lambda *_, **__: None)  # as without permission
-    with pytest.raises(CatganError, match="is in the way: delete it"):
+    with pytest.raises(CatganError, match="could not be replaced: delete it"):
         open_or_prepare(photos, 32)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows guesses where others live")
-def test_a_cache_in_an_unknown_home_is_one_line(monkeypatch):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows accepts unknown users")
+def test_cache_in_an_unknown_home_directory(monkeypatch):
     monkeypatch.setenv("CATGAN_CACHE_DIR", "~nobody-of-this-name/cache")
     with pytest.raises(CatganError, match="no such home directory"):
         cache_directory()

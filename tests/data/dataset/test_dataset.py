@@ -39,7 +39,7 @@ def describe(images: np.ndarray) -> dict:
 
 @pytest.fixture
 def made(tmp_path: Path) -> tuple[Path, np.ndarray, dict]:
-    """A dataset written by hand, straight from the description of the format."""
+    """A dataset written without the writer, from the format's documentation."""
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     about = describe(images)
@@ -60,7 +60,7 @@ def test_open(made):
     assert dataset.indices("holdout").tolist() == [1]
     assert dataset.indices("train").dtype == np.int64
     assert dataset.records[1].crop == (0, 1, 32, 33)
-    with pytest.raises(ValueError, match="no split"):
+    with pytest.raises(ValueError, match="unknown split"):
         dataset.indices("test")
     read = []
     dataset.verify(lambda *progress: read.append(progress))
@@ -68,7 +68,7 @@ def test_open(made):
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_garbage_collector_is_as_it_was_afterwards(made, enabled):
+def test_garbage_collector_setting_is_restored(made, enabled):
     path, _, _ = made
     before = gc.isenabled()
     try:
@@ -76,14 +76,14 @@ def test_the_garbage_collector_is_as_it_was_afterwards(made, enabled):
         Dataset.open(path)
         assert gc.isenabled() == enabled
         (path / "dataset.json").write_text("[")
-        with pytest.raises(CatganError, match="not a sound dataset"):
+        with pytest.raises(CatganError, match="corrupt dataset"):
             Dataset.open(path)
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
 
 
-def test_verify_notices_a_changed_pixel(made):
+def test_verify_detects_a_changed_pixel(made):
     path, images, _ = made
     images[1, 5, 5, 2] ^= 1
     np.save(path / "images.npy", images)
@@ -98,15 +98,15 @@ HOSTILE_VALUES = [None, -1, 0, 10**30, 1.5, True, "x", [], {}, [None], ["x"], [{
 def test_hostile_descriptions(made, key):
     path, _, about = made
     for value in [*HOSTILE_VALUES, "missing"]:
-        hurt = dict(about)
-        hurt[key] = value
+        corrupt = dict(about)
+        corrupt[key] = value
         if value == "missing":
-            del hurt[key]
+            del corrupt[key]
         elif (key in ("name", "license", "credit") and isinstance(value, str)) or (
             key in ("rejected", "duplicates") and value == []
         ):
             continue
-        (path / "dataset.json").write_text(json.dumps(hurt))
+        (path / "dataset.json").write_text(json.dumps(corrupt))
         with pytest.raises(CatganError) as error:
             Dataset.open(path)
         assert "\n" not in str(error.value), value
@@ -130,7 +130,7 @@ def test_hostile_records(made, key):
 def test_not_json(made, text):
     path, _, _ = made
     (path / "dataset.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(CatganError, match="not a sound dataset"):
+    with pytest.raises(CatganError, match="corrupt dataset"):
         Dataset.open(path)
 
 
@@ -142,7 +142,7 @@ def test_newer_format(made):
 
 
 class Trap:
-    """Would leave a file behind if it were unpickled."""
+    """Creates a file when unpickled."""
 
     def __reduce__(self):
         return (Path.touch, (Path("/tmp/catgan-unpickled"),))  # noqa: S108
@@ -164,7 +164,7 @@ class Trap:
 def test_wrong_arrays(made, array):
     path, _, _ = made
     np.save(path / "images.npy", array, allow_pickle=True)
-    with pytest.raises(CatganError, match="not a sound dataset"):
+    with pytest.raises(CatganError, match="corrupt dataset"):
         Dataset.open(path)
     assert not Path("/tmp/catgan-unpickled").exists()  # noqa: S108
 
@@ -174,7 +174,7 @@ def test_wrong_length(made, change):
     path, _, _ = made
     data = (path / "images.npy").read_bytes()
     (path / "images.npy").write_bytes(data[:change] if change < 0 else data + b"x")
-    with pytest.raises(CatganError, match="not a sound dataset"):
+    with pytest.raises(CatganError, match="corrupt dataset"):
         Dataset.open(path)
 
 
@@ -208,7 +208,7 @@ def test_check_resolution(size, nearest):
         check_resolution(size)
 
 
-def test_names_of_a_foreign_dataset_cannot_write_to_the_terminal(made):
+def test_names_are_made_printable(made):
     folder, _, about = made
     about["name"] = about["images"][0]["source"] = "\x1b[31mred\r"
     about["rejected"] = [{"name": "\x1b]0;title\x07", "reason": "text\n"}]

@@ -19,7 +19,7 @@ RECORDS = [
 ]
 
 
-def test_records_are_those_of_the_entries_with_names_fit_for_a_terminal():
+def test_from_json_makes_names_printable():
     records = ImageRecords.from_json(ENTRIES)
     assert list(records) == RECORDS
     assert list(ImageRecords.of(RECORDS)) == RECORDS
@@ -27,7 +27,7 @@ def test_records_are_those_of_the_entries_with_names_fit_for_a_terminal():
     assert records.crops.tolist() == [list(record.crop) for record in RECORDS]
 
 
-def test_they_are_a_sequence():
+def test_records_are_a_sequence():
     records = ImageRecords.of(RECORDS)
     assert len(records) == 3
     assert records[-1] == RECORDS[-1]
@@ -61,7 +61,7 @@ def test_they_are_a_sequence():
         {"more": 1},
     ],
 )
-def test_one_malformed_entry_is_found(change):
+def test_one_malformed_entry_raises(change):
     for number in range(3):
         entries = [dict(entry) for entry in ENTRIES]
         entries[number] |= change
@@ -70,19 +70,19 @@ def test_one_malformed_entry_is_found(change):
 
 
 @pytest.mark.parametrize("entry", [None, [], "text", {}, {"source": "a.png"}])
-def test_what_is_no_entry_is_found(entry):
+def test_wrong_type_of_entry_raises(entry):
     with pytest.raises(ValueError, match="malformed images entry"):
         ImageRecords.from_json([*ENTRIES, entry])
 
 
-def test_an_image_takes_little_memory():
-    draws = random.Random(0)
+def test_memory_per_image():
+    rng = random.Random(0)
     records = [
-        ImageRecord(f"photos/{number:08}.jpg", draws.randbytes(32).hex(), (0, 0, 64, 64), "train")
+        ImageRecord(f"photos/{number:08}.jpg", rng.randbytes(32).hex(), (0, 0, 64, 64), "train")
         for number in range(2000)
     ]
     tracemalloc.start()
     kept = ImageRecords.of(records)
-    bytes_each = tracemalloc.get_traced_memory()[0] / len(kept)
+    bytes_per_image = tracemalloc.get_traced_memory()[0] / len(kept)
     tracemalloc.stop()
-    assert bytes_each < 100
+    assert bytes_per_image < 100

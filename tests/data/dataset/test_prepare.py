@@ -32,7 +32,7 @@ def snapshot(dataset: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in dataset.iterdir()}
 
 
-def test_what_is_written(photos, tmp_path):
+def test_dataset_contents(photos, tmp_path):
     calls = []
     report = prepare(
         photos,
@@ -61,7 +61,7 @@ def test_what_is_written(photos, tmp_path):
         assert record.split == ("holdout" if held else "train")
 
 
-def test_the_number_of_workers_changes_nothing(photos, tmp_path):
+def test_result_does_not_depend_on_workers(photos, tmp_path):
     for workers in (1, 2, 7):
         prepare(photos, tmp_path / str(workers), 32, workers=workers)
     first = snapshot(tmp_path / "1")
@@ -81,8 +81,8 @@ def test_single_image(tmp_path):
     assert (report.kept, report.train) == (1, 1)
 
 
-def test_zoo(zoo, tmp_path):
-    folder, survivors, reasons = zoo
+def test_hostile_files(zoo, tmp_path):
+    folder, expected, reasons = zoo
     assert len(reasons) >= 24
     report = prepare(folder, tmp_path / "d", 32)
     dataset = Dataset.open(tmp_path / "d")
@@ -90,7 +90,7 @@ def test_zoo(zoo, tmp_path):
     assert len(report.duplicates) == 1
     assert set(report.duplicates) < duplicates
     kept = {record.source for record in dataset.records}
-    assert kept | {"plain.jpg"} == survivors | (kept & {"link-in.png"})
+    assert kept | {"plain.jpg"} == expected | (kept & {"link-in.png"})
     rejected = dict(report.rejected)
     assert set(rejected) == set(reasons)
     for name, part in reasons.items():
@@ -99,8 +99,8 @@ def test_zoo(zoo, tmp_path):
     assert all(text.isprintable() for pair in report.rejected for text in pair)
 
 
-def test_zoo_in_a_zip(zoo, tmp_path):
-    folder, survivors, reasons = zoo
+def test_hostile_files_in_a_zip(zoo, tmp_path):
+    folder, expected, reasons = zoo
     with zipfile.ZipFile(tmp_path / "zoo.zip", "w") as archive:
         for path in sorted(folder.rglob("*")):
             name = str(path.relative_to(folder))
@@ -111,7 +111,7 @@ def test_zoo_in_a_zip(zoo, tmp_path):
     rejected = dict(report.rejected)
     assert rejected.pop("bomb.bmp") == "compression bomb"
     assert len(rejected) == len([name for name in reasons if name in rejected]) >= 24
-    assert report.kept == len(survivors)
+    assert report.kept == len(expected)
 
 
 def test_duplicates_are_dropped_and_named(tmp_path):
@@ -124,7 +124,7 @@ def test_duplicates_are_dropped_and_named(tmp_path):
     assert report.duplicates == (("b.png", "a.jpg"), ("z.png", "a.jpg"))
 
 
-def test_nothing_is_enlarged(tmp_path):
+def test_small_photos_are_rejected(tmp_path):
     save(tmp_path / "in" / "small.png", 0, 63, 200)
     save(tmp_path / "in" / "right.png", 1, 64, 64)
     report = prepare(tmp_path / "in", tmp_path / "d", 64)
@@ -146,22 +146,22 @@ def errors(*arguments, **options) -> str:
     return str(error.value)
 
 
-def test_nothing_left(tmp_path):
+def test_no_usable_image(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    assert "holds no files" in errors(folder, tmp_path / "d", 32)
+    assert "has no files" in errors(folder, tmp_path / "d", 32)
     save(folder / "a.png", 0, 40, 40)
     save(folder / "b.png", 1, 41, 41)
     message = errors(folder, tmp_path / "d", 64)
     assert "2 rejected: 2 too small" in message
     assert "use a size smaller than 64" in message
-    (folder / "c.txt").write_text("words")
+    (folder / "c.txt").write_text("text")
     message = errors(folder, tmp_path / "d", 64)
     assert "3 rejected: 2 too small, 1 text, not an image" in message
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_impossible_arguments(photos, tmp_path):
+def test_invalid_arguments(photos, tmp_path):
     assert "try 64" in errors(photos, tmp_path / "d", 60)
     assert "does not exist" in errors(tmp_path / "missing", tmp_path / "d", 32)
     assert "workers" in errors(photos, tmp_path / "d", 32, workers=0)
@@ -171,7 +171,7 @@ def test_impossible_arguments(photos, tmp_path):
     before = snapshot(tmp_path / "d")
     assert "already exists" in errors(photos, tmp_path / "d", 32)
     long = tmp_path / ("x" * 256)
-    assert "too long" in errors(photos, long, 32, on_progress=lambda *_: pytest.fail("looked"))
+    assert "too long" in errors(photos, long, 32, on_progress=lambda *_: pytest.fail("started"))
     assert "already a dataset" in errors(tmp_path / "d", tmp_path / "e", 32)
     assert snapshot(tmp_path / "d") == before
 
@@ -190,7 +190,7 @@ SLOWLY = """
 import signal, sys, time
 from catgan.data.dataset.prepare import prepare
 
-# A shell that starts the tests in the background has them ignore Ctrl-C.
+# A shell that runs the tests in the background makes them ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def slowly(done, total, kept, rejected):
@@ -205,7 +205,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_work_leaves_no_half_dataset(photos, tmp_path, how):
+def test_interrupted_prepare_leaves_no_partial_dataset(photos, tmp_path, how):
     work = tmp_path / "work"
     command = [sys.executable, "-c", SLOWLY, str(photos), str(work / "d")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -224,7 +224,7 @@ def test_interrupted_work_leaves_no_half_dataset(photos, tmp_path, how):
 
 
 def test_memory_stays_bounded(tmp_path):
-    """Sixty pictures of 6 MB each, decoded, must not be held at once."""
+    """Sixty decoded images of 6 MB each must not be in memory at once."""
     pytest.importorskip("resource", reason="POSIX: peak memory is read by the resource module")
     folder = tmp_path / "in"
     folder.mkdir()
@@ -262,20 +262,20 @@ def test_real_photos(tmp_path):
             np.testing.assert_array_equal(dataset.images[index], decode(data))
 
 
-def test_a_run_is_no_folder_of_photos(photos, tmp_path):
-    """Its sample sheets are pictures, and would be learned from."""
+def test_training_run_is_rejected_as_source(photos, tmp_path):
+    """Its sample grids are images and would become training data."""
     run = tmp_path / "my run"
     shutil.copytree(photos / "0", run / "samples")
     (run / "checkpoints").mkdir()
     for name in ("config.toml", "run.json"):
         (run / name).write_text("")
-    for use in (lambda: prepare(run, tmp_path / "d", 32), lambda: open_or_prepare(run, 32)):
+    for call in (lambda: prepare(run, tmp_path / "d", 32), lambda: open_or_prepare(run, 32)):
         with pytest.raises(CatganError, match=r"is a training run.*--resume '.*my run', or"):
-            use()
+            call()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
-def test_a_link_to_itself_is_one_line(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows: links need administrator rights")
+def test_link_to_itself(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(CatganError, match="cannot be read"):
         prepare(tmp_path / "loop", tmp_path / "d", 32)

@@ -93,7 +93,7 @@ def test_existing_destination_is_left_alone(tmp_path, kind):
     assert names(tmp_path) == ["d"]
 
 
-def test_destination_that_appears_meanwhile_is_left_alone(tmp_path):
+def test_destination_created_meanwhile_is_left_alone(tmp_path):
     with (  # noqa: PT012
         pytest.raises(DestinationExistsError),
         DatasetWriter(tmp_path / "d", 32, name="n") as writer,
@@ -104,7 +104,7 @@ def test_destination_that_appears_meanwhile_is_left_alone(tmp_path):
     assert names(tmp_path / "d") == []
 
 
-def test_writer_that_finishes_at_the_same_moment_wins(tmp_path, monkeypatch):
+def test_first_of_two_concurrent_writers_wins(tmp_path, monkeypatch):
     rival = DatasetWriter(tmp_path / "d", 32, name="rival")
     rename = writer_module.rename
 
@@ -121,7 +121,7 @@ def test_writer_that_finishes_at_the_same_moment_wins(tmp_path, monkeypatch):
     assert names(tmp_path) == ["d"]
 
 
-def test_writer_taken_for_dead_before_its_lock_begins_again(tmp_path, monkeypatch):
+def test_writer_retries_when_its_unlocked_file_is_removed_as_stale(tmp_path, monkeypatch):
     destination = tmp_path / "d"
     real = locks.lock_descriptor
 
@@ -139,7 +139,7 @@ def test_writer_taken_for_dead_before_its_lock_begins_again(tmp_path, monkeypatc
     assert names(tmp_path) == ["d"]
 
 
-def test_a_writer_whose_lock_another_has_just_taken_begins_again(tmp_path, monkeypatch):
+def test_writer_retries_when_another_process_takes_its_lock(tmp_path, monkeypatch):
     real, rivals = locks.lock_descriptor, []
 
     def lock_second(descriptor, *, blocking):
@@ -157,7 +157,7 @@ def test_a_writer_whose_lock_another_has_just_taken_begins_again(tmp_path, monke
     assert names(tmp_path) == ["d"]
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
+def test_file_system_without_locks(tmp_path, monkeypatch):
     def lock_descriptor(*_, **__):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -167,13 +167,13 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         fill(writer)
         fill(rival)
         writer_module._remove_stale(writer.destination)
-        assert writer._temporary.exists()  # its owner lives
+        assert writer._temporary.exists()  # its writer is alive
     assert names(tmp_path) == ["d", "other"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of what is open")
-def test_nothing_in_the_directory_is_open_when_it_is_renamed(tmp_path, monkeypatch):
-    """Windows would not rename it."""
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs a list of open files")
+def test_no_file_is_open_in_the_renamed_directory(tmp_path, monkeypatch):
+    """Windows cannot rename a directory with an open file in it."""
     rename, renamed = writer_module.rename, []
 
     def all_closed(source, target):
@@ -190,14 +190,14 @@ def test_nothing_in_the_directory_is_open_when_it_is_renamed(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
-def test_a_dataset_is_readable_as_any_folder_that_is_made(tmp_path):
+def test_dataset_has_default_permissions(tmp_path):
     (tmp_path / "folder").mkdir()
     with DatasetWriter(tmp_path / "d", 32, name="n") as writer:
         fill(writer)
     assert (tmp_path / "d").stat().st_mode == (tmp_path / "folder").stat().st_mode
 
 
-def test_a_lock_without_a_directory_and_a_directory_without_a_lock_are_removed(tmp_path):
+def test_stale_locks_and_directories_are_removed(tmp_path):
     prefix = writer_module._temporary_prefix(tmp_path / "d")
     (tmp_path / f"{prefix}one.lock").touch()
     (tmp_path / f"{prefix}two.partial").mkdir()
@@ -206,7 +206,7 @@ def test_a_lock_without_a_directory_and_a_directory_without_a_lock_are_removed(t
     assert names(tmp_path) == ["d"]
 
 
-def test_only_a_full_disk_is_told_to_be_freed(tmp_path, monkeypatch):
+def test_read_only_disk(tmp_path, monkeypatch):
     def read_only(*_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -249,14 +249,14 @@ def test_parent_that_is_a_file(tmp_path):
         pass
 
 
-def test_missing_parents_are_made(tmp_path):
+def test_missing_parents_are_created(tmp_path):
     with DatasetWriter(tmp_path / "a" / "b" / "d", 32, name="n") as writer:
         fill(writer)
     assert len(Dataset.open(tmp_path / "a" / "b" / "d")) == 3
 
 
 @pytest.mark.parametrize("name", ["d", "[x]*?", "n" * 255])
-def test_what_a_killed_writer_left_is_removed_and_a_live_one_spared(tmp_path, name):
+def test_files_of_a_killed_writer_are_removed_but_not_those_of_a_live_one(tmp_path, name):
     script = (
         "import sys, time, numpy as np\n"
         "from catgan.data.dataset.writer import DatasetWriter\n"
@@ -274,7 +274,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_live_one_spared(tmp_path, na
             (leftover,) = tmp_path.glob(".catgan-*.partial")
             with DatasetWriter(destination, 32, name="n") as writer:
                 fill(writer)
-            assert leftover.exists()  # its owner lives
+            assert leftover.exists()  # its writer is alive
             Dataset.open(destination).images.max()
             other.send_signal(signal.SIGKILL)
             other.wait()
@@ -294,7 +294,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_live_one_spared(tmp_path, na
 @pytest.mark.parametrize(
     "image", [np.zeros((32, 31, 3), np.uint8), np.zeros((32, 32, 3)), np.zeros((32, 32), np.uint8)]
 )
-def test_wrong_images_are_a_bug_of_the_caller(tmp_path, image):
+def test_wrong_images_raise_value_error(tmp_path, image):
     with (
         pytest.raises(ValueError, match="expected"),
         DatasetWriter(tmp_path / "d", 32, name="n") as writer,
@@ -303,12 +303,12 @@ def test_wrong_images_are_a_bug_of_the_caller(tmp_path, image):
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])
-def test_impossible_holdout_fraction(tmp_path, fraction):
+def test_invalid_holdout_fraction(tmp_path, fraction):
     with pytest.raises(CatganError, match="holdout fraction"):
         DatasetWriter(tmp_path / "d", 32, name="n", holdout_fraction=fraction)
 
 
-def test_splits_follow_the_hash():
+def test_splits_depend_on_the_hash():
     low, middle, high = "19" + "0" * 62, "1a" + "0" * 62, "f" * 64
     # 0x19 / 256 = 0.0977 lies below a tenth, 0x1a / 256 = 0.1016 above.
     assert assign_splits([low, middle, high], 0.1) == ["holdout", "train", "train"]
@@ -317,7 +317,7 @@ def test_splits_follow_the_hash():
     assert assign_splits([], 0.1) == []
 
 
-def test_split_fraction_is_met():
+def test_holdout_fraction_is_met():
     hashes = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(10_000)]
     held = assign_splits(hashes, 0.2).count("holdout")
     assert abs(held - 2000) < 4 * 40  # four standard deviations of a binomial

@@ -31,8 +31,8 @@ def test_a_good_face_passes():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"cat": 0.05}, "not a cat: 0.05 sure of a cat, less than"),
-        ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: 0.05"),
+        ({"cat": 0.05}, "not a cat: probability 0.05, less than"),
+        ({"cat": 0.05, "dog": 0.9}, "not a cat, a dog: probability 0.05"),
         ({"evidence": 2.0, "closeness": -3}, "not a clear face: clarity 2.00, less than"),
         ({"evidence": 4.0, "closeness": 2.0}, "not a clear face: clarity 2.00, less than"),
         ({"closeness": 9.0}, "a close-up: closeness 9.00, more than"),
@@ -42,11 +42,11 @@ def test_a_good_face_passes():
         ({"sharpness": 0.5}, "blurred: sharpness 0.50 %, less than"),
     ],
 )
-def test_each_gate_says_what_and_by_how_much(changes, reason):
+def test_each_gate_gives_its_measure_and_threshold(changes, reason):
     assert rejection(replace(GOOD, **changes), Gates(), 128).startswith(reason)
 
 
-def test_a_threshold_is_passed_when_it_is_just_reached():
+def test_a_measure_equal_to_its_threshold_passes():
     gates = Gates()
     edge = replace(
         GOOD, side=64, outside=gates.outside, cat=gates.cat, evidence=gates.face + gates.close,
@@ -58,7 +58,7 @@ def test_a_threshold_is_passed_when_it_is_just_reached():
     assert "too small" in str(rejection(GOOD, Gates(enlarge=0), 128))
 
 
-def test_settings():
+def test_with_settings():
     assert with_settings(Gates(), ["cat=0.5", "distance=-1"]) == Gates(cat=0.5, distance=-1)
 
 
@@ -68,17 +68,17 @@ def test_settings():
         ("sharpnes=3", "did you mean sharpness=...?"),
         ("cat", "did you mean cat=...?"),
         ("zzz=1", "gates are face, cat"),
-        ("cat=much", "'much' is not a number: try cat="),
+        ("cat=much", "'much' is not a number; try cat="),
         ("cat=nan", "not a number"),
     ],
 )
-def test_wrong_settings_are_one_line(setting, part):
-    with pytest.raises(CatganError, match=r"^--gate [^\n]*$") as error:
+def test_invalid_settings(setting, part):
+    with pytest.raises(CatganError, match=r"^invalid --gate [^\n]*$") as error:
         with_settings(Gates(), [setting])
     assert part in str(error.value)
 
 
-def test_blur_is_measured_whatever_the_contrast():
+def test_sharpness_does_not_depend_on_contrast():
     cat = Image.fromarray(render_cat(8, 256))
     sharp = sharpness(np.asarray(cat))
     blurred = [sharpness(np.asarray(cat.filter(ImageFilter.GaussianBlur(s)))) for s in (2, 4, 8)]
@@ -88,12 +88,12 @@ def test_blur_is_measured_whatever_the_contrast():
     faint = (np.asarray(cat) * 0.5 + 60).astype(np.uint8)
     assert sharpness(faint) == pytest.approx(sharp, rel=0.1)
     assert sharpness(np.zeros((64, 64, 3), np.uint8)) == 0
-    # A checkerboard differs from pixel to pixel by all the contrast that there is: 100 percent.
+    # On a checkerboard the fine detail is all of the contrast: 100 percent.
     checks = np.repeat((np.indices((128, 128)).sum(axis=0) % 2 * 255)[:, :, None], 3, axis=2)
     assert sharpness(checks.astype(np.uint8)) == pytest.approx(100, abs=2)
 
 
-def test_darkness_is_that_of_the_brightest_part():
+def test_brightness_is_that_of_the_brightest_part():
     night = np.full((128, 128, 3), 12, np.uint8)
     assert rejection(replace(GOOD, brightness=brightness(night)), Gates(), 128) == (
         "too dark: 12 of 255, less than 60"
@@ -104,12 +104,12 @@ def test_darkness_is_that_of_the_brightest_part():
 
 
 def changed(image: np.ndarray) -> np.ndarray:
-    """As another export of the same photo would be: smaller, darker, compressed."""
+    """Return a smaller, darker version, like another export of the same photo."""
     small = Image.fromarray(image).resize((100, 100), Image.Resampling.LANCZOS)
     return (np.asarray(small) * 0.85).astype(np.uint8)
 
 
-def test_near_duplicates_are_found_and_others_are_not():
+def test_near_duplicates():
     seen = NearDuplicates(Gates().distance)
     for index in range(8):
         assert seen.add(render_cat(index, 128)).shape == (0, 2)
@@ -127,7 +127,7 @@ def test_near_duplicates_are_found_and_others_are_not():
         assert len(seen.add(np.asarray(noise.resize((128, 128))))) == 0
 
 
-def test_more_near_duplicates_than_the_first_room_holds():
+def test_near_duplicates_grow_beyond_the_initial_capacity():
     seen = NearDuplicates(0)
     for index in range(1100):
         seen.add(np.full((8, 8, 3), index % 256, np.uint8))
@@ -136,9 +136,9 @@ def test_more_near_duplicates_than_the_first_room_holds():
 
 
 @pytest.mark.parametrize(("setting", "floor"), [("cat=0", "0.02"), ("face=1.4", "1.5")])
-def test_a_threshold_below_what_is_looked_at_is_refused(setting, floor):
-    """It would change nothing: what lies there was forgotten when the photo was looked at."""
-    with pytest.raises(CatganError, match=rf"^gate [^\n]*give {floor} or more$"):
+def test_thresholds_below_their_floor_are_rejected(setting, floor):
+    """They would have no effect: `find_faces` drops what is below the floors."""
+    with pytest.raises(CatganError, match=rf"^invalid gate [^\n]*give {floor} or more$"):
         with_settings(Gates(), [setting])
     name = setting.split("=")[0]
     at_floor = with_settings(Gates(), [f"{name}={floor}"])

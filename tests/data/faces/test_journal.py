@@ -13,12 +13,12 @@ from catgan.data.faces.gates import Measures
 from catgan.data.faces.journal import CROPS, JOURNAL, Journal
 from catgan.errors import CatganError
 
-LOGGED_METRICS = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
+MEASURES = Measures(90.5, 0.01, 0.8, 0.02, 0.4, 2.5, 4.5, 40, 9.0, 170.0)
 
 
 def face(seed: int, size: int = 32) -> Face:
     crop = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    return Face(Frame(50.25, 40.5, 30.0, -3.5), LOGGED_METRICS, crop)
+    return Face(Frame(50.25, 40.5, 30.0, -3.5), MEASURES, crop)
 
 
 def filled(directory, photos=3):
@@ -32,13 +32,13 @@ def filled(directory, photos=3):
         return dict(journal.found)
 
 
-def test_what_is_written_is_found_again(tmp_path):
+def test_round_trip(tmp_path):
     before = filled(tmp_path / "j")
     with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
         assert journal.found == before
         for number in range(3):
             photo = journal.found[f"{number}.jpg", f"{number}" * 64]
-            assert photo.faces[0].measures == LOGGED_METRICS
+            assert photo.faces[0].measures == MEASURES
             assert photo.faces[0].box == (34, 24, 67, 57)
             np.testing.assert_array_equal(journal.crop(photo.faces[0]), face(number).crop)
         assert journal.found["none.jpg", "f" * 64].faces == ()
@@ -50,7 +50,7 @@ def test_what_is_written_is_found_again(tmp_path):
 
 
 @pytest.mark.parametrize("lost", [1, 40, 2000])
-def test_a_line_cut_in_the_middle_costs_that_photo_only(tmp_path, lost):
+def test_truncated_line_loses_only_that_photo(tmp_path, lost):
     filled(tmp_path / "j")
     lines = tmp_path / "j" / JOURNAL
     lines.write_bytes(lines.read_bytes()[:-lost])
@@ -67,7 +67,7 @@ def test_a_line_cut_in_the_middle_costs_that_photo_only(tmp_path, lost):
         np.testing.assert_array_equal(journal.crop(new), face(5).crop)
 
 
-def test_crops_that_never_reached_the_disk_are_looked_for_again(tmp_path):
+def test_photos_without_their_crops_are_dropped(tmp_path):
     filled(tmp_path / "j")
     crops = tmp_path / "j" / CROPS
     crops.write_bytes(crops.read_bytes()[: 2 * 32 * 32 * 3 + 5])
@@ -76,16 +76,16 @@ def test_crops_that_never_reached_the_disk_are_looked_for_again(tmp_path):
     assert crops.stat().st_size == 2 * 32 * 32 * 3
 
 
-def test_a_journal_of_other_work_is_kept(tmp_path):
+def test_journal_of_another_search_is_kept(tmp_path):
     filled(tmp_path / "j")
     before = (tmp_path / "j" / JOURNAL).read_bytes(), (tmp_path / "j" / CROPS).read_bytes()
     with (
-        pytest.raises(CatganError, match="by another version: go on with that, or delete"),
+        pytest.raises(CatganError, match="of another version: resume that, or delete"),
         Journal(tmp_path / "j", 32, {"version": 2}),
     ):
         pass
     with (
-        pytest.raises(CatganError, match="at 32 px: go on with that, or delete"),
+        pytest.raises(CatganError, match="at 32 px: resume that, or delete"),
         Journal(tmp_path / "j", 64, {"version": 1}),
     ):
         pass
@@ -95,14 +95,14 @@ def test_a_journal_of_other_work_is_kept(tmp_path):
     )
 
 
-def test_what_is_no_journal_is_begun_anew(tmp_path):
+def test_invalid_journal_is_replaced(tmp_path):
     filled(tmp_path / "j")
     (tmp_path / "j" / JOURNAL).write_bytes(b"\x00\xff not a journal\n")
     with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
         assert journal.found == {}
 
 
-def test_changed_crops_are_noticed(tmp_path):
+def test_corrupt_crops_raise(tmp_path):
     filled(tmp_path / "j")
     crops = tmp_path / "j" / CROPS
     content = bytearray(crops.read_bytes())
@@ -114,7 +114,7 @@ def test_changed_crops_are_noticed(tmp_path):
             journal.crop(photo.faces[0])
 
 
-def test_two_at_once_are_refused(tmp_path):
+def test_journal_is_locked(tmp_path):
     with (
         Journal(tmp_path / "j", 32, {"version": 1}),
         pytest.raises(CatganError, match="in use"),
@@ -123,7 +123,7 @@ def test_two_at_once_are_refused(tmp_path):
         pass
 
 
-def test_a_file_system_without_locks_is_not_in_use(tmp_path, monkeypatch):
+def test_journal_is_locked_on_a_file_system_without_locks(tmp_path, monkeypatch):
     def lock_descriptor(*_, **__):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -138,7 +138,7 @@ def test_a_file_system_without_locks_is_not_in_use(tmp_path, monkeypatch):
     assert len(journal.found) == 5
 
 
-def test_crops_are_read_where_there_is_no_pread(tmp_path, monkeypatch):
+def test_crops_are_read_without_pread(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "pread", raising=False)
     found = filled(tmp_path / "j")
     with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
@@ -149,7 +149,7 @@ def test_crops_are_read_where_there_is_no_pread(tmp_path, monkeypatch):
         np.testing.assert_array_equal(journal.crop(added.faces[0]), face(7).crop)
 
 
-def test_a_full_disk_is_one_line_and_costs_only_what_was_under_way(tmp_path):
+def test_full_disk_loses_only_the_current_photo(tmp_path):
     class Full:
         """A file on a disk that fills up in the middle of a crop."""
 
@@ -165,11 +165,11 @@ def test_a_full_disk_is_one_line_and_costs_only_what_was_under_way(tmp_path):
 
     with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
         journal.add("0.jpg", "0" * 64, photo_size=(99, 80), faces=[face(0)])
-        sound, journal._crops = journal._crops, Full(journal._crops)
-        expected = r"^cannot write [^\n]*No space left on device; free some space and give the same"
+        file, journal._crops = journal._crops, Full(journal._crops)
+        expected = r"^cannot write [^\n]*No space left on device; free some space and run the same"
         with pytest.raises(CatganError, match=expected):
             journal.add("1.jpg", "1" * 64, photo_size=(99, 80), faces=[face(1)])
-        journal._crops = sound  # another thread, a moment later: there is room again
+        journal._crops = file  # another thread, later: there is space again
         with pytest.raises(CatganError, match="cannot write"):
             journal.add("2.jpg", "2" * 64, photo_size=(99, 80), faces=[face(2)])
     with Journal(tmp_path / "j", 32, {"version": 1}) as journal:
@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line_and_costs_only_what_was_under_way(tmp_path):
             np.testing.assert_array_equal(crop, face(int(photo.name[0])).crop)
 
 
-def test_a_place_for_no_directory_is_one_line(tmp_path):
+def test_directory_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(CatganError, match=r"^cannot write [^\n]*choose another destination\.$"),

@@ -19,11 +19,11 @@ from catgan.data.faces.prepare import NO_FACE, PREPARATION, journal_directory, p
 from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
 
-GATES = Gates(sharpness=0, close=1e9)  # drawn cats have little fine detail
+GATES = Gates(sharpness=0, close=1e9)  # procedural cats have little fine detail
 
 
 def classify(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A stand-in for the network: what has much red in its first row is a dog, the rest cats."""
+    """Stand in for the network: a crop with much red in its first row is a dog, any other a cat."""
     probabilities = np.zeros((len(crops), 1000), np.float32)
     dogs = crops[:, 0, :, 0].mean(axis=1) - crops[:, 0, :, 2].mean(axis=1) > 50
     probabilities[~dogs, 282] = 0.9
@@ -62,7 +62,7 @@ def snapshot(dataset):
     return {path.name: path.read_bytes() for path in dataset.iterdir()}
 
 
-def test_what_becomes_of_each_photo(photos, tmp_path):
+def test_report_and_dataset(photos, tmp_path):
     calls = []
     report = run(photos, tmp_path / "d", on_progress=lambda *numbers: calls.append(numbers))
     dataset = Dataset.open(tmp_path / "d")
@@ -91,15 +91,15 @@ def test_what_becomes_of_each_photo(photos, tmp_path):
     assert len(thumbnails) == len(about["thumbnails"]) >= 3
 
 
-def test_workers_and_interruptions_change_nothing(photos, tmp_path, monkeypatch):
+def test_result_does_not_depend_on_workers_or_interruptions(photos, tmp_path, monkeypatch):
     run(photos, tmp_path / "straight", workers=1)
-    looked: list[int] = []
+    searched: list[int] = []
     interrupted: list[int] = []
     find = module.find_faces
 
     def counted(*arguments):
-        looked.append(1)
-        if len(looked) == 4 and not interrupted:
+        searched.append(1)
+        if len(searched) == 4 and not interrupted:
             interrupted.append(1)
             raise KeyboardInterrupt
         return find(*arguments)
@@ -108,14 +108,14 @@ def test_workers_and_interruptions_change_nothing(photos, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(photos, tmp_path / "resumed", workers=1)
     assert not (tmp_path / "resumed").exists()
-    looked.clear()
+    searched.clear()
     report = run(photos, tmp_path / "resumed", workers=3)
     assert 3 <= report.known < 8
-    assert len(looked) <= 8 - 3  # of the eight sound photos
+    assert len(searched) <= 8 - 3  # of the eight valid photos
     assert snapshot(tmp_path / "resumed") == snapshot(tmp_path / "straight")
 
 
-def test_a_changed_photo_is_looked_at_again(photos, tmp_path):
+def test_changed_photo_is_searched_again(photos, tmp_path):
     roll = tmp_path / "roll"
     shutil.copytree(photos, roll)
     with pytest.raises(CatganError):
@@ -129,11 +129,11 @@ def test_a_changed_photo_is_looked_at_again(photos, tmp_path):
 def test_decisions_overrule_gates(photos, tmp_path):
     seen = []
 
-    def review(judge, earlier):
+    def review(selector, earlier):
         assert earlier == {}
-        candidates = judge({})
+        candidates = selector({})
         seen.extend(candidates)
-        assert judge.read(candidates[0].face).shape == (128, 128, 3)
+        assert selector.read_crop(candidates[0].face).shape == (128, 128, 3)
         return {
             each.identity: each.photo.name == "e-dark.png"
             for each in candidates
@@ -153,34 +153,36 @@ def test_decisions_overrule_gates(photos, tmp_path):
     assert snapshot(tmp_path / "replayed") == snapshot(tmp_path / "reviewed")
 
 
-def test_no_face_at_all_is_one_line_and_leaves_no_dataset(tmp_path):
+def test_no_face_leaves_no_dataset(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(folder / "wall.png")
-    with pytest.raises(CatganError, match=r"^[^\n]*gives no cat face \(1 rejected: 1 no cat face"):
+    with pytest.raises(
+        CatganError, match=r"^[^\n]*has no usable cat face \(1 rejected: 1 no cat face"
+    ):
         run(folder, tmp_path / "d")
     assert not (tmp_path / "d").exists()
 
 
-def test_what_is_in_the_way_is_left_as_it_is(photos, tmp_path):
+def test_invalid_source_or_destination(photos, tmp_path):
     (tmp_path / "d").mkdir()
     with pytest.raises(CatganError, match="already exists"):
         run(photos, tmp_path / "d")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CatganError, match="holds no files"):
+    with pytest.raises(CatganError, match="has no files"):
         run(tmp_path / "empty", tmp_path / "e")
     with pytest.raises(CatganError, match="does not exist"):
         run(tmp_path / "nowhere", tmp_path / "e")
 
 
-def test_crops_show_the_face_in_the_framing(photos, tmp_path):
+def test_crops_show_the_framed_face(photos, tmp_path):
     run(photos, tmp_path / "d")
     dataset = Dataset.open(tmp_path / "d")
     record = dataset.records[0]
     left, top, right, bottom = record.crop
     assert 0 <= left < right <= 480
     assert 0.9 < (right - left) / (bottom - top) < 1.2
-    # The drawn cat itself is a face in its frame: the crop resembles it.
+    # A procedural cat is a framed face: the crop resembles it.
     cat = np.asarray(Image.fromarray(render_cat(8, 256)).resize((128, 128))).astype(float)
     other = np.asarray(Image.fromarray(render_cat(13, 256)).resize((128, 128))).astype(float)
     crops = dataset.images[:2].astype(float)
@@ -189,9 +191,9 @@ def test_crops_show_the_face_in_the_framing(photos, tmp_path):
 
 
 @pytest.fixture
-def twins(tmp_path):
-    """Three shots of one cat, near-duplicates all, and another cat."""
-    folder = tmp_path / "twins"
+def near_duplicates(tmp_path):
+    """Three near-duplicate photos of one cat, and one of another."""
+    folder = tmp_path / "near_duplicates"
     folder.mkdir()
     shot = photo_of((8, 140, 60, 200))
     for name, photo in (("a", shot), ("b", shot[:, ::-1]), ("c", shot // 8 * 7)):
@@ -200,30 +202,30 @@ def twins(tmp_path):
     return folder
 
 
-def kept_after(folder, destination, told):
-    """What is kept when a person decides so about photos by name."""
+def kept_after(folder, destination, decisions):
+    """Return the names of the photos kept after a review with `decisions` (name -> kept)."""
 
-    def review(judge, earlier):
-        names = {each.photo.name: each.identity for each in judge({})}
-        return {names[name]: kept for name, kept in told.items()}
+    def review(selector, earlier):
+        names = {each.photo.name: each.identity for each in selector({})}
+        return {names[name]: kept for name, kept in decisions.items()}
 
     run(folder, destination, review=review)
     return [record.source for record in Dataset.open(destination).records]
 
 
-def test_when_one_twin_is_refused_the_other_steps_in(twins, tmp_path):
-    assert kept_after(twins, tmp_path / "1", {}) == ["a.png", "other.png"]
-    assert kept_after(twins, tmp_path / "2", {"a.png": False}) == ["b.png", "other.png"]
-    assert kept_after(twins, tmp_path / "3", {"a.png": False, "b.png": False}) == [
+def test_rejecting_a_face_keeps_its_near_duplicate(near_duplicates, tmp_path):
+    assert kept_after(near_duplicates, tmp_path / "1", {}) == ["a.png", "other.png"]
+    assert kept_after(near_duplicates, tmp_path / "2", {"a.png": False}) == ["b.png", "other.png"]
+    assert kept_after(near_duplicates, tmp_path / "3", {"a.png": False, "b.png": False}) == [
         "c.png", "other.png"]  # fmt: skip
-    both = {"b.png": True}  # a person may keep a twin beside the first
-    assert kept_after(twins, tmp_path / "4", both) == ["a.png", "b.png", "other.png"]
+    both = {"b.png": True}  # a person may keep both
+    assert kept_after(near_duplicates, tmp_path / "4", both) == ["a.png", "b.png", "other.png"]
     third = {"a.png": False, "c.png": True}
-    assert kept_after(twins, tmp_path / "5", third) == ["b.png", "c.png", "other.png"]
+    assert kept_after(near_duplicates, tmp_path / "5", third) == ["b.png", "c.png", "other.png"]
 
 
-def test_what_is_finished_is_kept_whoever_waits_for_it(twins, tmp_path, monkeypatch):
-    """Photos after a slow one are in the journal although their turn has not come."""
+def test_finished_photos_are_recorded_out_of_order(near_duplicates, tmp_path, monkeypatch):
+    """Photos after a slow one are in the journal before it is finished."""
     find, finished = module.find_faces, []
 
     def slow_first(photo, *arguments):
@@ -235,18 +237,18 @@ def test_what_is_finished_is_kept_whoever_waits_for_it(twins, tmp_path, monkeypa
         finished.append(1)
         return faces
 
-    first = np.asarray(Image.open(twins / "a.png"))
+    first = np.asarray(Image.open(near_duplicates / "a.png"))
     monkeypatch.setattr(module, "find_faces", slow_first)
     with pytest.raises(KeyboardInterrupt):
-        run(twins, tmp_path / "d", workers=2)
+        run(near_duplicates, tmp_path / "d", workers=2)
     monkeypatch.setattr(module, "find_faces", find)
-    report = run(twins, tmp_path / "d", workers=2)
+    report = run(near_duplicates, tmp_path / "d", workers=2)
     assert (report.photos, report.known) == (4, 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX: a copy of this process is killed")
-def test_a_killed_process_loses_nothing_that_is_finished(twins, tmp_path):
-    """Lines do not wait in a buffer for the process to end well."""
+def test_a_killed_process_loses_no_finished_photo(near_duplicates, tmp_path):
+    """Lines are flushed one by one, not when the process ends."""
     add = Journal.add
 
     def then_die(self, *arguments, **options):
@@ -258,38 +260,38 @@ def test_a_killed_process_loses_nothing_that_is_finished(twins, tmp_path):
     if child == 0:
         Journal.add = then_die
         try:
-            run(twins, tmp_path / "d", workers=1)
+            run(near_duplicates, tmp_path / "d", workers=1)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert run(twins, tmp_path / "d").known == 2
+    assert run(near_duplicates, tmp_path / "d").known == 2
 
 
-def test_counts_are_of_these_photos(twins, tmp_path):
-    """Not of those that have left the source since, nor of names, which several may share."""
+def test_report_counts_the_photos_of_this_source(near_duplicates, tmp_path):
+    """It counts no photos removed since, and counts photos, not names: several may share one."""
     with pytest.raises(CatganError):
-        prepare_faces(twins, tmp_path / "d", 128, classify, gates=Gates(cat=2.0))
-    (twins / "a.png").unlink()
+        prepare_faces(near_duplicates, tmp_path / "d", 128, classify, gates=Gates(cat=2.0))
+    (near_duplicates / "a.png").unlink()
     new = tmp_path / "new.tar"
     with tarfile.open(new, "w") as archive:
-        archive.add(twins / "b.png", "same.png")
-        archive.add(twins / "other.png", "same.png")
-    (twins / "d.png").write_bytes(new.read_bytes())  # rejected, but a file that was looked at
-    report = run(twins, tmp_path / "d")
+        archive.add(near_duplicates / "b.png", "same.png")
+        archive.add(near_duplicates / "other.png", "same.png")
+    (near_duplicates / "d.png").write_bytes(new.read_bytes())  # rejected, but read
+    report = run(near_duplicates, tmp_path / "d")
     assert (report.photos, report.known, report.with_face) == (4, 3, 2)
     report = run(new, tmp_path / "e")
     assert (report.photos, report.with_face, report.kept) == (2, 2, 2)
 
 
-def test_decisions_about_nothing_are_counted(twins, tmp_path):
-    report = run(twins, tmp_path / "d", decisions={"0123456789abcdef@1,2": False})
+def test_unmatched_decisions_are_counted(near_duplicates, tmp_path):
+    report = run(near_duplicates, tmp_path / "d", decisions={"0123456789abcdef@1,2": False})
     assert (report.kept, report.unmatched) == (2, 1)
 
 
-def test_wrong_arguments_are_refused_before_the_search(twins, tmp_path, monkeypatch):
+def test_invalid_arguments_are_rejected_before_the_search(near_duplicates, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_faces", lambda *_: pytest.fail("searched"))
     with pytest.raises(CatganError, match="holdout fraction 2"):
-        run(twins, tmp_path / "d", holdout_fraction=2)
+        run(near_duplicates, tmp_path / "d", holdout_fraction=2)
     with pytest.raises(CatganError, match="does not exist"):
         run(tmp_path / "nowhere", tmp_path / "d")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["twins"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["near_duplicates"]

@@ -1,1 +1,1 @@
-"""The dataset format on disk: reading, writing, preparing, caching."""
+"""The dataset format on disk: read, write, prepare, cache."""

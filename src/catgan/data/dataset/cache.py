@@ -1,6 +1,6 @@
-"""Datasets made once and found again: from raw photos by content, and the embedded ones.
+"""The cache of datasets: prepared from photos and keyed by content, procedural, or generated.
 
-They live in the user's cache directory, or in the directory that the environment variable
+They are stored in the user's cache directory, or in the directory that the environment variable
 `CATGAN_CACHE_DIR` names. Deleting it is always safe.
 """
 
@@ -28,36 +28,37 @@ EMBEDDED_COUNT = 2000
 
 
 def cache_directory() -> Path:
-    """Where datasets are cached: `$CATGAN_CACHE_DIR`, else the system's place for caches."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if not named:
+    """Return where datasets are cached: `$CATGAN_CACHE_DIR`, else the system's cache directory."""
+    directory = os.environ.get(CACHE_VARIABLE)
+    if not directory:
         return platformdirs.user_cache_path("catgan")
     try:
-        return Path(named).expanduser()
-    except RuntimeError:  # ~somebody whom the system does not know
+        return Path(directory).expanduser()
+    except RuntimeError:  # ~name of an unknown user
         raise CatganError(
-            f"{CACHE_VARIABLE} is {named!r}, and there is no such home directory: write it in full."
+            f"invalid {CACHE_VARIABLE} {directory!r}: no such home directory; give the full path"
         ) from None
 
 
 def open_or_prepare(
     path: str | os.PathLike[str], size: int, *, on_progress: OnProgress | None = None
 ) -> Dataset:
-    """Open a dataset, or prepare a folder, zip or image once and open what that gave.
+    """Open a dataset, or prepare photos (a folder, zip or image) once and open the cached result.
 
-    Raw photos are known by their content: the second call decodes nothing, wherever they have
-    moved. The dataset is called after `path`, also where it was made of the same photos elsewhere.
-    `on_progress` is that of `prepare`, and is not called when nothing is prepared.
+    The cache is keyed by the content of the photos: later calls decode nothing, even if the photos
+    have moved. The dataset is always named after `path`. `on_progress` is that of `prepare`; it is
+    not called when nothing has to be prepared.
 
-    Raises `CatganError` when a dataset is not of resolution `size`, and whatever `prepare` raises.
+    Raises `CatganError` when `path` is a dataset of another resolution than `size`, and whatever
+    `prepare` raises.
     """
     check_resolution(size)
     if is_dataset(path):
         dataset = Dataset.open(path)
         if dataset.resolution != size:
             raise CatganError(
-                f"{path} holds {dataset.resolution} x {dataset.resolution} images, not {size} x "
-                f"{size}: prepare the photos again with --size {size}, or train at "
+                f"{path}: expected {size} x {size} images, found {dataset.resolution} x "
+                f"{dataset.resolution}: prepare the photos again with --size {size}, or train at "
                 f"{dataset.resolution} with --set network.resolution={dataset.resolution}"
             )
         return dataset
@@ -71,10 +72,10 @@ def open_or_prepare(
 
 
 def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dataset:
-    """A dataset that needs no photos: cat faces drawn by the package, drawn once and cached.
+    """Open the dataset of procedural cat faces, rendering it on first use.
 
-    `EMBEDDED_COUNT` images of size x size, the same on every machine, in a dataset that calls
-    itself "drawn-cats". `on_progress` is that of `prepare`, called only while they are drawn.
+    It has `EMBEDDED_COUNT` images of size x size, the same on every machine, and the name
+    "drawn-cats". `on_progress` is that of `prepare`; it is called only while images are rendered.
     """
     check_resolution(size)
 
@@ -87,7 +88,10 @@ def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dat
 def generated_dataset(
     origin: Origin, size: int, *, on_progress: OnProgress | None = None
 ) -> Dataset:
-    """The same of cats that a generator draws, in a dataset that calls itself "generated-cats"."""
+    """Open the dataset "generated-cats", sampling it from the generator `origin` on first use.
+
+    It has `EMBEDDED_COUNT` images; see `embedded_dataset`.
+    """
 
     def make(destination: Path) -> None:
         write_generated_cats(destination, origin, EMBEDDED_COUNT, size, on_progress=on_progress)
@@ -101,23 +105,25 @@ def _key(*parts: object) -> str:
 
 
 def _open_or_make(key: str, make: Callable[[Path], None]) -> Dataset:
-    """Open the cached dataset of this key, making it first where it is missing or damaged.
+    """Open the cached dataset of this key; call `make` first if it is missing or corrupt.
 
-    Of two processes that make the same one, the first to finish wins and the other opens its.
+    If two processes make the same dataset, the first to finish wins and the other opens its result.
     """
     destination = cache_directory() / "datasets" / key
     if destination.exists():
         try:
             return Dataset.open(destination)
-        except CatganError:  # damaged: what is in a cache can be made again
+        except CatganError:  # corrupt: make it again
             shutil.rmtree(destination, ignore_errors=True)
     try:
         make(destination)
     except DestinationExistsError:
         pass
     except NotWritableError as error:
-        raise CatganError(f"{error} {CACHE_VARIABLE} can name another directory.") from error
+        raise CatganError(f"{error} Set {CACHE_VARIABLE} to use another directory.") from error
     try:
         return Dataset.open(destination)
-    except CatganError as error:  # it could not be removed
-        raise CatganError(f"{destination} cannot be used and is in the way: delete it.") from error
+    except CatganError as error:  # corrupt, and could not be deleted
+        raise CatganError(
+            f"{destination} is corrupt and could not be replaced: delete it."
+        ) from error

@@ -1,6 +1,6 @@
 """The dataset on disk: `images.npy` (uint8, N x H x W x 3, memory-mapped) and `dataset.json`.
 
-`catgan.data.dataset.writer` writes it; here it is opened and checked.
+`catgan.data.dataset.writer` writes it; this module opens and checks it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_DESCRIPTION_BYTES = 512 * 2**20  # a million images with long names
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file of the source that could not be used, and why."""
+    """A source file that could not be used, and the reason."""
 
     name: str
     reason: str
@@ -39,7 +39,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A file with exactly the bytes of another, which was kept instead of it."""
+    """A source file that was dropped because it has the same bytes as the file `kept`."""
 
     name: str
     kept: str
@@ -50,7 +50,7 @@ class Dataset:
     """A prepared dataset, opened for reading.
 
     `images` is a read-only memory map, uint8, N x resolution x resolution x 3, sRGB. `identity` is
-    the sha256 of its bytes, as `dataset.json` states it; `verify` recomputes it.
+    the sha256 of its bytes as stated in `dataset.json`; `verify` recomputes it.
     """
 
     path: Path
@@ -66,17 +66,17 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Dataset:
-        """Open a dataset directory, checking everything but the pixels themselves.
+        """Open a dataset directory and check everything except the pixels.
 
-        Names in it are made fit for a terminal, whoever wrote them.
+        Names are made printable, so that a hostile dataset cannot send escapes to a terminal.
 
-        Raises `CatganError` when the directory is no dataset, or a damaged one.
+        Raises `CatganError` when the directory is not a dataset, or a corrupt one.
         """
         path = Path(path)
         if not is_dataset(path):
             raise CatganError(f"{path} is not a dataset: make one with `catgan prepare`.")
         try:
-            with _collector_at_rest():
+            with _garbage_collection_paused():
                 about = _read_description(path / DESCRIPTION)
                 records = ImageRecords.from_json(about.pop("images"))
             count, side = about["count"], about["resolution"]
@@ -98,30 +98,33 @@ class Dataset:
                     for entry in about["duplicates"]
                 ),
             )
-        except (Damage, OSError, ValueError) as error:
+        except (CorruptDatasetError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CatganError(
-                f"{path} is not a sound dataset ({reason}): prepare it again."
+                f"{path} is a corrupt dataset ({reason}): prepare it again."
             ) from error
 
     def __len__(self) -> int:
         return len(self.images)
 
     def indices(self, split: Split) -> np.ndarray:
-        """Positions of a split's images, int64, ascending; possibly none for "holdout"."""
+        """Return the indices of a split's images, int64, ascending; "holdout" may be empty."""
         if split not in get_args(Split):
-            raise ValueError(f"no split {split!r}; there are {get_args(Split)}")
+            raise ValueError(f"unknown split {split!r}: expected one of {get_args(Split)}")
         return np.flatnonzero(self.records.is_held_out == (split == "holdout"))
 
     def stamp(self) -> list[int]:
-        """Return the size in bytes of the file of images, and when it was changed, in ns."""
+        """Return the size in bytes and the modification time in ns of the images file."""
         status = (self.path / IMAGES).stat()
         return [status.st_size, status.st_mtime_ns]
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Read every pixel and compare with `identity`; `CatganError` when they differ.
+        """Read all images and compare their sha256 with `identity`.
 
-        `on_progress` gets how many images have been read, and how many there are.
+        `on_progress(done, total)` counts the images read.
+
+        Raises:
+            CatganError: they differ.
         """
         digest = hashlib.sha256()
         for done, image in enumerate(self.images, 1):
@@ -133,25 +136,29 @@ class Dataset:
 
 
 def is_dataset(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory claims to be a dataset, sound or not."""
+    """Return whether a directory has the files of a dataset; they may still be corrupt."""
     return Path(path, DESCRIPTION).is_file() and Path(path, IMAGES).is_file()
 
 
 def check_resolution(size: int) -> None:
-    """`CatganError` unless `size` is a power of two from 32 to 256."""
+    """Check that `size` is one of `RESOLUTIONS`.
+
+    Raises:
+        CatganError: it is not.
+    """
     if size in RESOLUTIONS:
         return
     nearest = min(RESOLUTIONS, key=lambda choice: abs(choice - size))
-    raise CatganError(f"size {size} is not one of 32, 64, 128, 256: try {nearest}.")
+    raise CatganError(f"invalid size {size}: expected 32, 64, 128 or 256; try {nearest}.")
 
 
-class Damage(Exception):  # noqa: N818 - becomes a CatganError that names the dataset
-    """What is wrong with a dataset's files, in a few words."""
+class CorruptDatasetError(Exception):
+    """A few words on what is wrong with a dataset's files; callers add the path."""
 
 
 def _require(condition: bool, problem: str) -> None:
     if not condition:
-        raise Damage(problem)
+        raise CorruptDatasetError(problem)
 
 
 def _is_int(value: Any) -> bool:
@@ -163,11 +170,10 @@ def _is_sha256(value: Any) -> bool:
 
 
 @contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Keep Python from looking for cycles of garbage, of which parsed JSON has none.
+def _garbage_collection_paused() -> Iterator[None]:
+    """Pause Python's cyclic garbage collector; parsed JSON has no reference cycles.
 
-    It looks again and again while a million entries come into being, for most of the time that
-    reading them takes.
+    With a million entries, the collector would take most of the time of reading them.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -179,28 +185,30 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """Parse and check `dataset.json`, entries of `images` excepted (see `ImageRecords`)."""
+    """Parse and check `dataset.json`, except the entries of `images` (see `ImageRecords`)."""
     _require(path.stat().st_size <= MAX_DESCRIPTION_BYTES, f"{DESCRIPTION} is too large")
     try:
         about = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise Damage(f"{DESCRIPTION} is not JSON") from error
+        raise CorruptDatasetError(f"{DESCRIPTION} is not JSON") from error
     _require(isinstance(about, dict) and about.get("format") == FORMAT, "not a catgan dataset")
     version = about.get("version")
     if _is_int(version) and version > FORMAT_VERSION:
-        raise CatganError(f"{path} is of a newer format than this catgan reads: upgrade catgan.")
+        raise CatganError(f"{path} has a newer format than this catgan can read: upgrade catgan.")
     if _is_int(version) and 0 < version < FORMAT_VERSION:
-        raise CatganError(f"{path} is of an older format than this catgan reads: prepare it again.")
+        raise CatganError(
+            f"{path} has an older format than this catgan can read: prepare it again."
+        )
     _require(_is_int(version) and version == FORMAT_VERSION, "unknown format version")
     for key in ("name", "license", "credit"):
         _require(isinstance(about.get(key), str), f"{key} is not text")
     resolution, count = about.get("resolution"), about.get("count")
-    _require(_is_int(resolution) and resolution in RESOLUTIONS, "impossible resolution")
-    _require(_is_int(count) and count > 0, "impossible count")
+    _require(_is_int(resolution) and resolution in RESOLUTIONS, "invalid resolution")
+    _require(_is_int(count) and count > 0, "invalid count")
     _require(_is_sha256(about.get("identity")), "identity is not a sha256")
     for key in ("images", "rejected", "duplicates"):
         _require(isinstance(about.get(key), list), f"{key} is not a list")
-    _require(len(about["images"]) == count, "count and list of images differ")
+    _require(len(about["images"]) == count, "count does not match the list of images")
     for key, fields in (("rejected", {"name", "reason"}), ("duplicates", {"name", "kept"})):
         for entry in about[key]:
             _require(isinstance(entry, dict) and set(entry) == fields, f"malformed {key} entry")
@@ -209,22 +217,22 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def map_images(path: Path, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Map a .npy of uint8 read-only after checking that it is exactly what the JSON says.
+    """Map a .npy of uint8 read-only after checking that its header matches `shape` exactly.
 
-    Raises `Damage` when it is anything else, `OSError` when it cannot be read.
+    Raises `CorruptDatasetError` when it is anything else, `OSError` when it cannot be read.
     """
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
             found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         except Exception as error:  # numpy's parser raises several types on a hostile header
-            raise Damage(f"{path.name} has no readable header") from error
+            raise CorruptDatasetError(f"{path.name} has no readable header") from error
         _require(version == (1, 0), f"{path.name} has no readable header")
         _require(dtype == np.uint8, f"{path.name} is not uint8")
         _require(not fortran, f"{path.name} is in Fortran order")
-        _require(found == shape, f"{path.name} is {found}, {DESCRIPTION} says {shape}")
+        _require(found == shape, f"{path.name} has shape {found}, {DESCRIPTION} says {shape}")
         offset = file.tell()
     length = path.stat().st_size
     expected = offset + shape[0] * shape[1] * shape[2] * shape[3]
-    _require(length == expected, f"{path.name} has {length} bytes instead of {expected}")
+    _require(length == expected, f"{path.name} has {length} bytes, expected {expected}")
     return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)

@@ -1,4 +1,4 @@
-"""Where the images of a dataset came from, kept small: of a million there is one array a field."""
+"""Where each image of a dataset came from, stored compactly: one array per field."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHA256_HEX_DIGITS = 64
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """Where one image came from.
+    """The source of one image.
 
-    `sha256` is of the source file's bytes; `crop` is (left, top, right, bottom) in pixels of the
-    upright source, right and bottom exclusive.
+    `sha256` is the checksum of the source file; `crop` is (left, top, right, bottom) in pixels of
+    the upright source, right and bottom exclusive.
     """
 
     source: str
@@ -35,10 +35,11 @@ _FIELDS = frozenset(field.name for field in fields(ImageRecord))
 
 @dataclass(frozen=True, eq=False)
 class ImageRecords(Sequence[ImageRecord]):
-    """The records of a dataset's N images, in its order; some 80 bytes an image.
+    """The records of a dataset's N images, in order; about 80 bytes per image.
 
-    `sources` are all names in one text, which end where `ends` (int64, shape (N,)) says; `sha256s`
-    holds 32 bytes an image; `crops` is int32 of shape (N, 4), `is_held_out` bool of shape (N,).
+    `sources` is all names concatenated; `ends` (int64, shape (N,)) is where each name ends.
+    `sha256s` has 32 bytes per image, `crops` is int32 of shape (N, 4), and `is_held_out` is bool of
+    shape (N,).
     """
 
     sources: str
@@ -49,7 +50,7 @@ class ImageRecords(Sequence[ImageRecord]):
 
     @classmethod
     def of(cls, records: Iterable[ImageRecord]) -> ImageRecords:
-        """Return `records`, whose fields are sound."""
+        """Pack `records`, without checking them."""
         records = list(records)
         return cls(
             "".join(record.source for record in records),
@@ -61,13 +62,13 @@ class ImageRecords(Sequence[ImageRecord]):
 
     @classmethod
     def from_json(cls, entries: list[Any]) -> ImageRecords:
-        """Return the records of `entries`, names made fit for a terminal.
+        """Check and pack the `images` list of `dataset.json`; names are made printable.
 
-        A field of all entries is checked at a time, as one entry after the other takes longer than
-        parsing their JSON.
+        Each check covers one field of all entries. Checking entry by entry would take longer than
+        parsing the JSON.
 
         Raises:
-            ValueError: an entry is not as `catgan prepare` writes them.
+            ValueError: an entry does not have the format that `catgan prepare` writes.
         """
         if not (
             _are_all(dict, entries)
@@ -79,7 +80,7 @@ class ImageRecords(Sequence[ImageRecord]):
             and set(splits) <= set(get_args(Split))
             and _are_all(list, crops := list(map(itemgetter("crop"), entries)))
             and set(map(len, crops)) <= {4}
-            and _are_all(int, list(chain.from_iterable(crops)))  # no bool
+            and _are_all(int, list(chain.from_iterable(crops)))  # rejects bool
         ):
             raise ValueError("malformed images entry")
         digits = "".join(sha256s)
@@ -88,7 +89,7 @@ class ImageRecords(Sequence[ImageRecord]):
             corners = np.array(crops, np.int32).reshape(-1, 4)
         except (OverflowError, ValueError):
             raise ValueError("malformed images entry") from None
-        if digests.hex() != digits:  # capitals, or spaces
+        if digests.hex() != digits:  # uppercase letters or spaces
             raise ValueError("malformed images entry")
         left, top, right, bottom = corners.T
         if not ((left >= 0) & (left < right) & (top >= 0) & (top < bottom)).all():
@@ -112,7 +113,7 @@ class ImageRecords(Sequence[ImageRecord]):
     def __getitem__(self, number: int | slice) -> ImageRecord | list[ImageRecord]:
         if isinstance(number, slice):
             return [self[each] for each in range(*number.indices(len(self)))]
-        number = range(len(self))[number]  # IndexError beyond the end; from the end if negative
+        number = range(len(self))[number]  # checks bounds, resolves negative numbers
         left, top, right, bottom = self.crops[number].tolist()
         return ImageRecord(
             self.sources[self.ends[number - 1] if number else 0 : self.ends[number]],

@@ -1,4 +1,4 @@
-"""Photos to dataset: decode, crop, resize in parallel, write in order, report every file."""
+"""Prepare photos into a dataset: decode, crop and resize in parallel, report every file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from catgan.data.reading.sources import SourceFile, label, open_source, source_n
 from catgan.errors import CatganError, shell_words
 from catgan.parallel import ordered_map
 
-# Change it whenever the same source would give other pixels; cached datasets are keyed by it.
+# Increment when the same source would give different pixels; cached datasets are keyed by it.
 PREPARATION_VERSION = 1
 
 OnProgress = Callable[[int, int, int, int], None]
@@ -28,10 +28,10 @@ OnProgress = Callable[[int, int, int, int], None]
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What became of every file of the source.
+    """What happened to each source file.
 
     `rejected` holds (name, reason), `duplicates` (name, name of the copy that was kept), both in
-    the order of the source; `kept` = `train` + `holdout` counts images.
+    source order. `kept` = `train` + `holdout` counts images.
     """
 
     path: Path
@@ -62,24 +62,24 @@ def prepare(
     credit: str = "unknown",
     on_progress: OnProgress | None = None,
 ) -> PrepareReport:
-    """Make a dataset of size x size images from a folder, a zip or an image.
+    """Make a dataset of size x size images from a folder, an archive, a list or one image.
 
-    Each photo is decoded, cut to its largest centered square and reduced; none is enlarged. The
-    result depends on the source's content alone, not on `workers` (threads; by default one for
-    each processor). `on_progress(done, total, kept, rejected)` is called in this thread after each
-    file. `name` is the source's own name unless given.
+    Each photo is decoded, cropped to its largest centered square and downscaled; smaller photos are
+    rejected. The result depends only on the source's content, not on `workers` (threads, by default
+    one per processor). `on_progress(done, total, kept, rejected)` is called in this thread after
+    each file. `name` is by default that of the source.
 
     Raises `CatganError` when the source or the destination cannot be used, when `size` is not
-    32, 64, 128 or 256, and when no image is left; then nothing is left at the destination.
+    32, 64, 128 or 256, and when no usable image is found; then the destination is not created.
     """
     started = time.perf_counter()
     check_resolution(size)
     if workers is not None and workers < 1:
-        raise CatganError(f"{workers} workers cannot work: give 1 or more.")
+        raise CatganError(f"invalid number of workers {workers}: expected 1 or more.")
     require_photos(source)
     rejected: list[tuple[str, str]] = []
     duplicates: list[tuple[str, str]] = []
-    kept_names: dict[str, str] = {}  # sha256 of the source bytes -> name
+    kept_names: dict[str, str] = {}  # sha256 of the source file -> name
     writer = DatasetWriter(
         destination,
         size,
@@ -118,16 +118,16 @@ def prepare(
 
 
 def require_photos(source: str | os.PathLike[str]) -> None:
-    """Pass unless `source` is something that catgan has made of photos.
+    """Check that `source` is not a dataset or a training run, whose sample grids are images, too.
 
     Raises:
-        CatganError: it is a dataset, or a training run, whose sample sheets are no photos.
+        CatganError: it is one of them.
     """
     if is_dataset(source):
-        raise CatganError(f"{source} is already a dataset: use it as it is, or give the photos.")
+        raise CatganError(f"{source} is already a dataset: use it directly, or give the photos.")
     if all(Path(source, name).exists() for name in ("config.toml", "run.json", "checkpoints")):
         raise CatganError(
-            f"{source} is a training run, not photos: go on with it by catgan train --resume "
+            f"{source} is a training run, not photos: resume it with catgan train --resume "
             f"{shell_words(source)}, or give the photos."
         )
 
@@ -141,17 +141,17 @@ def _prepare_one(file: SourceFile, size: int) -> _Prepared | ImageRejected:
             raise ImageRejected(f"too small: {width} x {height}, less than {size} x {size}")
         square, crop = center_square(photo)
         return _Prepared(resize(square, size), hashlib.sha256(data).hexdigest(), crop)
-    except ImageRejected as verdict:
-        # Its traceback would keep the decoded photo alive for as long as the verdict is.
-        return verdict.with_traceback(None)
+    except ImageRejected as rejection:
+        # The traceback would keep the decoded photo in memory as long as the exception lives.
+        return rejection.with_traceback(None)
 
 
 def _nothing_left(source: str, size: int, rejected: list[tuple[str, str]]) -> str:
     if not rejected:
-        return f"{source} holds no files: give a folder or a zip with photos."
+        return f"{source} has no files: give a folder or a zip of photos."
     kinds = Counter(reason.split(":")[0] for _, reason in rejected)
     reasons = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common(3))
-    remedy = "give a folder or a zip with JPEG, PNG or WebP photos"
+    remedy = "give a folder or a zip of JPEG, PNG or WebP photos"
     if kinds.most_common(1)[0][0] == "too small":
         remedy = f"use a size smaller than {size}" if size > 32 else "use larger photos"
-    return f"{source} holds no usable image ({len(rejected)} rejected: {reasons}): {remedy}."
+    return f"{source} has no usable image ({len(rejected)} rejected: {reasons}): {remedy}."

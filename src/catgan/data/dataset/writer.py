@@ -1,7 +1,8 @@
-"""Writing a dataset so that it appears whole or not at all.
+"""Write a dataset atomically: it appears complete or not at all.
 
-It grows in a hidden sibling directory, is flushed, read back, and renamed into place. The lock that
-says that its writer lives lies beside that directory: Windows renames none with an open file in it.
+It is written to a hidden sibling directory, flushed, read back and renamed. A lock beside that
+directory shows that its writer is alive; it is not inside, because Windows cannot rename a
+directory with an open file in it.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ from catgan.errors import CatganError
 from catgan.files import flush_directory, is_no_space, rename, write_and_flush
 from catgan.locks import ProcessLock
 
-_PARTIAL, _LOCK = ".partial", ".lock"  # what a writer's directory and its lock end in
+_PARTIAL, _LOCK = ".partial", ".lock"  # suffixes of the temporary directory and its lock
 
 
 class DestinationExistsError(CatganError):
-    """Something already lies where a dataset was to be written."""
+    """The destination of a dataset already exists."""
 
 
 class NotWritableError(CatganError):
-    """The operating system rejected to write: the disk is full, read-only, or not ours."""
+    """The destination cannot be written: full disk, read-only, or permission denied."""
 
 
 def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
-    """Split images by their content: the same photo is held out in every dataset it enters.
+    """Split images by content, so that a photo is in the same split of every dataset.
 
-    The first 64 bits of each sha256, read as a fraction of one, are compared with
-    `holdout_fraction` (in [0, 1)). At least one image is always left to train on.
+    An image is held out if the first 64 bits of its sha256, read as a fraction in [0, 1), are below
+    `holdout_fraction` (in [0, 1)). At least one image always stays in the training split.
     """
     limit = int(holdout_fraction * 2**64)
     splits: list[Split] = [
@@ -63,13 +64,13 @@ def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
 
 
 class DatasetWriter:
-    """Context manager that writes a dataset image by image, in constant memory a pixel.
+    """Context manager that writes a dataset image by image; pixels are not kept in memory.
 
-    On a clean exit the dataset appears at `destination`, complete and verified; on any exception,
-    Ctrl-C included, nothing is left. What a killed process has left is removed by the next writer
-    to the same destination, which knows the dead by their lost lock.
+    On a clean exit the dataset appears at `destination`, complete and verified. On any exception,
+    Ctrl-C included, nothing is left. The next writer to the same destination removes what a killed
+    process has left, whose lock is free.
 
-    Raises `DestinationExistsError` if anything lies at `destination`, on entering or at the end,
+    Raises `DestinationExistsError` if `destination` exists, on entering or at the end,
     `NotWritableError` when the disk is full or read-only, `CatganError` when no image was appended.
     """
 
@@ -85,12 +86,14 @@ class DatasetWriter:
     ) -> None:
         check_resolution(resolution)
         if not 0 <= holdout_fraction < 1:
-            raise CatganError(f"holdout fraction {holdout_fraction} is not in [0, 1): try 0.1.")
+            raise CatganError(
+                f"invalid holdout fraction {holdout_fraction}: expected 0 to below 1; try 0.1."
+            )
         self.destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
         self.resolution = resolution
         self.name, self.license, self.credit = name, license, credit
         self.holdout_fraction = holdout_fraction
-        self.splits: list[Split] = []  # filled in on a clean exit
+        self.splits: list[Split] = []  # set on a clean exit
         self._images: list[tuple[str, str, tuple[int, int, int, int]]] = []
         self._rejected: list[Rejected] = []
         self._duplicates: list[Duplicate] = []
@@ -101,29 +104,29 @@ class DatasetWriter:
             self._check_free()
             self.destination.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(self.destination)
-            self._begin()
+            self._create_temporary()
         return self
 
-    def _begin(self) -> None:
-        """Open a temporary directory that is ours for as long as this process lives."""
+    def _create_temporary(self) -> None:
+        """Create a temporary directory, locked for as long as this process lives."""
         while True:
             name = _temporary_prefix(self.destination) + secrets.token_hex(8)
             self._lock = ProcessLock(self.destination.with_name(name + _LOCK))
             if self._lock.acquire():
-                break  # else another writer was quicker, and takes it for a dead one's
+                break  # else another writer took the new lock for a stale one
         self._temporary = self._lock.path.with_suffix(_PARTIAL)
         try:
             self._temporary.mkdir()
             self._file: BinaryIO = (self._temporary / IMAGES).open("w+b")
             self._header_bytes = self._write_header(0)
         except BaseException:
-            self._give_up()
+            self._discard_temporary()
             raise
 
     def append(
         self, image: np.ndarray, *, source: str, sha256: str, crop: tuple[int, int, int, int]
     ) -> None:
-        """Add one uint8 image, resolution x resolution x 3; see `ImageRecord` for the rest."""
+        """Add one image, uint8, resolution x resolution x 3; see `ImageRecord` for the rest."""
         shape = (self.resolution, self.resolution, 3)
         if image.shape != shape or image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
@@ -138,11 +141,11 @@ class DatasetWriter:
         self._rejected.append(Rejected(name, reason))
 
     def duplicate(self, name: str, kept: str) -> None:
-        """Record a file dropped as an exact copy of another."""
+        """Record a file that was dropped as an exact copy of the file `kept`."""
         self._duplicates.append(Duplicate(name, kept))
 
     def attach(self, name: str, content: bytes) -> None:
-        """Add a file that lies beside the images; `name` is the program's, never a photo's."""
+        """Add a file to the dataset's directory; `name` must never come from a photo."""
         with _one_line_errors(self.destination):
             write_and_flush(self._temporary / name, content)
 
@@ -162,19 +165,19 @@ class DatasetWriter:
             except OSError:
                 pass
             finally:
-                self._give_up()
+                self._discard_temporary()
 
-    def _give_up(self) -> None:
-        """Remove the temporary directory, if it is still there, then its lock."""
+    def _discard_temporary(self) -> None:
+        """Remove the temporary directory, if it still exists, then its lock."""
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._lock.release(remove=True)
 
     def _finish(self) -> None:
         if not self._images:
-            raise CatganError(f"no image to write to {self.destination}: check the source.")
+            raise CatganError(f"{self.destination}: no image to write; check the source.")
         self._file.seek(0)
         if self._write_header(len(self._images)) != self._header_bytes:
-            raise RuntimeError("the header of images.npy has outgrown its room")
+            raise RuntimeError("the header of images.npy has outgrown its padding")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -198,29 +201,28 @@ class DatasetWriter:
             "duplicates": [asdict(entry) for entry in self._duplicates],
         }
         write_and_flush(self._temporary / DESCRIPTION, _to_json(about))
-        Dataset.open(self._temporary).verify()  # and let go of: what is mapped is open, too
+        Dataset.open(self._temporary).verify()  # not kept: Windows cannot rename a mapped file
         flush_directory(self._temporary)
         self._check_free()
         try:
             rename(self._temporary, self.destination)
         except OSError:
-            self._check_free()  # if another writer has just finished, that is the reason
+            self._check_free()  # has another writer just finished? then that is the reason
             raise
         flush_directory(self.destination.parent)
 
     def _check_free(self) -> None:
         try:
-            self.destination.lstat()  # not `lexists`: a name that is too long would pass as free
+            self.destination.lstat()  # not `lexists`: it reports a name that is too long as free
         except FileNotFoundError:
             return
         raise DestinationExistsError(
-            f"{self.destination} already exists and is left as it is: "
-            "choose another destination or delete it."
+            f"{self.destination} already exists: choose another destination or delete it."
         )
 
     def _write_header(self, count: int) -> int:
-        """Write the npy header, which numpy pads so that any count fits; its end in bytes."""
-        shape = (count, self.resolution, self.resolution, 3)
+        """Write the npy header and return its size in bytes, which is the same for any count."""
+        shape = (count, self.resolution, self.resolution, 3)  # numpy pads for a growing first axis
         np.lib.format.write_array_header_1_0(
             self._file, {"descr": "|u1", "fortran_order": False, "shape": shape}
         )
@@ -228,7 +230,7 @@ class DatasetWriter:
 
 
 def _to_json(about: dict[str, Any]) -> bytes:
-    """JSON with one line a key and one line a list entry: readable, greppable, not sprawling."""
+    """Format JSON with one line per key and per list entry."""
     lines = []
     for key, value in about.items():
         text = json.dumps(value, ensure_ascii=False)
@@ -236,13 +238,13 @@ def _to_json(about: dict[str, Any]) -> bytes:
             entries = (json.dumps(entry, ensure_ascii=False) for entry in value)
             text = "[\n  " + ",\n  ".join(entries) + "\n ]"
         lines.append(f" {json.dumps(key)}: {text}")
-    # A name from the command line may hold bytes that are not UTF-8.
+    # A name from the command line may have bytes that are not UTF-8.
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode(errors="replace")
 
 
 @contextmanager
 def _one_line_errors(destination: Path) -> Iterator[None]:
-    """What the operating system says while writing, as one line with a remedy."""
+    """Turn an OSError while writing into a `NotWritableError` with a remedy."""
     try:
         yield
     except OSError as error:
@@ -253,13 +255,13 @@ def _one_line_errors(destination: Path) -> Iterator[None]:
 
 
 def _temporary_prefix(destination: Path) -> str:
-    # Of a long name only a part would fit within 255 bytes; the hash keeps destinations apart.
+    # A hash, because a long name with a suffix would exceed 255 bytes.
     key = hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]
     return f".catgan-{key}-"
 
 
 def _remove_stale(destination: Path) -> None:
-    """Remove what killed writers to the same destination have left."""
+    """Remove what killed writers to the same destination left behind."""
     prefix = _temporary_prefix(destination)
     for path in destination.parent.glob(f"{prefix}*{_LOCK}"):
         lock = ProcessLock(path)
@@ -267,7 +269,7 @@ def _remove_stale(destination: Path) -> None:
             if lock.acquire():
                 shutil.rmtree(path.with_suffix(_PARTIAL), ignore_errors=True)
                 lock.release(remove=True)
-    # A living writer's lock is there before its directory, and longer.
+    # A live writer creates its lock before its directory and removes it after.
     for leftover in destination.parent.glob(f"{prefix}*{_PARTIAL}"):
         if not leftover.with_suffix(_LOCK).exists():
             shutil.rmtree(leftover, ignore_errors=True)

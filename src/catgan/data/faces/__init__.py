@@ -1,1 +1,1 @@
-"""Cat faces in whole photos: found, verified, straightened, cropped like AFHQ, judged."""
+"""Cat faces in whole photos: detect, classify, align and crop them as in AFHQ, and filter them."""

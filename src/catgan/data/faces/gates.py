@@ -1,4 +1,4 @@
-"""Which faces become images: measures of a crop, thresholds, and the reason why one is rejected."""
+"""Filter faces: measures of a crop, thresholds (gates), and reasons for rejection."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from PIL import Image
 
 from catgan.errors import CatganError, quoted
 
-MEASURED_AT = 128  # px: sharpness depends on the size of what is measured
+MEASURED_AT = 128  # px; sharpness depends on the size
 _HASH_SIDE = 8  # 64 bits
 
-# Below these the finder forgets what it saw, for else every cushion would be kept, named and shown.
-# So no threshold may lie lower: it would promise what was never looked at.
+# `find_faces` drops what is below these, or every cushion would be recorded and reported. So no
+# threshold may be lower: it could not bring back what was dropped.
 FLOORS = {"face": 1.5, "cat": 0.02}
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is known of a face beside its pixels.
+    """Measures of a face.
 
-    `side`: of the frame, in pixels of the photo. `outside`: share of the crop that is reflected.
-    `cat`, `dog`: what the classifier gives to ImageNet's domestic cats, and to its dogs, 0 to 1.
-    `closeness`: how much too close it is cut (see `layout`).
-    `confidence`, `evidence`, `votes`: the cascades' (see `cascade.Box`). `sharpness`,
+    `side`: of the frame, in pixels of the photo. `outside`: fraction of the crop outside the photo.
+    `cat`, `dog`: probability of ImageNet's domestic cats, and of its dogs, 0 to 1.
+    `closeness`: how much too close the crop is (see `layout`).
+    `confidence`, `evidence`, `votes`: from the cascades (see `cascade.Box`). `sharpness`,
     `brightness`: see the functions of these names.
     """
 
@@ -46,41 +46,41 @@ class Measures:
 
     @property
     def clarity(self) -> float:
-        """What both witnesses of a face say together: a weak one passes if it is well framed."""
+        """Evidence less positive closeness: a weak detection passes if it is well framed."""
         return self.evidence - max(self.closeness, 0.0)
 
 
 @dataclass(frozen=True)
 class Gates:
-    """Thresholds, each of which a face has to pass; see docs/faces.md for how they were chosen.
+    """Thresholds, all of which a face has to pass; see docs/faces.md for how they were chosen.
 
     Raises:
-        CatganError: one lies below its floor (`FLOORS`).
+        CatganError: one is below its floor (`FLOORS`).
     """
 
-    face: float = 2.3  # least clarity: the evidence, less the closeness where that is positive
-    cat: float = 0.15  # least probability of ImageNet's five domestic cats
-    close: float = 2.6  # most closeness: a nose or an eye fills the crop
-    enlarge: float = 2.0  # most that a crop is enlarged; 1 enlarges nothing
-    outside: float = 0.1  # most of a crop that may be reflected because the photo ends
-    sharpness: float = 2.0  # least, in percent
-    brightness: float = 60.0  # least, of 255
-    distance: float = 6.0  # most bits of 64 between hashes of near-duplicates; -1 keeps all
+    face: float = 2.3  # minimum clarity (evidence less positive closeness)
+    cat: float = 0.15  # minimum probability of ImageNet's five domestic cats
+    close: float = 2.6  # maximum closeness; above it a nose or an eye fills the crop
+    enlarge: float = 2.0  # maximum enlargement of a crop; 1 allows none
+    outside: float = 0.1  # maximum fraction of a crop outside the photo
+    sharpness: float = 2.0  # minimum, in percent
+    brightness: float = 60.0  # minimum, of 255
+    distance: float = 6.0  # maximum of 64 bits between near-duplicates' hashes; -1 keeps all
 
     def __post_init__(self) -> None:
         for name, floor in FLOORS.items():
             if (value := getattr(self, name)) < floor:
                 raise CatganError(
-                    f"gate {name}={value:g}: nothing below {floor:g} is taken for a face at all: "
+                    f"invalid gate {name}={value:g}: faces below {floor:g} are never recorded; "
                     f"give {floor:g} or more"
                 )
 
 
 def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
-    """`gates` changed by texts such as "cat=0.3".
+    """Return `gates` with settings such as "cat=0.3" applied.
 
     Raises:
-        CatganError: a name that no gate has, or a value that is no number or too low.
+        CatganError: a gate does not exist, or a value is not a finite number or too low.
     """
     names = [field.name for field in fields(Gates)]
     for setting in settings:
@@ -88,7 +88,7 @@ def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
         if name not in names or not separator:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}=...?" if near else f"gates are {', '.join(names)}"
-            raise CatganError(f"--gate {quoted(setting)}: is not a gate and its value: {hint}")
+            raise CatganError(f"invalid --gate {quoted(setting)}: expected NAME=VALUE; {hint}")
         try:
             value = float(text)
         except ValueError:
@@ -96,27 +96,27 @@ def with_settings(gates: Gates, settings: Sequence[str]) -> Gates:
         if not math.isfinite(value):
             example = f"{name}={getattr(Gates(), name):g}"
             raise CatganError(
-                f"--gate {quoted(setting)}: {quoted(text)} is not a number: try {example}"
+                f"invalid --gate {quoted(setting)}: {quoted(text)} is not a number; try {example}"
             )
         gates = replace(gates, **{name: value})
     return gates
 
 
 def rejection(measures: Measures, gates: Gates, size: int) -> str | None:
-    """Why a face does not become a size x size image, or None if it does.
+    """Return why a face is rejected for a size x size image, or None if it passes.
 
-    The gates are asked in the order of what a person would say first.
+    The gates are checked in the order in which a person would name the reasons.
     """
-    least_side = size / gates.enlarge if gates.enlarge > 0 else math.inf
+    min_side = size / gates.enlarge if gates.enlarge > 0 else math.inf
     if measures.cat < gates.cat:
         what = ", a dog" if measures.dog > max(0.3, measures.cat) else ""
-        return f"not a cat{what}: {measures.cat:.2f} sure of a cat, less than {gates.cat:g}"
+        return f"not a cat{what}: probability {measures.cat:.2f}, less than {gates.cat:g}"
     if measures.closeness > gates.close:
         return f"a close-up: closeness {measures.closeness:.2f}, more than {gates.close:g}"
     if measures.clarity < gates.face:
         return f"not a clear face: clarity {measures.clarity:.2f}, less than {gates.face:g}"
-    if measures.side < least_side:
-        return f"too small: {measures.side:.1f} px, less than {least_side:.0f}"
+    if measures.side < min_side:
+        return f"too small: {measures.side:.1f} px, less than {min_side:.0f}"
     if measures.outside > gates.outside:
         return f"cut off: {measures.outside:.0%} outside the photo, more than {gates.outside:.0%}"
     if measures.brightness < gates.brightness:
@@ -127,28 +127,28 @@ def rejection(measures: Measures, gates: Gates, size: int) -> str | None:
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Fine detail in percent of all contrast: RMS of the Laplacian over that of the gray values.
+    """Return fine detail as a percentage of contrast: RMS of the Laplacian over std of the grays.
 
-    `crop` is uint8, N x N x 3; measured at 128 px. Contrast and brightness have no influence.
+    `crop` is uint8, N x N x 3; it is measured at 128 px. Contrast and brightness cancel out.
     """
     gray = _gray(crop).astype(np.float64)
-    detail = cv2.Laplacian(gray, cv2.CV_64F) / 8  # of a checkerboard: its own amplitude
+    detail = cv2.Laplacian(gray, cv2.CV_64F) / 8  # a checkerboard gives its own amplitude
     return float(100 * np.sqrt(np.mean(detail**2)) / (gray.std() + 1))
 
 
 def brightness(crop: np.ndarray) -> float:
-    """The gray value (0 to 255) that a twentieth of the crop exceeds: of a black cat, its eyes."""
+    """Return the 95th percentile of the gray values, 0 to 255: on a black cat, its eyes."""
     return float(np.percentile(_gray(crop), 95))
 
 
 def _gray(crop: np.ndarray) -> np.ndarray:
     size = (MEASURED_AT, MEASURED_AT)
-    kind = cv2.INTER_AREA if len(crop) > MEASURED_AT else cv2.INTER_LINEAR
-    return cv2.cvtColor(cv2.resize(crop, size, interpolation=kind), cv2.COLOR_RGB2GRAY)
+    interpolation = cv2.INTER_AREA if len(crop) > MEASURED_AT else cv2.INTER_LINEAR
+    return cv2.cvtColor(cv2.resize(crop, size, interpolation=interpolation), cv2.COLOR_RGB2GRAY)
 
 
 class NearDuplicates:
-    """Remembers perceptual hashes (64-bit pHash); near-duplicates are within `limit` bits."""
+    """An index of 64-bit perceptual hashes (pHash) that finds those within `limit` bits."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -156,10 +156,10 @@ class NearDuplicates:
         self._count = 0
 
     def add(self, crop: np.ndarray) -> np.ndarray:
-        """Remember an image, uint8 N x N x 3, and name the near-duplicates among those before it.
+        """Add an image, uint8 N x N x 3, and return its near-duplicates among those added before.
 
-        Rows of (position among the images added, bits of difference, as it is or mirrored), int32,
-        nearest first.
+        They are rows of (index of the image, differing bits), int32, nearest first. The mirrored
+        image is compared, too; the smaller difference counts.
         """
         own, mirrored = _hash(crop), _hash(crop[:, ::-1])
         known = self._hashes[: self._count]

@@ -1,8 +1,8 @@
-"""What was found so far, kept on disk: interrupted work goes on, and memory stays bounded.
+"""Store the faces found so far on disk, so that a search can be resumed and memory is bounded.
 
-A directory with `journal.jsonl` (a line for what the work is, then a line for each finished photo)
-and `crops.bin` (the crops, one after another). Both only grow; what a killed process has half
-written is cut off when the journal is opened again.
+The journal is a directory with `journal.jsonl` (a header line that identifies the search, then one
+line per finished photo) and `crops.bin` (the crops, one after another). Both are append-only. An
+incomplete entry of a killed process is truncated when the journal is opened again.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from catgan.files import is_no_space, read_at
 from catgan.locks import ProcessLock
 
 JOURNAL, CROPS, LOCK = "journal.jsonl", "crops.bin", ".lock"
-_WHOLE = ("offset", "checksum")  # numbers of a face
-_SYNC_EVERY = 32  # photos: what a power cut may cost; a killed process costs none that is finished
+_INTEGER_KEYS = ("offset", "checksum")  # of a face
+_SYNC_EVERY = 32  # photos that a power cut may lose; a killed process loses no finished one
 
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face in the journal; `offset` is where its crop begins, `box` what it covers (pixels)."""
+    """A face in the journal; its crop starts at byte `offset` and covers `box` of the photo."""
 
     frame: Frame
     box: tuple[int, int, int, int]
@@ -44,7 +44,7 @@ class FoundFace:
 
 @dataclass(frozen=True)
 class FoundPhoto:
-    """A finished photo: its faces, most evident first, or the reason why it was no use."""
+    """A finished photo: its faces, most evidence first, or the reason why it was rejected."""
 
     name: str
     sha256: str
@@ -53,19 +53,19 @@ class FoundPhoto:
 
 
 class Journal:
-    """Context manager over the journal in `directory`, locked while it is open.
+    """Context manager that opens the journal in `directory` and locks it.
 
-    `key` is what the work depends on. `found` maps the (name, sha256) of photos to what was found
-    in them. Threads may share it.
+    `key` identifies the search: what its results depend on. `found` maps the (name, sha256) of each
+    finished photo to its faces. Threads may share a journal.
 
-    Raises `CatganError` when another process has it open, it holds other work, or it cannot be
-    written.
+    Raises `CatganError` when another process has it open, when it belongs to another search, or
+    when it cannot be written.
     """
 
     def __init__(self, directory: Path, size: int, key: Mapping[str, Any]) -> None:
         self.directory, self.size = directory, size
         self.found: dict[tuple[str, str], FoundPhoto] = {}
-        self._head = json.dumps({"size": size, **key}, sort_keys=True)
+        self._header = json.dumps({"size": size, **key}, sort_keys=True)
         self._unsynced = 0
         self._broken = False
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class Journal:
             self.directory.mkdir(parents=True, exist_ok=True)
             if not self._process_lock.acquire():
                 raise CatganError(
-                    f"{self.directory} is in use: another catgan prepares the same dataset; "
+                    f"{self.directory} is in use: another catgan is preparing the same dataset; "
                     "wait for it or choose another destination."
                 )
         with ExitStack() as opened, self._one_line_errors():
@@ -101,13 +101,13 @@ class Journal:
         faces: list[Face] | None = None,
         rejected: str | None = None,
     ) -> FoundPhoto:
-        """Record a finished photo of `photo_size` (width, height) and remember it in `found`.
+        """Record a finished photo of `photo_size` (width, height) and add it to `found`.
 
-        Once this returns, the photo outlives the process.
+        Once this returns, the photo survives a kill of the process.
         """
         payloads = [np.ascontiguousarray(face.crop).tobytes() for face in faces or []]
         with self._lock, self._one_line_errors():
-            if self._broken:  # by another thread; where the next crop would lie is not known
+            if self._broken:  # by another thread; the end of the crops is unknown
                 raise CatganError(f"cannot write {self.directory}: see the error before this.")
             recorded = []
             for face, payload in zip(faces or [], payloads, strict=True):
@@ -118,7 +118,7 @@ class Journal:
                 self._end += len(payload)
             photo = FoundPhoto(name, sha256, rejected, tuple(recorded))
             self._lines.write(json.dumps(asdict(photo), ensure_ascii=False).encode() + b"\n")
-            self._crops.flush()  # before the line that speaks of them
+            self._crops.flush()  # before the line that refers to them
             self._lines.flush()
             self._unsynced += 1
             if self._unsynced >= _SYNC_EVERY:
@@ -127,7 +127,7 @@ class Journal:
         return photo
 
     def _sync(self) -> None:
-        """Bring everything to the disk, the crops before the lines that speak of them."""
+        """Flush everything to disk, the crops before the lines that refer to them."""
         for file in (self._crops, self._lines):
             file.flush()
             os.fsync(file.fileno())
@@ -135,14 +135,14 @@ class Journal:
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """What the operating system says, as one line with a remedy."""
+        """Turn an OSError into a `CatganError` with a remedy."""
         try:
             yield
         except OSError as error:
             self._broken = True
             remedy = "choose another destination."
             if self.found:
-                remedy = "give the same command again: it goes on from what is there."
+                remedy = "run the same command again to resume."
                 if is_no_space(error):
                     remedy = f"free some space and {remedy}"
             raise CatganError(
@@ -150,10 +150,10 @@ class Journal:
             ) from error
 
     def crop(self, face: FoundFace) -> np.ndarray:
-        """A face's pixels, uint8 size x size x 3.
+        """Return the crop of a face, uint8 size x size x 3.
 
         Raises:
-            CatganError: they are not what was written.
+            CatganError: the checksum does not match.
         """
         with self._lock:
             payload = read_at(self._crops.fileno(), self._crop_bytes, face.offset)
@@ -164,15 +164,15 @@ class Journal:
             )
         return np.frombuffer(payload, dtype=np.uint8).reshape(self.size, self.size, 3)
 
-    def _reject_other_work(self, head: str) -> None:
-        """What was found at another size or by another version may be hours of work."""
+    def _raise_if_other_search(self, header: str) -> None:
+        """Keep the results of a search at another size or version: they may be hours of work."""
         try:
-            size = json.loads(head)["size"]
+            size = json.loads(header)["size"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return
-        what = f"at {quoted(size)} px" if size != self.size else "by another version"
+        what = f"at {quoted(size)} px" if size != self.size else "of another version"
         raise CatganError(
-            f"{self.directory} holds an interrupted search {what}: go on with that, or delete the "
+            f"{self.directory} has an interrupted search {what}: resume that, or delete the "
             "directory"
         )
 
@@ -181,43 +181,43 @@ class Journal:
         return self.size * self.size * 3
 
     def _recover(self) -> None:
-        """Read what is sound, and cut off what is not."""
-        length = os.fstat(self._crops.fileno()).st_size
+        """Read the valid entries, and truncate the files after the last of them."""
+        crops_bytes = os.fstat(self._crops.fileno()).st_size
         self._lines.seek(0)
-        sound = crops_end = 0
+        lines_end = crops_end = 0
         for number, line in enumerate(self._lines):
             if not line.endswith(b"\n"):
                 break
             if number == 0:
-                head = line.decode(errors="replace").rstrip("\n")
-                if head != self._head:
-                    self._reject_other_work(head)
-                    break  # no journal
+                header = line.decode(errors="replace").rstrip("\n")
+                if header != self._header:
+                    self._raise_if_other_search(header)
+                    break  # not a journal: start a new one
             else:
                 try:
-                    photo = _photo(json.loads(line))
+                    photo = _parse_photo(json.loads(line))
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     break
                 end = crops_end + len(photo.faces) * self._crop_bytes
-                if end > length:
+                if end > crops_bytes:
                     break
                 crops_end = end
                 self.found[photo.name, photo.sha256] = photo
-            sound += len(line)
-        self._lines.truncate(sound)
+            lines_end += len(line)
+        self._lines.truncate(lines_end)
         self._crops.truncate(crops_end)
         self._end = crops_end
-        if sound == 0:
-            self._lines.write(self._head.encode() + b"\n")
+        if lines_end == 0:
+            self._lines.write(self._header.encode() + b"\n")
 
 
-def _photo(entry: dict[str, Any]) -> FoundPhoto:
-    """A line of the journal; one of several types of error where it is none."""
+def _parse_photo(entry: dict[str, Any]) -> FoundPhoto:
+    """Parse a line of the journal; an invalid one raises one of several types of error."""
     texts = (entry["name"], entry["sha256"], entry["rejected"] or "")
     numbers: list[Any] = []
     for face in entry["faces"]:
         numbers += [*face["frame"].values(), *face["box"], *face["measures"].values()]
-        if not all(type(face[key]) is int and 0 <= face[key] < 2**63 for key in _WHOLE):
+        if not all(type(face[key]) is int and 0 <= face[key] < 2**63 for key in _INTEGER_KEYS):
             raise TypeError
     if not all(isinstance(text, str) for text in texts) or not all(
         type(number) in (int, float) for number in numbers

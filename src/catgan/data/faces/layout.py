@@ -1,7 +1,7 @@
-"""Is this crop framed like a face, or is it a close-up of a nose? Told from a network's last map.
+"""Measure from a network's feature map whether a crop shows a whole face or a close-up of a nose.
 
-`framing.npy` holds linear weights over EfficientNet-Lite0's map of stride 32, fitted to misframed
-crops of the package's own drawn cats by `benchmarks/fit_face_framing.py`, without any photo.
+`framing.npy` holds the weights of a linear model over EfficientNet-Lite0's stride-32 feature map.
+`benchmarks/fit_face_framing.py` fits it to misframed crops of procedural cats, without any photo.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import numpy as np
 
 WEIGHTS = Path(__file__).with_name("framing.npy")  # float16, 320 x 7 x 7
 
-# Median and spread of the raw answers on the 282 faces that an earlier state of the detector found
-# in 617 photos of cats and dogs (`benchmarks/fit_face_framing.py --calibrate`). They only fix the
-# scale of the closeness; the thresholds of the gates were chosen on that scale.
-MEDIAN, SPREAD = 525.1, 277.4
+# Median and robust standard deviation of `raw_scale` on the 282 faces that an earlier version of
+# the detector found in 617 photos of cats and dogs (`benchmarks/fit_face_framing.py --calibrate`).
+# They only fix the scale of the closeness; the thresholds of the gates were chosen on that scale.
+MEDIAN, STD = 525.1, 277.4
 
 
 def raw_scale(maps: np.ndarray) -> np.ndarray:
-    """The model's answers (N) to maps N x 320 x 7 x 7, in units of its own; less is closer."""
+    """Return the model's output (N) for maps N x 320 x 7 x 7; less is closer."""
     return np.tensordot(maps.astype(np.float64), _weights(), axes=([1, 2, 3], [0, 1, 2]))
 
 
 def closeness(maps: np.ndarray) -> np.ndarray:
-    """How much too close each crop is cut (N), in spreads of well framed faces; about 0 is right.
+    """Return how much too close each crop (N) is, in standard deviations of well framed faces.
 
-    Noses and eyes are above 2.6; less than 0 means that there is more room around than usual.
+    About 0 is right, noses and eyes are above 2.6, and less than 0 shows more around the face than
+    usual. `maps` is N x 320 x 7 x 7.
     """
-    return (MEDIAN - raw_scale(maps)) / SPREAD
+    return (MEDIAN - raw_scale(maps)) / STD
 
 
 @cache

@@ -1,8 +1,8 @@
-"""Whole photos to a dataset of cat faces: find, judge, let a person decide, write.
+"""Prepare whole photos into a dataset of cat faces: find, filter, review, write.
 
-Finding is slow and goes into a journal beside the destination, photo by photo; judging and writing
-are quick and start from the journal. So an interrupted preparation goes on where it was, and other
-thresholds cost nothing while the journal is there. It is removed when the dataset is written.
+Finding is slow; its results go into a journal beside the destination, photo by photo. Filtering and
+writing are fast and start from the journal. So an interrupted preparation can be resumed, also with
+other thresholds. The journal is removed once the dataset is written.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from catgan.data.reading.sources import SourceFile, label, open_source, source_n
 from catgan.errors import CatganError
 from catgan.parallel import ordered_map
 
-# Change it whenever the same photo would give other faces, crops or measures.
+# Increment when the same photo would give different faces, crops or measures.
 FINDING_VERSION = 1
 
 PREPARATION, THUMBNAILS = "preparation.json", "rejected.npy"
-THUMBNAIL = 96  # px
+THUMBNAIL = 96  # px, side
 MAX_THUMBNAILS = 2_000
 
 NO_FACE = "no cat face found"
@@ -45,12 +45,12 @@ NO_FACE = "no cat face found"
 
 @dataclass(frozen=True)
 class FacesReport:
-    """What became of a source of whole photos.
+    """What happened to a source of whole photos.
 
-    `photos` were read, `with_face` of them gave an image, `kept` images were written in all, of
-    which `enlarged` were smaller than that in the photo. `known` photos were found finished in the
-    journal. `unmatched` decisions were about faces that these photos do not have. `rejected` and
-    `duplicates` are as in `PrepareReport`.
+    `photos` were read, and `with_face` of them gave at least one image. `kept` images were written;
+    `enlarged` of them were smaller in the photo. `known` photos were already in the journal.
+    `unmatched` decisions were about faces that are not in these photos. `rejected` and `duplicates`
+    are as in `PrepareReport`.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class FacesReport:
 
 
 def journal_directory(destination: Path) -> Path:
-    """Where the unfinished preparation of `destination` lies."""
+    """Return the directory of the journal of an unfinished preparation of `destination`."""
     return destination.parent / f".{destination.name}.preparing"
 
 
@@ -89,24 +89,23 @@ def prepare_faces(
 ) -> FacesReport:
     """Make a dataset of size x size cat faces from whole photos.
 
-    `decisions` (identity -> kept) overrule the gates; `review`, called once with the judge and
-    them, answers those that count instead. `on_progress(done, total, faces, without)` is called
-    after each photo with the number of faces found and of photos without one. The other arguments
-    are those of `data.prepare.prepare`. What is written does not depend on `workers`, nor on
-    interruptions.
+    `decisions` (identity -> kept) overrule the gates. `review` is called once with the selector and
+    these decisions, and returns the decisions to use instead. `on_progress(done, total, faces,
+    without)` is called after each photo with the number of faces found and of photos without one.
+    The other arguments are those of `data.dataset.prepare.prepare`. The dataset does not depend on
+    `workers` or on interruptions.
 
-    Raises `CatganError` as `prepare` does, and when no face is left; the journal stays. Arguments
-    that cannot be used are rejected before the search.
+    Raises `CatganError` as `prepare` does, and when no face is left; then the journal stays.
+    Invalid arguments are rejected before the search.
     """
     started = time.perf_counter()
     destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
     require_photos(source)
     if os.path.lexists(destination):
         raise DestinationExistsError(
-            f"{destination} already exists and is left as it is: "
-            "choose another destination or delete it."
+            f"{destination} already exists: choose another destination or delete it."
         )
-    writer = DatasetWriter(  # before the search, which is long: it checks what it is given
+    writer = DatasetWriter(  # before the search, which takes long: it checks its arguments
         destination,
         size,
         name=source_name(source),
@@ -115,24 +114,26 @@ def prepare_faces(
         holdout_fraction=holdout_fraction,
     )
     gates = gates or Gates()
-    work = journal_directory(destination)
+    directory = journal_directory(destination)
     key = {"version": FINDING_VERSION, "opencv": cv2.__version__}
     with open_source(source) as files:
         if not files:
-            raise CatganError(f"{label(str(source))} holds no files: give photos.")
-        with Journal(work, size, key) as journal:
+            raise CatganError(f"{label(str(source))} has no files: give photos.")
+        with Journal(directory, size, key) as journal:
             found = _find_all(files, journal, size, classify, workers, on_progress)
             photos, duplicates = _without_copies([photo for photo, _ in found])
-            judge = CropSelector(photos, journal.crop, gates, size)
-            told = review(judge, decisions or {}) if review else decisions or {}
-            candidates = judge(told)
+            selector = CropSelector(photos, journal.crop, gates, size)
+            decisions = decisions or {}
+            if review:
+                decisions = review(selector, decisions)
+            candidates = selector(decisions)
             kept = [candidate for candidate in candidates if candidate.reason is None]
             rejected = _rejections(photos, candidates)
             if not kept:
                 raise CatganError(_nothing_left(label(str(source)), rejected))
             with writer:
                 _write(writer, kept, rejected, duplicates, journal, gates)
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
     return FacesReport(
         path=destination,
         photos=len(files),
@@ -142,7 +143,7 @@ def prepare_faces(
         train=writer.splits.count("train"),
         holdout=writer.splits.count("holdout"),
         enlarged=sum(candidate.face.measures.side < size for candidate in kept),
-        unmatched=len(told.keys() - {candidate.identity for candidate in candidates}),
+        unmatched=len(decisions.keys() - {candidate.identity for candidate in candidates}),
         rejected=tuple((name, reason) for name, reason, _ in rejected),
         duplicates=tuple(duplicates),
         seconds=time.perf_counter() - started,
@@ -157,13 +158,13 @@ def _find_all(
     workers: int | None,
     on_progress: OnProgress | None,
 ) -> list[tuple[FoundPhoto, bool]]:
-    """Every file of the source in order, and whether it was in the journal; now all are."""
+    """Find the faces in every file, in order; the flag says if it was already in the journal."""
     detector = CascadeDetector()
-    one = partial(_find_one, size=size, detector=detector, classify=classify, journal=journal)
+    find_one = partial(_find_one, size=size, detector=detector, classify=classify, journal=journal)
     found = []
     faces = without = 0
     with quiet_pillow():
-        for done, (_, result) in enumerate(ordered_map(one, files, workers), start=1):
+        for done, (_, result) in enumerate(ordered_map(find_one, files, workers), start=1):
             found.append(result)
             faces += len(result[0].faces)
             without += not result[0].faces
@@ -175,18 +176,18 @@ def _find_all(
 def _find_one(
     file: SourceFile, size: int, detector: CascadeDetector, classify: Classify, journal: Journal
 ) -> tuple[FoundPhoto, bool]:
-    """Look at a photo and put what is found into the journal at once, whoever waits for it."""
+    """Find the faces in a photo and record them in the journal at once, out of order."""
     try:
         data = file.read()
-    except ImageRejected as verdict:
-        return FoundPhoto(file.name, "", verdict.reason, ()), False  # cheap to find out again
+    except ImageRejected as rejection:
+        return FoundPhoto(file.name, "", rejection.reason, ()), False  # no need to record it
     sha256 = hashlib.sha256(data).hexdigest()
     if (file.name, sha256) in journal.found:
         return journal.found[file.name, sha256], True
     try:
         photo = decode(data)
-    except ImageRejected as verdict:
-        return journal.add(file.name, sha256, rejected=verdict.reason), False
+    except ImageRejected as rejection:
+        return journal.add(file.name, sha256, rejected=rejection.reason), False
     height, width = photo.shape[:2]
     faces = find_faces(photo, size, detector, classify)
     return journal.add(file.name, sha256, photo_size=(width, height), faces=faces), False
@@ -210,25 +211,27 @@ _Rejection = tuple[str, str, FoundFace | None]
 
 
 def _rejections(photos: Sequence[FoundPhoto], candidates: Sequence[Candidate]) -> list[_Rejection]:
-    """Return (name, reason, face) of unusable photos, and of rejected faces that are worth a look.
+    """Return (name, reason, face) of unusable photos and of rejected faces worth reporting.
 
-    Of a photo that gave nothing, its most evident face speaks. Beside another face, what was no cat
-    or no clear face is not worth a word: it is a cushion more often than not.
+    A photo without any kept face is reported once, with its first face. Beside a kept face, "not a
+    cat" and "not a clear face" are not reported: most of these are cushions.
     """
     by_photo: dict[int, list[Candidate]] = {}
     for candidate in candidates:
         by_photo.setdefault(id(candidate.photo), []).append(candidate)
     rejected: list[_Rejection] = []
     for photo in photos:
-        mine = by_photo.get(id(photo), [])
-        lost = [candidate for candidate in mine if candidate.reason is not None]
-        plain = [c for c in lost if c.reason and not c.reason.startswith(("not a cat", "not a cl"))]
-        if photo.rejected is not None or not mine:
+        of_photo = by_photo.get(id(photo), [])
+        failed = [candidate for candidate in of_photo if candidate.reason is not None]
+        reported = [
+            c for c in failed if c.reason and not c.reason.startswith(("not a cat", "not a cl"))
+        ]
+        if photo.rejected is not None or not of_photo:
             rejected.append((photo.name, photo.rejected or NO_FACE, None))
-        elif len(lost) == len(mine) and not plain:
-            rejected.append((photo.name, str(lost[0].reason), lost[0].face))
+        elif len(failed) == len(of_photo) and not reported:
+            rejected.append((photo.name, str(failed[0].reason), failed[0].face))
         else:
-            rejected += [(photo.name, str(c.reason), c.face) for c in plain]
+            rejected += [(photo.name, str(c.reason), c.face) for c in reported]
     return rejected
 
 
@@ -237,11 +240,11 @@ def _nothing_left(source: str, rejected: Sequence[_Rejection]) -> str:
     for _, reason, _ in rejected:
         kind = reason.split(":")[0]
         kinds[kind] = kinds.get(kind, 0) + 1
-    most = sorted(kinds.items(), key=lambda item: -item[1])[:3]
-    reasons = ", ".join(f"{count} {kind}" for kind, count in most)
+    commonest = sorted(kinds.items(), key=lambda item: -item[1])[:3]
+    reasons = ", ".join(f"{count} {kind}" for kind, count in commonest)
     return (
-        f"{source} gives no cat face ({len(rejected)} rejected: {reasons}): give photos in which a "
-        "cat looks at the camera, or change a threshold with --gate."
+        f"{source} has no usable cat face ({len(rejected)} rejected: {reasons}): give photos in "
+        "which a cat looks at the camera, or change a threshold with --gate."
     )
 
 
@@ -274,7 +277,7 @@ def _attach(
     journal: Journal,
     gates: Gates,
 ) -> None:
-    """Add what `catgan inspect` shows: measures, gates, thumbnails of the rejected."""
+    """Add the files that `catgan inspect` shows: measures, gates, thumbnails of rejected faces."""
     shown = [entry for entry in rejected if entry[2] is not None][:MAX_THUMBNAILS]
     thumbnails = np.empty((len(shown), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
     for row, (_, _, face) in enumerate(shown):

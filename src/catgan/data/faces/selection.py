@@ -1,4 +1,4 @@
-"""Which faces become images: a person's word first, then the gates, then one of all twins."""
+"""Select the faces to keep: decisions of a person first, then gates, then near-duplicates."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from catgan.data.faces.journal import FoundFace, FoundPhoto
 
 @dataclass(frozen=True)
 class Candidate:
-    """A face and its verdict: `reason` says why it is rejected, None that it is kept.
-
-    `identity` names it in a file of decisions: the photo's content and the face's place in it.
-    """
+    """A face, and the reason why it is rejected; None if it is kept."""
 
     photo: FoundPhoto
     face: FoundFace
@@ -24,59 +21,64 @@ class Candidate:
 
     @property
     def identity(self) -> str:
-        """The photo's sha256, cut to 16 digits, and the face's center in whole pixels."""
+        """The key of the face in a file of decisions.
+
+        It is the first 16 digits of the photo's sha256 and the face's center in whole pixels.
+        """
         frame = self.face.frame
         return f"{self.photo.sha256[:16]}@{frame.x:.0f},{frame.y:.0f}"
 
 
 class CropSelector:
-    """Gives every face of `photos` its verdict; called with decisions (identity -> kept).
+    """Selects the faces of `photos` to keep; called with decisions (identity -> kept).
 
-    In the order of the photos, a face is kept when a person keeps it, or when nobody rejects it, it
-    passes the gates, and no face kept before it is a near-duplicate. So of twins, the second steps
-    in when a person rejects the first. All pixels are looked at once, by `read`, when the judge is
-    made; after that a verdict on thousands of faces takes a moment.
+    In the order of the photos, a face is kept if a person keeps it, or if nobody rejects it, it
+    passes the gates, and no face kept before it is a near-duplicate. So if a person rejects the
+    first of several near-duplicates, the next one is kept instead.
+
+    The constructor reads every crop once with `read_crop`; a call takes little time, even for
+    thousands of faces.
     """
 
     def __init__(
         self,
         photos: Iterable[FoundPhoto],
-        read: Callable[[FoundFace], np.ndarray],
+        read_crop: Callable[[FoundFace], np.ndarray],
         gates: Gates,
         size: int,
     ) -> None:
-        self.read = read
+        self.read_crop = read_crop
         self._by_gates = [
             Candidate(photo, face, rejection(face.measures, gates, size))
             for photo in photos
             for face in photo.faces
         ]
-        near = NearDuplicates(gates.distance)
-        self._twins = [
-            near.add(read(each.face)) if gates.distance >= 0 else np.empty((0, 2), np.int32)
+        index = NearDuplicates(gates.distance)
+        self._near_duplicates = [
+            index.add(read_crop(each.face)) if gates.distance >= 0 else np.empty((0, 2), np.int32)
             for each in self._by_gates
         ]
 
     def __call__(self, decisions: Mapping[str, bool]) -> list[Candidate]:
-        """Every face in order; decisions about faces that are not there have no effect."""
-        verdicts: list[Candidate] = []
-        for candidate, twins in zip(self._by_gates, self._twins, strict=True):
+        """Return every face in order, with its reason; decisions about other faces are ignored."""
+        selected: list[Candidate] = []
+        for candidate, near_duplicates in zip(self._by_gates, self._near_duplicates, strict=True):
             reason = candidate.reason
-            told = decisions.get(candidate.identity)
-            if told is not None:
-                reason = None if told else reason or "rejected in review"
+            decision = decisions.get(candidate.identity)
+            if decision is not None:
+                reason = None if decision else reason or "rejected in review"
             elif reason is None:
                 reason = next(
                     (
-                        f"near-duplicate: {bits} of 64 bits from {verdicts[other].photo.name}"
-                        for other, bits in twins
-                        if verdicts[other].reason is None
+                        f"near-duplicate: {bits} of 64 bits from {selected[other].photo.name}"
+                        for other, bits in near_duplicates
+                        if selected[other].reason is None
                     ),
                     None,
                 )
-            verdicts.append(Candidate(candidate.photo, candidate.face, reason))
-        return verdicts
+            selected.append(Candidate(candidate.photo, candidate.face, reason))
+        return selected
 
 
-# Is given the judge and the decisions so far; answers all decisions, which then count.
+# Takes the selector and the decisions so far, and returns the decisions to use.
 Review = Callable[[CropSelector, Mapping[str, bool]], Mapping[str, bool]]
