@@ -446,7 +446,7 @@ def test_early_stopping_says_why_and_checks_memorization(tmp_path, monkeypatch):
     monkeypatch.setattr("catgan.training.memorization.SAMPLES", 16)
     write_procedural_cats(tmp_path / "cats", 60, 32)
     scores = mock.Mock(side_effect=[0.5, 0.1, 0.2, 0.3, 0.4])
-    measured = "catgan.evaluation.quick.squared_discrepancy"
+    measured = "catgan.evaluation.quick.squared_mmd"
     with mock.patch(measured, scores):
         text = catgan(
             "train", tmp_path / "cats", "-o", tmp_path / "run", *SETTINGS,
