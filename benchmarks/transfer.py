@@ -30,7 +30,7 @@ from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.features import Features, extract_features
 from catgan.evaluation.image_sets import array_images
-from catgan.evaluation.metrics.kernel import squared_discrepancy
+from catgan.evaluation.metrics.kernel import squared_mmd
 from catgan.evaluation.metrics.nearest_neighbors import nearest
 from catgan.evaluation.scores import score_features
 from catgan.generation.generator import load_generator
@@ -210,7 +210,7 @@ class Scorer:
         copies = sum(digest.tobytes() in copied for digest in lite2.digests)
         gap, spread = _gap(lite2.vectors, known.vectors, self.unseen[0].vectors)
         distances = [
-            squared_discrepancy(made.vectors, unseen.vectors) * 1000
+            squared_mmd(made.vectors, unseen.vectors) * 1000
             for made, unseen in zip((lite2, raw), self.unseen, strict=True)
         ]
         return (

@@ -167,23 +167,26 @@ def test_what_cannot_be_compared_is_refused_before_any_work(home, monkeypatch):
     for words, reason in (
         ((old, older, "--against", "dogs"), f"{old} cannot be compared: its dataset is"),
         ((old, older, "--against", "photos"), f"{old} was scored against a dataset"),
-        ((old, older, *RAW, "--samples", 30), "24 images, not 30 as asked"),
-        ((old, older, "--against", "cats", "--extractor", "lite2"), "name is raw-64, not lite2"),
+        ((old, older, *RAW, "--samples", 30), "24 images, expected 30"),
+        (
+            (old, older, "--against", "cats", "--extractor", "lite2"),
+            "name is raw-64, expected lite2",
+        ),
         ((old, older, "--against", "cats", "--resize", "clean"), "leave out --resize"),
         (
             (old, "run", *RAW, "--resize", "clean", "--samples", 24),
-            "resize is area, not clean-2 as asked",
+            "resize is area, expected clean-2",
         ),
         ((old, "run", *RAW), "number of samples differs (24 and 5,000)"),
-        (("made", "run", *RAW, "--samples", 24), "made has 30 images, not 24"),
+        (("made", "run", *RAW, "--samples", 24), "made has 30 images, expected 24"),
         ((old, "run", *RAW), "old/run at 16 images (latest) and run/run at 16 images (latest)"),
-        (("made", "made/", *RAW), "made is named twice"),
+        (("made", "made/", *RAW), "made is given twice"),
         (("run", "nowhere", *RAW), "nowhere does not exist"),
         (("run", "made", *RAW, "-o", "file"), "file: cannot be written (Not a directory)"),
         (("run", "made", *RAW, "--samples", 30, "--extractor", "raw-65"), "raw-65"),
         ((old, older, "--against", "nowhere"), "nowhere"),
-        (("made", "dogs"), "made is not a run, which would know its data"),
-        (("e1",), "e1 alone is nothing to compare"),
+        (("made", "dogs"), "made is not a run, so its real images are unknown"),
+        (("e1",), "expected two or more generators, got only e1"),
     ):
         assert reason in catgan("compare", *words, code=2)
     assert not (home / "comparison").exists()
@@ -247,7 +250,7 @@ def test_a_run_is_scored_against_what_it_learned_from(home):
         record(home / "made-e/evaluation.json")["fingerprint"]["reals_sha256"]
         == (own["fingerprint"]["reals_sha256"])
     )
-    assert "made is not a run, which would know its data: name" in catgan(
+    assert "made is not a run, so its real images are unknown: name" in catgan(
         "evaluate", "made", "--extractor", "raw-64", code=2
     )
 
@@ -316,7 +319,9 @@ def test_photos_to_score_images_against_are_taken_as_they_are_if_they_can(home):
     sized(home / "large", [(64, 64)] * 24)
     text = catgan("evaluate", "large", "--against", "photos", "--extractor", "raw-64", code=2)
     assert "30 too small" in text
-    assert "(Prepared at 64 px, the size of what is scored; a dataset of any size can be" in text
+    assert (
+        "(Prepared at 64 px, the size of the scored images; a dataset may have any size.)" in text
+    )
     assert fingerprint("odd", "mixed") == (None, "all", 30)  # no dataset is 40 x 48
     text = catgan("evaluate", "odd", "--against", "uneven", "--extractor", "raw-64", code=2)
     assert "301.png in uneven: is 48 x 40, other images are 40 x 48" in text
@@ -348,7 +353,7 @@ def test_generators_are_compared_by_their_own_data_and_by_their_evaluations(home
     assert [line for line in again.splitlines() if " images (latest)  " in line] == table
     record_path = records / "run-000000016" / "evaluation.json"
     text = catgan("compare", record_path, record_path.parent, code=2)
-    assert "is named twice" in text
+    assert "is given twice" in text
     facts = record(home / "other/run.json")
     facts["dataset"]["split"] = "0" * 64
     (home / "other/run.json").write_text(json.dumps(facts))
@@ -360,10 +365,10 @@ def test_what_is_no_set_of_images_is_said_to_be_what_it_is(home):
     catgan("evaluate", "run", *RAW, "--samples", 24, "-o", "e1")
     (home / "cats.onnx").write_bytes(b"")
     for path, reason in (
-        ("e1", "e1/evaluation.json is an evaluation, and no images"),
-        ("e1/evaluation.json", "e1/evaluation.json is an evaluation, and no images"),
+        ("e1", "e1/evaluation.json is an evaluation, expected images"),
+        ("e1/evaluation.json", "e1/evaluation.json is an evaluation, expected images"),
         ("missing.json", "missing.json does not exist"),
-        ("cats.onnx", "cats.onnx is an exported generator, and no images"),
+        ("cats.onnx", "cats.onnx is an exported generator, expected a run or images"),
     ):
         assert reason in catgan("evaluate", path, *RAW, code=2)
 

@@ -12,7 +12,7 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
 from catgan.evaluation.extractors.extractor import Extractor
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images, generated_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images, generated_images
 from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
 from catgan.evaluation.quick import Metric, quick_score, reals_statistics
 from catgan.evaluation.reference import measure_reference
@@ -38,7 +38,9 @@ def evaluation(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Ev
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CATGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         return evaluated(
-            generated_images("honest", honest, 200, checkpoint=Checkpoint(16384, ("latest",))),
+            generated_images(
+                "honest", honest, 200, checkpoint=ScoredCheckpoint(16384, ("latest",))
+            ),
             reals(),
             plain,
             holdout=holdout(),
@@ -151,11 +153,11 @@ def test_an_extractor_that_is_blind_is_remarked_on(plain: Extractor, value: floa
 
     blind = replace(plain, features_of_batch=constant)
     result = evaluated(array_images("made", photos(30, 5)), reals(), blind)
-    told = [note for note in result.notes if "mean nothing" in note]
-    assert [note.split(" the same")[0] for note in told] == [
+    notes = [note for note in result.notes if "mean nothing" in note]
+    assert [note.split(" the same")[0] for note in notes] == [
         "plain gives all images of made", "plain gives all images of cats",
     ]  # fmt: skip
-    assert json.loads(result.to_json())["notes"][:2] == told
+    assert json.loads(result.to_json())["notes"][:2] == notes
 
 
 def test_one_image_again_and_again_is_the_generators_fault(plain: Extractor) -> None:
@@ -205,8 +207,10 @@ def test_line_and_json_carry_the_circumstances(evaluation: Evaluation, tmp_path:
 
 def test_what_was_scored_is_named_by_its_checkpoint(evaluation: Evaluation) -> None:
     assert replace(evaluation, checkpoint=None).title == "honest"
-    assert replace(evaluation, checkpoint=Checkpoint(1024, ())).title == "honest at 1,024 images"
-    both = Checkpoint(1024, ("latest", "best"))
+    assert (
+        replace(evaluation, checkpoint=ScoredCheckpoint(1024, ())).title == "honest at 1,024 images"
+    )
+    both = ScoredCheckpoint(1024, ("latest", "best"))
     assert replace(evaluation, checkpoint=both).title == "honest at 1,024 images (latest, best)"
 
 
@@ -259,7 +263,7 @@ def test_names_of_a_foreign_file_cannot_write_to_the_terminal(
         evaluation,
         generated=red,
         reals=red,
-        checkpoint=Checkpoint(8, (red,)),
+        checkpoint=ScoredCheckpoint(8, (red,)),
         fingerprint=replace(evaluation.fingerprint, extractor=extractor),
         notes=(red, "x" * 300),
     )

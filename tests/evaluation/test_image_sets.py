@@ -12,7 +12,7 @@ from PIL import Image
 
 from catgan.errors import CatganError
 from catgan.evaluation.image_sets import (
-    Checkpoint,
+    ScoredCheckpoint,
     all_have_shape,
     dataset_images,
     file_images,
@@ -27,7 +27,7 @@ def test_generated_images_are_asked_for_by_seed() -> None:
         asked.append(seeds)
         return np.zeros((len(seeds), 4, 4, 3), dtype=np.uint8)
 
-    images = generated_images("cats", sample, 10, checkpoint=Checkpoint(64, ("best",)))
+    images = generated_images("cats", sample, 10, checkpoint=ScoredCheckpoint(64, ("best",)))
     assert images.read(np.array([0, 3])).shape == (2, 4, 4, 3)
     np.testing.assert_array_equal(asked[0], [0, 3])
     assert asked[0].dtype == np.int64

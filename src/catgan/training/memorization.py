@@ -11,9 +11,9 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, evaluate
 from catgan.evaluation.extractors.registry import load_extractor
-from catgan.evaluation.image_sets import Checkpoint, dataset_images, generated_images
+from catgan.evaluation.image_sets import ScoredCheckpoint, dataset_images, generated_images
 from catgan.evaluation.reference import measure_reference
-from catgan.evaluation.results.records import place_for, write_evaluation
+from catgan.evaluation.results.records import free_directory, write_evaluation
 from catgan.files import file_name
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import restored_sampler
@@ -46,7 +46,7 @@ def check_memorization(
     pointers = tuple(w for w in ("latest", "best") if store.pointer(w) == loaded.path.name)
     sampler, _ = restored_sampler(loaded, device)
     generated = generated_images(
-        run.path.resolve().name, sampler, SAMPLES, checkpoint=Checkpoint(loaded.images, pointers)
+        run.path.resolve().name, sampler, SAMPLES, checkpoint=ScoredCheckpoint(loaded.images, pointers)
     )
     extractor = load_extractor("lite2")
     reals = dataset_images(dataset)
@@ -55,7 +55,7 @@ def check_memorization(
     )
     result = evaluate(generated, reference, progress=on_progress)
     directory = run.path / "evaluation" / file_name(extractor.identity.name)
-    page = place_for(result, directory / f"{loaded.images:09d}")
+    page = free_directory(result, directory / f"{loaded.images:09d}")
     try:
         return result, write_evaluation(page, result, generated, reals)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from catgan.files import file_name
 from catgan.generation.card import describe_lineage
 from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.runs.directory import RunDirectory
-from catgan.training import distributed, transfer
+from catgan.training import distributed, loop, transfer
 from catgan.training.configure import (
     DEFAULT_RECIPE,
     TRANSFER_RECIPE,
@@ -44,6 +45,7 @@ from catgan.training.device import (
     describe_machine,
     precision_to_resume,
 )
+from catgan.training.display import Display
 from catgan.training.starting_point import (
     BUNDLED,
     StartingPoint,
@@ -69,6 +71,24 @@ class Plan:
     resume: bool
     notes: list[str]
     starting: StartingPoint | None = None
+
+    def train(
+        self, display: Display, *, minutes: float = math.inf, tensorboard: bool = False
+    ) -> loop.Outcome:
+        """Carry out the plan: see `loop.train`."""
+        return loop.train(
+            self.config,
+            self.dataset,
+            self.run,
+            display,
+            device=self.device,
+            precision=self.precision,
+            reals=self.reals,
+            starting=self.starting,
+            resume=self.resume,
+            minutes=minutes,
+            tensorboard=tensorboard,
+        )
 
 
 def new_run(

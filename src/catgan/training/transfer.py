@@ -16,7 +16,7 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.evaluation.extractors.registry import load_extractor
 from catgan.evaluation.features import cached_features, extract_features
 from catgan.evaluation.image_sets import ImageSet, dataset_images, generated_images
-from catgan.evaluation.metrics.kernel import squared_discrepancy
+from catgan.evaluation.metrics.kernel import squared_mmd
 from catgan.networks.build import build_generator
 from catgan.runs.sampler import Sampler
 from catgan.training.starting_point import StartingPoint
@@ -64,7 +64,7 @@ def distance_to_source(
     if dataset.resolution > starting.network.resolution:
         images = _reduced(images, dataset.resolution // starting.network.resolution)
     photos = cached_features(images, extractor, progress=progress)
-    return squared_discrepancy(generated.vectors, photos.vectors)
+    return squared_mmd(generated.vectors, photos.vectors)
 
 
 def _reduced(images: ImageSet, ratio: int) -> ImageSet:

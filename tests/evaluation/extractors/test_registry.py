@@ -171,7 +171,7 @@ def test_an_onnx_file_states_its_own_sizes(tmp_path: Path, images: np.ndarray) -
     fixed.write_bytes(onnx_bytes(Network(), (2, 48, 48)))
     assert load_extractor(str(free)).identity.input_size == 224
     extractor = load_extractor(str(fixed))
-    assert (extractor.batch, extractor.identity.input_size) == (2, 48)
+    assert (extractor.batch_size, extractor.identity.input_size) == (2, 48)
     expected = load_extractor(str(free), input_size=48).extract(images)
     np.testing.assert_allclose(extractor.extract(images), expected, rtol=1e-5)
     with pytest.raises(CatganError, match="takes 48 x 48 images, not 64"):
@@ -221,7 +221,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         (str(broken_onnx), "not an ONNX"),
         (str(tmp_path / "none.pt"), "cannot be read"),
         (str(tmp_path / "none.onnx"), "cannot be read"),
-        (str(flat), "one vector for each image"),
+        (str(flat), "one vector per image"),
         ("vgg", "unknown"),
     ]
     for name, reason in cases:
@@ -281,7 +281,7 @@ def test_a_users_network_that_fails_later_is_one_line(tmp_path: Path, images: np
     path = tmp_path / "shrinking.pt"
     torch.jit.script(Shrinking()).save(str(path))
     extractor = load_extractor(str(path), input_size=8)
-    with pytest.raises(CatganError, match=r"shrinking\.pt: gives 4 x 2 features, and before 4 x 4"):
+    with pytest.raises(CatganError, match=r"shrinking\.pt: returns 4 x 2 features, expected 4 x 4"):
         extractor.extract(images // 4)
     with pytest.raises(CatganError, match=r"shrinking\.pt: fails on the images \(.*too bright"):
         extractor.extract(images // 4 + 190)
@@ -294,5 +294,5 @@ def test_a_network_without_features_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "empty.pt"
     torch.jit.script(Empty()).save(str(path))
-    with pytest.raises(CatganError, match="gives 4 x 0, not N x D features"):
+    with pytest.raises(CatganError, match="returns 4 x 0, expected N x D features"):
         load_extractor(str(path), input_size=8)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from catgan.evaluation.metrics.kernel import kernel_distance, polynomial_kernel, squared_discrepancy
+from catgan.evaluation.metrics.kernel import kernel_distance, polynomial_kernel, squared_mmd
 
 
 def by_loops(first: np.ndarray, second: np.ndarray) -> float:
@@ -21,7 +21,7 @@ def test_equals_the_definition_written_as_loops() -> None:
     random = np.random.default_rng(0)
     first = random.standard_normal((13, 7))
     second = random.standard_normal((17, 7)) * 1.5 + 0.3
-    assert squared_discrepancy(first, second) == pytest.approx(by_loops(first, second), rel=1e-10)
+    assert squared_mmd(first, second) == pytest.approx(by_loops(first, second), rel=1e-10)
 
 
 def test_kernel_by_hand() -> None:
@@ -32,7 +32,7 @@ def test_kernel_by_hand() -> None:
 def test_unbiased_the_mean_over_equal_distributions_is_zero() -> None:
     random = np.random.default_rng(1)
     values = [
-        squared_discrepancy(random.standard_normal((20, 8)), random.standard_normal((20, 8)))
+        squared_mmd(random.standard_normal((20, 8)), random.standard_normal((20, 8)))
         for _ in range(600)
     ]
     error = np.std(values) / np.sqrt(len(values))
@@ -45,7 +45,7 @@ def test_one_subset_of_everything_is_the_full_estimate() -> None:
     first, second = random.standard_normal((50, 6)), random.standard_normal((50, 6)) + 1
     result = kernel_distance(first, second, subsets=3)
     assert result.subset_size == 50
-    assert result.mean == pytest.approx(squared_discrepancy(first, second), rel=1e-12)
+    assert result.mean == pytest.approx(squared_mmd(first, second), rel=1e-12)
     assert result.standard_deviation == pytest.approx(0.0, abs=1e-12)
 
 

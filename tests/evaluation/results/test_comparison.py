@@ -10,7 +10,7 @@ from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.fingerprint import extractor_parts
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images
 from catgan.evaluation.results.comparison import (
     Contender,
     require_alike,
@@ -56,14 +56,14 @@ def test_equal_names_are_told_apart_by_their_places(record: Evaluation) -> None:
     place = "evaluation/raw-64/000000064/evaluation.json"
     old = replace(record, generated="run")
     assert titles((f"/a/run/{place}", old), (f"/b/run/{place}", old)) == ["a/run", "b/run"]
-    early, late = (replace(old, checkpoint=Checkpoint(count, ())) for count in (8, 16))
+    early, late = (replace(old, checkpoint=ScoredCheckpoint(count, ())) for count in (8, 16))
     assert titles(("/a/1.json", early), ("/a/2.json", late)) == [
         "run at 8 images", "run at 16 images",
     ]  # fmt: skip
 
 
 def test_one_path_twice_is_refused() -> None:
-    with pytest.raises(CatganError, match="a/run is named twice"):
+    with pytest.raises(CatganError, match="a/run is given twice"):
         with_distinct_titles(
             [Contender(Path("a/run"), unread(30)), Contender(Path("a/../a/run"), unread(30))]
         )
@@ -82,8 +82,8 @@ def test_what_fits_passes_and_no_dataset_is_read(record: Evaluation, plain: Extr
     ("reals", "part"),
     [
         (replace(REALS, dataset="e" * 64), "its dataset is d"),
-        (replace(REALS, split="holdout"), "its split is train, not holdout as asked"),
-        (replace(REALS, count=50), "its number of reals is 60, not 50 as asked"),
+        (replace(REALS, split="holdout"), "its split is train, expected holdout"),
+        (replace(REALS, count=50), "its number of reals is 60, expected 50"),
     ],
 )
 def test_a_record_of_other_reals_is_refused(record: Evaluation, reals: ImageSet, part: str) -> None:
@@ -93,7 +93,9 @@ def test_a_record_of_other_reals_is_refused(record: Evaluation, reals: ImageSet,
 
 
 def test_photos_that_a_dataset_was_made_of_are_no_dataset(record: Evaluation) -> None:
-    with pytest.raises(CatganError, match=r"^old.json was scored .* photos is none: .* leave out"):
+    with pytest.raises(
+        CatganError, match=r"^old.json was scored .* photos is not one: .* leave out"
+    ):
         require_alike([Contender(Path("old.json"), record)], FOLDER)
 
 
@@ -107,10 +109,10 @@ def test_a_folder_of_reals_is_known_by_its_pixels(plain: Extractor) -> None:
 
 def test_another_extractor_is_refused(record: Evaluation, plain: Extractor) -> None:
     contenders = [Contender(Path("run"), unread(30)), Contender(Path("old.json"), record)]
-    with pytest.raises(CatganError, match=r"old.json .* name is plain, not lite2 as asked"):
+    with pytest.raises(CatganError, match=r"old.json .* name is plain, expected lite2"):
         require_extractor(contenders, {"extractor's name": "lite2"})
     other = replace(plain.identity, resize="clean")
-    with pytest.raises(CatganError, match=r"resize is clean-2, not clean as asked"):
+    with pytest.raises(CatganError, match=r"resize is clean-2, expected clean"):
         require_extractor(
             [Contender(Path("old.json"), replace(record, fingerprint=replace(
                 record.fingerprint, extractor=replace(plain.identity, resize="clean-2")
@@ -124,9 +126,9 @@ def test_unlike_counts_are_refused_before_anything_is_read(record: Evaluation) -
     old, run = Contender(Path("old.json"), record), Contender(Path("run"), unread(40))
     with pytest.raises(CatganError, match=r"number of samples differs \(30 and 40\)"):
         require_alike([old, run], reals)
-    with pytest.raises(CatganError, match="run has 40 images, not 50 as asked"):
+    with pytest.raises(CatganError, match="run has 40 images, expected 50"):
         require_alike([run], reals, samples=50)
-    with pytest.raises(CatganError, match="old has 30 images, not 50 as asked"):
+    with pytest.raises(CatganError, match="old has 30 images, expected 50"):
         require_alike([old], reals, samples=50)
     with pytest.raises(CatganError, match="11 images are too few"):
         require_alike([Contender(Path("run"), unread(11))], reals)

@@ -10,7 +10,7 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractors.extractor import Extractor
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images
 from catgan.evaluation.results.pages import comparison_page, comparison_table, evaluation_page, rank
 
 pytest.importorskip("matplotlib")
@@ -63,8 +63,10 @@ def test_generators_are_ranked_and_tabulated(plain: Extractor) -> None:
 
 def test_checkpoints_and_all_notes_are_shown(plain: Extractor) -> None:
     good, generated = scored("run", photos(60, 1), plain)
-    early = replace(good, checkpoint=Checkpoint(1024, ()), notes=("one", "both"))
-    late = replace(good, checkpoint=Checkpoint(2048, ("latest", "best")), notes=("both", "two"))
+    early = replace(good, checkpoint=ScoredCheckpoint(1024, ()), notes=("one", "both"))
+    late = replace(
+        good, checkpoint=ScoredCheckpoint(2048, ("latest", "best")), notes=("both", "two")
+    )
     page = comparison_page([early, late])  # two states of one run are two generators
     assert "1,024 images<" in page
     assert "2,048 images (latest, best)<" in page

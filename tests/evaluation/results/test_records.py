@@ -9,9 +9,9 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractors.extractor import Extractor
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images
 from catgan.evaluation.results.read import read_evaluation
-from catgan.evaluation.results.records import place_for, require_writable, write_evaluation
+from catgan.evaluation.results.records import free_directory, require_writable, write_evaluation
 
 pytest.importorskip("matplotlib")
 
@@ -45,29 +45,32 @@ def test_the_record_is_there_even_if_the_page_fails(evaluation: Evaluation, tmp_
 
 def test_another_evaluation_is_never_written_over(evaluation: Evaluation, tmp_path: Path) -> None:
     wanted = tmp_path / "made"
-    assert place_for(evaluation, wanted) == wanted
+    assert free_directory(evaluation, wanted) == wanted
     write_evaluation(wanted, evaluation, MADE, REALS)
     again = replace(evaluation, extrapolated=0.0, checkpoint=None)
-    assert place_for(again, wanted) == wanted  # the same thing, scored again
+    assert free_directory(again, wanted) == wanted  # the same thing, scored again
     fewer = replace(evaluation.fingerprint, generated_count=20)
     for other in (
         replace(evaluation, fingerprint=fewer),
         replace(evaluation, generated="other"),
         replace(evaluation, reals="dogs"),
-        replace(evaluation, checkpoint=Checkpoint(8, ())),
+        replace(evaluation, checkpoint=ScoredCheckpoint(8, ())),
     ):
-        assert place_for(other, wanted) == tmp_path / "made-2"
+        assert free_directory(other, wanted) == tmp_path / "made-2"
     (tmp_path / "made-2").mkdir()
     (tmp_path / "made-2" / "evaluation.json").write_text("of another version")
-    assert place_for(replace(evaluation, generated="other"), wanted) == tmp_path / "made-3"
+    assert free_directory(replace(evaluation, generated="other"), wanted) == tmp_path / "made-3"
 
 
 def test_a_run_that_goes_on_keeps_the_place_of_its_checkpoint(
     evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    latest = replace(evaluation, checkpoint=Checkpoint(8, ("latest",)))
+    latest = replace(evaluation, checkpoint=ScoredCheckpoint(8, ("latest",)))
     write_evaluation(tmp_path, latest, MADE, REALS)
-    assert place_for(replace(evaluation, checkpoint=Checkpoint(8, ())), tmp_path) == tmp_path
+    assert (
+        free_directory(replace(evaluation, checkpoint=ScoredCheckpoint(8, ())), tmp_path)
+        == tmp_path
+    )
 
 
 def test_places_that_cannot_be_written_are_told_beforehand(tmp_path: Path) -> None:
