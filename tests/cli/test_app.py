@@ -222,10 +222,10 @@ def test_sample_draws_a_sheet_or_a_file_a_cat(home):
     catgan("sample", "run", "--seeds", "4,1", "-o", "cats/alone")
     names = sorted(path.name for path in (home / "cats" / "alone").iterdir())
     assert names == ["seed000001.png", "seed000004.png"]
-    make_grid = np.asarray(Image.open(home / "sheet.png"))
-    assert make_grid.shape == (66, 100, 3)
+    grid = np.asarray(Image.open(home / "sheet.png"))
+    assert grid.shape == (66, 100, 3)
     alone = np.asarray(Image.open(home / "cats" / "alone" / "seed000004.png"))
-    assert np.array_equal(make_grid[34:66, 34:66], alone)
+    assert np.array_equal(grid[34:66, 34:66], alone)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_sample_draws_a_sheet_or_a_file_a_cat(home):
         (("prepare", "photos", ""), "is empty"),
         (("sample", "run", "-o", ""), "is empty"),
         (("sample", "run", "--checkpoint", ""), "is empty"),
-        (("info", "photos"), "no run: name an exported .onnx file"),
+        (("info", "photos"), "not a run: name an exported .onnx file"),
     ],
 )
 def test_every_mistake_ends_in_one_line_and_code_2(home, words, expected):
