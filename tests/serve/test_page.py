@@ -47,7 +47,7 @@ def pixels(page):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
 
 
-def test_the_browser_draws_seed_7(page, server, cats):
+def test_browser_generates_seed_7(page, server, cats):
     if not RUNTIME.is_file():
         without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
     page.open(f"{server.url}/#seed=7")
@@ -58,7 +58,7 @@ def test_the_browser_draws_seed_7(page, server, cats):
 
 
 @pytest.mark.parametrize(("width", "height", "phone"), [(1200, 900, False), (390, 844, True)])
-def test_the_server_draws_where_the_browser_cannot(plain_page, server, cats, width, height, phone):
+def test_server_generates_if_browser_cannot(plain_page, server, cats, width, height, phone):
     page = plain_page
     page.screen(width, height, phone=phone)
     page.open(f"{server.url}/#seed=7&variety=60")

@@ -36,7 +36,7 @@ def pixels(content):
 
 @pytest.mark.parametrize("seed", [0, 7, LARGEST])
 @pytest.mark.parametrize("truncation", [1, 0.5, 0])
-def test_an_image_is_the_one_that_python_draws(client, cats, seed, truncation):
+def test_image_equals_python_s(client, cats, seed, truncation):
     answer = client.get(f"/cats/{seed}.png?truncation={truncation}")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
@@ -44,14 +44,14 @@ def test_an_image_is_the_one_that_python_draws(client, cats, seed, truncation):
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("png", "PNG"), ("webp", "WEBP"), ("jpg", "JPEG")])
-def test_the_bytes_are_those_of_catgan_sample(client, cats, tiny_path, tmp_path, suffix, kind):
+def test_file_equals_catgan_sample_s(client, cats, tiny_path, tmp_path, suffix, kind):
     name = tmp_path / f"cat.{suffix}"
     catgan_command("sample", tiny_path, "--seeds", 7, "--size", 20, "-o", name)
     assert client.get(f"/cats/7.{suffix}?size=20").content == name.read_bytes()
     assert name.read_bytes() == encode_image(enlarge(cats.sample([7])[0], 20), kind)
 
 
-def test_a_grid_is_the_one_of_catgan_sample(client, cats, tiny_path, tmp_path):
+def test_grid_equals_catgan_sample_s(client, cats, tiny_path, tmp_path):
     catgan_command("sample", tiny_path, "--seeds", "0-6", "--grid", "7x1", "-o", tmp_path / "a.png")
     answer = client.get("/grid?seeds=0-6&columns=7")
     assert answer.content == (tmp_path / "a.png").read_bytes()
@@ -59,7 +59,7 @@ def test_a_grid_is_the_one_of_catgan_sample(client, cats, tiny_path, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
-def test_a_morph_is_the_one_of_catgan_morph(client, tiny_path, tmp_path, kind):
+def test_morph_equals_catgan_morph_s(client, tiny_path, tmp_path, kind):
     name = tmp_path / f"morph.{kind}"
     catgan_command("morph", tiny_path, "--seeds", "3,9,27", "--frames", 9, "-o", name)
     answer = client.get(f"/morph?seeds=3,9,27&frames=9&format={kind}")
@@ -67,7 +67,7 @@ def test_a_morph_is_the_one_of_catgan_morph(client, tiny_path, tmp_path, kind):
     assert answer.content == name.read_bytes()
 
 
-def test_an_address_with_the_checksum_is_kept_for_ever(client):
+def test_url_with_checksum_is_immutable(client):
     (model,) = client.get("/models").json()["models"]
     kept = client.get(f"/{model['address']}/cats/7.png")
     asked = client.get("/cats/7.png")
@@ -77,7 +77,7 @@ def test_an_address_with_the_checksum_is_kept_for_ever(client):
     assert kept.headers["etag"] == asked.headers["etag"]
 
 
-def test_what_the_client_has_is_neither_sent_nor_drawn(client):
+def test_known_entity_tag_gets_304_without_generation(client):
     tag = client.get("/cats/7.png").headers["etag"]
     procedural = client.service.metrics.images.labels("default")._value.get()
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
@@ -88,7 +88,7 @@ def test_what_the_client_has_is_neither_sent_nor_drawn(client):
     assert client.get("/cats/8.png", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_tags_differ_where_the_bytes_may(client):
+def test_entity_tags_differ_where_content_may_differ(client):
     addresses = [
         *("/cats/7.png", "/cats/8.png", "/cats/7.jpg", "/cats/7.png?truncation=0.5"),
         *("/cats/7.png?size=20", "/grid?seeds=7", "/grid?seeds=7,8", "/grid?seeds=7,8&columns=1"),
@@ -100,7 +100,7 @@ def test_tags_differ_where_the_bytes_may(client):
     assert {client.get(each).headers["etag"] for each in same} <= tags
 
 
-def test_a_head_draws_nothing(client):
+def test_head_request_generates_nothing(client):
     head = client.head("/cats/7.png")
     assert (head.status_code, head.content) == (200, b"")
     assert "content-length" not in head.headers
@@ -111,7 +111,7 @@ def test_a_head_draws_nothing(client):
     assert head.headers["etag"] == whole.headers["etag"]
 
 
-def test_what_was_drawn_once_comes_from_memory(client):
+def test_repeated_request_is_served_from_cache(client):
     first = client.get("/cats/7.png").content
     client.service.close()  # nothing can be drawn any more
     assert client.get("/cats/7.png").content == first
@@ -159,7 +159,7 @@ def test_what_was_drawn_once_comes_from_memory(client):
         ("/cats/7.png/", 404),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(client, cats, path, status):
+def test_invalid_requests_get_one_line_problem(client, cats, path, status):
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_said_in_one_line(client, cats, path, status):
     assert catgan.__version__ not in answer.text
 
 
-def test_another_method_is_answered_with_those_there_are(client):
+def test_wrong_method_gets_405_with_allowed_methods(client):
     answer = client.post("/cats/7.png")
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
@@ -179,7 +179,7 @@ def test_another_method_is_answered_with_those_there_are(client):
     assert client.get("/v1/images/generations").status_code == 405
 
 
-def test_every_answer_has_the_headers_that_protect(client):
+def test_every_response_has_security_headers(client):
     for path in ("/cats/7.png", "/nothing", "/", "/metrics", "/models"):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -190,13 +190,13 @@ def test_every_answer_has_the_headers_that_protect(client):
         assert len(headers["x-request-id"]) == 16
 
 
-def test_a_request_keeps_its_id_if_that_is_one(client):
+def test_valid_request_id_is_kept(client):
     for given, kept in (("abc-1", True), ("a" * 65, False), ("a b", False), ('"}', False)):
         answer = client.get("/models", headers={"X-Request-ID": given})
         assert (answer.headers["x-request-id"] == given) == kept
 
 
-def test_the_token_is_asked_for_everywhere_but_by_the_probes(make_client):
+def test_token_is_required_except_for_health_probes(make_client):
     client = make_client(token=BEARER)
     right = {"Authorization": f"Bearer {BEARER}"}
     for path in ("/cats/7.png", "/", "/metrics", "/models", "/v2", "/nothing"):
@@ -214,7 +214,7 @@ def test_the_token_is_asked_for_everywhere_but_by_the_probes(make_client):
         assert kept.startswith("private")  # a shared cache asks nobody for a token
 
 
-def test_other_origins_may_read_only_if_they_are_named(make_client):
+def test_only_configured_origins_get_cors_headers(make_client):
     client = make_client(cors_origins=("https://cats.example",))
     for path, status in (("/cats/7.png", 200), ("/nothing", 404)):
         answer = client.get(path, headers={"Origin": "https://cats.example"})
@@ -224,7 +224,7 @@ def test_other_origins_may_read_only_if_they_are_named(make_client):
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_one_client_too_fast_is_told_when_to_come_again(make_client):
+def test_rate_limit_gets_429_with_retry_after(make_client):
     client = make_client(rate=1)
     codes = [client.get("/models").status_code for _ in range(4)]
     assert codes[:2] == [200, 200]
@@ -234,18 +234,18 @@ def test_one_client_too_fast_is_told_when_to_come_again(make_client):
     assert client.get("/v2/health/live").status_code == 200
 
 
-def test_the_name_of_the_scheme_may_be_written_in_any_way(make_client):
+def test_bearer_scheme_is_case_insensitive(make_client):
     client = make_client(token=BEARER)
     assert client.get("/models", headers={"Authorization": f"bearer {BEARER}"}).status_code == 200
 
 
-def test_guesses_of_the_token_count_as_requests(make_client):
+def test_wrong_tokens_count_toward_rate_limit(make_client):
     client = make_client(rate=1, token=BEARER)
     codes = [client.get("/models").status_code for _ in range(4)]
     assert codes == [401, 401, 429, 429]
 
 
-def test_a_full_queue_is_told_at_once(make_client):
+def test_full_queue_gets_503_immediately(make_client):
     client = make_client(queue=120)
     client.service.engine.pending = 120
     answer = client.get("/cats/7.png")
@@ -254,14 +254,14 @@ def test_a_full_queue_is_told_at_once(make_client):
     assert "queue is full" in answer.json()["detail"]
 
 
-def test_morphs_at_the_same_time_are_bounded(make_client):
+def test_concurrent_morphs_are_limited(make_client):
     client = make_client(max_morphs=0)
     answer = client.get("/morph?seeds=3,9&frames=4")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
 
 
-def test_a_bug_is_a_line_to_the_client_and_a_traceback_in_the_log(client, monkeypatch, caplog):
+def test_unexpected_error_is_logged_and_not_revealed(client, monkeypatch, caplog):
     def fail(*arguments):
         raise ZeroDivisionError("secret")
 
@@ -303,8 +303,8 @@ async def until(condition):
 LONG = "/generator.onnx"
 
 
-def test_a_long_answer_goes_out_as_its_client_takes_it(client, monkeypatch):
-    monkeypatch.setattr(edge, "PIECE", 1_000)
+def test_long_response_is_sent_in_chunks_as_client_reads(client, monkeypatch):
+    monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
 
     async def ask():
         connection = Connection(client.service, LONG)
@@ -321,8 +321,8 @@ def test_a_long_answer_goes_out_as_its_client_takes_it(client, monkeypatch):
     assert max(len(part["body"]) for part in parts) <= 1_000
 
 
-def test_answers_on_their_way_are_bounded_together(client, monkeypatch):
-    monkeypatch.setattr(edge, "PIECE", 1_000)
+def test_total_bytes_of_responses_in_transit_are_bounded(client, monkeypatch):
+    monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
     length = len(client.get(LONG).content)
     client.service.buffers.limit = 2 * length
 
@@ -346,8 +346,8 @@ def test_answers_on_their_way_are_bounded_together(client, monkeypatch):
     assert 'catgan_rejected_total{reason="memory"} 1.0' in client.get("/metrics").text
 
 
-def test_an_answer_that_is_not_taken_in_time_ends(make_client, monkeypatch):
-    monkeypatch.setattr(edge, "PIECE", 1_000)
+def test_unread_response_times_out(make_client, monkeypatch):
+    monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
     client = make_client(send_timeout=0.1)
 
     async def ask():
@@ -359,7 +359,7 @@ def test_an_answer_that_is_not_taken_in_time_ends(make_client, monkeypatch):
     assert 'status="499"' in client.get("/metrics").text
 
 
-def test_metrics_count(client):
+def test_metrics_count_requests_and_images(client):
     client.get("/cats/7.png")
     client.get("/cats/7.png")
     client.get("/cats/x.png")
@@ -371,7 +371,7 @@ def test_metrics_count(client):
     assert "catgan_queue_images 0.0" in text
 
 
-def test_the_page_is_there_and_knows_the_server(client, cats):
+def test_page_is_served_and_names_the_server(client, cats):
     page = client.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "script-src 'self'" in page.headers["content-security-policy"]
@@ -382,7 +382,7 @@ def test_the_page_is_there_and_knows_the_server(client, cats):
     assert client.get("/worker.js", headers={"If-None-Match": tag}).status_code == 304
 
 
-def test_without_the_page_the_artifact_is_not_given_out(make_client):
+def test_no_page_does_not_expose_artifact(make_client):
     client = make_client(page=False)
     for path in ("/", "/generator.onnx", "/app.js"):
         assert client.get(path).status_code == 404
@@ -390,7 +390,7 @@ def test_without_the_page_the_artifact_is_not_given_out(make_client):
     assert client.get("/cats/7.png").status_code == 200
 
 
-def test_it_can_be_mounted_in_another_application(cats):
+def test_service_can_be_mounted(cats):
     service = app(cats)
     with TestClient(Starlette(routes=[Mount("/art", service)])) as client:
         assert (pixels(client.get("/art/cats/7.png").content) == cats.sample([7])[0]).all()
@@ -399,7 +399,7 @@ def test_it_can_be_mounted_in_another_application(cats):
     service.close()
 
 
-def test_the_description_has_every_address(client):
+def test_openapi_document_has_every_route(client):
     described = set(client.get("/openapi.json").json()["paths"])
     routed = {route.path for route in client.service._app.app.app.routes}
     versions = {path for path in routed if "{version}" in path}  # the same once more
@@ -407,20 +407,20 @@ def test_the_description_has_every_address(client):
     assert described == routed - versions - files
 
 
-def test_replaced_models_answer_by_checksum_until_the_next_reload(client, tmp_path):
+def test_replaced_models_stay_available_by_checksum_until_next_reload(client, tmp_path):
     service = client.service
     old = service.models.default
     other = catgan.load(write(tmp_path / "other.onnx", artifact(name="other cats")))
-    models = Models.of([("default", other)], 1, service.models)
+    models = Models.create([("default", other)], 1, service.models)
     service.replace_models(models, Page(models.default))
     assert client.get(f"/artifacts/{old.checksum}/cats/7.png").status_code == 200
     assert client.get("/models").json()["models"][0]["checksum"] != old.checksum
-    again = Models.of([("default", other)], 1, models)
+    again = Models.create([("default", other)], 1, models)
     assert again.default is models.default  # the same file is not loaded twice
     assert old.checksum not in again.by_checksum
 
 
-def test_draining_is_not_ready_and_asks_to_close(client):
+def test_draining_service_is_not_ready_and_closes_connections(client):
     assert client.get("/v2/health/ready").status_code == 200
     client.service.draining = True
     for path in ("/v2/health/ready", "/v2/models/default/ready"):
@@ -430,7 +430,7 @@ def test_draining_is_not_ready_and_asks_to_close(client):
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch):
+def test_missing_extra_names_what_to_install(monkeypatch):
     monkeypatch.setattr("catgan.serve.find_spec", lambda name: None)
     with pytest.raises(CatganError, match=r"pip install 'catgan\[serve\]'"):
         require_serve_extra()

@@ -32,8 +32,8 @@ from pathlib import Path
 
 from artifacts import artifact, write
 from hypothesis import HealthCheck, given, settings
-from requests_at_random import check, requests
-from serving import fetch, finish, load, procedural, proxy, read_all, serving
+from requests_at_random import check_response, requests
+from serving import expected_png, fetch, finish_load, read_all, serving, start_load, start_proxy
 
 import catgan
 
@@ -58,7 +58,7 @@ def seeds(scale):
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             answers = list(pool.map(fetch, range(count)))
-    wrong = sum(answer != (200, procedural(generator, n)) for n, answer in enumerate(answers))
+    wrong = sum(answer != (200, expected_png(generator, n)) for n, answer in enumerate(answers))
     return wrong == 0, f"{count:,} seeds, {wrong} not equal to Python's"
 
 
@@ -89,7 +89,7 @@ def overload(scale):
                 if status == 503:
                     time.sleep(0.02)  # what clients do is not this machine's to compute
 
-        expected = [procedural(generator, seed) for seed in range(64)]
+        expected = [expected_png(generator, seed) for seed in range(64)]
         for seed in range(64):
             server.get(f"/cats/{seed}.png")
         before = resident(server)
@@ -160,13 +160,13 @@ def strange(scale):
             suppress_health_check=list(HealthCheck),
         )
         @given(requests())
-        def ask(asked):
-            connection.request(asked.method, asked.target, asked.body, asked.headers)
+        def send(request):
+            connection.request(request.method, request.target, request.body, request.headers)
             answer = connection.getresponse()
             body = answer.read()
             codes[answer.status] += 1
             headers = {name.lower(): value for name, value in answer.getheaders()}
-            check(asked, answer.status, headers, body)
+            check_response(request, response.status, headers, body)
 
         ask()
         connection.close()
@@ -211,12 +211,12 @@ def described(scale):
 def killed(scale):
     """20 times SIGKILL to one of two processes behind a proxy: the other answers, and rightly."""
     generator, count = catgan.load(), max(1, round(20 * scale))
-    expected = [procedural(generator, seed) for seed in range(32)]
+    expected = [expected_png(generator, seed) for seed in range(32)]
     codes, wrong, stopping = Counter(), [], threading.Event()
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serving(*QUIET, "--cache", 0)) for _ in range(2)]
         ports = [each.port for each in servers]
-        url = f"http://127.0.0.1:{proxy(ports)}"
+        url = f"http://127.0.0.1:{start_proxy(ports)}"
 
         def ask(first):
             for seed in itertools.cycle((*range(first, 32), *range(first))):
@@ -250,11 +250,11 @@ def ends(scale):
     generator, count, done = catgan.load(), max(1, round(50 * scale)), 0
     for _ in range(count):
         with serving(*QUIET, "--drain", 0.5) as server:
-            clients = load(server, generator)
+            clients = start_load(server, generator)
             time.sleep(random.uniform(0.2, 1))
             if server.stop(signal.SIGTERM) != 0:
                 return False, "it did not end with 0"
-            finish(clients)
+            finish_load(clients)
             done += sum(client.done for client in clients)
     return True, f"{count} ends, {done:,} requests, none lost"
 
@@ -266,7 +266,7 @@ def reloads(scale):
         path = write(Path(folder) / "cats.onnx")
         generator = catgan.load(path)
         with serving(*QUIET, path) as server:
-            clients = load(server, generator)
+            clients = start_load(server, generator)
             for number in range(count):
                 beside = write(Path(folder) / "new", artifact(name=f"cats {number}"))
                 beside.replace(path)
@@ -275,7 +275,7 @@ def reloads(scale):
                 while reloaded(server) <= number:
                     assert time.monotonic() < end, "it does not reload"
                     time.sleep(0.02)
-            finish(clients)
+            finish_load(clients)
             done = sum(client.done for client in clients)
     return True, f"{count} reloads, {done:,} requests, none failed"
 

@@ -50,14 +50,14 @@ def shows(page, expected):
     return abs(pixels(page).astype(int) - expected).max() <= 2
 
 
-def test_seed_7_is_the_cat_that_python_draws(page, address, cats):
+def test_seed_7_equals_python_s(page, address, cats):
     show(page, f"{address}/#seed=7")
     assert shows(page, cats.sample([7])[0])
     assert page.run("document.title") == "Cat 7 does not exist"
     assert "Nobody" in page.run("document.getElementById('terms').textContent")
 
 
-def test_the_page_names_what_the_generator_began_as(page, tmp_path):
+def test_page_credits_lineage(page, tmp_path):
     ancestor = {"recipe": "r", "images": 7, "data": "old photos", "license": "CC BY-NC 4.0"}
     for lineage, said in (
         ([ancestor | {"name": "<b>first</b>", "credit": "Ann"}], "license: MIT. It began as "
@@ -73,7 +73,7 @@ def test_the_page_names_what_the_generator_began_as(page, tmp_path):
             page.wait("location.href === 'about:blank'")
 
 
-def test_latents_are_the_same_numbers(page, address):
+def test_latents_equal_python_s(page, address):
     show(page, f"{address}/#seed=7")
     seeds = [*range(200), 2**32 - 1, 2**32, 2**53 + 1, 2**63 - 1]
     script = "import('./latents.js').then(m => %s.map(s => Array.from(m.latent(BigInt(s), 255))))"
@@ -84,7 +84,7 @@ def test_latents_are_the_same_numbers(page, address):
     assert np.allclose(theirs, ours, rtol=2e-7, atol=1e-12)
 
 
-def test_the_way_between_two_is_the_same(page, address, cats):
+def test_interpolation_equals_python_s(page, address, cats):
     show(page, f"{address}/#seed=7&view=morph&to=9")
     page.wait("document.getElementById('status').textContent.includes('frames in')")
     page.run("document.getElementById('play').click()")
@@ -98,7 +98,7 @@ def test_the_way_between_two_is_the_same(page, address, cats):
         assert shows(page, cats.synthesize(slerp(*z, frame / 23)[None])[0])
 
 
-def test_truncation_is_the_same(page, address, cats):
+def test_truncation_equals_python_s(page, address, cats):
     show(page, f"{address}/#seed=7&variety=60")
     assert shows(page, cats.sample([7], 0.6)[0])
     page.run(
@@ -109,7 +109,7 @@ def test_truncation_is_the_same(page, address, cats):
     page.wait("location.hash.includes('variety=30')")
 
 
-def test_a_sheet_holds_sixteen_and_leads_to_each(page, address, cats):
+def test_grid_has_sixteen_images_that_link_to_their_seeds(page, address, cats):
     show(page, f"{address}/#seed=30&view=sheet")
     page.wait("document.getElementById('status').textContent.includes('Choose')")
     expected = cats.sample(range(30, 46))
@@ -123,7 +123,7 @@ def test_a_sheet_holds_sixteen_and_leads_to_each(page, address, cats):
     page.wait("location.hash.includes('view=sheet')")
 
 
-def test_the_keyboard_does_everything(page, address, cats):
+def test_keyboard_controls(page, address, cats):
     show(page, f"{address}/#seed=7")
     page.press("ArrowRight")
     page.wait("location.hash === '#seed=8' && document.title.includes('8')")
@@ -148,7 +148,7 @@ def test_the_keyboard_does_everything(page, address, cats):
     assert [stop for stop in stops if stop in expected][:8] == expected
 
 
-def test_nonsense_in_the_seed_and_in_the_address_is_met_with_words(page, address, cats):
+def test_invalid_seed_in_field_or_url_is_reported(page, address, cats):
     show(page, f"{address}/#seed=%3Cscript%3E&view=no&variety=900")
     assert shows(page, cats.sample([7])[0])
     page.run(
@@ -162,7 +162,7 @@ def test_nonsense_in_the_seed_and_in_the_address_is_met_with_words(page, address
     assert shows(page, cats.sample([2**63 - 1])[0])
 
 
-def test_what_is_saved_is_the_picture_at_its_own_size(page, address, cats):
+def test_saved_file_has_native_resolution(page, address, cats):
     show(page, f"{address}/#seed=7")
     script = """new Promise(resolve => {
       const make = URL.createObjectURL;
@@ -189,7 +189,7 @@ def test_what_is_saved_is_the_picture_at_its_own_size(page, address, cats):
 
 @pytest.mark.parametrize("width", [360, 390, 1200])
 @pytest.mark.parametrize("view", ["cat", "morph", "sheet"])
-def test_nothing_overflows_a_screen(page, address, width, view):
+def test_page_fits_screen(page, address, width, view):
     page.screen(width, 700, phone=width < 1000)
     show(page, f"{address}/#seed={2**63 - 1}&view={view}")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
@@ -201,7 +201,7 @@ def test_nothing_overflows_a_screen(page, address, width, view):
 
 
 @pytest.mark.parametrize("view", ["cat", "morph", "sheet"])
-def test_every_control_has_a_name_for_those_who_do_not_see_it(page, address, view):
+def test_every_control_has_accessible_name(page, address, view):
     show(page, f"{address}/#seed=7&view={view}")
     page.send("Accessibility.enable")
     names = {}
@@ -250,7 +250,7 @@ CONTRASTS = """(() => {
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_every_text_stands_out(page, address, dark):
+def test_text_contrast(page, address, dark):
     page.screen(1200, 900, dark=dark)
     show(page, f"{address}/#seed=7&view=morph")
     contrasts = page.run(CONTRASTS)
@@ -258,7 +258,7 @@ def test_every_text_stands_out(page, address, dark):
     assert [each for each in contrasts if each[1] < 4.5] == []
 
 
-def test_where_the_keyboard_is_can_be_seen(page, address):
+def test_keyboard_focus_is_visible(page, address):
     show(page, f"{address}/#seed=7&view=morph")
     seen = set()
     for _ in range(12):
@@ -275,7 +275,7 @@ def test_where_the_keyboard_is_can_be_seen(page, address):
     assert {"new", "view", "seed", "play", "position", "variety", "download", "share"} <= seen
 
 
-def test_who_prefers_stillness_gets_it(page, address):
+def test_reduced_motion_is_respected(page, address):
     page.screen(1200, 900, calm=True)
     show(page, f"{address}/#seed=7&view=morph")
     assert page.run("document.getElementById('play').textContent") == "Play"
@@ -285,7 +285,7 @@ def test_who_prefers_stillness_gets_it(page, address):
     page.wait("document.getElementById('position').value !== '0'")
 
 
-def test_controls_do_no_harm_before_the_generator_is_there(chromium, cats, tmp_path):
+def test_controls_are_inert_until_generator_is_loaded(chromium, cats, tmp_path):
     write_site(tmp_path / "site", cats)
     gate = threading.Event()
     chromium.events.clear()
@@ -311,12 +311,12 @@ def test_controls_do_no_harm_before_the_generator_is_there(chromium, cats, tmp_p
     assert chromium.complaints() == []
 
 
-def test_a_morph_is_never_from_a_cat_to_itself(page, address):
+def test_morph_endpoints_differ(page, address):
     show(page, f"{address}/#seed=7&view=morph&to=7")
     assert page.run("document.getElementById('ends').textContent") == "7 and 8"
 
 
-def test_after_the_largest_seed_comes_the_first(page, address, cats):
+def test_seeds_wrap_around_after_largest(page, address, cats):
     show(page, f"{address}/#seed={2**63 - 2}&view=sheet")
     expected = cats.sample([2**63 - 2, 2**63 - 1, *range(14)])
     for index in (1, 2, 3, 15):
@@ -328,7 +328,7 @@ def test_after_the_largest_seed_comes_the_first(page, address, cats):
     page.wait(f"location.hash.startsWith('#seed={2**63 - 2}&')")
 
 
-def test_the_address_changes_no_faster_than_browsers_allow(page, address):
+def test_url_updates_are_rate_limited(page, address):
     """Safari ends a page's script at the hundredth change within 30 seconds."""
     show(page, f"{address}/#seed=7")
     changes, seconds = page.run(
@@ -359,7 +359,7 @@ PROBE = """onmessage = ({ data }) => fetch(data, { mode: 'no-cors' })
   .then(() => postMessage('sent'), () => postMessage('rejected'));"""
 
 
-def test_with_the_site_s_headers_its_worker_reaches_nothing_else(chromium, cats, tmp_path):
+def test_site_headers_restrict_worker(chromium, cats, tmp_path):
     """A worker is under the policy of its own response: the page's own does not hold for it."""
     write_site(tmp_path / "site", cats)
     (tmp_path / "site" / "probe.js").write_text(PROBE)
@@ -379,7 +379,7 @@ def test_with_the_site_s_headers_its_worker_reaches_nothing_else(chromium, cats,
                 assert answer == expected
 
 
-def test_a_generator_that_is_gone_is_said(chromium, cats, tmp_path):
+def test_missing_generator_is_reported(chromium, cats, tmp_path):
     write_site(tmp_path / "site", cats)
     (tmp_path / "site" / "generator.onnx").unlink()
     with served(tmp_path / "site") as url:
@@ -390,7 +390,7 @@ def test_a_generator_that_is_gone_is_said(chromium, cats, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["dcgan-128", "projected-128"])
-def test_real_networks_draw_the_same(chromium, tmp_path, monkeypatch, recipe):
+def test_real_networks_equal_python_s(chromium, tmp_path, monkeypatch, recipe):
     from catgan.export import export
 
     monkeypatch.setattr(export, "SEEDS", 8)

@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("required", "end"), [(False, pytest.skip.Exception), (True, pytest.fail.Exception)]
 )
-def test_without_chromium(tmp_path, monkeypatch, required, end):
+def test_missing_chromium_skips_or_fails(tmp_path, monkeypatch, required, end):
     monkeypatch.setattr(browser, "CHROMIUM", None)
     monkeypatch.setattr(browser, "REQUIRED", required)
     with pytest.raises(end, match="no Chromium"), browser.browser(tmp_path):

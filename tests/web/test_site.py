@@ -31,7 +31,7 @@ def runtime(tmp_path, monkeypatch):
     return home
 
 
-def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
+def test_site_is_complete_and_describes_generator(tmp_path, cats, runtime):
     out = tmp_path / "deep" / "site"
     made = write_site(out, cats)
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -46,7 +46,7 @@ def test_a_site_is_complete_and_says_what_it_holds(tmp_path, cats, runtime):
     assert (out / "generator.onnx").read_bytes() == cats.model
 
 
-def test_a_site_names_what_the_generator_was_started_from(tmp_path, runtime):
+def test_site_credits_lineage(tmp_path, runtime):
     ancestor = {"name": "first", "recipe": "r", "images": 7, "data": "old photos", "credit": "Ann"}
     terms = "MIT; of the weights it was started from: CC BY-NC 4.0"
     card = {"lineage": [ancestor | {"license": "CC BY-NC 4.0"}]}
@@ -58,7 +58,7 @@ def test_a_site_names_what_the_generator_was_started_from(tmp_path, runtime):
     assert facts["license"] == terms
 
 
-def test_the_runtime_for_browsers_has_no_telemetry():
+def test_browser_runtime_has_no_telemetry():
     """The builds for Python hold the address of a collector; this one must not come to."""
     place = Path(site.__file__).parent / "runtime"
     if not (place / "ort.wasm.gz").is_file():
@@ -71,9 +71,7 @@ def test_the_runtime_for_browsers_has_no_telemetry():
     assert not re.search(rb"OneCollector|events\.data|(?i:telemetry)", program)
 
 
-def test_everything_the_page_names_is_there_and_nothing_comes_from_elsewhere(
-    tmp_path, cats, runtime
-):
+def test_page_references_only_files_of_the_site(tmp_path, cats, runtime):
     write_site(tmp_path / "site", cats)
     text = (tmp_path / "site" / "index.html").read_text()
     for name in re.findall(r'(?:src|href)="([^"?]+)[^"]*"', text):
@@ -86,7 +84,7 @@ def test_everything_the_page_names_is_there_and_nothing_comes_from_elsewhere(
     assert not re.search(r"\son\w+=", text)
 
 
-def test_an_earlier_site_is_renewed_and_anything_else_is_kept(tmp_path, cats, runtime):
+def test_only_an_existing_site_is_overwritten(tmp_path, cats, runtime):
     out = tmp_path / "site"
     write_site(out, cats)
     write_site(out, cats)
@@ -102,7 +100,7 @@ def test_an_earlier_site_is_renewed_and_anything_else_is_kept(tmp_path, cats, ru
         write_site(tmp_path / "file" / "site", cats)
 
 
-def test_files_that_name_each_other_do_so_by_their_version(tmp_path, cats, runtime):
+def test_references_between_files_are_versioned(tmp_path, cats, runtime):
     """Else a browser could run the worker of an earlier site with the page of this one."""
     write_site(tmp_path / "site", cats)
     texts = {name: (tmp_path / "site" / name).read_text() for name in ("index.html", "app.js")}
@@ -118,7 +116,7 @@ def test_files_that_name_each_other_do_so_by_their_version(tmp_path, cats, runti
     assert version not in (tmp_path / "site" / "index.html").read_text()
 
 
-def test_a_site_that_was_cut_short_is_finished_the_next_time(tmp_path, cats, runtime, monkeypatch):
+def test_interrupted_write_is_completed_by_the_next(tmp_path, cats, runtime, monkeypatch):
     written, write = [], site.write_durably
 
     def cut(path, data):
@@ -143,7 +141,7 @@ def test_a_site_that_was_cut_short_is_finished_the_next_time(tmp_path, cats, run
     assert written[-1] == "generator.json"
 
 
-def test_hosts_that_read_headers_get_the_page_s_policy(tmp_path, cats, runtime):
+def test_headers_file_has_page_s_policy(tmp_path, cats, runtime):
     write_site(tmp_path / "site", cats)
     first, *rest = (tmp_path / "site" / "_headers").read_text().splitlines()
     headers = dict(line.strip().split(": ", 1) for line in rest)
@@ -155,7 +153,7 @@ def test_hosts_that_read_headers_get_the_page_s_policy(tmp_path, cats, runtime):
     assert "unsafe-inline" not in policy
 
 
-def test_a_package_without_the_runtime_says_so(tmp_path, cats, monkeypatch):
+def test_package_without_runtime_is_reported(tmp_path, cats, monkeypatch):
     monkeypatch.setattr(site, "_HERE", tmp_path)
     with pytest.raises(CatganError, match="make web-runtime"):
         write_site(tmp_path / "site", cats)
@@ -172,7 +170,7 @@ def _contrast(a, b):
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_text_and_edges_can_be_seen_by_day_and_by_night():
+def test_colors_meet_wcag_contrast():
     """Contrasts as WCAG 2.2 asks for: 4.5 for text, 3 for what can be pressed."""
     style = (PAGE / "style.css").read_text()
     for root in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
@@ -187,7 +185,7 @@ def test_text_and_edges_can_be_seen_by_day_and_by_night():
             assert _contrast(colors[edge], colors["paper"]) >= 3, edge
 
 
-def test_a_link_to_nowhere_is_said_to_be_no_folder(cats, tmp_path, runtime):
+def test_dangling_symlink_is_rejected(cats, tmp_path, runtime):
     (tmp_path / "site").symlink_to(tmp_path / "nowhere")
     with pytest.raises(CatganError, match=r"cannot be written \(.*site is no folder\)"):
         write_site(tmp_path / "site", cats)
