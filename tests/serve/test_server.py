@@ -1,4 +1,4 @@
-"""`catgan serve` in a process of its own: real sockets, slow and hostile clients, signals."""
+"""`catgan serve` in its own process: real sockets, slow and hostile clients, signals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_signals = pytest.mark.skipif(os.name == "nt", reason="POSIX: SIGTERM and S
 
 @pytest.fixture(scope="module")
 def server(tiny_path):
-    """A server with short times and small limits, for tests that leave it as it was."""
+    """A shared server with short timeouts and small limits, for tests that leave it unchanged."""
     with serving(
         *(tiny_path, *QUICK, "--max-connections", 300, "--max-header", 4096, "--max-body", 4096)
     ) as running:
@@ -37,12 +37,12 @@ def server(tiny_path):
         assert running.get("/cats/7.png")[0] == 200
 
 
-def status_of(answer):
-    return int(re.match(rb"HTTP/1\.1 (\d{3}) ", answer)[1])
+def status_of(response):
+    return int(re.match(rb"HTTP/1\.1 (\d{3}) ", response)[1])
 
 
-def problem_of(answer):
-    head, _, body = answer.partition(b"\r\n\r\n")
+def problem_of(response):
+    head, _, body = response.partition(b"\r\n\r\n")
     assert b"application/problem+json" in head.lower()
     assert b"x-content-type-options: nosniff" in head.lower()
     return json.loads(body)
@@ -84,23 +84,23 @@ def test_curl(server, cats, tmp_path):
 
 
 def test_slow_and_silent_clients_are_disconnected(server):
-    begun = time.monotonic()
+    started = time.monotonic()
     slow = [server.connect() for _ in range(30)]
     silent = server.connect()
     for connection in slow:
         connection.sendall(b"GET /cats/7.png HTTP/1.1\r\nHost: c")
-    while time.monotonic() - begun < 0.8:  # each byte would put an idle timer back
+    while time.monotonic() - started < 0.8:  # each byte would restart an idle timer
         time.sleep(0.2)
         for connection in slow:
             connection.sendall(b"x")
-    assert server.get("/cats/7.png")[0] == 200  # the others are served meanwhile
+    assert server.get("/cats/7.png")[0] == 200  # other clients are served meanwhile
     for connection in slow:
-        answer = read_all(connection)
-        assert not answer or status_of(answer) == 408  # a reset may overtake it
+        response = read_all(connection)
+        assert not response or status_of(response) == 408  # a reset may arrive first
         connection.close()
     assert read_all(silent) == b""
     silent.close()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - started < 10
 
 
 def test_header_sent_byte_by_byte_in_time_is_accepted(server, cats):
@@ -111,9 +111,9 @@ def test_header_sent_byte_by_byte_in_time_is_accepted(server, cats):
 
 
 def test_slow_header_gets_408(server):
-    answer = server.exchange(b"GET /cats/7.png HTTP/1.1\r\nHost: c")
-    assert status_of(answer) == 408
-    assert problem_of(answer)["status"] == 408
+    response = server.exchange(b"GET /cats/7.png HTTP/1.1\r\nHost: c")
+    assert status_of(response) == 408
+    assert problem_of(response)["status"] == 408
 
 
 def test_slow_body_gets_408(server):
@@ -121,9 +121,9 @@ def test_slow_body_gets_408(server):
         connection.sendall(
             b"POST /v1/images/generations HTTP/1.1\r\nHost: c\r\nContent-Length: 100\r\n\r\n{"
         )
-        answer = read_all(connection)
-    assert status_of(answer) == 408
-    assert problem_of(answer)["detail"] == "the body took longer than 2 s"
+        response = read_all(connection)
+    assert status_of(response) == 408
+    assert problem_of(response)["detail"] == "the body took longer than 2 s"
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_long_headers_are_rejected(server, flood):
             except (BrokenPipeError, ConnectionResetError):
                 break
             time.sleep(0.002)
-        answer = read_all(connection)
-    assert not answer or status_of(answer) == 431  # a reset may overtake it
+        response = read_all(connection)
+    assert not response or status_of(response) == 431  # a reset may arrive first
 
 
 @pytest.mark.parametrize(
-    ("request_", "status"),
+    ("request_bytes", "status"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
         (b"nonsense\r\n\r\n", 400),
@@ -160,10 +160,10 @@ def test_long_headers_are_rejected(server, flood):
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     ],
 )
-def test_invalid_http_gets_400(server, request_, status):
-    answer = server.exchange(request_)
-    assert status_of(answer) == status
-    assert problem_of(answer)["status"] == status
+def test_invalid_http_gets_400(server, request_bytes, status):
+    response = server.exchange(request_bytes)
+    assert status_of(response) == status
+    assert problem_of(response)["status"] == status
 
 
 def test_long_body_gets_413_with_or_without_content_length(server):
@@ -172,44 +172,44 @@ def test_long_body_gets_413_with_or_without_content_length(server):
         start + b"Content-Length: 5000\r\n\r\n" + b" " * 5_000,
         start + b"Transfer-Encoding: chunked\r\n\r\n1388\r\n" + b" " * 5_000 + b"\r\n0\r\n\r\n",
     ):
-        answer = server.exchange(request)
-        assert status_of(answer) == 413
-        assert problem_of(answer)["error"]["type"] == "invalid_request_error"
+        response = server.exchange(request)
+        assert status_of(response) == 413
+        assert problem_of(response)["error"]["type"] == "invalid_request_error"
 
 
 def test_pipelined_requests_are_answered_in_order(server, cats):
     seeds = range(10)
     requests = [b"GET /cats/%d.png HTTP/1.1\r\nHost: c\r\n\r\n" % seed for seed in seeds]
-    answers = server.exchange(b"".join(requests) + CLOSING)
+    responses = server.exchange(b"".join(requests) + CLOSING)
     for seed in (*seeds, 7):
-        head, _, answers = answers.partition(b"\r\n\r\n")
+        head, _, responses = responses.partition(b"\r\n\r\n")
         length = int(re.search(rb"content-length: (\d+)", head)[1])
-        assert answers[:length] == expected_png(cats, seed)
-        answers = answers[length:]
+        assert responses[:length] == expected_png(cats, seed)
+        responses = responses[length:]
 
 
 def test_too_many_pipelined_requests_close_connection(server):
-    begun = time.monotonic()
+    started = time.monotonic()
     with server.connect() as connection:
         connection.sendall(REQUEST * 2_000)
-        answers = read_all(connection)
-    assert answers.count(b"HTTP/1.1 200") < 100
-    assert time.monotonic() - begun < 10  # not after the time between two requests
+        responses = read_all(connection)
+    assert responses.count(b"HTTP/1.1 200") < 100
+    assert time.monotonic() - started < 10  # does not wait for the keep-alive timeout
 
 
 def test_requests_before_invalid_one_are_answered(server, cats):
-    begun = time.monotonic()
-    answers = server.exchange(REQUEST * 3 + b"nonsense\r\n\r\n" + REQUEST)
-    assert answers.count(expected_png(cats, 7)) == 3
-    assert answers.count(b"HTTP/1.1") == 3
-    assert time.monotonic() - begun < 10
+    started = time.monotonic()
+    responses = server.exchange(REQUEST * 3 + b"nonsense\r\n\r\n" + REQUEST)
+    assert responses.count(expected_png(cats, 7)) == 3
+    assert responses.count(b"HTTP/1.1") == 3
+    assert time.monotonic() - started < 10
 
 
 def test_requests_before_invalid_body_are_answered(server, cats):
     post = b"POST /v2/models/tiny/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
-    answers = server.exchange(REQUEST * 2 + post)
-    assert answers.count(expected_png(cats, 7)) == 2
-    assert answers.count(b"HTTP/1.1") == 2
+    responses = server.exchange(REQUEST * 2 + post)
+    assert responses.count(expected_png(cats, 7)) == 2
+    assert responses.count(b"HTTP/1.1") == 2
 
 
 def test_client_that_never_reads_is_disconnected(server):
@@ -220,8 +220,8 @@ def test_client_that_never_reads_is_disconnected(server):
         connection.sendall(request * 10)
         wait_for(server, lambda: any("0-63&size=128" in x and ": 499" in x for x in server.out))
         connection.settimeout(10)
-        answers = read_all(connection)
-    assert answers.count(b"HTTP/1.1 200") < 10
+        responses = read_all(connection)
+    assert responses.count(b"HTTP/1.1 200") < 10
 
 
 def test_disconnecting_clients_cause_no_errors(server):
@@ -235,20 +235,20 @@ def test_disconnecting_clients_cause_no_errors(server):
 
 def test_too_many_connections_get_503(tiny_path):
     with serving(tiny_path, *QUICK, "--max-connections", 4, "--keep-alive", 60) as server:
-        held = []
+        connections = []
         for _ in range(4):
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
             connection.request("GET", "/v2")
             connection.getresponse().read()
-            held.append(connection)
+            connections.append(connection)
         status, headers, body = server.get("/cats/7.png")
         assert status == 503
         assert (headers["Retry-After"], headers["Connection"]) == ("1", "close")
         assert json.loads(body)["detail"] == "too many connections"
-        held[0].close()
+        connections[0].close()
         time.sleep(0.2)
         assert server.get("/cats/7.png")[0] == 200
-        for connection in held:
+        for connection in connections:
             connection.close()
 
 
@@ -265,9 +265,9 @@ def test_shutdown_loses_no_request(tiny_path, cats, number):
     with serving(tiny_path, "--drain", 0.5) as server:
         clients = start_load(server, cats)
         time.sleep(1)
-        begun = time.monotonic()
+        started = time.monotonic()
         assert server.stop(number) == 0
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - started < 20
         finish_load(clients)
 
 
@@ -279,21 +279,21 @@ def test_server_is_not_ready_while_draining(tiny_path):
         assert server.get("/v2/health/live")[0] == 200
         status, headers, _ = server.get("/cats/7.png")
         assert (status, headers["Connection"]) == (200, "close")
-        assert server.stop() == 0  # a second signal does not wait for the drain
+        assert server.stop() == 0  # a second signal ends the drain
 
 
 @needs_signals
 def test_stuck_request_delays_exit_by_grace_at_most(tiny_path):
-    hanging = b"POST /v2/models/tiny/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
+    incomplete = b"POST /v2/models/tiny/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
     with (
         serving(tiny_path, "--drain", 0, "--grace", 1) as server,
         server.connect() as connection,
     ):
-        connection.sendall(hanging)
+        connection.sendall(incomplete)
         time.sleep(0.3)
-        begun = time.monotonic()
+        started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - started < 8
 
 
 @needs_signals
@@ -340,16 +340,16 @@ def test_bundled_generator_gives_same_bytes_as_python():
 
 
 def test_two_servers_behind_proxy_are_interchangeable(tiny_path, cats):
-    with serving(tiny_path) as one, serving(tiny_path) as other:
-        url = f"http://127.0.0.1:{start_proxy([one.port, other.port])}"
+    with serving(tiny_path) as first, serving(tiny_path) as second:
+        url = f"http://127.0.0.1:{start_proxy([first.port, second.port])}"
         for path in ("/cats/7.png", "/cats/7.webp?size=32", "/grid?seeds=0-8"):
-            answers = [fetch(url + path) for _ in range(4)]
-            assert len({body for _, _, body in answers}) == 1
-            assert len({headers["ETag"] for _, headers, _ in answers}) == 1
-        for each in (one, other):
-            assert b'route="image"' in each.get("/metrics")[2]  # both had their share
-        one.process.kill()
-        one.process.wait()
+            responses = [fetch(url + path) for _ in range(4)]
+            assert len({body for _, _, body in responses}) == 1
+            assert len({headers["ETag"] for _, headers, _ in responses}) == 1
+        for each in (first, second):
+            assert b'route="image"' in each.get("/metrics")[2]  # both were used
+        first.process.kill()
+        first.process.wait()
         for seed in range(6):
             assert fetch(f"{url}/cats/{seed}.png")[::2] == (200, expected_png(cats, seed))
 

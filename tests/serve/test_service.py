@@ -1,4 +1,4 @@
-"""The service in this process: what it draws, what it lets others keep, what it answers no to."""
+"""The service in this process: images, HTTP caching, errors, limits, metrics."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def pixels(content):
 @pytest.mark.parametrize("seed", [0, 7, LARGEST])
 @pytest.mark.parametrize("truncation", [1, 0.5, 0])
 def test_image_equals_python_s(client, cats, seed, truncation):
-    answer = client.get(f"/cats/{seed}.png?truncation={truncation}")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "image/png"
-    assert (pixels(answer.content) == cats.sample([seed], truncation)[0]).all()
+    response = client.get(f"/cats/{seed}.png?truncation={truncation}")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert (pixels(response.content) == cats.sample([seed], truncation)[0]).all()
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("png", "PNG"), ("webp", "WEBP"), ("jpg", "JPEG")])
@@ -53,8 +53,8 @@ def test_file_equals_catgan_sample_s(client, cats, tiny_path, tmp_path, suffix, 
 
 def test_grid_equals_catgan_sample_s(client, cats, tiny_path, tmp_path):
     catgan_command("sample", tiny_path, "--seeds", "0-6", "--grid", "7x1", "-o", tmp_path / "a.png")
-    answer = client.get("/grid?seeds=0-6&columns=7")
-    assert answer.content == (tmp_path / "a.png").read_bytes()
+    response = client.get("/grid?seeds=0-6&columns=7")
+    assert response.content == (tmp_path / "a.png").read_bytes()
     assert (pixels(client.get("/grid?seeds=0-6").content) == make_grid(cats.sample(range(7)))).all()
 
 
@@ -62,9 +62,9 @@ def test_grid_equals_catgan_sample_s(client, cats, tiny_path, tmp_path):
 def test_morph_equals_catgan_morph_s(client, tiny_path, tmp_path, kind):
     name = tmp_path / f"morph.{kind}"
     catgan_command("morph", tiny_path, "--seeds", "3,9,27", "--frames", 9, "-o", name)
-    answer = client.get(f"/morph?seeds=3,9,27&frames=9&format={kind}")
-    assert answer.headers["content-type"] == f"image/{kind}"
-    assert answer.content == name.read_bytes()
+    response = client.get(f"/morph?seeds=3,9,27&frames=9&format={kind}")
+    assert response.headers["content-type"] == f"image/{kind}"
+    assert response.content == name.read_bytes()
 
 
 def test_url_with_checksum_is_immutable(client):
@@ -79,12 +79,12 @@ def test_url_with_checksum_is_immutable(client):
 
 def test_known_entity_tag_gets_304_without_generation(client):
     tag = client.get("/cats/7.png").headers["etag"]
-    procedural = client.service.metrics.images.labels("default")._value.get()
+    count = client.service.metrics.images.labels("default")._value.get()
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-        answer = client.get("/cats/7.png", headers={"If-None-Match": known})
-        assert (answer.status_code, answer.content) == (304, b"")
-        assert answer.headers["etag"] == tag
-    assert client.service.metrics.images.labels("default")._value.get() == procedural
+        response = client.get("/cats/7.png", headers={"If-None-Match": known})
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == tag
+    assert client.service.metrics.images.labels("default")._value.get() == count
     assert client.get("/cats/8.png", headers={"If-None-Match": tag}).status_code == 200
 
 
@@ -105,15 +105,15 @@ def test_head_request_generates_nothing(client):
     assert (head.status_code, head.content) == (200, b"")
     assert "content-length" not in head.headers
     assert len(client.service.cache) == 0
-    whole = client.get("/cats/7.png")
+    full = client.get("/cats/7.png")
     head = client.head("/cats/7.png")
-    assert head.headers["content-length"] == str(len(whole.content))
-    assert head.headers["etag"] == whole.headers["etag"]
+    assert head.headers["content-length"] == str(len(full.content))
+    assert head.headers["etag"] == full.headers["etag"]
 
 
 def test_repeated_request_is_served_from_cache(client):
     first = client.get("/cats/7.png").content
-    client.service.close()  # nothing can be drawn any more
+    client.service.close()  # nothing can be generated from now on
     assert client.get("/cats/7.png").content == first
 
 
@@ -125,7 +125,7 @@ def test_repeated_request_is_served_from_cache(client):
         ("/cats/-1.png", 400),
         ("/cats/9223372036854775808.png", 400),  # 2^63
         ("/cats/99999999999999999999999999.png", 400),
-        ("/cats/%D9%A7.png", 400),  # a seven, but not ASCII's
+        ("/cats/%D9%A7.png", 400),  # a seven in Arabic digits
         ("/cats/7.png?truncation=nan", 400),
         ("/cats/7.png?truncation=inf", 400),
         ("/cats/7.png?truncation=1e999", 400),
@@ -160,22 +160,22 @@ def test_repeated_request_is_served_from_cache(client):
     ],
 )
 def test_invalid_requests_get_one_line_problem(client, cats, path, status):
-    answer = client.get(path)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    problem = answer.json()
+    response = client.get(path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    problem = response.json()
     assert problem["status"] == status
     assert problem["detail"].isprintable()
-    assert cats.where not in answer.text
-    assert catgan.__version__ not in answer.text
+    assert cats.where not in response.text
+    assert catgan.__version__ not in response.text
 
 
 def test_wrong_method_gets_405_with_allowed_methods(client):
-    answer = client.post("/cats/7.png")
-    assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
-    assert answer.json()["status"] == 405
+    response = client.post("/cats/7.png")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.json()["status"] == 405
     assert client.get("/v1/images/generations").status_code == 405
 
 
@@ -192,8 +192,8 @@ def test_every_response_has_security_headers(client):
 
 def test_valid_request_id_is_kept(client):
     for given, kept in (("abc-1", True), ("a" * 65, False), ("a b", False), ('"}', False)):
-        answer = client.get("/models", headers={"X-Request-ID": given})
-        assert (answer.headers["x-request-id"] == given) == kept
+        response = client.get("/models", headers={"X-Request-ID": given})
+        assert (response.headers["x-request-id"] == given) == kept
 
 
 def test_token_is_required_except_for_health_probes(make_client):
@@ -202,24 +202,24 @@ def test_token_is_required_except_for_health_probes(make_client):
     for path in ("/cats/7.png", "/", "/metrics", "/models", "/v2", "/nothing"):
         wrong = ("Bearer wrong", b"Bearer \xff", "Bearer", BEARER, f"Basic {BEARER}")
         for headers in ({}, *({"Authorization": each} for each in wrong)):
-            answer = client.get(path, headers=headers)
-            assert answer.status_code == 401
-            assert answer.headers["www-authenticate"] == "Bearer"
+            response = client.get(path, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
         assert client.get(path, headers=right).status_code in (200, 404)
     for probe in ("live", "ready"):
         assert client.get(f"/v2/health/{probe}").status_code == 200
     (model,) = client.get("/models", headers=right).json()["models"]
     for path in (f"/{model['address']}/cats/7.png", "/cats/7.png"):
         kept = client.get(path, headers=right).headers["cache-control"]
-        assert kept.startswith("private")  # a shared cache asks nobody for a token
+        assert kept.startswith("private")  # a shared cache does not check tokens
 
 
 def test_only_configured_origins_get_cors_headers(make_client):
     client = make_client(cors_origins=("https://cats.example",))
     for path, status in (("/cats/7.png", 200), ("/nothing", 404)):
-        answer = client.get(path, headers={"Origin": "https://cats.example"})
-        assert answer.status_code == status
-        assert answer.headers["access-control-allow-origin"] == "https://cats.example"
+        response = client.get(path, headers={"Origin": "https://cats.example"})
+        assert response.status_code == status
+        assert response.headers["access-control-allow-origin"] == "https://cats.example"
     other = client.get("/cats/7.png", headers={"Origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
 
@@ -228,9 +228,9 @@ def test_rate_limit_gets_429_with_retry_after(make_client):
     client = make_client(rate=1)
     codes = [client.get("/models").status_code for _ in range(4)]
     assert codes[:2] == [200, 200]
-    answer = client.get("/models")
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) >= 1
+    response = client.get("/models")
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) >= 1
     assert client.get("/v2/health/live").status_code == 200
 
 
@@ -248,17 +248,17 @@ def test_wrong_tokens_count_toward_rate_limit(make_client):
 def test_full_queue_gets_503_immediately(make_client):
     client = make_client(queue=120)
     client.service.engine.pending = 120
-    answer = client.get("/cats/7.png")
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) >= 1
-    assert "queue is full" in answer.json()["detail"]
+    response = client.get("/cats/7.png")
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert "queue is full" in response.json()["detail"]
 
 
 def test_concurrent_morphs_are_limited(make_client):
     client = make_client(max_morphs=0)
-    answer = client.get("/morph?seeds=3,9&frames=4")
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
+    response = client.get("/morph?seeds=3,9&frames=4")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
 
 
 def test_unexpected_error_is_logged_and_not_revealed(client, monkeypatch, caplog):
@@ -266,17 +266,17 @@ def test_unexpected_error_is_logged_and_not_revealed(client, monkeypatch, caplog
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(client.service.cache, "get", fail)
-    answer = client.get("/cats/7.png")
-    assert answer.status_code == 500
-    assert "secret" not in answer.text
+    response = client.get("/cats/7.png")
+    assert response.status_code == 500
+    assert "secret" not in response.text
     (record,) = [each for each in caplog.records if each.name == "catgan.serve.error"]
     line = json.loads(record.getMessage())
     assert "ZeroDivisionError" in line["error"]
-    assert line["id"] == answer.headers["x-request-id"]
+    assert line["id"] == response.headers["x-request-id"]
 
 
 class Connection:
-    """What an ASGI server gives the service for one GET; takes pieces of the answer on demand."""
+    """One ASGI GET request whose client reads the response only while `may_send` is set."""
 
     def __init__(self, service, path):
         self.sent, self.may_send = [], asyncio.Event()
@@ -297,50 +297,50 @@ async def until(condition):
         if condition():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError("it never came true")
+    raise AssertionError("the condition did not become true")
 
 
-LONG = "/generator.onnx"
+LONG_PATH = "/generator.onnx"
 
 
 def test_long_response_is_sent_in_chunks_as_client_reads(client, monkeypatch):
     monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
 
-    async def ask():
-        connection = Connection(client.service, LONG)
+    async def send():
+        connection = Connection(client.service, LONG_PATH)
         await until(lambda: len(connection.sent) == 2)
         assert len(connection.sent[1]["body"]) == 1_000
         connection.may_send.set()
         await connection.task
         return connection.sent[1:]
 
-    expected = client.get(LONG).content
-    parts = asyncio.run(ask())
-    assert b"".join(part["body"] for part in parts) == expected
-    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
-    assert max(len(part["body"]) for part in parts) <= 1_000
+    expected = client.get(LONG_PATH).content
+    chunks = asyncio.run(send())
+    assert b"".join(chunk["body"] for chunk in chunks) == expected
+    assert [chunk["more_body"] for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
+    assert max(len(chunk["body"]) for chunk in chunks) <= 1_000
 
 
 def test_total_bytes_of_responses_in_transit_are_bounded(client, monkeypatch):
     monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
-    length = len(client.get(LONG).content)
+    length = len(client.get(LONG_PATH).content)
     client.service.buffers.limit = 2 * length
 
-    async def ask():
-        slow = [Connection(client.service, LONG) for _ in range(2)]
+    async def send():
+        slow = [Connection(client.service, LONG_PATH) for _ in range(2)]
         await until(lambda: all(len(each.sent) == 2 for each in slow))
-        late = Connection(client.service, LONG)
+        late = Connection(client.service, LONG_PATH)
         late.may_send.set()
         await late.task
         for each in slow:
             each.may_send.set()
             await each.task
-        after = Connection(client.service, LONG)
+        after = Connection(client.service, LONG_PATH)
         after.may_send.set()
         await after.task
         return [each.sent[0] for each in (*slow, late, after)]
 
-    starts = asyncio.run(ask())
+    starts = asyncio.run(send())
     assert [start["status"] for start in starts] == [200, 200, 503, 200]
     assert (b"retry-after", b"1") in starts[2]["headers"]
     assert 'catgan_rejected_total{reason="memory"} 1.0' in client.get("/metrics").text
@@ -350,12 +350,12 @@ def test_unread_response_times_out(make_client, monkeypatch):
     monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
     client = make_client(send_timeout=0.1)
 
-    async def ask():
-        connection = Connection(client.service, LONG)
+    async def send():
+        connection = Connection(client.service, LONG_PATH)
         await asyncio.wait_for(connection.task, 10)
         return len(connection.sent)
 
-    assert asyncio.run(ask()) == 2  # its start and one piece
+    assert asyncio.run(send()) == 2  # the headers and one chunk
     assert 'status="499"' in client.get("/metrics").text
 
 
@@ -402,7 +402,7 @@ def test_service_can_be_mounted(cats):
 def test_openapi_document_has_every_route(client):
     described = set(client.get("/openapi.json").json()["paths"])
     routed = {route.path for route in client.service._app.app.app.routes}
-    versions = {path for path in routed if "{version}" in path}  # the same once more
+    versions = {path for path in routed if "{version}" in path}  # optional in the protocol
     files = {f"/{name}" for name in client.service.page.files}
     assert described == routed - versions - files
 
@@ -426,8 +426,8 @@ def test_draining_service_is_not_ready_and_closes_connections(client):
     for path in ("/v2/health/ready", "/v2/models/default/ready"):
         assert client.get(path).status_code == 503
     assert client.get("/v2/health/live").status_code == 200
-    answer = client.get("/cats/7.png")
-    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    response = client.get("/cats/7.png")
+    assert (response.status_code, response.headers["connection"]) == (200, "close")
 
 
 def test_missing_extra_names_what_to_install(monkeypatch):
