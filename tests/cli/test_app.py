@@ -335,7 +335,9 @@ def test_a_dataset_is_compared_with_that_of_a_run(home):
     assert "likeness this is the very dataset" in same
     other = catgan("inspect", "plain-cats", "--extractor", "raw-64", "--like", "run")
     assert re.search(r"likeness 0% of these images lie where photos lies \(of its", other)
-    assert "Like the data of a generator?" in (home / "plain-cats-inspect.html").read_text()
+    assert (
+        "Similar to a generator's training data?" in (home / "plain-cats-inspect.html").read_text()
+    )
 
 
 def test_a_run_without_photos_is_compared_by_the_cats_that_it_learned_from(home, monkeypatch):

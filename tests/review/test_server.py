@@ -210,7 +210,7 @@ def test_a_twin_that_steps_in_is_seen(tmp_path):
         page.wait(f"{pressed(first)} && !{pressed(second)}")
         page.run(f"{pressed(first)}.click()")
         page.wait(f"!{pressed(first)} && {pressed(second)}")
-        page.wait("document.getElementById('state').textContent.startsWith('a twin stepped in')")
+        page.wait("document.getElementById('state').textContent.includes('kept instead')")
         assert not [each for each in page.complaints() if "exceptionDetails" in each]
 
 
@@ -229,9 +229,9 @@ def test_a_decision_that_could_not_be_saved_is_sent_again(server, tmp_path, monk
         page.open(server.address)
         page.wait("document.querySelectorAll('.card').length === 3")
         page.run(f"document.querySelector('[data-identity=\"{first}\"]').click()")
-        page.wait("document.getElementById('state').textContent.includes('no room to write')")
+        page.wait("document.getElementById('state').textContent.includes('no space left to write')")
         page.run("document.getElementById('done').click()")
-        page.run("waiting")
+        page.run("pendingSave")
         assert not server.finished.wait(0.3)
         full[0] = False
         page.run(f"document.querySelector('[data-identity=\"{second}\"]').click()")
