@@ -49,7 +49,7 @@ def pixels(page):
 
 def test_browser_generates_seed_7(page, server, cats):
     if not RUNTIME.is_file():
-        without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
+        without("ONNX Runtime Web (`make web-runtime` fetches it)")
     page.open(f"{server.url}/#seed=7")
     page.wait(DONE)
     assert abs(pixels(page).astype(int) - cats.sample([7])[0]).max() <= 2

@@ -1,3 +1,5 @@
+"""The static site that `catgan web` writes."""
+
 from __future__ import annotations
 
 import gzip
@@ -20,29 +22,30 @@ PAGE = Path(site.__file__).parent / "page"
 
 @pytest.fixture
 def runtime(tmp_path, monkeypatch):
-    """The package with a made-up runtime in it, as a build would put it there."""
-    home = tmp_path / "package"
-    (home / "runtime").mkdir(parents=True)
-    (home / "page").symlink_to(PAGE)
+    """A package with a fake runtime, where a build would put the real one."""
+    package = tmp_path / "package"
+    (package / "runtime").mkdir(parents=True)
+    (package / "page").symlink_to(PAGE)
     for name in ("ort.mjs", "LICENSE"):
-        (home / "runtime" / name).write_text(name)
-    (home / "runtime" / "ort.wasm.gz").write_bytes(gzip.compress(b"\0asm"))
-    monkeypatch.setattr(site, "_HERE", home)
-    return home
+        (package / "runtime" / name).write_text(name)
+    (package / "runtime" / "ort.wasm.gz").write_bytes(gzip.compress(b"\0asm"))
+    monkeypatch.setattr(site, "_HERE", package)
+    return package
 
 
 def test_site_is_complete_and_describes_generator(tmp_path, cats, runtime):
     out = tmp_path / "deep" / "site"
-    made = write_site(out, cats)
+    written = write_site(out, cats)
     files = [path for path in out.rglob("*") if path.is_file()]
-    assert (made.files, made.bytes) == (len(files), sum(path.stat().st_size for path in files))
-    facts = json.loads((out / "generator.json").read_text())
-    assert (facts["latent_size"], facts["resolution"]) == (SIZE, SIDE)
-    assert facts["license"] == "MIT"
+    total = sum(path.stat().st_size for path in files)
+    assert (written.files, written.bytes) == (len(files), total)
+    description = json.loads((out / "generator.json").read_text())
+    assert (description["latent_size"], description["resolution"]) == (SIZE, SIDE)
+    assert description["license"] == "MIT"
     for part in ("model", "runtime"):
-        data = (out / facts[part]["name"]).read_bytes()
-        assert facts[part]["bytes"] == len(data)
-        assert hashlib.sha256(data).hexdigest().startswith(facts[part]["version"])
+        data = (out / description[part]["name"]).read_bytes()
+        assert description[part]["bytes"] == len(data)
+        assert hashlib.sha256(data).hexdigest().startswith(description[part]["version"])
     assert (out / "generator.onnx").read_bytes() == cats.model
 
 
@@ -53,20 +56,20 @@ def test_site_credits_lineage(tmp_path, runtime):
     data = CARD["data"] | {"license": terms}
     file = write(tmp_path / "cats.onnx", artifact(**card, data=data))
     write_site(tmp_path / "site", catgan.load(file))
-    facts = json.loads((tmp_path / "site" / "generator.json").read_text())
-    assert facts["began"] == "first (7 images seen of old photos, CC BY-NC 4.0)"
-    assert facts["license"] == terms
+    description = json.loads((tmp_path / "site" / "generator.json").read_text())
+    assert description["began"] == "first (7 images seen of old photos, CC BY-NC 4.0)"
+    assert description["license"] == terms
 
 
 def test_browser_runtime_has_no_telemetry():
-    """The builds for Python hold the address of a collector; this one must not come to."""
-    place = Path(site.__file__).parent / "runtime"
-    if not (place / "ort.wasm.gz").is_file():
-        without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
-    script = (place / "ort.mjs").read_text()
-    program = gzip.decompress((place / "ort.wasm.gz").read_bytes())
-    addresses = set(re.findall(r"(?:https?|wss?)://[^\s\"'`]+", script))
-    assert addresses == {"https://web.dev/cross-origin-isolation-guide/"}  # said in a warning
+    """The Python builds of ONNX Runtime contain a collector's URL; the web build must not."""
+    directory = Path(site.__file__).parent / "runtime"
+    if not (directory / "ort.wasm.gz").is_file():
+        without("ONNX Runtime Web (`make web-runtime` fetches it)")
+    script = (directory / "ort.mjs").read_text()
+    program = gzip.decompress((directory / "ort.wasm.gz").read_bytes())
+    urls = set(re.findall(r"(?:https?|wss?)://[^\s\"'`]+", script))
+    assert urls == {"https://web.dev/cross-origin-isolation-guide/"}  # in a warning's text
     assert not re.search(r"sendBeacon|WebSocket|localStorage|indexedDB", script)
     assert not re.search(rb"OneCollector|events\.data|(?i:telemetry)", program)
 
@@ -77,8 +80,8 @@ def test_page_references_only_files_of_the_site(tmp_path, cats, runtime):
     for name in re.findall(r'(?:src|href)="([^"?]+)[^"]*"', text):
         assert (tmp_path / "site" / name).is_file(), name
     for path in PAGE.iterdir():
-        addresses = set(re.findall(r"https?://[^\s\"'`]+", path.read_text()))
-        assert addresses <= {"http://www.w3.org/2000/svg"}, path
+        urls = set(re.findall(r"https?://[^\s\"'`]+", path.read_text()))
+        assert urls <= {"http://www.w3.org/2000/svg"}, path
     assert "style=" not in text
     assert "<style" not in text
     assert not re.search(r"\son\w+=", text)
@@ -92,16 +95,16 @@ def test_only_an_existing_site_is_overwritten(tmp_path, cats, runtime):
     other.mkdir()
     (other / "index.html").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    for place in (other, tmp_path / "file"):
+    for out in (other, tmp_path / "file"):
         with pytest.raises(CatganError, match="no earlier site"):
-            write_site(place, cats)
+            write_site(out, cats)
     assert (other / "index.html").read_text() == "mine"
     with pytest.raises(CatganError, match="cannot be written"):
         write_site(tmp_path / "file" / "site", cats)
 
 
 def test_references_between_files_are_versioned(tmp_path, cats, runtime):
-    """Else a browser could run the worker of an earlier site with the page of this one."""
+    """Otherwise a browser could run the worker of an earlier site with the page of this one."""
     write_site(tmp_path / "site", cats)
     texts = {name: (tmp_path / "site" / name).read_text() for name in ("index.html", "app.js")}
     found = re.findall(r'"(?:\./)?(app\.js|style\.css|worker\.js|latents\.js)(.*?)"', str(texts))
@@ -119,7 +122,7 @@ def test_references_between_files_are_versioned(tmp_path, cats, runtime):
 def test_interrupted_write_is_completed_by_the_next(tmp_path, cats, runtime, monkeypatch):
     written, write = [], site.write_durably
 
-    def cut(path, data):
+    def fail_after_three(path, data):
         if len(written) == 3:
             raise OSError(28, "No space left on device")
         written.append(path.name)
@@ -127,13 +130,13 @@ def test_interrupted_write_is_completed_by_the_next(tmp_path, cats, runtime, mon
 
     out = tmp_path / "site"
     with monkeypatch.context() as patch:
-        patch.setattr(site, "write_durably", cut)
+        patch.setattr(site, "write_durably", fail_after_three)
         with pytest.raises(CatganError, match="cannot be written"):
             write_site(out, cats)
     assert len(list(out.iterdir())) == 3
     write_site(out, cats)
     assert (out / "generator.onnx").is_file()
-    # One that is renewed keeps its facts until what the new ones name is there.
+    # Rewriting a site replaces the description last, after the files it names.
     written.clear()
     monkeypatch.setattr(site, "write_durably", lambda path, data: written.append(path.name))
     write_site(out, cats)
@@ -171,16 +174,16 @@ def _contrast(a, b):
 
 
 def test_colors_meet_wcag_contrast():
-    """Contrasts as WCAG 2.2 asks for: 4.5 for text, 3 for what can be pressed."""
+    """WCAG 2.2 requires a contrast of 4.5 for text and of 3 for controls."""
     style = (PAGE / "style.css").read_text()
     for root in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
         colors = dict(re.findall(r"--([\w-]+): #([0-9a-f]{3,6})", root))
         colors = {k: v if len(v) == 6 else "".join(2 * c for c in v) for k, v in colors.items()}
-        for text, ground in (
+        for text, background in (
             ("ink", "paper"), ("soft", "paper"), ("soft", "card"), ("ink", "card"),
             ("ink", "line"), ("on-accent", "accent"), ("paper", "ink"),
         ):  # fmt: skip
-            assert _contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
+            assert _contrast(colors[text], colors[background]) >= 4.5, (text, background)
         for edge in ("edge", "accent"):
             assert _contrast(colors[edge], colors["paper"]) >= 3, edge
 
