@@ -264,7 +264,7 @@ def test_overfitting_is_a_curve_of_the_rows_that_have_it(run):
     rows = [ROW | each for each in curve("overfitting", [-0.4, 0.2, 1e30, -1e30])]
     text, ticks = report_of(run, [ROW, *rows])
     assert "<h2>Overfitting of the discriminator (r_v)</h2>" in text
-    assert "held-out photos look as real to the discriminator as training photos" in text
+    assert "the discriminator rates held-out photos as real as training photos" in text
     assert (min(ticks), max(ticks)) == (-1.0, 2.0)
 
 
