@@ -225,6 +225,7 @@ def test_sample_writes_a_grid_or_one_file_per_seed(home):
     grid = np.asarray(Image.open(home / "grid.png"))
     assert grid.shape == (66, 100, 3)
     alone = np.asarray(Image.open(home / "cats" / "alone" / "seed000004.png"))
+    assert np.array_equal(grid[34:66, 34:66], alone)
 
 
 @pytest.mark.parametrize(

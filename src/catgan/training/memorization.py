@@ -46,7 +46,10 @@ def check_memorization(
     pointers = tuple(w for w in ("latest", "best") if store.pointer(w) == loaded.path.name)
     sampler, _ = restored_sampler(loaded, device)
     generated = generated_images(
-        run.path.resolve().name, sampler, SAMPLES, checkpoint=ScoredCheckpoint(loaded.images, pointers)
+        run.path.resolve().name,
+        sampler,
+        SAMPLES,
+        checkpoint=ScoredCheckpoint(loaded.images, pointers),
     )
     extractor = load_extractor("lite2")
     reals = dataset_images(dataset)
