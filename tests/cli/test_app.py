@@ -151,7 +151,7 @@ def test_printed_commands_quote_paths_with_spaces(home):
     catgan("train", "lost cats", "-o", "of lost", *SETTINGS, "--minutes", 0)
     shutil.rmtree(home / "lost cats")
     text = catgan("train", "--resume", "of lost", code=2)
-    assert text.rstrip().endswith("catgan train NEW_PLACE --resume 'of lost'")
+    assert text.rstrip().endswith("catgan train NEW_PATH --resume 'of lost'")
     text = catgan("train", "--resume", "my run", "--set", "training.images=8")
     assert text.splitlines()[-1] == "next     catgan sample 'my run' --seeds 0-63 -o cats.png"
 
@@ -166,7 +166,7 @@ def test_training_images_cannot_be_fewer_than_seen(home):
 
 
 def test_every_file_of_a_run_is_documented(home):
-    """Every file of a run that was trained, evaluated and exported is in docs/formats.md."""
+    """Every file of a run that was trained, evaluated and exported is in docs/reference/formats.md."""
     settings = [*SETTINGS, "--minutes", 0]
     if find_spec("tensorboard"):
         settings.append("--tensorboard")
@@ -174,7 +174,7 @@ def test_every_file_of_a_run_is_documented(home):
     catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
     with mock.patch("catgan.export.export.SEEDS", 8):
         catgan("export", "whole")
-    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text("utf-8")
     section = text.split("## The run directory")[1].split("\n## ")[0]
     run = home / "whole"
     for path in run.iterdir():

@@ -134,7 +134,7 @@ def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
 def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(CatganError, match=r"no folder|Not a directory"):
+        with pytest.raises(CatganError, match=r"not a folder|Not a directory"):
             RunDirectory.create(place, Config(), FACTS)
 
 
