@@ -13,7 +13,7 @@ from catgan.networks.layers.dropout import Dropout
 
 
 def layer_table(network: nn.Module, example: torch.Tensor | list[torch.Tensor]) -> list[str]:
-    """A line a layer: what it is, and the shape it puts out."""
+    """One line per layer: its kind and its output shape."""
     lines = []
 
     def describe(layer: nn.Module, _: object, output: torch.Tensor) -> None:

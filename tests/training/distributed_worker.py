@@ -1,9 +1,9 @@
 """What `test_distributed.py` runs in one process and, under torchrun, in two.
 
-    torchrun --nproc-per-node=2 tests/training/distributed_worker.py PLACE
+    torchrun --nproc-per-node=2 tests/training/distributed_worker.py DIRECTORY
 
-PLACE/CASE/dataset is trained on for two steps; the first process writes what it measured and every
-gradient after averaging into PLACE/CASE/gradients-N.safetensors, N the number of processes.
+It trains two steps on DIRECTORY/CASE/dataset. Rank 0 writes the metrics and every averaged
+gradient into DIRECTORY/CASE/gradients-N.safetensors, N the number of processes.
 """
 
 from __future__ import annotations
@@ -96,31 +96,31 @@ def without_corners(*arguments):
     return discriminator
 
 
-def record(case: str, place: Path) -> None:
-    """Two steps of a case; gradients and log rows go into `place`."""
+def record(case: str, directory: Path) -> None:
+    """Train two steps of a case; write gradients and log rows into `directory`."""
     config, world = config_of(case), distributed.world()
     gradients: dict[str, torch.Tensor] = {}
     average = distributed.average_gradients
 
-    def remember(module):
+    def record_gradients(module):
         average(module)
         for name, parameter in module.named_parameters():
             gradients[f"{len(gradients)}/{name}"] = parameter.grad.detach().clone()
 
-    run = RunDirectory(place / f"run-{world.processes}")
+    run = RunDirectory(directory / f"run-{world.processes}")
     if world.is_main_process:
         run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
-    dataset = Dataset.open(place / "dataset")
+    dataset = Dataset.open(directory / "dataset")
     with (
         mock.patch.object(initialize, "STATISTICS_IMAGES", 8),
         mock.patch.object(sampling, "CALIBRATION_SEEDS", range(64)),
         mock.patch.object(initialize, "build_discriminator", without_corners),
-        mock.patch.object(distributed, "average_gradients", remember),
+        mock.patch.object(distributed, "average_gradients", record_gradients),
     ):
         loop.train(config, dataset, run, Silent(), device=torch.device("cpu"))
     if world.is_main_process:
         data = safetensors.torch.save({k: v.contiguous() for k, v in gradients.items()})
-        (place / f"gradients-{world.processes}.safetensors").write_bytes(data)
+        (directory / f"gradients-{world.processes}.safetensors").write_bytes(data)
 
 
 def collectives() -> dict[str, object]:
@@ -164,12 +164,12 @@ def long_work() -> dict[str, bool]:
 
 def main() -> None:
     """Every case, and the collectives, in the processes that there are."""
-    place = Path(sys.argv[1])
+    directory = Path(sys.argv[1])
     with distributed.process_group():
-        (place / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
-        (place / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
+        (directory / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
+        (directory / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
         for case in CASES:
-            record(case, place / case)
+            record(case, directory / case)
     distributed.end_process(0)
 
 

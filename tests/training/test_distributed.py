@@ -51,20 +51,20 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """Every case of `distributed_worker`, run in this process and then in two."""
-    place = tmp_path_factory.mktemp("both")
+    directory = tmp_path_factory.mktemp("both")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as torchrun's processes have: more would add up in another order
     for case in worker.CASES:
-        (place / case).mkdir()
+        (directory / case).mkdir()
         write_procedural_cats(
-            place / case / "dataset", 30, worker.config_of(case).network.resolution
+            directory / case / "dataset", 30, worker.config_of(case).network.resolution
         )
-        worker.record(case, place / case)
+        worker.record(case, directory / case)
     torch.set_num_threads(threads)
-    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(place)]
+    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(directory)]
     job = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert job.returncode == 0, job.stderr[-4000:]
-    return place
+    return directory
 
 
 @pytest.mark.parametrize("case", worker.CASES)
@@ -152,7 +152,7 @@ def test_every_machine_checks_its_pixels(tmp_path, monkeypatch):
     content[-1] ^= 1
     images.write_bytes(content)
     monkeypatch.setattr(distributed, "world", lambda: World(1, 2))
-    monkeypatch.setattr(distributed, "share", lambda _: told)
+    monkeypatch.setattr(distributed, "broadcast_json", lambda _: told)
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(CatganError, match="has changed on disk"):
         start.on_all_ranks(pytest.fail, tmp_path / "cats", "cpu")
@@ -191,12 +191,12 @@ cli.main()
 
 
 def test_slices_of_random_numbers_make_up_the_whole_batch():
-    def draws(share):
-        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), share)
+    def batch_random(world):
+        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), world)
 
-    for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
-        parts = [draw(draws(World(rank, 3)), 4) for rank in range(3)]
-        assert torch.equal(torch.cat(parts, -1), draw(draws(World()), 12))
+    for sample in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
+        parts = [sample(batch_random(World(rank, 3)), 4) for rank in range(3)]
+        assert torch.equal(torch.cat(parts, -1), sample(batch_random(World()), 12))
     assert [World(rank, 3).batch_slice(12) for rank in range(3)] == [
         slice(0, 4),
         slice(4, 8),
@@ -328,7 +328,7 @@ def test_a_job_survives_a_killed_worker_and_sigterm_and_resumes_in_one_process(t
     assert run.rows()[-1]["images"] // 40 == total // 40
 
 
-def run_on_two_machines(place, *words):
+def run_on_two_machines(directory, *words):
     """Run the command as two processes, each in its own directory; what either printed."""
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
@@ -341,7 +341,9 @@ def run_on_two_machines(place, *words):
         command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         jobs.append(
-            subprocess.Popen(command, cwd=place / str(rank), env=environment, text=True, **pipes)
+            subprocess.Popen(
+                command, cwd=directory / str(rank), env=environment, text=True, **pipes
+            )
         )
     said = [job.communicate(timeout=200) for job in jobs]
     return [job.returncode for job in jobs], said
@@ -478,9 +480,7 @@ def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines
 
 
 @pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
-def test_a_batch_size_that_processes_do_not_divide_is_rejected(
-    tmp_path, monkeypatch, processes, nearest
-):
+def test_an_indivisible_batch_size_is_rejected(tmp_path, monkeypatch, processes, nearest):
     monkeypatch.setattr(distributed, "world", lambda: World(0, processes))
     words = f"batch_size = 32 .* {processes} processes: try --set training.batch_size={nearest},"
     with pytest.raises(CatganError, match=words) as error:

@@ -372,10 +372,10 @@ def test_samples_of_a_projected_run_are_calibrated(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
     """Scores and sheets; checkpoints are below."""
-    procedural = []
+    calibrations = []
 
     def remember(sampler, seeds, *others):
-        procedural.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
+        calibrations.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
         return real(sampler, seeds, *others)
 
     real = sampling.Sampler.__call__
@@ -388,7 +388,7 @@ def test_samples_of_a_projected_run_are_calibrated(
     saved = checkpoint_of(run).tensors["ema"]["eigenfaces.decorrelation"]
     none = torch.eye(len(saved))
     assert not torch.equal(saved, none)
-    (begun, first), *later = procedural
+    (begun, first), *later = calibrations
     assert begun == 4
     assert torch.equal(first, none)  # before training there is nothing to find
     assert {count for count, _ in later} == {4, 16}
@@ -494,10 +494,10 @@ def test_only_a_projected_run_needs_statistics_images(
         return indices(seed, images_seen, count, length)
 
     monkeypatch.setattr(loop, "batch_indices", remember)
-    looked = [(0, len(cats_64.indices("train"))), (0, 8)]
+    expected_calls = [(0, len(cats_64.indices("train"))), (0, 8)]
     for name, config, data, at_first in (
         ("classic", override(tiny_config, ["training.images=16"]), cats, []),
-        ("projected", override(projected_config, ["training.images=8"]), cats_64, looked),
+        ("projected", override(projected_config, ["training.images=8"]), cats_64, expected_calls),
     ):
         config = override(config, ["training.precision=float32"])
         chosen.clear()

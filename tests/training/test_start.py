@@ -169,9 +169,9 @@ def test_an_existing_path_is_rejected_before_preparation(cats, tmp_path, monkeyp
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(start, "open_data", never)
-    for place, why in (("taken", "is not empty"), ("file", "cannot be written")):
+    for name, why in (("taken", "is not empty"), ("file", "cannot be written")):
         with pytest.raises(CatganError, match=why):
-            new(cats.path, out=tmp_path / place)
+            new(cats.path, out=tmp_path / name)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "taken"]
 
 

@@ -47,7 +47,7 @@ REFINED = ["network.resolution=128", "network.refinements=2"]
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def sources(tmp_path_factory):
     """By recipe, a run and what was exported of it, in float32."""
     home = tmp_path_factory.mktemp("sources")
     found = {}
@@ -65,19 +65,19 @@ def places(tmp_path_factory):
     return found
 
 
-def procedural(starting, seeds=range(20, 32)):
+def generated(starting, seeds=range(20, 32)):
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
     return Sampler(generator, starting.network, CPU)(seeds).astype(int)
 
 
 @pytest.mark.parametrize("recipe", FAMILIES)
-def test_weights_from_a_run_or_a_file_generate_the_same_images(places, recipe):
-    run, file = places[recipe]
+def test_weights_from_a_run_or_a_file_generate_the_same_images(sources, recipe):
+    run, file = sources[recipe]
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
-    from_run, from_file = (load_starting_point(str(place), print) for place in (run, file))
+    from_run, from_file = (load_starting_point(str(path), print) for path in (run, file))
     for starting in (from_run, from_file):
-        assert abs(procedural(starting) - expected).max() <= 1
+        assert abs(generated(starting) - expected).max() <= 1
     assert from_run.discriminator is not None
     assert from_file.discriminator is None
     assert from_file.network == from_run.network
@@ -88,9 +88,9 @@ def test_weights_from_a_run_or_a_file_generate_the_same_images(places, recipe):
     [("projected-128", "float32"), ("projected-128", "float16"), ("refined", "float16")],
 )
 def test_a_projected_generator_is_read_back_from_its_graph_alone(
-    places, tmp_path, which, precision
+    sources, tmp_path, which, precision
 ):
-    run, _ = places[which]
+    run, _ = sources[which]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 4)
         patch.setattr(directions, "SAMPLES", 64)
@@ -101,7 +101,7 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
     file.with_suffix(".safetensors").unlink()
     starting = load_starting_point(str(file), print)
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
-    assert abs(procedural(starting) - expected).max() <= 1
+    assert abs(generated(starting) - expected).max() <= 1
     assert expected.std(0).mean() > 1
     # In training, normalizations take the statistics of a batch: they must do what they did.
     generator = build_generator(starting.network)
@@ -118,9 +118,9 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
     assert (found[True] - found[False]).abs().mean() < 0.1 * found[False].abs().mean()
 
 
-def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(places, tmp_path):
+def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(sources, tmp_path):
     """As one of 8-bit weights does."""
-    run, _ = places["projected-128"]
+    run, _ = sources["projected-128"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 4)
         patch.setattr(export, "require_parity", lambda *_: None)
@@ -141,7 +141,7 @@ def bundled():
 
 def test_bundled_weights_generate_the_same_images_within_one_gray_level(bundled):
     expected = catgan.load().sample(range(20, 32)).astype(int)
-    assert abs(procedural(bundled) - expected).max() <= 1
+    assert abs(generated(bundled) - expected).max() <= 1
     assert bundled.lineage[0].license == "CC BY-NC 4.0"
 
 
@@ -154,24 +154,24 @@ def test_bundled_weights_generate_the_same_images_within_one_gray_level(bundled)
         ("run@best2", "no checkpoint"),
     ],
 )
-def test_an_invalid_source_is_one_line(places, tmp_path, monkeypatch, text, reason):
-    monkeypatch.chdir(places["lsgan-64"][0].parent)
+def test_an_invalid_source_is_one_line(sources, tmp_path, monkeypatch, text, reason):
+    monkeypatch.chdir(sources["lsgan-64"][0].parent)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point(text.replace("run@", "lsgan-64@"), print)
     assert "\n" not in str(error.value)
 
 
-def test_a_classic_file_without_its_weights_says_what_is_missing(places, tmp_path):
+def test_a_classic_file_without_its_weights_says_what_is_missing(sources, tmp_path):
     file = tmp_path / "cats.onnx"
-    file.write_bytes(places["lsgan-64"][1].read_bytes())
+    file.write_bytes(sources["lsgan-64"][1].read_bytes())
     with pytest.raises(CatganError, match=r"put the \.safetensors beside it"):
         load_starting_point(str(file), print)
 
 
-def test_weights_of_another_export_are_rejected(places, tmp_path):
+def test_weights_of_another_export_are_rejected(sources, tmp_path):
     file = tmp_path / "cats.onnx"
-    file.write_bytes(places["lsgan-64"][1].read_bytes())
-    other = places["dcgan-128"][1].with_suffix(".safetensors")
+    file.write_bytes(sources["lsgan-64"][1].read_bytes())
+    other = sources["dcgan-128"][1].with_suffix(".safetensors")
     file.with_suffix(".safetensors").write_bytes(other.read_bytes())
     with pytest.raises(CatganError, match="is not of the export beside it"):
         load_starting_point(str(file), print)
@@ -180,13 +180,13 @@ def test_weights_of_another_export_are_rejected(places, tmp_path):
 # -- what a stranger's file may hold ---------------------------------------------------------------
 
 
-def rewritten(places, tmp_path, edit=None, config=None):
+def rewritten(sources, tmp_path, edit=None, config=None):
     """A copy of the exported projected generator, nothing beside it, sealed again after edits.
 
     `edit` is given the ONNX graph, `config` replaces settings of the card's networks.
     """
-    document = catgan.load(places["projected-128"][1]).card.document
-    model = onnx.load(places["projected-128"][1])
+    document = catgan.load(sources["projected-128"][1]).card.document
+    model = onnx.load(sources["projected-128"][1])
     del model.metadata_props[:]
     if edit:
         edit(model.graph)
@@ -306,15 +306,15 @@ UNREADABLE = "not one that a generator can be read back from"
         pytest.param(no_more_weights, UNREADABLE, id="nothing"),
     ],
 )
-def test_weights_of_a_hostile_graph_are_one_line(places, tmp_path, monkeypatch, edit, reason):
+def test_weights_of_a_hostile_graph_are_one_line(sources, tmp_path, monkeypatch, edit, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_bytes(bytes(2**16))
     with pytest.raises(CatganError, match=reason) as error:
-        load_starting_point(str(rewritten(places, tmp_path, edit)), print)
+        load_starting_point(str(rewritten(sources, tmp_path, edit)), print)
     assert str(error.value).isprintable()
 
 
-def test_a_cyclic_graph_terminates(places, tmp_path):
+def test_a_cyclic_graph_terminates(sources, tmp_path):
     """ONNX Runtime rejects it; its weights are where they are."""
 
     def bite_its_tail(graph):
@@ -323,7 +323,7 @@ def test_a_cyclic_graph_terminates(places, tmp_path):
             layer.input[0] = layer.output[0]
         assert layers
 
-    file = rewritten(places, tmp_path, bite_its_tail)
+    file = rewritten(sources, tmp_path, bite_its_tail)
     assert load_starting_point(str(file), print).network.latent_size == 8
 
 
@@ -345,21 +345,21 @@ def built(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["graph", "weights", "run"])
-def test_oversized_networks_are_not_built(places, tmp_path, built, kind):
+def test_oversized_networks_are_not_built(sources, tmp_path, built, kind):
     """14 GB here, named by a file of some hundred kilobytes."""
     if kind == "run":
-        place = make_run(tmp_path / "run", "projected-128")
-        (manifest,) = place.glob("checkpoints/*/manifest.json")
+        path = make_run(tmp_path / "run", "projected-128")
+        (manifest,) = path.glob("checkpoints/*/manifest.json")
         about = json.loads(manifest.read_text())
         about["config"]["network"].update(ENORMOUS)
         about["checksum"] = checkpoint_module._manifest_checksum(about)
         manifest.write_text(json.dumps(about))
     else:
-        place = rewritten(places, tmp_path, config=ENORMOUS)
+        path = rewritten(sources, tmp_path, config=ENORMOUS)
     if kind == "weights":
-        beside(place, places["projected-128"][1].with_suffix(".safetensors"))
+        beside(path, sources["projected-128"][1].with_suffix(".safetensors"))
     with pytest.raises(CatganError, match="do not fit" if kind != "graph" else UNREADABLE):
-        load_starting_point(str(place), print)
+        load_starting_point(str(path), print)
     assert set(built) == {"meta"}
 
 
@@ -394,18 +394,18 @@ def all_but(name, change):
         pytest.param(lambda s: {"constant": s["constant"]}, "do not fit", id="most are missing"),
     ],
 )  # fmt: skip
-def test_hostile_weights_beside_a_file_are_one_line(places, tmp_path, change, reason):
-    file = rewritten(places, tmp_path)
-    beside(file, places["projected-128"][1].with_suffix(".safetensors"), change)
+def test_hostile_weights_beside_a_file_are_one_line(sources, tmp_path, change, reason):
+    file = rewritten(sources, tmp_path)
+    beside(file, sources["projected-128"][1].with_suffix(".safetensors"), change)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point(str(file), print)
     assert str(error.value).isprintable()
 
 
-def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(places, tmp_path):
-    file = rewritten(places, tmp_path)
+def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(sources, tmp_path):
+    file = rewritten(sources, tmp_path)
     halve = lambda state: {k: v.half() if v.is_floating_point() else v for k, v in state.items()}  # noqa: E731
-    beside(file, places["projected-128"][1].with_suffix(".safetensors"), halve)
+    beside(file, sources["projected-128"][1].with_suffix(".safetensors"), halve)
     starting = load_starting_point(str(file), print)
     expected = build_generator(starting.network).state_dict()
     assert {k: v.dtype for k, v in starting.generator.items()} == {
@@ -701,7 +701,7 @@ def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     assert images.shape == (12, 64, 64, 3)
     done.files["weights"].unlink()
     starting = load_starting_point(str(done.path), print)
-    assert abs(procedural(starting) - images).max() <= 1
+    assert abs(generated(starting) - images).max() <= 1
 
     write_procedural_cats(tmp_path / "large", 12, 128)
     settings = [*SETTINGS, "network.resolution=128", "network.feature_resolution=256"]
@@ -747,12 +747,12 @@ def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
         ),
     ],
 )
-def test_other_network_changes_are_rejected(places, tmp_path, which, settings, reason):
+def test_other_network_changes_are_rejected(sources, tmp_path, which, settings, reason):
     recipe = None if which != "lsgan-64" else "lsgan-64"
     with pytest.raises(CatganError, match=reason) as error:
         new_run(
             tmp_path, recipe, settings, tmp_path / "run", "cpu", lambda *_: None,
-            str(places[which][0]),
+            str(sources[which][0]),
         )  # fmt: skip
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -790,7 +790,7 @@ def test_lineage_and_licenses_are_in_report_card_and_info(
 
 
 def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
-    few, places, tmp_path, monkeypatch
+    few, sources, tmp_path, monkeypatch
 ):
     """And exported, with the terms of what it began as in all that says terms."""
     monkeypatch.setattr(export, "SEEDS", 4)
@@ -800,7 +800,7 @@ def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
     monkeypatch.chdir(tmp_path)
     write_procedural_cats(tmp_path / "cats", 30, 32)
     words = [word for setting in SETTINGS for word in ("--set", setting)]
-    said = command("train", "cats", "--from", places["projected-128"][1], "-o", "run", *words)
+    said = command("train", "cats", "--from", sources["projected-128"][1], "-o", "run", *words)
     assert "CC BY-NC 4.0" in said
     assert "finished after 32 images" in said
     for checkpoint, images in (("0", 0), ("latest", 32)):
@@ -846,7 +846,7 @@ def test_the_transfer_recipe_needs_a_source(tmp_path):
 
 
 @pytest.mark.parametrize("lineage", [7, [7], [{"name": "a"}], [{"images": "many"}]])
-def test_a_lineage_edited_by_hand_is_one_line(places, tmp_path, lineage):
+def test_a_lineage_edited_by_hand_is_one_line(sources, tmp_path, lineage):
     run = make_run(tmp_path / "run", "lsgan-64")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"lineage": lineage}))

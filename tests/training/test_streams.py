@@ -21,9 +21,9 @@ def test_an_epoch_shows_every_image_once_and_epochs_differ():
 
 
 def test_batches_continue_across_epochs():
-    procedural = np.concatenate([batch_indices(7, start, 8, 30) for start in range(0, 96, 8)])
+    batches = np.concatenate([batch_indices(7, start, 8, 30) for start in range(0, 96, 8)])
     expected = np.concatenate([image_order(7, epoch, 30) for epoch in range(4)])[:96]
-    assert np.array_equal(procedural, expected)
+    assert np.array_equal(batches, expected)
 
 
 def test_an_epoch_is_sorted_once_and_not_for_each_batch():

@@ -1,4 +1,4 @@
-"""The projected family: what an image depends on, what is judged, and second derivatives."""
+"""The projected family: what an image depends on, the logits, and second derivatives."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def refined(generator, resolution, refinements=1, channels=16):
 
 
 def enlarged(images, times=1):
-    """Before tanh, where all that draws is added up, in torch's own bicubic interpolation."""
+    """Before tanh, where all contributions are added up, in torch's own bicubic interpolation."""
     before = images.double().atanh()
     for _ in range(times):
         before = F.interpolate(before, scale_factor=2, mode="bicubic")
@@ -159,11 +159,11 @@ FRESH_SUMS = {
     "to_rgb.weight": 0.87,
     "to_rgb.bias": 0.0257,
 }
-FRESH_NEXT = 0.9723650217056274  # the number that is drawn next
+FRESH_NEXT = 0.9723650217056274  # the next random number
 
 
 def test_initial_weights_of_a_seed_never_change():
-    """A seed is a run: names, shapes and the draws' order stay these."""
+    """A seed is a run: names, shapes and the order of random numbers never change."""
     torch.manual_seed(5)
     generator = build_generator(load_recipe("projected-64").network)
     listing = "".join(f"{name} {tuple(x.shape)}\n" for name, x in generator.state_dict().items())
@@ -171,7 +171,9 @@ def test_initial_weights_of_a_seed_never_change():
     sums = {name: float(x.detach().double().sum()) for name, x in generator.named_parameters()}
     for name, expected in FRESH_SUMS.items():  # processors differ in a number's last bits
         assert sums[name] == pytest.approx(expected, abs=1e-3), name
-    assert float(torch.rand(1)) == pytest.approx(FRESH_NEXT, abs=1e-6)  # no more draws, no fewer
+    assert float(torch.rand(1)) == pytest.approx(
+        FRESH_NEXT, abs=1e-6
+    )  # as many random numbers as ever
 
 
 # -- the generator ---------------------------------------------------------------------------------
@@ -194,8 +196,8 @@ def test_generator_and_discriminator_of_every_recipe_fit(name):
     generator = build_generator(network)
     images = generator(torch.randn(2, network.latent_size))
     assert images.shape == (2, 3, network.resolution, network.resolution)
-    judge = build_discriminator(network, lambda: torch.rand_like(images), torch.float32)
-    assert judge(judge.features(images)).shape == (2, 4, 16)
+    discriminator = build_discriminator(network, lambda: torch.rand_like(images), torch.float32)
+    assert discriminator(discriminator.features(images)).shape == (2, 4, 16)
     assert sum(weight.numel() for weight in generator.parameters()) < 5e6  # 10 MB as float16
 
 
@@ -383,25 +385,25 @@ def test_blocks_upsample_bilinearly():
 @torch.no_grad()
 def test_logits_have_four_heads_and_sixteen_positions_per_image(discriminator):
     images = torch.rand(4, 3, 64, 64) * 2 - 1
-    judgments = discriminator(discriminator.features(images))
-    assert judgments.shape == (4, 4, 16)
-    assert judgments.std(0).min() > 1e-5
+    logits = discriminator(discriminator.features(images))
+    assert logits.shape == (4, 4, 16)
+    assert logits.std(0).min() > 1e-5
     changed = images.clone()
     changed[1] = -changed[1]
     others = discriminator(discriminator.features(changed))
-    torch.testing.assert_close(judgments[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
-    assert ((judgments[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
+    torch.testing.assert_close(logits[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
+    assert ((logits[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
 
 
 @torch.no_grad()
 def test_each_head_sees_all_of_its_own_map_only(discriminator):
     maps = [torch.randn_like(x) for x in discriminator.features(torch.rand(1, 3, 64, 64))]
-    judgments = discriminator(maps)
+    logits = discriminator(maps)
     for level, x in enumerate(maps):
         for place in ((0, 0), (-1, -1), (x.shape[2] // 2, 1)):
             poked = [y.clone() for y in maps]
             poked[level][0, :, *place] += 3
-            changed = (discriminator(poked) != judgments)[0].any(1).tolist()
+            changed = (discriminator(poked) != logits)[0].any(1).tolist()
             assert changed == [index == level for index in range(4)]
 
 
@@ -422,9 +424,9 @@ def test_heads_fit_the_maps_of_both_feature_resolutions(side, precision, request
     network = build_discriminator(config, lambda: torch.rand(2, 3, 64, 64), precision)
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-        judgments = network(network.features(images))
-    judgments.float().sum().backward()
-    assert judgments.shape == (2, 4, 16)
+        logits = network(network.features(images))
+    logits.float().sum().backward()
+    assert logits.shape == (2, 4, 16)
     assert torch.isfinite(images.grad).all()
     assert images.grad.abs().sum() > 0
 
