@@ -84,7 +84,7 @@ def test_features_and_their_gradients_are_the_same_without_onednn(size, monkeypa
     *theirs, gradient = maps_and_gradient()
     for one, other in zip(ours, theirs, strict=False):
         assert (one - other).abs().max() < 1e-5 * other.abs().max()
-    # Here and there a last bit decides on which side of a clip a value lies.
+    # The last bit can decide on which side of a clip a value lies.
     assert (ours[-1] - gradient).norm() < 0.01 * gradient.norm()
 
 

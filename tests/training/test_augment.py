@@ -24,7 +24,7 @@ EVERYTHING = AugmentConfig(
 EACH = [
     dataclasses.replace(NOTHING, **{field.name: getattr(EVERYTHING, field.name)})
     for field in dataclasses.fields(AugmentConfig)
-    if field.name != "views"  # of real images alone: which of the augmentations come again
+    if field.name != "views"  # only affects which augmentations of real images recur
 ]
 RANGES = [(-1.0, 1.0), (0.0, 1.0)]
 

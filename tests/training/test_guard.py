@@ -42,7 +42,7 @@ def run(tmp_path):
 
 
 def watch(guard, changes, first=WARMUP_IMAGES):
-    """Show the guard healthy rows, each with its changes; the images after which it raised."""
+    """Give the guard healthy rows with changes; return the images after which it raised."""
     for index, change in enumerate(changes):
         images = first + index * STEP
         try:
@@ -92,7 +92,7 @@ def test_a_collapse_stops_the_run_after_enough_rows(run, change, words):
 
 @pytest.mark.parametrize("change", [SAME, SURE])
 def test_no_collapse_during_warmup(run, change):
-    """Rows of before count, but none of them stops a run."""
+    """Earlier rows count, but do not stop a run by themselves."""
     assert WARMUP_IMAGES % STEP == 0
     images, _, _ = watch(Guard(run), [change] * 30, first=STEP)
     assert images == WARMUP_IMAGES
@@ -184,5 +184,5 @@ def test_diversity_follows_contrast_and_not_brightness_and_sees_copies():
     assert one == pytest.approx(1, abs=0.05)
     assert diversity_of(images / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
     assert diversity_of(images[:1].expand(32, -1, -1, -1)).item() == 0
-    fine = torch.randn(32, 3, 32, 32)  # noise that is gone from afar
+    fine = torch.randn(32, 3, 32, 32)  # noise that averages out
     assert diversity_of(fine).item() < 0.3

@@ -1,4 +1,4 @@
-"""What comes before the first step: each image once, its progress, and nothing of it on resume."""
+"""Initialization: each image once, with progress, and none on resume."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_each_network_requests_each_image_once(monkeypatch, count):
 
 
 def test_without_images_networks_have_the_right_shapes(monkeypatch):
-    """The state that is loaded into them then holds all that was found in images."""
+    """The state that is loaded later holds all statistics of images."""
     generator, discriminator = build(None, 20, progress=pytest.fail)
     learned = build(random_images, 20)
     z, images = torch.randn(2, 8), random_images(90, 2)

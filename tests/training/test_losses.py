@@ -1,4 +1,4 @@
-"""Every loss against the formula of its paper, computed in float64 with numpy."""
+"""Every loss against its paper's formula, in float64 with numpy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_generator_loss_has_no_gradient_for_real_images(kind):
     of_generator(kind, real, generated).backward()
     assert real.grad is None
     assert generated.grad.abs().sum() > 0
-    assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher logits
+    assert (generated.grad <= 0).all() or kind == "mse"  # a lower loss means higher logits
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)

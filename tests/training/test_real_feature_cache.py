@@ -34,7 +34,7 @@ def view_ids(chosen, mirrored):
 
 
 def looks(discriminator):
-    """Counts the images that the frozen network is shown."""
+    """Count the images that pass the frozen backbone."""
     counted = []
 
     def count_pass(augmented):
@@ -115,12 +115,12 @@ def test_generated_images_get_gradients(discriminator, images):
 
 
 def give_room(monkeypatch, discriminator, views):
-    """Let there be room for so many views."""
+    """Limit the cache to this many views."""
     maps = RealFeatureCache(discriminator, ONLY_FLIP, 1, CPU).maps
     monkeypatch.setattr(memory_module, "MAX_BYTES", views * sum(4 * m[0].numel() for m in maps))
 
 
-# Of 10 views, the even ones come: 0 to 8.
+# Of 10 views, the even ones occur: 0 to 8.
 @pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 5), (8, 6), (5, 7), (3, 8), (2, 10)])
 def test_views_are_cached_if_a_quarter_fits(discriminator, images, monkeypatch, room, expected):
     give_room(monkeypatch, discriminator, room)

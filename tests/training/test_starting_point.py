@@ -1,4 +1,4 @@
-"""Weights to begin with: read back to the very images, and carried on with their terms."""
+"""Starting points: weights are read back exactly, with their license and credit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REFINED = ["network.resolution=128", "network.refinements=2"]
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """By recipe, a run and what was exported of it, in float32."""
+    """By recipe, a run and its float32 export."""
     home = tmp_path_factory.mktemp("sources")
     found = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -103,7 +103,7 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
     assert abs(generated(starting) - expected).max() <= 1
     assert expected.std(0).mean() > 1
-    # In training, normalizations take the statistics of a batch: they must do what they did.
+    # In training, normalization uses batch statistics: it must be unchanged, too.
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
     z = torch.randn(256, starting.network.latent_size, generator=torch.Generator().manual_seed(1))
@@ -119,7 +119,7 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
 
 
 def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(sources, tmp_path):
-    """As one of 8-bit weights does."""
+    """As in a graph with 8-bit weights."""
     run, _ = sources["projected-128"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 4)
@@ -181,7 +181,7 @@ def test_weights_of_another_export_are_rejected(sources, tmp_path):
 
 
 def rewritten(sources, tmp_path, edit=None, config=None):
-    """A copy of the exported projected generator, nothing beside it, sealed again after edits.
+    """Return a copy of the exported projected generator, edited, with valid checksums.
 
     `edit` is given the ONNX graph, `config` replaces settings of the card's networks.
     """
@@ -208,7 +208,7 @@ def replace_weight(graph, name, values):
 
 
 def merged_layer(graph):
-    """The names of the first layer's weight and bias."""
+    """Return the names of the first layer's weight and bias."""
     return next(
         node.input[1:]
         for node in graph.node
@@ -315,7 +315,7 @@ def test_weights_of_a_hostile_graph_are_one_line(sources, tmp_path, monkeypatch,
 
 
 def test_a_cyclic_graph_terminates(sources, tmp_path):
-    """ONNX Runtime rejects it; its weights are where they are."""
+    """ONNX Runtime rejects it, but its weights can be read."""
 
     def bite_its_tail(graph):
         layers = [node for node in graph.node if node.op_type == "LeakyRelu"]
@@ -332,7 +332,7 @@ ENORMOUS = {"resolution": 256, "channels": 4096, "maximum_channels": 8192, "late
 
 @pytest.fixture
 def built(monkeypatch):
-    """The devices on which generators are built from now on."""
+    """Record the devices on which generators are built."""
     devices = []
 
     def build(network, *rest):
@@ -346,7 +346,7 @@ def built(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["graph", "weights", "run"])
 def test_oversized_networks_are_not_built(sources, tmp_path, built, kind):
-    """14 GB here, named by a file of some hundred kilobytes."""
+    """A file of some hundred kilobytes asks for 14 GB."""
     if kind == "run":
         path = make_run(tmp_path / "run", "projected-128")
         (manifest,) = path.glob("checkpoints/*/manifest.json")
@@ -364,7 +364,7 @@ def test_oversized_networks_are_not_built(sources, tmp_path, built, kind):
 
 
 def beside(file, weights, change=lambda state: state):
-    """Put changed `weights` of another export beside `file`, as if they were of it."""
+    """Write changed `weights` of another export next to `file`, as if they were its own."""
     state = change(safetensors.torch.load_file(weights))
     about = {artifact.CHECKSUM: catgan.load(file).card.document[artifact.CHECKSUM]}
     data = safetensors.torch.save(state, metadata={"catgan": json.dumps(about)})
@@ -419,7 +419,7 @@ def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(source
     [(lambda t: t[:1], "(do|does) not fit"), (lambda t: t * np.nan, "not finite")],
 )
 def test_a_run_with_other_weights_than_its_networks_is_one_line(tmp_path, part, change, reason):
-    """Those of the discriminator were found not to fit after the new run had been made."""
+    """A misfit of the discriminator was once found only after the new run was created."""
     run = RunDirectory.open(make_run(tmp_path / "run", "lsgan-64"))
     loaded = run.checkpoints.load("latest", print)
     # Safetensors gives the tensors in no fixed order, and one convolution has a single output.
@@ -451,7 +451,7 @@ def test_names_in_a_run_cannot_write_to_the_terminal(tmp_path):
 
 
 def test_a_lineage_that_is_too_long_is_rejected(tmp_path):
-    """The new run could neither be resumed nor exported: its lineage was found to be damaged."""
+    """Otherwise the new run could neither be resumed nor exported."""
     run = make_run(tmp_path / "run", "lsgan-64")
     record = json.loads((run / "run.json").read_text())
     ancestor = dict.fromkeys(("name", "recipe", "data", "license", "credit"), "x")
@@ -637,7 +637,7 @@ def test_a_run_of_twice_the_resolution_starts_with_upsampled_images(few, small, 
     expected = torch.nn.functional.interpolate(before, scale_factor=2, mode="bicubic")
     torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
 
-    # All that is new learns, although inner convolutions may still be frozen.
+    # All new layers learn, although inner convolutions may still be frozen.
     fresh = [n for n in first["generator"] if n.startswith("refinements.") and "noise.m" not in n]
     assert all(not torch.equal(first["generator"][n], last["generator"][n]) for n in fresh)
     heads = {name: x.shape for name, x in first["discriminator"].items()}
@@ -691,7 +691,7 @@ def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     monkeypatch.setattr(directions, "SAMPLES", 64)
     plan = begin(cats_64, tmp_path / "run", str(small.path), DOUBLED)
     follow(plan)
-    done = export.export_run(  # whose new layer of colors is still zeros
+    done = export.export_run(  # its new RGB layer is still zero
         plan.run.path, tmp_path / "out" / "cats.onnx", checkpoint="0", precision="float32",
         note=print, on_progress=lambda *_: None,
     )  # fmt: skip
@@ -716,7 +716,7 @@ def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
 
 
 def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
-    """As Pillow enlarges them, whose bicubic kernel is another one, to a step on the average."""
+    """Within one gray level on average of Pillow, which has another bicubic kernel."""
     network = dataclasses.replace(bundled.network, resolution=256, refinements=1)
     generator = build_generator(network)
     generator.load_state_dict(generator.state_dict() | bundled.generator)
@@ -792,7 +792,7 @@ def test_lineage_and_licenses_are_in_report_card_and_info(
 def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
     few, sources, tmp_path, monkeypatch
 ):
-    """And exported, with the terms of what it began as in all that says terms."""
+    """It is exported, too, with the license of its source wherever licenses are stated."""
     monkeypatch.setattr(export, "SEEDS", 4)
     monkeypatch.setattr(directions, "SAMPLES", 64)
     few_paths = functools.partial(path_length, paths=20)
@@ -813,7 +813,7 @@ def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
     assert "began as drawn-cats by projected-128 (64 images seen of drawn-cats, CC BY" in told
     assert "of the weights it was started from: CC BY-NC 4.0" in told
     assert "transfer, 32 images seen" in told
-    assert "FD-raw-64" in told  # the evaluation of this very checkpoint
+    assert "FD-raw-64" in told  # the evaluation of this checkpoint
     command("sample", "out/cats.onnx", "--seeds", "0-3", "-o", "cats.png")
 
 

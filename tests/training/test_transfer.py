@@ -1,4 +1,4 @@
-"""Few photos: how far they are from the source, and what the recipe makes of their number."""
+"""Transfer: distance of photos to the source, and the recipe for their number."""
 
 from __future__ import annotations
 

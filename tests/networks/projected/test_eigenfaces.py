@@ -1,4 +1,4 @@
-"""Eigenfaces: an independent principal component analysis, and what details cannot change."""
+"""Eigenfaces: against numpy's SVD, and statistics that details cannot change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from catgan.networks.projected.eigenfaces import Eigenfaces
 
 
 def images_like_faces(count, side, seed=0):
-    """One low-resolution image for all, three ways to differ from it, and fine noise."""
+    """Return images with a common low-resolution part, three components and fine noise."""
     rng = torch.Generator().manual_seed(seed)
     bases = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(9))
     low_res = F.interpolate(bases, size=(side, side), mode="bicubic")
@@ -115,7 +115,7 @@ def test_fine_details_pass_and_coarse_ones_change_the_coefficients(learned):
 
 
 def correlated(count, seed):
-    """Coefficients of which the first three have something in common, of mean 0.3 and std 2."""
+    """Return coefficients of mean 0.3 and std 2, the first three correlated."""
     coefficients = noise(count, seed, 24).double()
     coefficients[:, 1] += 0.8 * coefficients[:, 0]
     coefficients[:, 2] -= 0.5 * coefficients[:, 1]
@@ -141,8 +141,8 @@ def test_strongest_coefficients_are_decorrelated_only_at_inference(learned):
     torch.testing.assert_close(found[:, :8].mean(0), torch.zeros(8), rtol=0, atol=0.06)
     torch.testing.assert_close(found[:, 8:16], given[:, 8:16], rtol=0, atol=0.05)
     strongest = np.corrcoef(found[:, 0].numpy(), given[:, 0].numpy())[0, 1]
-    assert strongest > 0.999  # only the weaker ones give way
-    eigenfaces.decorrelate(torch.ones(100, 24))  # cats that are all the same
+    assert strongest > 0.999  # only weaker ones change
+    eigenfaces.decorrelate(torch.ones(100, 24))  # all images equal
     assert torch.isfinite(eigenfaces.decorrelation).all()
 
 

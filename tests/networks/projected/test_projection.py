@@ -1,4 +1,4 @@
-"""Projected features: their shapes, their statistics, and what of them is saved."""
+"""Projected features: shapes, statistics and saved state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REALS = 8
 
 
 def random_images(count, side, seed=0):
-    """Blobs of color in [-1, 1], somewhat as photos have them."""
+    """Return smooth blobs of color in [-1, 1]."""
     coarse = torch.randn(count, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(coarse, size=(side, side), mode="bicubic").tanh()
 
@@ -34,7 +34,7 @@ def projection(processor):
 
 @torch.no_grad()
 def test_fine_lines_do_not_alias_to_coarse_ones(projection):
-    """The first layer halves the side: unfiltered, these three periods would pass for one."""
+    """The first layer halves the side: without a filter these three periods alias to one."""
     phase = 2 * math.pi * torch.arange(128) / 8
 
     def lines(periods):
@@ -75,7 +75,7 @@ def test_statistics_do_not_depend_on_the_chunk_size(projection, monkeypatch):
 
 @pytest.mark.parametrize("constant", [1, 3])
 def test_a_nearly_constant_channel_is_not_divided_by_its_std(constant):
-    """So many of three channels do not vary at all."""
+    """`still` of three channels do not vary."""
     convolution = torch.nn.Conv2d(3, 3, 1)
     convolution.weight.data.copy_(torch.eye(3)[:, :, None, None])
     torch.nn.init.zeros_(convolution.bias)
@@ -99,7 +99,7 @@ def test_mixing_weights_depend_on_the_global_seed(projection):
 
 
 def test_coarse_maps_influence_finer_ones_only(projection):
-    """What is put into the coarsest map reaches all; into the finest, only itself."""
+    """A change of the coarsest map reaches all maps, one of the finest only itself."""
     features = projection._backbone_features(random_images(1, 128))
     maps = projection._mix(features)
 
@@ -160,7 +160,7 @@ def test_nothing_in_it_is_trained(projection):
     assert not any(module.training for module in projection.network.modules())
     holder = torch.nn.ModuleDict({"projection": projection}).train().requires_grad_(True)
     assert not any(buffer.requires_grad for buffer in holder.buffers())
-    projection(random_images(1, 128))[0].sum()  # no graph, as there is nothing to follow
+    projection(random_images(1, 128))[0].sum()  # builds no graph
     assert not projection(random_images(1, 128))[0].requires_grad
 
 
