@@ -192,7 +192,7 @@ def test_rejecting_a_face_keeps_its_near_duplicate(tmp_path):
             (first, True, {}),
         ):
             body = json.dumps({"identity": identity, "kept": kept})
-            status, answer, _ = request(server, "POST", "decide", body)
+            status, content, _ = request(server, "POST", "decide", body)
             assert (status, json.loads(content)) == (200, changed)
 
 
