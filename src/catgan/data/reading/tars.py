@@ -82,8 +82,8 @@ def open_plain(path: Path, shown: str) -> IO[bytes]:
                 ) from error
             if plain.tell() > max_bytes:
                 raise CatganError(
-                    f"{shown} expands more than {MAX_RATIO} times, like a compression bomb; photos do "
-                    "not: unpack it yourself and prepare the folder."
+                    f"{shown} expands more than {MAX_RATIO} times, as a compression bomb does and "
+                    "photos do not: unpack it yourself and prepare the folder."
                 )
     except BaseException:
         with suppress(OSError):  # closing flushes again; the disk is still full
