@@ -142,7 +142,7 @@ def test_penalty_settings_need_a_penalty(name, value, default):
 
 @pytest.mark.parametrize("name", ["dcgan-128", "lsgan-64", "quick-64"])
 def test_classic_configurations_hold_unused_defaults(name):
-    """In every configuration on disk: they must go on loading."""
+    """Configurations on disk hold them and must keep loading."""
     text = to_toml(load_recipe(name))
     lines = ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1")
     for line in (*lines, "refinements = 0"):

@@ -1,4 +1,4 @@
-"""The probe: its answers follow from attempts, are remembered, and can be told to be nothing."""
+"""The probes: answers come from attempts, are cached, and can be turned off."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reject(*_):
 
 
 def test_a_processor_without_bfloat16_convolutions_is_detected(monkeypatch):
-    """As PyTorch is on AVX2 alone: its oneDNN rejects, whatever its other kernels do."""
+    """As on AVX2 alone, where oneDNN raises an error, whatever other kernels do."""
     real = capabilities._relu6_convolution
 
     def only_float32(operator, images, weight):
@@ -47,7 +47,7 @@ def test_kernels_that_accumulate_in_bfloat16_are_rejected(monkeypatch):
 
 
 def test_gradients_that_accumulate_in_bfloat16_are_rejected(monkeypatch):
-    """As those of PyTorch's own kernels do on AVX2 alone, whose outputs are as good as any."""
+    """As in PyTorch's own kernels on AVX2 alone, whose outputs are accurate."""
 
     class Rough(torch.autograd.Function):
         @staticmethod
@@ -74,7 +74,7 @@ def test_gradients_that_accumulate_in_bfloat16_are_rejected(monkeypatch):
     ids=["no_grad", "inference_mode", "autocast"],
 )
 def test_the_context_of_the_first_call_does_not_change_the_answers(context):
-    """They are remembered: under `no_grad` bfloat16 failed for good, under autocast the probe."""
+    """Answers are cached: a probe under `no_grad` or autocast once failed for good."""
     expected = (capabilities.fused_convolution() is not None, capabilities.bfloat16_works())
     capabilities.clear_cache()
     with context():
@@ -123,7 +123,7 @@ def test_one_slow_round_does_not_decide(monkeypatch):
     assert capabilities.bfloat16_is_faster()
     count = len(counted)
     assert capabilities.bfloat16_is_faster()
-    assert len(counted) == count  # remembered
+    assert len(counted) == count  # cached
 
 
 def test_plain_mode_runs_no_probe(monkeypatch):

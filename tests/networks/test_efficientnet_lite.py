@@ -74,17 +74,17 @@ def test_features_and_their_gradients_are_the_same_without_onednn(size, monkeypa
     torch.manual_seed(0)
     images = torch.rand(2, 3, size, size, requires_grad=True)
 
-    def look() -> list[torch.Tensor]:
+    def maps_and_gradient() -> list[torch.Tensor]:
         maps = network.features(images)
         gradient = torch.autograd.grad(sum(x.sin().sum() for x in maps), images)[0]
         return [*(x.detach() for x in maps), gradient]
 
-    ours = look()
+    ours = maps_and_gradient()
     monkeypatch.setattr(frozen, "fused_convolution", lambda: None)
-    *theirs, gradient = look()
+    *theirs, gradient = maps_and_gradient()
     for one, other in zip(ours, theirs, strict=False):
         assert (one - other).abs().max() < 1e-5 * other.abs().max()
-    # Here and there a last bit decides on which side of a clip a value lies.
+    # The last bit can decide on which side of a clip a value lies.
     assert (ours[-1] - gradient).norm() < 0.01 * gradient.norm()
 
 

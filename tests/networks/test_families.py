@@ -13,7 +13,7 @@ from catgan.networks.layers.dropout import Dropout
 
 
 def layer_table(network: nn.Module, example: torch.Tensor | list[torch.Tensor]) -> list[str]:
-    """A line a layer: what it is, and the shape it puts out."""
+    """One line per layer: its kind and its output shape."""
     lines = []
 
     def describe(layer: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -124,7 +124,7 @@ def test_every_layer_is_as_described(recipe, generator, discriminator):
     z = torch.randn(2, config.latent_size)
     images = torch.rand(2, 3, config.resolution, config.resolution)
     assert layer_table(build_generator(config), z) == generator.split("\n")[1:-1]
-    network = build_discriminator(config, pytest.fail, torch.float32)  # asks for no real images
+    network = build_discriminator(config, pytest.fail, torch.float32)  # requests no real images
     assert layer_table(network, [images]) == discriminator.split("\n")[1:-1]
 
 

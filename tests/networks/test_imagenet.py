@@ -36,7 +36,7 @@ def test_probabilities_and_maps(classify):
     probabilities, maps = classify(images)
     assert (probabilities.shape, maps.shape) == ((3, 1000), (3, 320, 7, 7))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    # An image's answer is its own, whatever stands beside it and whoever asks meanwhile.
+    # The result does not depend on the rest of the batch or on other threads.
     with ThreadPoolExecutor(3) as pool:
         alone = list(pool.map(lambda number: classify(images[number : number + 1])[0][0], range(3)))
     np.testing.assert_allclose(np.stack(alone), probabilities, atol=1e-5)
@@ -57,7 +57,7 @@ def test_real_cats_are_classified_as_cats(classify):
 
 
 def test_real_dogs_are_classified_as_dogs(classify):
-    """Not that a class is a cat by luck: the order of ImageNet's classes is what this tests."""
+    """Tests the order of ImageNet's classes."""
     dogs = squares(real_photos("whole-photos.zip", "dog/", 16))
     probabilities, _ = classify(dogs)
     assert (probabilities[:, CATS].sum(axis=1) < Gates().cat).mean() >= 0.9

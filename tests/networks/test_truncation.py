@@ -1,4 +1,4 @@
-"""Truncation: what the mean style is, and what a share of the way to it draws."""
+"""Truncation: the mean style, and images between it and the style."""
 
 from __future__ import annotations
 

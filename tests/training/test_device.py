@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def finds(monkeypatch):
-    """Let the probe find these."""
+    """Make the probes return these."""
 
     def find(*, works, faster):
         monkeypatch.setattr(device_module, "bfloat16_works", lambda kind: works)
@@ -51,9 +51,9 @@ def test_impossible_bfloat16_is_rejected_in_one_line(finds):
 
 
 @pytest.mark.parametrize(
-    ("setting", "began_in", "here", "expected"),  # here: the machine it began on?
+    ("setting", "began_in", "here", "expected"),  # here: on the machine it began on?
     [
-        ("auto", "bfloat16", True, torch.bfloat16),  # whatever a second measurement says
+        ("auto", "bfloat16", True, torch.bfloat16),  # whatever a second measurement finds
         ("auto", "float32", True, torch.float32),
         ("auto", "float32", False, torch.bfloat16),
         ("auto", None, True, torch.bfloat16),  # facts of an earlier version
@@ -95,7 +95,7 @@ def test_auto_prefers_a_gpu(monkeypatch):
 
 @pytest.mark.parametrize("size", ["2", "many"])
 def test_only_processes_of_a_job_share_a_machine(monkeypatch, size):
-    """Clusters set torchrun's variables for whatever they start, `catgan sample` included."""
+    """Clusters set torchrun's variables for every command, `catgan sample` included."""
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

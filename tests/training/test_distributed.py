@@ -1,4 +1,4 @@
-"""One process and two take the same steps; a job of two survives what happens to it."""
+"""Two processes take the steps of one; a job of two survives failures."""
 
 from __future__ import annotations
 
@@ -50,32 +50,32 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Every case of `distributed_worker`, run in this process and then in two."""
-    place = tmp_path_factory.mktemp("both")
+    """Run every case of `distributed_worker` in this process and then in two."""
+    directory = tmp_path_factory.mktemp("both")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as torchrun's processes have: more would add up in another order
+    torch.set_num_threads(1)  # as in torchrun's processes: more would sum in another order
     for case in worker.CASES:
-        (place / case).mkdir()
+        (directory / case).mkdir()
         write_procedural_cats(
-            place / case / "dataset", 30, worker.config_of(case).network.resolution
+            directory / case / "dataset", 30, worker.config_of(case).network.resolution
         )
-        worker.record(case, place / case)
+        worker.record(case, directory / case)
     torch.set_num_threads(threads)
-    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(place)]
+    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(directory)]
     job = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert job.returncode == 0, job.stderr[-4000:]
-    return place
+    return directory
 
 
 @pytest.mark.parametrize("case", worker.CASES)
 def test_two_processes_have_the_gradients_of_one(both, case):
-    """To 1e-5 of each tensor; where a tensor cancels to nearly 0, to 1e-6 of its player's."""
+    """To 1e-5 of each tensor; where a tensor cancels to nearly 0, to 1e-6 of its network's."""
     one, two = (
         safetensors.torch.load_file(both / case / f"gradients-{processes}.safetensors")
         for processes in (1, 2)
     )
     assert one.keys() == two.keys()
-    assert sum("running" not in name for name in one) > 30  # two players, two steps
+    assert sum("running" not in name for name in one) > 30  # two networks, two steps
     largest = max(gradient.norm() for gradient in one.values())
     assert largest > 0
     for name in one:
@@ -89,7 +89,7 @@ def test_two_processes_have_the_log_and_batch_statistics_of_one(both, case):
     assert [row["images"] for row in one.rows()] == [8, 16]
     for a, b in zip(one.rows(), two.rows(), strict=True):
         a.pop("machine"), b.pop("machine")
-        # r_v divides by a difference of means, which magnifies rounding.
+        # r_v divides by a difference of means, which amplifies rounding errors.
         assert b.pop("overfitting", 0) == pytest.approx(a.pop("overfitting", 0), rel=1e-3, abs=1e-4)
         assert b == pytest.approx(a, rel=1e-5)
     a, b = (run.checkpoints.load("latest", print).tensors for run in (one, two))
@@ -113,14 +113,14 @@ def test_collectives(both):
 
 
 def test_keep_alive_waits_for_a_busy_process_but_not_for_a_hung_one(both):
-    """Longer than any collective would wait."""
+    """Longer than the timeout of a collective."""
     main, other = (json.loads((both / f"long-{rank}.json").read_text()) for rank in range(2))
     assert main == {"waited": True, "gave up": False}
     assert other == {"waited": True, "gave up": True}
 
 
 def test_no_heartbeat_after_the_block(monkeypatch):
-    """A thread that is in the store while Python ends takes the process with it (SIGABRT)."""
+    """A thread that uses the store while Python exits would abort the process (SIGABRT)."""
 
     class SlowStore:
         asked = threading.Event()
@@ -140,7 +140,7 @@ def test_no_heartbeat_after_the_block(monkeypatch):
 
 
 def test_every_machine_checks_its_pixels(tmp_path, monkeypatch):
-    """A copy that was damaged on another machine trained on in silence."""
+    """A corrupt copy on another machine was once used silently."""
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
     write_procedural_cats(tmp_path / "cats", 12, 32)
     settings = ["network.resolution=32", "training.batch_size=4", "output.score_samples=0"]
@@ -152,7 +152,7 @@ def test_every_machine_checks_its_pixels(tmp_path, monkeypatch):
     content[-1] ^= 1
     images.write_bytes(content)
     monkeypatch.setattr(distributed, "world", lambda: World(1, 2))
-    monkeypatch.setattr(distributed, "share", lambda _: told)
+    monkeypatch.setattr(distributed, "broadcast_json", lambda _: told)
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(CatganError, match="has changed on disk"):
         start.on_all_ranks(pytest.fail, tmp_path / "cats", "cpu")
@@ -166,7 +166,7 @@ def test_every_machine_checks_its_pixels(tmp_path, monkeypatch):
     [("sys.exit(5)", 5), ("sys.exit()", 0), ("sys.exit('no')", 1), ("pass", 0)],
 )
 def test_a_process_ends_with_its_exit_code_despite_running_threads(end, code):
-    """Such a thread asks for the interpreter while it goes down, which aborts the process."""
+    """A thread that needs the interpreter while it shuts down aborts the process."""
     script = f"""
 import sys, threading, time
 from catgan.cli import app as cli
@@ -191,12 +191,12 @@ cli.main()
 
 
 def test_slices_of_random_numbers_make_up_the_whole_batch():
-    def draws(share):
-        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), share)
+    def batch_random(world):
+        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), world)
 
-    for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
-        parts = [draw(draws(World(rank, 3)), 4) for rank in range(3)]
-        assert torch.equal(torch.cat(parts, -1), draw(draws(World()), 12))
+    for sample in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
+        parts = [sample(batch_random(World(rank, 3)), 4) for rank in range(3)]
+        assert torch.equal(torch.cat(parts, -1), sample(batch_random(World()), 12))
     assert [World(rank, 3).batch_slice(12) for rank in range(3)] == [
         slice(0, 4),
         slice(4, 8),
@@ -225,7 +225,7 @@ def group_of_one():
 
 
 def test_synchronized_batch_norm_equals_batch_norm(group_of_one):
-    """Its output, gradient, gradient of gradient and statistics; while evaluating, too."""
+    """Output, gradient, second gradient and statistics; in evaluation mode, too."""
     torch.manual_seed(0)
     theirs = nn.BatchNorm2d(5)
     nn.init.normal_(theirs.weight)
@@ -278,7 +278,7 @@ def wait_until(condition, process, seconds=100):
 
 
 def workers_of(job):
-    """The job's processes by rank."""
+    """Return the job's processes by rank."""
     found = {}
     for child in psutil.Process(job.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -314,13 +314,13 @@ def test_a_job_survives_a_killed_worker_and_sigterm_and_resumes_in_one_process(t
     out, err = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
     assert out.count("catgan 0.") == 2, out  # rank 0 alone, before and after
     assert out.count("stopped after") == 1, out
-    assert len(re.findall("catgan: error", err)) == 1, err  # of the one that was not killed
+    assert len(re.findall("catgan: error", err)) == 1, err  # from the process that was not killed
     assert "another process of this job ended" in err
     stopped_at = int(re.search(r"stopped after ([\d,]+)", out)[1].replace(",", ""))
     assert run.checkpoints.pointer("latest") == f"{stopped_at:09d}"
     rows = [row["images"] for row in run.rows()]
-    assert rows == list(range(40, rows[-1] + 1, 40))  # nothing twice, nothing left out
-    # Another number of processes: the rest in this one.
+    assert rows == list(range(40, rows[-1] + 1, 40))  # no row twice, none missing
+    # The rest in one process.
     total = stopped_at + 80
     said = catgan("train", "--resume", run.path, "--set", f"training.images={total}")
     assert "processes: 2 when the run began, 1 now" in said
@@ -328,8 +328,8 @@ def test_a_job_survives_a_killed_worker_and_sigterm_and_resumes_in_one_process(t
     assert run.rows()[-1]["images"] // 40 == total // 40
 
 
-def run_on_two_machines(place, *words):
-    """Run the command as two processes, each in its own directory; what either printed."""
+def run_on_two_machines(directory, *words):
+    """Run the command as two processes in separate directories; return codes and outputs."""
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
     jobs = []
@@ -341,7 +341,9 @@ def run_on_two_machines(place, *words):
         command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         jobs.append(
-            subprocess.Popen(command, cwd=place / str(rank), env=environment, text=True, **pipes)
+            subprocess.Popen(
+                command, cwd=directory / str(rank), env=environment, text=True, **pipes
+            )
         )
     said = [job.communicate(timeout=200) for job in jobs]
     return [job.returncode for job in jobs], said
@@ -352,7 +354,7 @@ def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
         (tmp_path / str(rank)).mkdir()
         write_procedural_cats(
             tmp_path / str(rank) / "cats", 30 + rank, 32
-        )  # one name, other images
+        )  # the same name, other images
     codes, said = run_on_two_machines(tmp_path, "cats", "--out=run", *SETTINGS)
     assert all(code > 0 for code in codes), (codes, said)
     errors = "".join(err for _, err in said).strip().splitlines()
@@ -376,7 +378,7 @@ STARTED = [
         "output.grid_seeds=1",
         "output.score_samples=0",
         "augment.diffaugment_cutout=true",
-        # So small that weights stay near each other, whatever Adam makes of a gradient near 0.
+        # So small that weights stay close, whatever Adam does with gradients near 0.
         "optimizer.generator_learning_rate=1e-7",
         "optimizer.discriminator_learning_rate=1e-7",
     )
@@ -385,7 +387,7 @@ STARTED = [
 
 @pytest.fixture
 def two_machines(tmp_path):
-    """Directories `0` and `1` of two processes with the same cats; the first has the weights."""
+    """Directories `0` and `1` of two processes with the same cats; only `0` has the weights."""
     for rank in (0, 1):
         (tmp_path / str(rank)).mkdir()
         write_procedural_cats(tmp_path / str(rank) / "cats", 40, 32)
@@ -394,7 +396,7 @@ def two_machines(tmp_path):
 
 
 def assert_trained_alike(one, two):
-    """The starting weights are the same to the bit, what came of them to rounding errors."""
+    """Initial weights are bit-equal, later ones up to rounding errors."""
     assert [row["images"] for row in one.rows()] == [8, 16, 24]
     for a, b in zip(one.rows(), two.rows(), strict=True):
         a.pop("machine"), b.pop("machine")
@@ -413,14 +415,14 @@ def assert_trained_alike(one, two):
 
 
 def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_machines, monkeypatch):
-    """As one process does; and begins with them again, where it was stopped before it saved any."""
+    """As in one process; a job stopped before its first checkpoint starts from them again."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.chdir(two_machines / "0")
     words = ["cats", "--from=source", *STARTED]
     try:
         catgan("train", *words, "--out", "one")
-        # Made, and stopped before a step: what `--resume` finds has no checkpoint.
+        # Created and stopped before a step: `--resume` finds no checkpoint.
         settings = [word.removeprefix("--set=") for word in STARTED]
         early = start.new_run(
             Path("cats"), None, settings, Path("early"), "cpu", lambda *_: None, "source"
@@ -448,7 +450,7 @@ def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_mach
     assert_trained_alike(one, RunDirectory(two_machines / "0" / "early"))
     assert sorted(path.name for path in (two_machines / "1").iterdir()) == ["cats"]
 
-    # Once there is a checkpoint, what it was started from is no longer asked for.
+    # Once there is a checkpoint, the source is no longer needed.
     shutil.rmtree(two_machines / "0" / "source")
     codes, said = run_on_two_machines(
         two_machines, "cats", "--resume=two", "--set=training.images=32"
@@ -478,9 +480,7 @@ def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines
 
 
 @pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
-def test_a_batch_size_that_processes_do_not_divide_is_rejected(
-    tmp_path, monkeypatch, processes, nearest
-):
+def test_an_indivisible_batch_size_is_rejected(tmp_path, monkeypatch, processes, nearest):
     monkeypatch.setattr(distributed, "world", lambda: World(0, processes))
     words = f"batch_size = 32 .* {processes} processes: try --set training.batch_size={nearest},"
     with pytest.raises(CatganError, match=words) as error:

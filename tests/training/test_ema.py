@@ -39,7 +39,7 @@ def test_parameters_and_statistics_follow_the_closed_form():
 
 
 class Calibrated(nn.Module):
-    """One weight, and what was measured for it."""
+    """One weight, and a buffer calibrated for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Calibrated(nn.Module):
 
 def test_calibrated_buffers_are_copied_and_not_averaged():
     model, average = Calibrated(), Calibrated()
-    average.level.fill_(7.0)  # measured for the average as it was
+    average.level.fill_(7.0)  # calibrated for the average
     model.level.fill_(1.0)
     model.weight.data.fill_(3.0)
     update_ema(average, model, 0.5)

@@ -42,7 +42,7 @@ def run(tmp_path):
 
 
 def watch(guard, changes, first=WARMUP_IMAGES):
-    """Show the guard healthy rows, each with its changes; the images after which it raised."""
+    """Give the guard healthy rows with changes; return the images after which it raised."""
     for index, change in enumerate(changes):
         images = first + index * STEP
         try:
@@ -92,7 +92,7 @@ def test_a_collapse_stops_the_run_after_enough_rows(run, change, words):
 
 @pytest.mark.parametrize("change", [SAME, SURE])
 def test_no_collapse_during_warmup(run, change):
-    """Rows of before count, but none of them stops a run."""
+    """Earlier rows count, but do not stop a run by themselves."""
     assert WARMUP_IMAGES % STEP == 0
     images, _, _ = watch(Guard(run), [change] * 30, first=STEP)
     assert images == WARMUP_IMAGES
@@ -136,14 +136,14 @@ def test_a_run_without_a_log_starts_empty(run):
 
 
 @pytest.mark.parametrize("kind", ["bce", "hinge", "mse", "relativistic"])
-@pytest.mark.parametrize("judgments", [1, 4])
-def test_accuracies_equal_a_count(kind, judgments):
-    rng = np.random.default_rng(judgments)
-    offsets = rng.normal(0, 5, judgments) if kind == "relativistic" else 0.3
-    real = (rng.normal(0.5, 1, (40, judgments)) + offsets).astype(np.float32)
-    generated = (rng.normal(-0.5, 1, (40, judgments)) + offsets).astype(np.float32)
+@pytest.mark.parametrize("heads", [1, 4])
+def test_accuracies_equal_a_count(kind, heads):
+    rng = np.random.default_rng(heads)
+    offsets = rng.normal(0, 5, heads) if kind == "relativistic" else 0.3
+    real = (rng.normal(0.5, 1, (40, heads)) + offsets).astype(np.float32)
+    generated = (rng.normal(-0.5, 1, (40, heads)) + offsets).astype(np.float32)
     right = {"real": 0, "generated": 0}
-    for k in range(judgments):
+    for k in range(heads):
         level = {"bce": 0.0, "hinge": 0.0, "mse": 0.5}.get(kind)
         if level is None:
             level = (real[:, k].mean() + generated[:, k].mean()) / 2
@@ -158,14 +158,14 @@ def test_accuracies_equal_a_count(kind, judgments):
 
 def test_an_uninformative_discriminator_has_half_accuracy():
     torch.manual_seed(0)
-    judged = torch.randn(2, 4_000, 4)
-    for accuracy in accuracies("relativistic", *judged):
+    logits = torch.randn(2, 4_000, 4)
+    for accuracy in accuracies("relativistic", *logits):
         assert accuracy.item() == pytest.approx(0.5, abs=0.02)
     constant = torch.full((8, 4), 3.0)
     assert [a.item() for a in accuracies("relativistic", constant, constant)] == [0.0, 1.0]
 
 
-def spread(images):
+def diversity_of(images):
     return diversity(downsample(images))
 
 
@@ -174,15 +174,15 @@ def test_diversity_is_the_std_of_downsampled_pixels():
     images = rng.normal(0, 1, (16, 3, 32, 32))
     blocks = images.reshape(16, 3, DIVERSITY_SIDE, 4, DIVERSITY_SIDE, 4).mean((3, 5))
     expected = blocks.std(0, ddof=1).mean()
-    assert spread(torch.from_numpy(images)).item() == pytest.approx(expected)
+    assert diversity_of(torch.from_numpy(images)).item() == pytest.approx(expected)
 
 
 def test_diversity_follows_contrast_and_not_brightness_and_sees_copies():
     torch.manual_seed(0)
-    pictures = torch.randn(32, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    one = spread(pictures).item()
+    images = torch.randn(32, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    one = diversity_of(images).item()
     assert one == pytest.approx(1, abs=0.05)
-    assert spread(pictures / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
-    assert spread(pictures[:1].expand(32, -1, -1, -1)).item() == 0
-    fine = torch.randn(32, 3, 32, 32)  # noise that is gone from afar
-    assert spread(fine).item() < 0.3
+    assert diversity_of(images / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
+    assert diversity_of(images[:1].expand(32, -1, -1, -1)).item() == 0
+    fine = torch.randn(32, 3, 32, 32)  # noise that averages out
+    assert diversity_of(fine).item() < 0.3

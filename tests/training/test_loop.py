@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 class Silent:
-    """A display that remembers notes and may act at a step."""
+    """A display that records notes and can act at a step."""
 
     def prepare(self, what, done, total):
         self.prepared = {**getattr(self, "prepared", {}), what: (done, total)}
@@ -68,7 +68,7 @@ def repeatable_rows(run):
 
 
 def assert_same_run(one: RunDirectory, other: RunDirectory):
-    """Weights, averages, optimizers and log rows agree to the bit."""
+    """Assert that weights, EMA, optimizers and log rows are bit-equal."""
     assert one.checkpoints.pointer("latest") == other.checkpoints.pointer("latest")
     a, b = (read_checkpoint(r.checkpoints.directory / r.checkpoints.pointer("latest"))
             for r in (one, other))  # fmt: skip
@@ -86,13 +86,13 @@ def assert_same_run(one: RunDirectory, other: RunDirectory):
 
 @pytest.fixture(scope="module")
 def finished():
-    """Runs that were trained in one go, by configuration."""
+    """Uninterrupted runs, by configuration."""
     return {}
 
 
 @pytest.fixture
 def straight(tmp_path, tiny_config, cats, finished, tmp_path_factory):
-    """A copy of a run of `tiny_config` that was trained in one go."""
+    """A copy of an uninterrupted run of `tiny_config`."""
     key = to_toml(tiny_config)
     if key not in finished:
         run = new_run(tmp_path_factory.mktemp("finished") / "run", tiny_config)
@@ -151,7 +151,7 @@ def test_resume_after_kill_9_is_bit_exact(tmp_path, tiny_config, cats, straight)
     child = run_child(broken, cats, at=17 * 8, signal_name="SIGKILL")
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert broken.checkpoints.names() == ["000000080"]
-    assert broken.rows()[-1]["images"] == 120  # rows beyond the checkpoint, to be written again
+    assert broken.rows()[-1]["images"] == 120  # rows after the checkpoint are written again
     display = Silent()
     outcome = train(tiny_config, cats, broken, display, device=CPU, resume=True)
     assert outcome.finished
@@ -250,7 +250,7 @@ def test_nan_stops_the_run_and_keeps_good_checkpoints(tmp_path, tiny_config, cat
 def test_a_run_that_fails_before_its_first_step_releases_the_lock(
     tmp_path, tiny_config, cats, monkeypatch
 ):
-    """The lock was kept, and a terminal's cursor hidden."""
+    """The lock was once kept, and the terminal's cursor hidden."""
 
     def fail(*_):
         raise KeyboardInterrupt
@@ -264,7 +264,7 @@ def test_a_run_that_fails_before_its_first_step_releases_the_lock(
 
 
 def test_not_finite_weights_are_never_saved(tmp_path, tiny_config, cats, monkeypatch):
-    """The loss of the very step is still finite; only its gradient is not."""
+    """The loss of that step is finite, its gradient is not."""
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
     real = losses.generator_loss
@@ -335,7 +335,7 @@ def checkpoint_of(run, name=None):
 
 
 def test_projected_resume_is_bit_exact(tmp_path, projected_config, cats_64):
-    """Statistics, penalties, averages and what the guard has seen among it."""
+    """Including statistics, penalties, averages and the guard's rows."""
     config = projected_config
     straight = new_run(tmp_path / "straight", config)
     assert train(config, cats_64, straight, Silent(), device=CPU).finished
@@ -355,11 +355,11 @@ def test_projected_resume_is_bit_exact(tmp_path, projected_config, cats_64):
     train(config, cats_64, stopped, Silent(), device=CPU, resume=True)
     assert_same_run(straight, stopped)
 
-    # Heads learn; what mixes and scales what they see stays, and the frozen network is not kept.
+    # Heads learn; mixing and scales stay; the frozen backbone is not saved.
     before, after = (checkpoint_of(straight, name) for name in straight.checkpoints.names())
     for name, tensor in after.tensors["discriminator"].items():
         frozen = name.startswith(("projection.", "frequencies.", "colors."))
-        if frozen or tensor.dim() > 1:  # the level of a judgment is nothing to this loss
+        if frozen or tensor.dim() > 1:  # this loss ignores a common offset of the logits
             assert torch.equal(tensor, before.tensors["discriminator"][name]) == frozen, name
     assert not any("network" in name for name in after.tensors["discriminator"])
     assert not any(".projection." in f".{name}" for name in after.tensors["optimizer"])
@@ -371,11 +371,11 @@ def test_projected_resume_is_bit_exact(tmp_path, projected_config, cats_64):
 def test_samples_of_a_projected_run_are_calibrated(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
-    """Scores and sheets; checkpoints are below."""
-    procedural = []
+    """Scores and grids; checkpoints are tested below."""
+    calibrations = []
 
     def remember(sampler, seeds, *others):
-        procedural.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
+        calibrations.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
         return real(sampler, seeds, *others)
 
     real = sampling.Sampler.__call__
@@ -388,9 +388,9 @@ def test_samples_of_a_projected_run_are_calibrated(
     saved = checkpoint_of(run).tensors["ema"]["eigenfaces.decorrelation"]
     none = torch.eye(len(saved))
     assert not torch.equal(saved, none)
-    (begun, first), *later = procedural
+    (begun, first), *later = calibrations
     assert begun == 4
-    assert torch.equal(first, none)  # before training there is nothing to find
+    assert torch.equal(first, none)  # before training there is nothing to measure
     assert {count for count, _ in later} == {4, 16}
     assert all(torch.equal(matrix, saved) for _, matrix in later)
 
@@ -420,7 +420,7 @@ def test_the_ema_of_a_projected_run_is_the_recursion_over_its_weights(
         if name in (
             "eigenfaces.coefficient_mean",
             "eigenfaces.decorrelation",
-        ):  # measured, not averaged
+        ):  # calibrated, not averaged
             assert not torch.equal(average, steps[0][1][name])
             continue
         expected = torch.zeros(())
@@ -458,7 +458,7 @@ def test_a_projected_run_trains_in_both_precisions(
 
 def test_a_collapsed_generator_stops_the_run(tmp_path, tiny_config, cats, monkeypatch):
     class One(BaseGenerator):
-        """Whatever is asked for, the same image."""
+        """The same image for every seed."""
 
         def __init__(self, network, reals=None):
             super().__init__()
@@ -494,10 +494,10 @@ def test_only_a_projected_run_needs_statistics_images(
         return indices(seed, images_seen, count, length)
 
     monkeypatch.setattr(loop, "batch_indices", remember)
-    looked = [(0, len(cats_64.indices("train"))), (0, 8)]
+    expected_calls = [(0, len(cats_64.indices("train"))), (0, 8)]
     for name, config, data, at_first in (
         ("classic", override(tiny_config, ["training.images=16"]), cats, []),
-        ("projected", override(projected_config, ["training.images=8"]), cats_64, looked),
+        ("projected", override(projected_config, ["training.images=8"]), cats_64, expected_calls),
     ):
         config = override(config, ["training.precision=float32"])
         chosen.clear()
@@ -518,7 +518,7 @@ def test_the_classic_families_may_be_penalized_and_relativistic(tmp_path, tiny_c
 
 
 def test_a_single_photo_can_be_memorized(tmp_path, tiny_config, cats, monkeypatch):
-    """Its copies do not differ, which is no failure of the generator."""
+    """Real images do not differ either, so the guard must not stop the run."""
     only = cats.indices("train")[:1]
     monkeypatch.setattr(type(cats), "indices", lambda self, split: only)
     config = override(tiny_config, ["training.images=40"])

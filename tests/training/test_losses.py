@@ -1,4 +1,4 @@
-"""Every loss against the formula of its paper, computed in float64 with numpy."""
+"""Every loss against its paper's formula, in float64 with numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from catgan.training.losses import (
 )
 
 RNG = np.random.default_rng(0)
-REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four judgments of each of fifty images
+REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four logits of each of fifty images
 
 
 def sigmoid(x):
@@ -43,9 +43,9 @@ def of_generator(kind, real, generated):
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-@pytest.mark.parametrize("judgments", [1, 4])
-def test_losses_equal_the_papers_formulas_summed_over_heads(kind, judgments):
-    real, generated = REAL[:, :judgments], GENERATED[:, :judgments]
+@pytest.mark.parametrize("heads", [1, 4])
+def test_losses_equal_the_papers_formulas_summed_over_heads(kind, heads):
+    real, generated = REAL[:, :heads], GENERATED[:, :heads]
     for ours, formula in ((discriminator_loss, DISCRIMINATOR), (of_generator, GENERATOR)):
         expected = formula[kind](real, generated).sum(1).mean(0)
         loss = ours(kind, torch.tensor(real), torch.tensor(generated)).item()
@@ -67,7 +67,7 @@ def test_the_generator_loss_has_no_gradient_for_real_images(kind):
     of_generator(kind, real, generated).backward()
     assert real.grad is None
     assert generated.grad.abs().sum() > 0
-    assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher judgments
+    assert (generated.grad <= 0).all() or kind == "mse"  # a lower loss means higher logits
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
@@ -109,7 +109,7 @@ def test_the_penalty_of_a_linear_discriminator():
     penalty = gradient_penalty(
         lambda maps: torch.cat([first(maps[0].flatten(1)), second(maps[1])], 1), features
     )
-    # The slope of the sum of the four judgments is the sum of their weights.
+    # The slope of the sum of the four logits is the sum of their weights.
     expected = first.weight.detach().sum(0).square().sum() + second.weight.detach().square().sum()
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
     penalty.backward()
@@ -174,9 +174,10 @@ def test_the_penalty_strength_may_be_constant_or_rise():
 def test_positions_are_averaged_and_heads_summed(kind):
     generator = torch.Generator().manual_seed(0)
     real, generated = torch.randn(2, 5, 4, 16, generator=generator)
-    by_place = [(real[:, :, place], generated[:, :, place]) for place in range(real.shape[2])]
+    positions = range(real.shape[2])
+    by_position = [(real[:, :, position], generated[:, :, position]) for position in positions]
     for loss in (discriminator_loss, of_generator):
-        expected = sum(loss(kind, *pair).item() for pair in by_place) / len(by_place)
+        expected = sum(loss(kind, *pair).item() for pair in by_position) / len(by_position)
         assert loss(kind, real, generated).item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Whether a run's samples are nearer to its training photos than to others."""
+"""Memorization: distances of samples to training photos and to others."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
 CPU = torch.device("cpu")
-LOGIT = -50.0  # of generated images, lower than any real one has
+LOGIT = -50.0  # of generated images, lower than any of a real image
 
 
 @pytest.mark.parametrize(

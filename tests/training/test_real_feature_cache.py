@@ -18,8 +18,8 @@ ONLY_FLIP = AugmentConfig(flip=True)
 
 @pytest.fixture(scope="module")
 def images():
-    draws = torch.Generator().manual_seed(2)
-    return torch.rand(5, 3, 64, 64, generator=draws) * 2 - 1
+    random = torch.Generator().manual_seed(2)
+    return torch.rand(5, 3, 64, 64, generator=random) * 2 - 1
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +29,26 @@ def discriminator(images):
     return build_discriminator(config, lambda: images, torch.float32)
 
 
-def names(chosen, mirrored):
+def view_ids(chosen, mirrored):
     return 2 * chosen + torch.tensor(mirrored)
 
 
 def looks(discriminator):
-    """Counts the images that the frozen network is shown."""
+    """Count the images that pass the frozen backbone."""
     counted = []
 
-    def see(pictures):
-        assert len(pictures) in (5, memory_module.CHUNK_SIZE)
-        counted.extend(pictures.flatten(1).unique(dim=0))
-        return projection(pictures)
+    def count_pass(augmented):
+        assert len(augmented) in (5, memory_module.CHUNK_SIZE)
+        counted.extend(augmented.flatten(1).unique(dim=0))
+        return projection(augmented)
 
     projection = discriminator.projection.forward
-    return mock.patch.object(discriminator.projection, "forward", see), counted
+    return mock.patch.object(discriminator.projection, "forward", count_pass), counted
 
 
 @torch.no_grad()
 def test_each_image_and_mirror_image_passes_the_backbone_once(discriminator, images):
-    memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
+    cache = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     for numbers, turned in (
         ([0, 1, 2], [False, False, True]),
@@ -57,10 +57,10 @@ def test_each_image_and_mirror_image_passes_the_backbone_once(discriminator, ima
         ([1, 0, 2], [False, True, False]),
     ):
         chosen, mirrored = torch.tensor(numbers), torch.tensor(turned)[:, None, None, None]
-        pictures = torch.where(mirrored, images[chosen].flip(3), images[chosen])
+        augmented = torch.where(mirrored, images[chosen].flip(3), images[chosen])
         with patch:
-            seen = memory.features(pictures, names(chosen, turned))
-        for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
+            seen = cache.features(augmented, view_ids(chosen, turned))
+        for ours, expected in zip(seen, discriminator.features(augmented), strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert len(counted) == 5
 
@@ -80,68 +80,68 @@ def test_features_do_not_depend_on_batch_or_order(discriminator, images):
     "augmentation", [AugmentConfig(crop=0.1), AugmentConfig(flip=False, diffaugment_color=True)]
 )
 def test_views_that_never_recur_are_not_cached(discriminator, images, augmentation):
-    memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
+    cache = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for step in range(2):
-            draws = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
-            pictures = augment_reals(images, torch.arange(5), augmentation, draws, (-1, 1), 0)
-            memory.features(*pictures)
+            random = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
+            augmented = augment_reals(images, torch.arange(5), augmentation, random, (-1, 1), 0)
+            cache.features(*augmented)
     assert len(counted) == 10
 
 
 @torch.no_grad()
 def test_each_fixed_view_passes_the_backbone_once(discriminator, images):
     augmentation = AugmentConfig(zoom=0.3, views=3)
-    memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
+    cache = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for step in range(40):
-            draws = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
-            pictures, known = augment_reals(
-                images, torch.arange(5), augmentation, draws, (-1, 1), 0
+            random = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
+            augmented, known = augment_reals(
+                images, torch.arange(5), augmentation, random, (-1, 1), 0
             )
-            seen = memory.features(pictures, known)
+            seen = cache.features(augmented, known)
     assert len(counted) == 15
-    for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
+    for ours, expected in zip(seen, discriminator.features(augmented), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_generated_images_get_gradients(discriminator, images):
-    pictures = images.clone().requires_grad_()
-    seen = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).features(pictures, None)
-    (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), pictures)
+    augmented = images.clone().requires_grad_()
+    seen = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).features(augmented, None)
+    (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), augmented)
     assert gradient.abs().sum() > 0
 
 
 def give_room(monkeypatch, discriminator, views):
-    """Let there be room for so many views."""
+    """Limit the cache to this many views."""
     maps = RealFeatureCache(discriminator, ONLY_FLIP, 1, CPU).maps
     monkeypatch.setattr(memory_module, "MAX_BYTES", views * sum(4 * m[0].numel() for m in maps))
 
 
-# Of 10 views, the even ones come: 0 to 8.
+# Of 10 views, the even ones occur: 0 to 8.
 @pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 5), (8, 6), (5, 7), (3, 8), (2, 10)])
 def test_views_are_cached_if_a_quarter_fits(discriminator, images, monkeypatch, room, expected):
     give_room(monkeypatch, discriminator, room)
-    memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
+    cache = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for _ in range(2):
-            memory.features(images, 2 * torch.arange(5))
+            cache.features(images, 2 * torch.arange(5))
     assert len(counted) == expected
 
 
 @torch.no_grad()
 def test_features_do_not_depend_on_the_cache_size(discriminator, images, monkeypatch):
     views = torch.tensor([0, 8, 4, 0, 6])
-    pictures = images[views // 2]
+    augmented = images[views // 2]
     whole = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     give_room(monkeypatch, discriminator, 5)
     part = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     for _ in range(2):
         for ours, expected in zip(
-            part.features(pictures, views), whole.features(pictures, views), strict=True
+            part.features(augmented, views), whole.features(augmented, views), strict=True
         ):
             assert torch.equal(ours, expected)
 

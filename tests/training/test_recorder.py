@@ -1,4 +1,4 @@
-"""What a run keeps, and when it has waited long enough for something better."""
+"""Checkpoints, scores and early stopping of a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Notes:
 
 
 class FakeSampler:
-    """Knows after how many images it was measured, and draws nothing."""
+    """A sampler that records its calibrations and generates nothing."""
 
     def calibrated(self, images, precision):
         return lambda seeds: np.zeros((len(seeds), 4, 4, 3), np.uint8)
@@ -73,7 +73,7 @@ def log(run, scores, name=HELD_OUT, samples=16):
 
 
 def score_with(monkeypatch, values, metric="kernel", split="holdout"):
-    """Let `quick_score` find these values, one after the other."""
+    """Make `quick_score` return these values in turn."""
     remaining = iter(values)
 
     def quick_score(sample, statistics, *, count):
@@ -113,12 +113,12 @@ def test_no_early_stopping_by_default(run):
 def test_log_rows_without_a_score_are_ignored(run):
     log(run, {100: 0.5})
     run.append_row({"images": 10_000, "discriminator_loss": 1.0})
-    run.append_row({"images": 10_000, "score": 9.0})  # of nobody knows what
+    run.append_row({"images": 10_000, "score": 9.0})  # of unknown kind
     assert not recorder_of(run, patience=200).is_past_its_best
 
 
 def test_scores_of_another_kind_are_ignored(run):
-    """Those against training images, or of another number of samples, decide nothing."""
+    """Scores against training images, or of another number of samples, do not count."""
     log(run, {100: 40.0, 400: 41.0}, "FD-lite2")
     log(run, {100: 0.001, 400: 0.002}, samples=1000)
     assert not recorder_of(run, patience=200).is_past_its_best
@@ -166,7 +166,7 @@ def test_early_stopping_survives_a_resume(run, monkeypatch):
     assert run.rows()[-1] == row
     assert recorder_of(run, patience=200).is_past_its_best
     assert not recorder_of(run, patience=300).is_past_its_best
-    run.rewind(300)  # it goes on from an earlier checkpoint
+    run.rewind(300)  # resumes from an earlier checkpoint
     assert not recorder_of(run, patience=200).is_past_its_best
 
 

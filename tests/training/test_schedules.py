@@ -14,26 +14,26 @@ from catgan.training.schedules import (
 
 
 @pytest.mark.parametrize(
-    ("images", "share"), [(0, 0), (99, 0), (100, 0), (150, 0.25), (300, 1), (10**9, 1)]
+    ("images", "fraction"), [(0, 0), (99, 0), (100, 0), (150, 0.25), (300, 1), (10**9, 1)]
 )
-def test_the_generator_is_frozen_then_ramps_up(images, share):
+def test_the_generator_is_frozen_then_ramps_up(images, fraction):
     config = OptimizerConfig(
         generator_learning_rate=2e-3, generator_freeze_images=100, generator_ramp_images=200
     )
-    assert generator_learning_rate(config, images, late=False) == pytest.approx(2e-3 * share)
+    assert generator_learning_rate(config, images, late=False) == pytest.approx(2e-3 * fraction)
 
 
 @pytest.mark.parametrize(
-    ("images", "share"), [(299, 0), (300, 0), (350, 0.25), (500, 1), (10**9, 1)]
+    ("images", "fraction"), [(299, 0), (300, 0), (350, 0.25), (500, 1), (10**9, 1)]
 )
-def test_inner_convolutions_follow_later(images, share):
+def test_inner_convolutions_follow_later(images, fraction):
     config = OptimizerConfig(
         generator_learning_rate=2e-3,
         generator_freeze_images=100,
         generator_ramp_images=200,
         generator_thaw_images=200,
     )
-    assert generator_learning_rate(config, images, late=True) == pytest.approx(2e-3 * share)
+    assert generator_learning_rate(config, images, late=True) == pytest.approx(2e-3 * fraction)
 
 
 @pytest.mark.parametrize("images", [0, 1, 10**6])

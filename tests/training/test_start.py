@@ -43,7 +43,7 @@ def test_a_run_is_named_after_data_and_recipe_and_never_over_another(cats):
 
 
 def test_a_run_is_named_after_its_source_in_unicode(tmp_path):
-    for name in ("thirty", "Fotos mit Müll", "nul"):  # of the same content
+    for name in ("thirty", "Fotos mit Müll", "nul"):  # with the same content
         (tmp_path / name).mkdir()
         for index in range(6):
             pixels = np.random.default_rng(index).integers(0, 256, (40, 40, 3), np.uint8)
@@ -169,9 +169,9 @@ def test_an_existing_path_is_rejected_before_preparation(cats, tmp_path, monkeyp
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(start, "open_data", never)
-    for place, why in (("taken", "is not empty"), ("file", "cannot be written")):
+    for name, why in (("taken", "is not empty"), ("file", "cannot be written")):
         with pytest.raises(CatganError, match=why):
-            new(cats.path, out=tmp_path / place)
+            new(cats.path, out=tmp_path / name)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "taken"]
 
 
@@ -214,7 +214,7 @@ def test_another_number_of_samples_gives_a_note(cats, tmp_path):
 
 
 def begun_elsewhere(run, **facts):
-    """Let the run's record say that it began on a machine with these facts."""
+    """Change the run's record of the machine where it began."""
     record = json.loads((run.path / "run.json").read_text())
     record["machine"] |= facts
     (run.path / "run.json").write_text(json.dumps(record))

@@ -38,7 +38,7 @@ def test_overfitting_is_among_the_scalars(tmp_path):
     events = TensorBoard(tmp_path, 0)
     for images, overfitting in ((8, 0.25), (16, 0.0)):
         events.row({"images": images, "diversity": 1.5, "overfitting": overfitting, "machine": {}})
-    events.row({"images": 24, "diversity": 1.5, "machine": {}})  # r_v cannot always be told
+    events.row({"images": 24, "diversity": 1.5, "machine": {}})  # r_v is not always defined
     events.writer.close()
     read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in read.Scalars("overfitting")] == [(8, 0.25), (16, 0.0)]

@@ -1,4 +1,4 @@
-"""Few photos: how far they are from the source, and what the recipe makes of their number."""
+"""Transfer: distance of photos to the source, and the recipe for their number."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_too_few_photos_have_no_distance(untrained, tmp_path):
 
 
 def test_a_large_distance_is_noted():
-    assert "it takes long" in transfer.describe_distance(0.175, "catgan cats")
+    assert "training takes long" in transfer.describe_distance(0.175, "catgan cats")
     near = transfer.describe_distance(0.044, "catgan cats")
     assert "it takes long" not in near
     assert "catgan cats" in near

@@ -1,1 +1,1 @@
-"""Photos in, dataset out: decoding, preparing, and the format on disk."""
+"""Turn photos into datasets: decode, find faces, prepare, and the format on disk."""

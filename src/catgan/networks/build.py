@@ -1,7 +1,7 @@
 """Build a pair of networks from a configuration: the one module that knows every family.
 
 A discriminator has two parts: `features(images)`, which is frozen, and the forward pass from those
-features to logits. Both players can so share one pass of the frozen part for each batch.
+features to logits. So both players can share one pass of the frozen part for each batch.
 """
 
 from __future__ import annotations

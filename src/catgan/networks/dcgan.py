@@ -17,7 +17,7 @@ from catgan.networks.layers.dropout import Dropout
 from catgan.networks.layers.initialization import initialize
 
 PIXEL_RANGE = (0.0, 1.0)
-SLOPE = 0.2  # of LeakyReLU, DCGAN's
+LEAKY_RELU_SLOPE = 0.2  # as in the paper
 
 
 class Generator(BaseGenerator):
@@ -32,9 +32,9 @@ class Generator(BaseGenerator):
             TransposedConvolution(latent_size, widths[0], 4, 1, 0, bias=False)
         ]
         for coarse, fine in pairwise(widths):
-            layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(LEAKY_RELU_SLOPE, inplace=True)]
             layers += [TransposedConvolution(coarse, fine, 4, 2, 1, bias=False)]
-        layers += [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(SLOPE, inplace=True)]
+        layers += [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(LEAKY_RELU_SLOPE, inplace=True)]
         layers += [TransposedConvolution(widths[-1], 3, 4, 2, 1), nn.Sigmoid()]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
@@ -58,7 +58,10 @@ class Discriminator(nn.Module):
         widths = [3, *stage_channels(resolution, channels, maximum_channels)]
         layers: list[nn.Module] = []
         for fine, coarse in pairwise(widths):
-            layers += [Convolution(fine, coarse, 4, 2, 1), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [
+                Convolution(fine, coarse, 4, 2, 1),
+                nn.LeakyReLU(LEAKY_RELU_SLOPE, inplace=True),
+            ]
             layers += [Dropout(dropout)]
         layers += [Convolution(widths[-1], 1, 4, 1, 0)]
         self.layers = nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""The configuration of a new run: a recipe, what is set, and the networks that it starts from."""
+"""The configuration of a new run: a recipe, the settings, and the networks it starts from."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Training in several processes under torchrun. In a single process nothing group does anything.
+"""Training in several processes under torchrun. In a single process nothing here does anything.
 
 Every process holds all weights and computes its slice of each batch. A step equals that of one
 process with the whole batch, up to rounding, if `loss.penalty_every` divides a slice
 (docs/scale.md). `DistributedDataParallel` is not used: it wraps one `forward` and one `backward`
-per step, while the discriminator group is entered at two layers, differentiated twice for its
+per step, while the discriminator here is entered at two layers, differentiated twice for its
 penalties, and called by both players. Collectives between backward pass and optimizer do the same,
 and stay visible in the loop.
 
@@ -40,7 +40,6 @@ from catgan.training.streams import World
 
 # How long a process waits for the others. A process that dies is noticed at once; only a machine
 # that falls silent is waited for. Rank 0 scores a checkpoint meanwhile, which takes seconds.
-# meanwhile, which takes seconds.
 TIMEOUT = timedelta(minutes=10)
 HEARTBEAT_SECONDS = 5.0  # between two heartbeats in `keep_alive`
 
@@ -188,7 +187,7 @@ def keep_alive() -> Iterator[None]:
             _wait_at_barrier(_job, f"block {block}", own)
     finally:
         done.set()
-        sender.join(timeout=10)  # or it would use the store while the process ends
+        sender.join(timeout=10)  # else it could use the store while the process ends
 
 
 def _wait_at_barrier(store: dist.Store, barrier: str, own: World) -> None:

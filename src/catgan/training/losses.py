@@ -80,7 +80,7 @@ def generator_loss(kind: str, real: RealLogits, generated: Tensor) -> Tensor:
 def gradient_penalty(
     discriminate: Callable[[list[Tensor]], Tensor], features: Sequence[Tensor]
 ) -> Tensor:
-    """Return the squared gradient of the sum of each image's logits, averaged over images.
+    """Return the squared norm of the gradient of each image's summed logits, averaged over images.
 
     R1 on real images, R2 on generated ones (Mescheder et al., "Which Training Methods for GANs do
     actually Converge?", ICML 2018), by the discriminator's inputs: the images, or projected

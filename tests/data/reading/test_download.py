@@ -1,4 +1,4 @@
-"""Fetching against a local server that cuts, lies, and sends hostile archives."""
+"""Download from a local server that cuts connections, lies and sends hostile archives."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def archive_of(*extra: tuple[str, bytes], count: int = 5, method=zipfile.ZIP_STO
 
 @dataclass
 class Behavior:
-    """What the server does: `cuts` are the numbers of bytes after which it hangs up, in turn."""
+    """What the server does; `cuts` are the numbers of bytes after which it disconnects, in turn."""
 
     content: bytes
     cuts: list[int] = field(default_factory=list)
     etag: str = '"one"'
     ranges: bool = True
-    range: str | None = None  # what it says that it sends, in place of the truth
+    range: str | None = None  # a false Content-Range
     announced: int | None = None
-    length: str | None = None  # the header itself, whatever it says
+    length: str | None = None  # the Content-Length header verbatim
     statuses: list[int] = field(default_factory=list)
-    asked: list[str | None] = field(default_factory=list)
+    requested: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def server():
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            wanted = self.headers.get("Range")
-            behavior.asked.append(wanted)
+            range_header = self.headers.get("Range")
+            behavior.requested.append(range_header)
             if behavior.statuses and (status := behavior.statuses.pop(0)) != 200:
                 self.send_error(status)
                 return
             content, start = behavior.content, 0
-            if wanted and behavior.ranges and self.headers.get("If-Range") == behavior.etag:
-                start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+            if range_header and behavior.ranges and self.headers.get("If-Range") == behavior.etag:
+                start = int(re.fullmatch(r"bytes=(\d+)-", range_header)[1])
                 self.send_response(206)
                 range_ = behavior.range or f"bytes {start}-{len(content) - 1}/{len(content)}"
                 self.send_header("Content-Range", range_)
@@ -87,21 +87,21 @@ def server():
         def log_message(self, *arguments):
             pass
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http_server.serve_forever, daemon=True)
     thread.start()
-    yield behavior, f"http://127.0.0.1:{listening.server_port}/afhq.zip"
-    listening.shutdown()
+    yield behavior, f"http://127.0.0.1:{http_server.server_port}/afhq.zip"
+    http_server.shutdown()
     thread.join()
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch):
+def no_sleep(monkeypatch):
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
 
 
-def collection(address: str, images: int = 5, most: int = 10**6) -> Collection:
-    return Collection("cats", address, FOLDER, images, most, "CC0", "-", "nobody")
+def collection(address: str, images: int = 5, max_bytes: int = 10**6) -> Collection:
+    return Collection("cats", address, FOLDER, images, max_bytes, "CC0", "-", "nobody")
 
 
 def fails(address, destination, **options) -> str:
@@ -110,7 +110,7 @@ def fails(address, destination, **options) -> str:
     return str(error.value)
 
 
-def left(tmp_path) -> list[str]:
+def files_in(tmp_path) -> list[str]:
     return sorted(path.name for path in tmp_path.iterdir())
 
 
@@ -122,23 +122,23 @@ def test_only_the_folder_is_kept(server, tmp_path):
         collection(address), tmp_path / "c.zip", progress=lambda *numbers: calls.append(numbers)
     )
     assert count == 5
-    assert left(tmp_path) == ["c.zip"]
+    assert files_in(tmp_path) == ["c.zip"]
     with zipfile.ZipFile(tmp_path / "c.zip") as archive:
         assert archive.namelist() == [f"cats/cat_{number}.jpg" for number in range(5)]
         assert archive.read("cats/cat_3.jpg") == b"\xff\xd8\xff" + bytes([3]) * 40_000
     assert ("downloading cats", len(behavior.content), len(behavior.content)) in calls
 
 
-def test_a_cut_connection_is_taken_up(server, tmp_path):
+def test_cut_connection_is_resumed(server, tmp_path):
     behavior, address = server
     behavior.content = archive_of()
     behavior.cuts = [50_000, 1, 70_000]
     download(collection(address), tmp_path / "c.zip")
-    assert behavior.asked == [None, "bytes=50000-", "bytes=50001-", "bytes=120001-"]
-    assert left(tmp_path) == ["c.zip"]
+    assert behavior.requested == [None, "bytes=50000-", "bytes=50001-", "bytes=120001-"]
+    assert files_in(tmp_path) == ["c.zip"]
 
 
-def test_a_network_that_goes_away_is_no_fault_of_the_disk(server, tmp_path, monkeypatch):
+def test_network_error_while_reading_is_retried(server, tmp_path, monkeypatch):
     behavior, address = server
     behavior.content = archive_of()
     real, errors = http.client.HTTPResponse.read, [errno.EHOSTUNREACH, errno.ENETDOWN]
@@ -151,10 +151,10 @@ def test_a_network_that_goes_away_is_no_fault_of_the_disk(server, tmp_path, monk
     monkeypatch.setattr(http.client.HTTPResponse, "read", read)
     download(collection(address), tmp_path / "c.zip")
     assert not errors
-    assert left(tmp_path) == ["c.zip"]
+    assert files_in(tmp_path) == ["c.zip"]
 
 
-def test_an_answer_that_never_comes_is_no_fault_of_the_disk(server, tmp_path, monkeypatch):
+def test_network_error_while_connecting_is_retried(server, tmp_path, monkeypatch):
     behavior, address = server
     behavior.content = archive_of()
     real = http.client.HTTPConnection.getresponse
@@ -175,51 +175,51 @@ def test_an_answer_that_never_comes_is_no_fault_of_the_disk(server, tmp_path, mo
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "9" * 5000, "\N{SUPERSCRIPT TWO}"])
-def test_a_length_that_is_none(server, tmp_path, length):
+def test_invalid_content_length(server, tmp_path, length):
     behavior, address = server
     behavior.content, behavior.length = archive_of(), length
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
-def test_a_range_that_is_none(server, tmp_path):
+def test_invalid_content_range(server, tmp_path):
     behavior, address = server
     behavior.content, behavior.cuts = archive_of(), [60_000]
     behavior.range = "bytes 60000-9/" + "9" * 5000
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
-def test_a_file_that_begins_anew_is_progress(server, tmp_path):
-    """A new version is behind the old one for a while: no reason to give up."""
+def test_new_version_resets_the_count_of_failures(server, tmp_path):
+    """It has less data than the old version for a while, which is not a failure."""
     behavior, address = server
     behavior.content = archive_of()
-    behavior.cuts = [150_000] + [0] * module._ATTEMPTS
+    behavior.cuts = [150_000] + [0] * module._MAX_ATTEMPTS
     fails(address, tmp_path / "c.zip")
-    behavior.etag, behavior.cuts = '"two"', [10_000] * (module._ATTEMPTS + 2)
+    behavior.etag, behavior.cuts = '"two"', [10_000] * (module._MAX_ATTEMPTS + 2)
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
-def test_two_at_once_do_not_mix(server, tmp_path):
+def test_concurrent_download_is_rejected(server, tmp_path):
     behavior, address = server
     behavior.content = archive_of()
-    told = []
+    messages = []
 
     def second(what, done, total):
-        if not told:
-            told.append(fails(address, tmp_path / "c.zip"))
+        if not messages:
+            messages.append(fails(address, tmp_path / "c.zip"))
 
     assert download(collection(address), tmp_path / "c.zip", progress=second) == 5
-    assert "is being fetched by another catgan" in told[0]
-    assert left(tmp_path) == ["c.zip"]
+    assert "is being downloaded by another catgan" in messages[0]
+    assert files_in(tmp_path) == ["c.zip"]
 
 
-def test_windows_flushes_only_what_was_opened_to_write(server, tmp_path, monkeypatch):
+def test_flushed_files_are_open_for_writing(server, tmp_path, monkeypatch):
     behavior, address = server
     behavior.content = archive_of()
     real, flushed = os.fsync, []
 
     def fsync(descriptor):
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            os.write(descriptor, b"")  # EBADF, as Windows says
+            os.write(descriptor, b"")  # EBADF if it is not, as on Windows
             flushed.append(descriptor)
         real(descriptor)
 
@@ -228,7 +228,7 @@ def test_windows_flushes_only_what_was_opened_to_write(server, tmp_path, monkeyp
     assert flushed
 
 
-def test_a_file_system_without_locks(server, tmp_path, monkeypatch):
+def test_file_system_without_locks(server, tmp_path, monkeypatch):
     def lock_descriptor(*_, **__):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -236,24 +236,24 @@ def test_a_file_system_without_locks(server, tmp_path, monkeypatch):
     behavior.content = archive_of()
     monkeypatch.setattr(locks, "lock_descriptor", lock_descriptor)
     assert download(collection(address), tmp_path / "c.zip") == 5
-    assert left(tmp_path) == ["c.zip"]
+    assert files_in(tmp_path) == ["c.zip"]
 
 
 @pytest.mark.parametrize(
-    ("target", "sound"), [("http://there/x", False), ("https://there/x", True)]
+    ("target", "allowed"), [("http://there/x", False), ("https://there/x", True)]
 )
-def test_no_redirection_leaves_https(target, sound):
+def test_redirects_do_not_leave_https(target, allowed):
     request = urllib.request.Request("https://here/afhq.zip")
     arguments = io.BytesIO(), 302, "Found", http.client.HTTPMessage(), target
-    if sound:
-        followed = module._NoWayBack().redirect_request(request, *arguments)
+    if allowed:
+        followed = module._SecureRedirects().redirect_request(request, *arguments)
         assert followed.full_url == target
     else:
-        with pytest.raises(urllib.error.HTTPError, match="leads away from https"):
-            module._NoWayBack().redirect_request(request, *arguments)
+        with pytest.raises(urllib.error.HTTPError, match="redirect from https"):
+            module._SecureRedirects().redirect_request(request, *arguments)
 
 
-def test_a_disk_that_cannot_be_read_is_no_judgment_on_the_archive(server, tmp_path, monkeypatch):
+def test_disk_error_keeps_the_archive(server, tmp_path, monkeypatch):
     behavior, address = server
     behavior.content = archive_of()
     source = module.open_source
@@ -265,31 +265,31 @@ def test_a_disk_that_cannot_be_read_is_no_judgment_on_the_archive(server, tmp_pa
 
     monkeypatch.setattr(module, "open_source", failing)
     assert "Input/output error" in fails(address, tmp_path / "c.zip")
-    behavior.asked.clear()
+    behavior.requested.clear()
     monkeypatch.setattr(module, "open_source", source)
     assert download(collection(address), tmp_path / "c.zip") == 5
-    assert behavior.asked == []  # it had all arrived
+    assert behavior.requested == []  # the archive was complete
 
 
-def test_a_later_call_goes_on_and_nothing_is_lost(server, tmp_path):
+def test_later_call_resumes(server, tmp_path):
     behavior, address = server
     behavior.content = archive_of()
-    behavior.cuts = [60_000] + [0] * module._ATTEMPTS
+    behavior.cuts = [60_000] + [0] * module._MAX_ATTEMPTS
     text = fails(address, tmp_path / "c.zip")
-    assert "goes on from there" in text
-    assert left(tmp_path) == [".c.zip.download", ".c.zip.download.json"]
+    assert "resumes the download" in text
+    assert files_in(tmp_path) == [".c.zip.download", ".c.zip.download.json"]
     assert (tmp_path / ".c.zip.download").stat().st_size == 60_000
-    behavior.asked.clear()
+    behavior.requested.clear()
     download(collection(address), tmp_path / "c.zip")
-    assert behavior.asked == ["bytes=60000-"]
-    assert left(tmp_path) == ["c.zip"]
+    assert behavior.requested == ["bytes=60000-"]
+    assert files_in(tmp_path) == ["c.zip"]
 
 
 @pytest.mark.parametrize("change", ["other version", "no ranges", "no version"])
-def test_parts_of_different_files_are_never_joined(server, tmp_path, change):
+def test_parts_of_different_versions_are_never_joined(server, tmp_path, change):
     behavior, address = server
     behavior.content = archive_of()
-    behavior.cuts = [60_000] + [0] * module._ATTEMPTS
+    behavior.cuts = [60_000] + [0] * module._MAX_ATTEMPTS
     if change == "no version":
         behavior.etag = ""
     fails(address, tmp_path / "c.zip")
@@ -301,7 +301,7 @@ def test_parts_of_different_files_are_never_joined(server, tmp_path, change):
     assert download(collection(address), tmp_path / "c.zip") == 5
 
 
-def test_errors_of_the_server(server, tmp_path):
+def test_server_errors(server, tmp_path):
     behavior, address = server
     behavior.content = archive_of()
     behavior.statuses = [503, 429, 200]
@@ -314,13 +314,13 @@ def test_errors_of_the_server(server, tmp_path):
 def test_wrong_sizes(server, tmp_path):
     behavior, address = server
     behavior.content = archive_of()
-    assert "too many" in fails(address, tmp_path / "c.zip", most=100_000)
-    behavior.announced = -1  # none announced, and more than may come
-    assert "not cats" in fails(address, tmp_path / "d.zip", most=100_000)
-    assert left(tmp_path) == []  # what is too much is of no use later either
-    behavior.announced = len(behavior.content) + 1000  # the end never comes
-    assert "goes on from there" in fails(address, tmp_path / "e.zip")
-    assert not any(name.endswith(".zip") and name[0] != "." for name in left(tmp_path))
+    assert "exceed the limit" in fails(address, tmp_path / "c.zip", max_bytes=100_000)
+    behavior.announced = -1  # none announced, and more than allowed
+    assert "not cats" in fails(address, tmp_path / "d.zip", max_bytes=100_000)
+    assert files_in(tmp_path) == []  # not kept: resuming would not help
+    behavior.announced = len(behavior.content) + 1000  # the end is never sent
+    assert "resumes the download" in fails(address, tmp_path / "e.zip")
+    assert not any(name.endswith(".zip") and name[0] != "." for name in files_in(tmp_path))
 
 
 HOSTILE = {
@@ -335,15 +335,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_what_is_not_the_collection_is_refused_and_removed(server, tmp_path, kind):
+def test_wrong_archive_is_rejected_and_removed(server, tmp_path, kind):
     behavior, address = server
     behavior.content = HOSTILE[kind]
     text = fails(address, tmp_path / "c.zip")
     assert "is not cats" in text
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-def test_hostile_names_stay_outside(server, tmp_path):
+def test_hostile_names_are_skipped(server, tmp_path):
     behavior, address = server
     link = zipfile.ZipInfo(f"{FOLDER}link.jpg")
     link.external_attr = 0o120777 << 16
@@ -364,16 +364,16 @@ def test_hostile_names_stay_outside(server, tmp_path):
         archive.writestr(link, "/etc/passwd")
     behavior.content = buffer.getvalue()
     assert "symbolic link" in fails(address, tmp_path / "d.zip", images=6)
-    assert left(tmp_path) == ["c.zip"]
+    assert files_in(tmp_path) == ["c.zip"]
 
 
-def test_what_is_in_the_way_is_left(server, tmp_path):
-    (tmp_path / "c.zip").write_text("mine")
+def test_existing_destination_is_left_alone(server, tmp_path):
+    (tmp_path / "c.zip").write_text("other")
     assert "already exists" in fails(server[1], tmp_path / "c.zip")
-    assert (tmp_path / "c.zip").read_text() == "mine"
+    assert (tmp_path / "c.zip").read_text() == "other"
 
 
-def test_the_published_collections():
+def test_published_collections():
     for name, each in COLLECTIONS.items():
         assert each.name == name
         assert each.address.startswith("https://")

@@ -16,9 +16,9 @@ from catgan.data.reading import images
 from catgan.data.reading.images import ImageRejected, center_square, decode, quiet_pillow, resize
 
 
-def encode(image: Image.Image, form: str, **options) -> bytes:
+def encode(image: Image.Image, file_format: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, form, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
@@ -64,7 +64,7 @@ UPRIGHT = {
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
-def test_orientation_pixelwise(pixels, orientation, form):
+def test_orientation_of_lossless_formats(pixels, orientation, form):
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if form == "WEBP" else {}
@@ -115,7 +115,7 @@ def test_deep_tiff(values, expected):
 
 
 @pytest.mark.parametrize("value", [np.nan, -5.0, 1e9])
-def test_floats_without_a_range_are_refused(value):
+def test_floats_outside_the_usual_ranges_are_rejected(value):
     values = np.float32([[0, value]])
     with pytest.raises(ImageRejected, match="range"):
         decode(encode(Image.fromarray(values), "TIFF"))
@@ -145,7 +145,7 @@ def test_one_bit():
     assert decode(encode(stored, "PNG"))[0].tolist() == [[0, 0, 0], [255, 255, 255]]
 
 
-def test_cmyk_jpeg_has_its_colors():
+def test_cmyk_jpeg():
     # No ink is white; full cyan lacks red. Pillow writes the Adobe marker, that is, inverted.
     plain = Image.merge("CMYK", [Image.new("L", (16, 16), ink) for ink in (255, 0, 0, 0)])
     data = encode(plain, "JPEG", quality=95)
@@ -156,7 +156,7 @@ def test_cmyk_jpeg_has_its_colors():
     assert blue > 225
 
 
-def test_animations_give_the_first_frame():
+def test_first_frame_of_animations():
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for form in ("GIF", "WEBP", "PNG", "TIFF"):
         data = encode(frames[0], form, save_all=True, append_images=frames[1:])
@@ -166,7 +166,7 @@ def test_animations_give_the_first_frame():
 
 
 def linear_profile() -> bytes:
-    """An RGB profile with sRGB's primaries and no gamma, so that its conversion is known."""
+    """Return a linear RGB profile with the primaries of sRGB, whose conversion is known."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = struct.unpack_from(">I", profile, 128)[0]
     for entry in range(count):
@@ -176,8 +176,8 @@ def linear_profile() -> bytes:
             profile[offset : offset + len(curve)] = curve
             struct.pack_into(">I", profile, 132 + 12 * entry + 8, len(curve))
         if tag == b"desc":
-            place = profile.index("sRGB".encode("utf-16-be"), offset, offset + length)
-            profile[place : place + 8] = "flat".encode("utf-16-be")
+            position = profile.index("sRGB".encode("utf-16-be"), offset, offset + length)
+            profile[position : position + 8] = "flat".encode("utf-16-be")
     return bytes(profile)
 
 
@@ -194,7 +194,7 @@ def test_broken_profile_is_ignored(pixels, profile):
     np.testing.assert_array_equal(decode(data), pixels)
 
 
-def test_gray_image_with_a_color_profile_is_left_alone():
+def test_color_profile_of_a_gray_image_is_ignored():
     stored = Image.new("L", (4, 4), 100)
     assert decode(encode(stored, "PNG", icc_profile=linear_profile()))[0, 0].tolist() == [100] * 3
 
@@ -210,12 +210,12 @@ def test_pixel_limit_is_checked_before_decoding(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
-def test_webp_size_is_read_from_every_kind_of_header(options):
+def test_webp_size_from_every_kind_of_header(options):
     data = encode(Image.new("RGB", (300, 17)), "WEBP", **options)
     assert images._webp_size(data) == (300, 17)
 
 
-def test_every_truncation_is_refused_or_decoded_and_never_crashes():
+def test_truncated_files_never_crash():
     noisy = Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8))
     for form in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
         data = encode(noisy, form)
@@ -223,20 +223,20 @@ def test_every_truncation_is_refused_or_decoded_and_never_crashes():
         for length in range(0, len(data), max(1, len(data) // 60)):
             try:
                 decode(data[:length])
-            except ImageRejected as verdict:
-                reasons.append(verdict.reason)
+            except ImageRejected as error:
+                reasons.append(error.reason)
         assert len(reasons) >= 55, form
         assert all(0 < len(reason) < 80 and reason.isprintable() for reason in reasons)
 
 
-def test_damaged_png_is_noticed_wherever_the_damage_is(pixels):
-    # Pillow alone gives a black picture for some of these.
+def test_any_damaged_byte_of_a_png_is_detected(pixels):
+    # Pillow alone decodes some of these as black.
     data = encode(Image.fromarray(pixels), "PNG")
     for position in range(8, len(data)):
-        hurt = bytearray(data)
-        hurt[position] ^= 0x10
+        damaged = bytearray(data)
+        damaged[position] ^= 0x10
         with pytest.raises(ImageRejected, match="PNG"):
-            decode(bytes(hurt))
+            decode(bytes(damaged))
 
 
 def test_random_damage_never_crashes():
@@ -245,23 +245,23 @@ def test_random_damage_never_crashes():
     for form in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
         data = np.frombuffer(encode(base, form), np.uint8)
         for _ in range(60):
-            hurt = data.copy()
-            hurt[rng.integers(0, len(hurt), 4)] = rng.integers(0, 256, 4)
+            damaged = data.copy()
+            damaged[rng.integers(0, len(damaged), 4)] = rng.integers(0, 256, 4)
             try:
-                decoded = decode(hurt.tobytes())
+                decoded = decode(damaged.tobytes())
             except ImageRejected:
                 continue
             assert decoded.dtype == np.uint8
             assert decoded.ndim == 3
 
 
-def test_only_six_decoders_can_be_reached(monkeypatch):
-    asked = []
-    monkeypatch.setattr(Image, "open", lambda *_, formats: asked.extend(formats) or 1 / 0)
+def test_only_supported_decoders_are_used(monkeypatch):
+    opened = []
+    monkeypatch.setattr(Image, "open", lambda *_, formats: opened.extend(formats) or 1 / 0)
     for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"BM", b"%!PS"):
         with pytest.raises(ImageRejected):
             decode(start + bytes(40))
-    assert asked == ["JPEG", "PNG", "GIF", "TIFF", "BMP"]
+    assert opened == ["JPEG", "PNG", "GIF", "TIFF", "BMP"]
 
 
 def test_nothing_is_printed():
@@ -277,9 +277,9 @@ for form, options in (("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compress
     noisy.save(buffer, form, **options)
     data = np.frombuffer(buffer.getvalue(), np.uint8)
     for _ in range(60):
-        hurt = data.copy()
-        hurt[rng.integers(0, len(hurt), 4)] = rng.integers(0, 256, 4)
-        for case in (hurt.tobytes(), hurt[: len(hurt) // 2].tobytes()):
+        damaged = data.copy()
+        damaged[rng.integers(0, len(damaged), 4)] = rng.integers(0, 256, 4)
+        for case in (damaged.tobytes(), damaged[: len(damaged) // 2].tobytes()):
             try:
                 decode(case)
             except ImageRejected:
@@ -290,7 +290,7 @@ for form, options in (("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compress
     assert done.stdout + done.stderr == b""
 
 
-def test_quiet_pillow_restores_the_filters_from_any_order_of_threads():
+def test_quiet_pillow_restores_the_filters_for_any_order_of_threads():
     before = list(warnings.filters)
     entered, leave = threading.Event(), threading.Event()
 
@@ -303,7 +303,7 @@ def test_quiet_pillow_restores_the_filters_from_any_order_of_threads():
     with quiet_pillow():
         thread.start()
         entered.wait()
-    assert list(warnings.filters) != before  # the other thread still wants quiet
+    assert list(warnings.filters) != before  # the other thread is still inside
     leave.set()
     thread.join()
     assert list(warnings.filters) == before
@@ -322,7 +322,7 @@ def test_center_square(height, width, box):
 
 
 def lanczos_weights(old: int, new: int) -> np.ndarray:
-    """Antialiased Lanczos-3 as a matrix, written from its definition."""
+    """Return antialiased Lanczos-3 as a matrix, from its definition."""
     scale = old / new
     centers = (np.arange(new)[:, None] + 0.5) * scale
     distance = (np.arange(old) + 0.5 - centers) / scale
@@ -334,7 +334,7 @@ def lanczos_weights(old: int, new: int) -> np.ndarray:
 def test_resize_is_antialiased_lanczos(old):
     array = np.random.default_rng(3).integers(0, 256, (old, old, 3), dtype=np.uint8)
     weights = lanczos_weights(old, 64)
-    # Pillow goes across first and rounds to 8 bits between the passes.
+    # Pillow resamples rows first and rounds to 8 bits between the passes.
     across = np.clip(np.rint(np.einsum("ox,yxc->yoc", weights, array.astype(float))), 0, 255)
     expected = np.clip(np.einsum("oy,yxc->oxc", weights, across), 0, 255)
     result = resize(array, 64)

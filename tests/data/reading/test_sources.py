@@ -14,7 +14,7 @@ from catgan.data.reading.images import ImageRejected
 from catgan.data.reading.sources import content_key, label, open_source, source_name
 from catgan.errors import CatganError
 
-NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX: a pipe among the files")
+NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX: named pipes")
 
 
 def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -27,9 +27,9 @@ def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_D
 def only_reason(path: Path) -> str:
     with open_source(path) as files:
         (file,) = files
-        with pytest.raises(ImageRejected) as verdict:
+        with pytest.raises(ImageRejected) as error:
             file.read()
-    return verdict.value.reason
+    return error.value.reason
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_label(name, expected):
     assert label(name).isprintable()
 
 
-def test_folder_and_zip_list_the_same(tmp_path):
+def test_folder_and_zip_give_the_same_list(tmp_path):
     members = {"b/2.jpg": b"two", "a.jpg": b"one", "b/10.jpg": b"ten", ".x": b"", "b/.y/z": b""}
     folder = tmp_path / "folder"
     for name, content in members.items():
@@ -79,7 +79,7 @@ def test_missing_source(tmp_path, path):
     assert "\n" not in str(error.value)
 
 
-def test_errors_inside_the_block_pass_through(tmp_path):
+def test_errors_inside_the_block_are_not_caught(tmp_path):
     with pytest.raises(FileNotFoundError), open_source(tmp_path):
         (tmp_path / "gone").read_bytes()
 
@@ -113,13 +113,13 @@ def test_file_swapped_for_a_pipe_after_listing_does_not_block(tmp_path):
             files[0].read()
 
 
-@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no list of open files")
-def test_what_is_no_file_leaves_nothing_open(tmp_path):
-    """Found by fuzzing: a list that named a thousand directories ran out of descriptors."""
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs a list of open files")
+def test_rejected_paths_leave_no_open_file(tmp_path):
+    """Found by fuzzing: a list of a thousand directories ran out of descriptors."""
     before = len(list(Path("/dev/fd").iterdir()))
-    for place in [tmp_path, Path("/dev/null"), tmp_path / "none"] * 5:
+    for path in [tmp_path, Path("/dev/null"), tmp_path / "none"] * 5:
         with pytest.raises(ImageRejected):
-            sources._read_regular(place)
+            sources._read_regular(path)
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 
@@ -140,7 +140,7 @@ def test_too_many_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("zip64", [False, True])
-def test_zip_with_a_huge_directory_is_not_even_parsed(tmp_path, monkeypatch, zip64):
+def test_zip_with_a_huge_list_of_members_is_not_parsed(tmp_path, monkeypatch, zip64):
     archive = write_zip(tmp_path / "z.zip", {f"{i:0100}": b"" for i in range(20)})
     if zip64:
         data = archive.read_bytes()
@@ -153,23 +153,23 @@ def test_zip_with_a_huge_directory_is_not_even_parsed(tmp_path, monkeypatch, zip
         end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
         archive.write_bytes(data[:at] + record + locator + end)
         with open_source(archive) as files:
-            assert len(files) == 20  # the forgery is a sound zip
+            assert len(files) == 20  # the forged zip is valid
     monkeypatch.setattr(sources, "MAX_DIRECTORY_BYTES", 1000)
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("parsed"))
     with pytest.raises(CatganError, match="too many members"), open_source(archive):
         pass
 
 
-def test_zip_bombs(tmp_path):
+def test_zip_bomb(tmp_path):
     assert only_reason(write_zip(tmp_path / "z.zip", {"a.bmp": bytes(2**24)})) == "compression bomb"
 
 
-def test_zip_member_that_lies_about_its_size(tmp_path, monkeypatch):
+def test_zip_member_with_a_wrong_size(tmp_path, monkeypatch):
     archive = write_zip(tmp_path / "z.zip", {"a.bmp": bytes(2**24)})
     data = archive.read_bytes().replace(struct.pack("<I", 2**24), struct.pack("<I", 100))
     archive.write_bytes(data)
     assert only_reason(archive) == "damaged inside the zip"
-    # And one that claims more than it holds.
+    # A member that claims more than it has.
     archive = write_zip(tmp_path / "y.zip", {"a.bmp": b"abc" * 5}, zipfile.ZIP_STORED)
     data = archive.read_bytes()
     at = data.rindex(b"PK\x01\x02")
@@ -177,7 +177,7 @@ def test_zip_member_that_lies_about_its_size(tmp_path, monkeypatch):
     assert only_reason(archive) == "damaged inside the zip"
 
 
-def test_zip_members_that_overlap(tmp_path):
+def test_overlapping_zip_members(tmp_path):
     archive = write_zip(tmp_path / "z.zip", {"a": os.urandom(5000)}, zipfile.ZIP_STORED)
     data = archive.read_bytes()
     at, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
@@ -205,7 +205,7 @@ def test_encrypted_member(tmp_path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_methods_without_bounded_unpacking_are_refused(tmp_path, method):
+def test_unbounded_compression_methods_are_rejected(tmp_path, method):
     assert "unusual method" in only_reason(write_zip(tmp_path / "z.zip", {"a": b"x"}, method))
 
 
@@ -241,11 +241,11 @@ def test_not_a_zip(tmp_path):
     good = write_zip(tmp_path / "z.zip", {"a": b"x" * 999}).read_bytes()
     for cut in range(4, len(good), 7):
         (tmp_path / "cut.zip").write_bytes(good[:cut])
-        with pytest.raises(CatganError, match="not a sound zip"), open_source(tmp_path / "cut.zip"):
+        with pytest.raises(CatganError, match="not a valid zip"), open_source(tmp_path / "cut.zip"):
             pass
 
 
-def test_content_key_follows_content_alone(tmp_path):
+def test_content_key_depends_on_content_only(tmp_path):
     def folder(name: str, files: dict[str, bytes]) -> Path:
         for file, content in files.items():
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
@@ -264,7 +264,7 @@ def test_content_key_follows_content_alone(tmp_path):
 
 
 @NEEDS_PIPES
-def test_content_key_of_what_cannot_be_read(tmp_path):
+def test_content_key_of_unreadable_files(tmp_path):
     (tmp_path / "file").write_bytes(b"1")
     first = content_key(tmp_path)
     os.mkfifo(tmp_path / "pipe")
@@ -293,8 +293,8 @@ def test_source_name(tmp_path):
         assert source_name(tmp_path / path) == name
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
-def test_a_link_is_called_what_it_points_to(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows: links need administrator rights")
+def test_source_name_resolves_links(tmp_path):
     (tmp_path / "cats").mkdir()
     (tmp_path / "link").symlink_to("cats")
     (tmp_path / "loop").symlink_to("loop")

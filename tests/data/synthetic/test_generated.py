@@ -8,16 +8,16 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.generated import Origin, write_generated_cats
 
 
-def draw(seeds):
-    """Plain images, a color a seed."""
+def sample(seeds):
+    """Return images of one color per seed."""
     return np.stack([np.full((64, 64, 3), seed, np.uint8) for seed in seeds])
 
 
-ORIGIN = Origin(draw, 64, "a" * 64, "CC BY-NC 4.0", "Some photographers")
+ORIGIN = Origin(sample, 64, "a" * 64, "CC BY-NC 4.0", "Some photographers")
 
 
 @pytest.mark.parametrize("size", [64, 32])
-def test_generated_cats_are_labelled_as_generated(tmp_path, size):
+def test_write_generated_cats(tmp_path, size):
     seen = []
     write_generated_cats(
         tmp_path / "cats", ORIGIN, 40, size, on_progress=lambda *counts: seen.append(counts)
@@ -33,11 +33,11 @@ def test_generated_cats_are_labelled_as_generated(tmp_path, size):
         assert (dataset.images[number] == number).all()
 
 
-def test_they_are_drawn_once_for_a_generator(tmp_path, monkeypatch):
+def test_generated_dataset_is_cached_by_generator(tmp_path, monkeypatch):
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(cache, "EMBEDDED_COUNT", 20)
     first = cache.generated_dataset(ORIGIN, 32)
-    never = Origin(None, 64, "a" * 64, "", "")
-    assert cache.generated_dataset(never, 32).path == first.path
-    other = Origin(draw, 64, "b" * 64, "MIT", "Nobody")
+    cached = Origin(None, 64, "a" * 64, "", "")
+    assert cache.generated_dataset(cached, 32).path == first.path
+    other = Origin(sample, 64, "b" * 64, "MIT", "Nobody")
     assert cache.generated_dataset(other, 32).path != first.path

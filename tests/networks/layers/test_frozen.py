@@ -1,4 +1,4 @@
-"""Frozen convolutions against padding written out, and torch's own convolution in float64."""
+"""Frozen convolutions against explicit padding and torch's convolution in float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KERNELS = [(kernel, stride) for kernel in (1, 3, 5) for stride in (1, 2)]
 
 
 def reference(layer: SameConv2d, x: torch.Tensor) -> torch.Tensor:
-    """TensorFlow's "SAME" by its definition: pad first, the odd row below and to the right."""
+    """Pad as TensorFlow's "SAME" is defined, the odd row at the bottom and right, then convolve."""
     kernel, stride = layer.kernel_size[0], layer.stride[0]
     pads = []
     for size in (x.shape[3], x.shape[2]):
@@ -50,7 +50,7 @@ def output_and_gradient(function, x, *, dtype=torch.float64):
 
 @pytest.fixture(params=["oneDNN", "fallback"])
 def path(request, monkeypatch):
-    """Both ways that a convolution may be computed on a CPU."""
+    """Both implementations of a convolution on a CPU."""
     if request.param == "fallback":
         monkeypatch.setattr(frozen, "fused_convolution", lambda: None)
     elif fused_convolution() is None:
@@ -74,7 +74,7 @@ def test_outputs_and_input_gradients_equal_the_definition(
 
 
 def test_the_example_clips_on_both_sides():
-    """Or the test above would say little of relu6 and its gradient."""
+    """Otherwise the test above would not test relu6 and its gradient."""
     y = layer_of(3, 1, depthwise=False, relu6=True)(2 * torch.randn(3, 4, 8, 8))
     for clipped in (y == 0, y == 6, (y > 0) & (y < 6)):
         assert clipped.float().mean() > 0.05
@@ -103,7 +103,7 @@ def test_bfloat16_is_close_to_float32(bfloat16, path, kernel, stride, depthwise)
     expected, expected_gradient = output_and_gradient(lambda x: reference(rounded, x), x)
     y, gradient = output_and_gradient(rounded, x, dtype=torch.bfloat16)
     assert y.dtype == gradient.dtype == torch.bfloat16
-    # Sums are of float32 and rounded to 8 bits, once, or twice where stride 2 adds two of them.
+    # Sums are float32 and rounded to 8 bits once, or twice where stride 2 adds two of them.
     for ours, theirs in ((y, expected), (gradient, expected_gradient)):
         assert (ours.double() - theirs).abs().max() < 2 * 2**-8 * theirs.abs().max()
 

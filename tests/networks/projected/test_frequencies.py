@@ -1,4 +1,4 @@
-"""The frequencies of blocks: an independent transform, their scale, and what they reveal."""
+"""Block frequencies: against scipy's transform, their scale, and what they show."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def test_each_block_of_each_color_is_transformed():
         for y in range(0, 16, 4)
         for x in range(0, 16, 4)
     ]
-    mean, deviation = np.mean(of_reals, 0).ravel(), np.std(of_reals, 0, ddof=1).ravel()
-    expected = FREQUENCY_STD * (green - mean) / deviation
+    mean, std = np.mean(of_reals, 0).ravel(), np.std(of_reals, 0, ddof=1).ravel()
+    expected = FREQUENCY_STD * (green - mean) / std
     np.testing.assert_allclose(found[1, 16:32, 2, 1].numpy(), expected, atol=1e-4)
 
 
 def test_every_frequency_has_mean_0_and_the_target_std_over_real_images():
-    deviation, mean = torch.std_mean(Frequencies(4, noise(16, 32))(noise(16, 32)), dim=(0, 2, 3))
+    std, mean = torch.std_mean(Frequencies(4, noise(16, 32))(noise(16, 32)), dim=(0, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(48), atol=1e-5, rtol=0)
-    torch.testing.assert_close(deviation, torch.full((48,), FREQUENCY_STD), atol=1e-5, rtol=0)
+    torch.testing.assert_close(std, torch.full((48,), FREQUENCY_STD), atol=1e-5, rtol=0)
 
 
 def test_faint_fine_lines_stand_out():
@@ -58,7 +58,7 @@ def test_faint_fine_lines_stand_out():
     frequencies = Frequencies(4, reals)
     change = (frequencies(lined) - frequencies(reals)).abs().amax((0, 2, 3)) / FREQUENCY_STD
     for color in range(3):
-        assert change[16 * color + 3] > 2  # the finest along the row, in deviations of the reals
+        assert change[16 * color + 3] > 2  # the finest along the row, in stds of the real images
         assert change[16 * color + 4] < 0.1  # one along the column
 
 
@@ -89,13 +89,13 @@ def test_colors_are_cell_means_with_std_1_over_real_images():
     assert found.shape == (2, 48, 2, 2)
     parts = images.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean((3, 5)).numpy()  # 8 x 8 of them
     of_reals = reals.unflatten(3, (8, 4)).unflatten(2, (8, 4)).mean((3, 5)).numpy()
-    # Blue, third row and second column of the 4 x 4 parts of the lower left place.
+    # Blue, third row and second column of the 4 x 4 cells of the lower left position.
     alike = of_reals[:, 2, 2::4, 1::4]
     expected = (parts[1, 2, 4 + 2, 1] - alike.mean()) / alike.std(ddof=1)
     assert found[1, 2 * 16 + 2 * 4 + 1, 1, 0].item() == pytest.approx(expected, abs=1e-4)
-    deviation, mean = torch.std_mean(Colors(2, reals)(reals), dim=(0, 2, 3))
+    std, mean = torch.std_mean(Colors(2, reals)(reals), dim=(0, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(48), atol=1e-5, rtol=0)
-    torch.testing.assert_close(deviation, torch.ones(48), atol=1e-5, rtol=0)
+    torch.testing.assert_close(std, torch.ones(48), atol=1e-5, rtol=0)
 
 
 def test_colors_show_contrast_but_no_fine_lines():

@@ -1,1 +1,1 @@
-"""Hostile input: images, archives, downloads."""
+"""Read untrusted input: images, archives, downloads."""

@@ -1,7 +1,7 @@
-"""Bytes of one photo in, an sRGB array out; everything hostile or odd is rejected with a reason.
+"""Decode the bytes of a photo into an sRGB array; reject everything else with a reason.
 
-A file is recognized by its first bytes, never by its name, and handed to exactly one Pillow
-decoder, so the formats with a history of holes (EPS and its like) are never reached.
+A file is recognized by its first bytes, never by its name, and passed to exactly one Pillow
+decoder. So decoders with a history of vulnerabilities (EPS and others) are never reached.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-# 67 million pixels: above a 61-megapixel full-frame camera, and about 0.7 GB at the worst moment.
+# 67 million pixels: more than a 61-megapixel full-frame camera; about 0.7 GB of memory at peak.
 MAX_PIXELS = 64 * 2**20
-# CMYK press profiles reach 2 MiB; anything above 4 MiB is not a profile we want to parse.
+# CMYK press profiles reach 2 MiB.
 MAX_PROFILE_BYTES = 4 * 2**20
 
 _TRANSPOSES = {
@@ -68,17 +68,17 @@ _UNSUPPORTED = (
 )
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-# libtiff, inside Pillow, writes its complaints straight to the process's standard error; they
-# reach us as exceptions all the same. Where the library cannot be reached this way, they stay.
+# libtiff, inside Pillow, prints errors to stderr; they are raised as exceptions as well. Turn the
+# printing off where the library can be accessed.
 with suppress(AttributeError, OSError):
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
-# Pillow logs some oddities as warnings, which Python prints when nobody has set up logging.
+# Pillow logs some warnings, which Python prints if logging is not configured.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-class ImageRejected(ValueError):  # noqa: N818 - a verdict on a file, not an error of the program
-    """This file is no usable image; `reason` says why in a few words."""
+class ImageRejected(ValueError):  # noqa: N818 - a result for a file, not an error of the program
+    """A file is not a usable image; `reason` says why in a few words."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -86,47 +86,46 @@ class ImageRejected(ValueError):  # noqa: N818 - a verdict on a file, not an err
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decode a photo into H x W x 3 uint8 sRGB, upright, transparency laid over white.
+    """Decode a photo into H x W x 3 uint8 sRGB, upright, with transparency composited over white.
 
-    Takes JPEG, PNG, WebP, BMP, GIF and TIFF; of an animation, the first frame. An embedded color
-    profile is converted to sRGB; one that cannot be used is ignored, as a browser would.
+    Supports JPEG, PNG, WebP, BMP, GIF and TIFF; of an animation, it returns the first frame. An
+    embedded color profile is converted to sRGB; an unusable one is ignored, as browsers do.
 
-    Raises `ImageRejected` for everything else: other formats, more than `MAX_PIXELS`, truncated or
+    Raises `ImageRejected` for other formats, more than `MAX_PIXELS` pixels, and truncated or
     damaged data. Safe to call from several threads.
     """
-    form = _recognize(data)
-    if form == "WEBP":
+    file_format = _recognize(data)
+    if file_format == "WEBP":
         _check_size(_webp_size(data))  # the WebP decoder allocates its canvas on opening
     with quiet_pillow():
         try:
-            with Image.open(io.BytesIO(data), formats=[form]) as image:
+            with Image.open(io.BytesIO(data), formats=[file_format]) as image:
                 _check_size(image.size)
-                if form == "PNG":
+                if file_format == "PNG":
                     _check_png(data)
                 orientation = _orientation(image)
                 image.load()
-                if form == "TIFF":
-                    orientation = 1  # Pillow has already turned a TIFF while loading it
-                return np.asarray(_to_srgb(_turn(image, orientation)))
+                if file_format == "TIFF":
+                    orientation = 1  # Pillow applies the orientation of a TIFF on loading
+                return np.asarray(_to_srgb(_apply_orientation(image, orientation)))
         except ImageRejected:
             raise
         except Image.DecompressionBombError as error:
             raise ImageRejected(_too_large()) from error
         except MemoryError as error:
-            raise ImageRejected("too little memory to decode it") from error
-        # Hostile files make Pillow's parsers raise nearly any type (struct.error, KeyError,
-        # SyntaxError, ...); whichever it is, the file is at fault and the run goes on.
+            raise ImageRejected("not enough memory to decode it") from error
+        # On hostile files Pillow raises nearly any type (struct.error, KeyError, SyntaxError, ...).
         except Exception as error:
             if isinstance(error, EOFError) or "truncated" in str(error).lower():
-                raise ImageRejected(f"truncated {form} file") from error
-            raise ImageRejected(f"damaged {form} file") from error
+                raise ImageRejected(f"truncated {file_format} file") from error
+            raise ImageRejected(f"damaged {file_format} file") from error
 
 
 def center_square(array: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """The largest centered square of an H x W x 3 image, as a view, and its box.
+    """Return the largest centered square of an H x W x 3 image, as a view, and its box.
 
-    The box is (left, top, right, bottom) in pixels, right and bottom exclusive. When the margin
-    is odd, the extra pixel stays at the right or the bottom.
+    The box is (left, top, right, bottom) in pixels, right and bottom exclusive. If the margin is
+    odd, the extra pixel is at the right or the bottom.
     """
     height, width = array.shape[:2]
     side = min(height, width)
@@ -137,9 +136,9 @@ def center_square(array: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, i
 def resize(array: np.ndarray, size: int) -> np.ndarray:
     """Resample an H x W x 3 uint8 image to size x size with Pillow's antialiased Lanczos filter.
 
-    The filter is widened by the reduction factor and runs over every source pixel (no reducing
-    gap, no JPEG draft mode): shortcuts there shift FID by points (Parmar et al., "On aliased
-    resizing", CVPR 2022).
+    The filter is widened by the scale factor and covers every source pixel (no reducing gap, no
+    JPEG draft mode): such shortcuts change FID by points (Parmar et al., "On aliased resizing",
+    CVPR 2022).
     """
     if array.shape[:2] == (size, size):
         return np.ascontiguousarray(array)
@@ -154,10 +153,10 @@ _quiet_saved = warnings.catch_warnings()
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings off the terminal while any thread is inside.
+    """Suppress Pillow's warnings while any thread is inside.
 
-    `warnings.catch_warnings` alone restores the wrong filters when threads leave out of order, so
-    the first one in saves them and the last one out restores them.
+    `warnings.catch_warnings` restores the wrong filters if threads leave out of order. So the first
+    thread to enter saves the filters, and the last to leave restores them.
     """
     global _quiet_users, _quiet_saved
     with _quiet_lock:
@@ -177,14 +176,14 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def _recognize(data: bytes) -> str:
-    """The Pillow format name of a supported file; `ImageRejected` saying what else it is."""
+    """Return Pillow's name of a supported format; raise `ImageRejected` for any other file."""
     if not data:
         raise ImageRejected("empty file")
     if data[:4] in (b"II*\0", b"MM\0*") and data[8:10] == b"CR":
         raise ImageRejected(f"a camera raw file: {_CONVERT}")
-    for magic, form in _SUPPORTED:
+    for magic, file_format in _SUPPORTED:
         if data.startswith(magic):
-            return form
+            return file_format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     for magic, reason in _UNSUPPORTED:
@@ -218,13 +217,13 @@ def _too_large() -> str:
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise ImageRejected(f"impossible size {width} x {height}")
+        raise ImageRejected(f"invalid size {width} x {height}")
     if width * height > MAX_PIXELS:
         raise ImageRejected(f"{_too_large()} ({width} x {height})")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Canvas width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
+    """Read the canvas width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
     try:
         if data[12:16] == b"VP8X":
             width = int.from_bytes(data[24:27], "little") + 1
@@ -239,9 +238,9 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _check_png(data: bytes) -> None:
-    """Verify the checksums of the chunks that carry the picture (PNG, section 5.3).
+    """Verify the checksums of the critical chunks (PNG specification, section 5.3).
 
-    Pillow skips those of the pixel data and makes black of what it cannot inflate.
+    Pillow skips those of the pixel data and decodes what it cannot inflate as black.
     """
     position = 8
     while position + 12 <= len(data):
@@ -249,7 +248,7 @@ def _check_png(data: bytes) -> None:
         end = position + 8 + length
         if end + 4 > len(data):
             break
-        critical = not kind[0] & 0x20  # lower case marks what a reader may ignore
+        critical = not kind[0] & 0x20  # a lower-case first letter marks an optional chunk
         if critical and zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(
             data[end : end + 4]
         ):
@@ -261,23 +260,23 @@ def _check_png(data: bytes) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 when there is none or the EXIF block cannot be read."""
+    """Return the EXIF orientation, 1 to 8; 1 if there is none or EXIF cannot be read."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block must not cost us a sound picture
+    except Exception:  # damaged EXIF: the image may still be valid
         return 1
     return value if isinstance(value, int) else 1
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
+def _apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB in sRGB, alpha composited over white."""
+    """Convert any Pillow mode to RGB in sRGB, with alpha composited over white."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        color, alpha = _deep_gray(image)
+        color, alpha = _convert_deep_gray(image)
     elif image.has_transparency_data:
         layers = image.convert("RGBA")
         color, alpha = layers.convert("RGB"), layers.getchannel("A")
@@ -292,10 +291,10 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return white
 
 
-def _deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Gray of more than 8 bits (modes I;16, I, F) scaled to 8 bits, and alpha of a color key.
+def _convert_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Scale gray of more than 8 bits (modes I;16, I, F) to 8 bits; return it and color-key alpha.
 
-    Pillow's own conversion clips these at 255 instead of scaling them.
+    Pillow's own conversion clips these modes at 255 instead of scaling them.
     """
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
@@ -315,7 +314,7 @@ def _deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert from an embedded ICC profile to sRGB; the image unchanged where that is no use."""
+    """Convert from an embedded ICC profile to sRGB; return the image unchanged if that fails."""
     if not profile or len(profile) > MAX_PROFILE_BYTES:
         return image
     try:
@@ -328,5 +327,5 @@ def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
         target = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
-        return image  # a damaged profile: show the pixels as they are
+        return image  # a damaged profile: keep the pixels
     return image if converted is None else converted

@@ -1,6 +1,7 @@
-"""Where photos come from: a folder, a zip, a tar, a list of paths, or one file.
+"""Read photos from a source: a folder, a zip, a tar, a list of paths, or one file.
 
-Names are labels and never paths; only a list's lines, which the user wrote, are.
+Names in a source are only labels; none is used as a path, except the lines of a list, which the
+user wrote.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from catgan.data.reading.tars import TarMember, is_tar, open_plain, tar_members
 from catgan.errors import CatganError
 from catgan.files import read_at
 
-MAX_FILE_BYTES = 128 * 2**20  # of one image file, packed or not: ten times a large camera JPEG
+MAX_FILE_BYTES = 128 * 2**20  # of one image file; ten times a large camera JPEG
 MAX_FILES = 1_000_000  # in one source
-MAX_DIRECTORY_BYTES = 64 * 2**20  # of a zip's list of members, which is read whole into memory
-# Photos hardly compress; a plain-colored BMP may, but then it is small. Above both: a bomb.
+MAX_DIRECTORY_BYTES = 64 * 2**20  # of a zip's list of members, which is read into memory
+# A file above both is a compression bomb: photos hardly compress, and plain-color BMPs are small.
 MAX_RATIO, RATIO_FREE_BYTES = 200, 2**20
-MAX_LABEL = 200  # characters of a name that are kept, counted from its end
+MAX_LABEL = 200  # characters; the end of a longer name is kept
 
 _IGNORED = {"__macosx", "thumbs.db", "desktop.ini"}
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
@@ -38,9 +39,9 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source: `name` is printable, relative, and unique only by luck.
+    """One file of a source; `name` is printable, relative to the source, and may not be unique.
 
-    `read()` returns the whole content, at most `MAX_FILE_BYTES`, or raises `ImageRejected`.
+    `read()` returns the content, at most `MAX_FILE_BYTES`, or raises `ImageRejected`.
     """
 
     name: str
@@ -48,9 +49,9 @@ class SourceFile:
 
 
 def label(name: str) -> str:
-    """A file name made fit for a terminal, a JSON file and a web page.
+    """Make a file name safe for a terminal, a JSON file and a web page.
 
-    It is made `printable`; of a long name the end is kept.
+    The name is made `printable`; of a long name the end is kept.
     """
     text = printable(name)
     if len(text) > MAX_LABEL:
@@ -59,10 +60,10 @@ def label(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` fit for a terminal, on one line.
+    """Make text safe to print on one line of a terminal.
 
-    Terminal escapes go; whatever else cannot be printed (control and direction characters, bytes
-    that are not UTF-8) becomes U+FFFD.
+    Terminal escapes are removed; other unprintable characters (control and direction characters,
+    bytes that are not UTF-8) become U+FFFD.
     """
     if text.isprintable():
         return text
@@ -72,11 +73,11 @@ def printable(text: str) -> str:
 
 
 def source_name(path: str | os.PathLike[str]) -> str:
-    """What a dataset of the photos at `path` is called: a folder's name, a file's less its ending.
+    """Return the name for a dataset of the photos at `path`: the folder or file name, no suffix.
 
-    A symbolic link is called what it points to.
+    A symbolic link is resolved first.
     """
-    real = Path(os.path.realpath(path))  # unlike `resolve`, it takes a link that leads to itself
+    real = Path(os.path.realpath(path))  # unlike `resolve`, accepts a link to itself
     if real.is_dir():
         return label(real.name)
     return label(re.sub(r"(?<=.)(\.tar)?\.[^.]+$", "", real.name))
@@ -84,15 +85,14 @@ def source_name(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
-    """The files of a folder (recursively), a zip, a tar, or one image, in order of their names.
+    """List the files of a folder (recursively), a zip, a tar, or one image, sorted by name.
 
-    A `.txt` is a list: of each line, the file that it names, beside the list or by a full path, in
-    the order of the lines; empty lines and those that begin with # are skipped.
+    A `.txt` file is a list of paths, one per line, absolute or relative to the list; their order is
+    kept. Empty lines and lines that start with # are skipped.
 
-    Hidden files and what operating systems leave behind (`__MACOSX`, `Thumbs.db`) are left out;
-    everything else is listed, so that it is either used or reported. Symbolic links are followed
-    only to regular files inside the folder. The same files give the same list from a folder as
-    from a zip.
+    Hidden files and files of operating systems (`__MACOSX`, `Thumbs.db`) are skipped; everything
+    else is listed, so that it is either used or reported. Symbolic links are followed only to
+    regular files inside the folder. A folder and a zip of the same files give the same list.
 
     Raises `CatganError` when the source is missing, unreadable, or has more than `MAX_FILES`.
     """
@@ -120,7 +120,7 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
         except FileNotFoundError as error:
             raise CatganError(f"{shown} does not exist: check the path.") from error
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
-            reason = "not a usable path"
+            reason = "invalid path"
             if isinstance(error, OSError):
                 reason = error.strerror or str(error)
             raise CatganError(f"{shown} cannot be read: {reason}.") from error
@@ -128,10 +128,10 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[list[SourceFile]]:
 
 
 def content_key(path: str | os.PathLike[str]) -> str:
-    """Hex sha256 of a source's content: of a zip's bytes, or of a folder's names and files.
+    """Return the sha256 (hex) of a source's content: a file's bytes, or a folder's names and files.
 
-    Times, owners and the place of the source do not enter. A file that cannot be read enters by
-    its name and the reason.
+    It does not depend on times, owners and the path of the source. A file that cannot be read
+    contributes its name and the reason.
     """
     path = Path(path)
     digest = hashlib.sha256()
@@ -147,7 +147,7 @@ def content_key(path: str | os.PathLike[str]) -> str:
             ) from error
         return digest.hexdigest()
     with open_source(path) as files:
-        digest.update(b"folder\0")  # or a list, which is as good
+        digest.update(b"folder\0")  # or a list of paths
         for entry in files:
             try:
                 content = b"+" + hashlib.sha256(entry.read()).digest()
@@ -162,8 +162,8 @@ def _sorted(files: Iterator[tuple[tuple[str, ...], SourceFile]], shown: str) -> 
     for entry in files:
         found.append(entry)
         if len(found) > MAX_FILES:
-            raise CatganError(f"{shown} holds more than {MAX_FILES:,} files: prepare a part of it.")
-    # Sorted is stable, so members of one name keep their order in the zip.
+            raise CatganError(f"{shown} has more than {MAX_FILES:,} files: prepare a part of it.")
+    # `sorted` is stable: members of the same name keep their order in the zip.
     return [file for _, file in sorted(found, key=lambda entry: entry[0])]
 
 
@@ -212,9 +212,9 @@ def _folder_files(root: Path) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
 
 
 def _listed_files(path: Path, shown: str) -> list[SourceFile]:
-    """The files that a list names; a line may hold anything, so what is wrong is told per line."""
+    """List the files that a list of paths names; an invalid line is rejected when it is read."""
     if path.stat().st_size > MAX_DIRECTORY_BYTES:
-        raise CatganError(f"{shown} is too long a list: divide it.")
+        raise CatganError(f"{shown}: the list is too long; split it.")
     files = []
     for line in path.read_bytes().splitlines():
         text = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf")).strip()
@@ -225,7 +225,7 @@ def _listed_files(path: Path, shown: str) -> list[SourceFile]:
         else:
             files.append(SourceFile(label(text), partial(_read_regular, path.parent / text)))
         if len(files) > MAX_FILES:
-            raise CatganError(f"{shown} lists more than {MAX_FILES:,} files: divide it.")
+            raise CatganError(f"{shown} lists more than {MAX_FILES:,} files: split it.")
     return files
 
 
@@ -257,10 +257,10 @@ def _read_slice(descriptor: int, member: TarMember) -> bytes:
 
 
 def _read_regular(path: Path) -> bytes:
-    """Read a regular file of acceptable size; a pipe or device neither blocks nor is read."""
+    """Read a regular file of at most `MAX_FILE_BYTES`; a pipe or device does not block."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        # By an opener, or the descriptor of a directory, which opens and is no file, would leak.
+        # With an opener, as `open` on a descriptor of a directory fails and would leak it.
         with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -276,7 +276,7 @@ def _read_regular(path: Path) -> bytes:
 
 
 def _os_reason(path: Path, error: OSError) -> str:
-    try:  # opening a socket fails, as does a pipe on some systems; say what it is
+    try:  # opening a socket fails, and on some systems a pipe: give the real reason
         if not stat.S_ISREG(path.stat().st_mode):
             return "not a regular file"
     except OSError:
@@ -289,7 +289,7 @@ def _too_big(size: int) -> str:
 
 
 def _is_zip(path: Path) -> bool:
-    """By its first bytes; a photo with a zip appended is a photo."""
+    """Return whether a file is a zip by its first bytes; a photo with a zip appended is a photo."""
     with path.open("rb") as file:
         start = file.read(4)
     return start in (b"PK\x03\x04", b"PK\x05\x06") or (
@@ -299,8 +299,8 @@ def _is_zip(path: Path) -> bool:
 
 @contextmanager
 def _open_zip(path: Path, shown: str) -> Iterator[zipfile.ZipFile]:
-    """Open a zip after checking that its list of members is of a sane size."""
-    damaged = f"{shown} is not a sound zip: copy or download it again."
+    """Open a zip after checking the size of its list of members."""
+    damaged = f"{shown} is not a valid zip: copy or download it again."
     if _directory_bytes(path) > MAX_DIRECTORY_BYTES:
         raise CatganError(f"{shown} lists too many members: unpack it and prepare the folder.")
     try:
@@ -312,16 +312,16 @@ def _open_zip(path: Path, shown: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _directory_bytes(path: Path) -> int:
-    """Size of a zip's central directory as its end record claims (APPNOTE 4.3.14 and 4.3.16)."""
+    """Return the size of a zip's central directory from its end record (APPNOTE 4.3.14, 4.3.16)."""
     with path.open("rb") as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(max(0, length - 22 - 65535))
         tail = file.read()
         end = tail.rfind(b"PK\x05\x06")
         if end < 0 or len(tail) < end + 22:
-            return 0  # not a zip at all; opening it will say so
+            return 0  # not a zip; opening it will fail
         (size,) = struct.unpack_from("<I", tail, end + 12)
-        # The zip64 locator lies in the 20 bytes before and points at the larger record.
+        # The zip64 locator is in the 20 bytes before and points to the larger record.
         if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
             (offset,) = struct.unpack_from("<Q", tail, end - 12)
             file.seek(min(offset, length))
@@ -334,12 +334,12 @@ def _directory_bytes(path: Path) -> int:
 def _zip_files(
     archive: zipfile.ZipFile, archive_bytes: int, shown: str
 ) -> Iterator[tuple[tuple[str, ...], SourceFile]]:
-    # Not `info.is_dir()`, which fails on a member without a name.
+    # Not `info.is_dir()`, which fails on an empty name.
     members = [info for info in archive.infolist() if not info.filename.endswith("/")]
     if sum(info.compress_size for info in members) > archive_bytes:
-        # Members that share their bytes: a bomb that no ratio of a single member betrays
-        # (Fifield, "A better zip bomb", WOOT 2019).
-        raise CatganError(f"{shown} claims more content than it holds: it is damaged or hostile.")
+        # Members that overlap: a bomb that the ratio of a single member does not reveal (Fifield,
+        # "A better zip bomb", WOOT 2019).
+        raise CatganError(f"{shown} claims more content than it has: it is damaged or hostile.")
     for info in members:
         parts = tuple(part for part in info.filename.split("/") if part not in ("", ".", ".."))
         if not _is_ignored(parts):
@@ -350,10 +350,10 @@ def _zip_files(
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The content of one member, never holding more than it may, whatever its header claims."""
+    """Read one member, with at most `MAX_FILE_BYTES` in memory, whatever its header claims."""
     if info.flag_bits & 0x1:
         raise ImageRejected("encrypted: unpack the zip with its password first")
-    # Only these two are unpacked in bounded steps by the standard library.
+    # The standard library decompresses only these two in bounded steps.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ImageRejected("packed by an unusual method: unpack the zip first")
     if stat.S_ISLNK(info.external_attr >> 16):

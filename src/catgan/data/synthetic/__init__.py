@@ -1,1 +1,1 @@
-"""Datasets made without photos: procedural cats and the bundled generator's samples."""
+"""Datasets without photos: procedural cats and samples of the bundled generator."""

@@ -1,4 +1,4 @@
-"""The fur of a drawn cat: base color, pattern, markings, strands."""
+"""Paint the fur of a procedural cat: base color, pattern, markings, strands."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from catgan.data.synthetic.cat_traits import FURS, Traits, jittered
 
 
 def coat(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> np.ndarray:
-    """The fur's color at every pixel, 3 x side x side, whether or not there is fur."""
+    """Return the color of the fur at every pixel, 3 x side x side, also outside the cat."""
     side = canvas.picture.shape[-1]
-    x, y = canvas.x - 0.07 * traits.yaw, canvas.y  # markings turn with the face
+    x, y = canvas.x - 0.07 * traits.yaw, canvas.y  # markings rotate with the face
     base, dark, light = (jittered(color, rng, 0.10) for color in FURS[traits.fur])
     white = jittered(FURS["white"][0], rng, 0.03)
     wobble = noise(rng, side, 7, 7)
@@ -48,7 +48,7 @@ def _points(
     dark: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Siamese: pale, with a dark mask around the nose and dark ears."""
+    """Paint Siamese points: pale fur, a dark mask around the nose and dark ears."""
     fur[:] = jittered((0.91, 0.85, 0.75), rng, 0.05)[:, None, None]
     point = 0.45 * base + 0.55 * dark
     reach = rng.uniform(0.85, 1.2)
@@ -66,7 +66,7 @@ def _stripes(
     dark: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Tabby markings: the M of the forehead, the lines of cheeks and body, the line of the eye."""
+    """Paint tabby markings: the M on the forehead, lines on cheeks, body and beside the eyes."""
     y, mirrored = canvas.y, np.abs(x)
     fan = mirrored / (0.9 - 0.75 * np.minimum(y, 0))  # forehead lines spread upwards
     crown = np.cos(rng.uniform(21, 27) * fan + 1.1 * wobble + rng.uniform(-0.5, 0.5))
@@ -92,7 +92,7 @@ def _pale_parts(
     wobble: np.ndarray,
     light: np.ndarray,
 ) -> None:
-    """Chin and cheeks, and spectacles around the eyes."""
+    """Lighten the chin, the cheeks and rings around the eyes."""
     strength = 0.85 if traits.pattern == "tabby" else 0.4
     chin = ellipse(x, canvas.y, (0, 0.46), 0.34, 0.26) + 0.04 * wobble
     blend(fur, light, strength * canvas.cover(chin, 0.18))
@@ -110,7 +110,7 @@ def _blaze(
     white: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Tuxedo: white from a line on the forehead over the muzzle to the chest."""
+    """Paint tuxedo white, from a line on the forehead over the muzzle to the chest."""
     y = canvas.y
     lean, narrow, flare = rng.uniform(-0.12, 0.12), rng.uniform(-0.08, 0.10), rng.uniform(0.3, 0.75)
     line = np.abs(x - lean * y) - narrow - flare * np.maximum(y + 0.25, 0) + 0.05 * wobble

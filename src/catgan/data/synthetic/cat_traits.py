@@ -1,4 +1,4 @@
-"""What may vary from one drawn cat to the next, for `catgan.data.synthetic.procedural`."""
+"""Sample the traits of procedural cats, for `catgan.data.synthetic.procedural`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from catgan.data.synthetic.canvas import Point
 
-# Base fur, its dark marking, its light underside: sRGB in [0, 1].
+# Colors of the base fur, dark markings and light underside: sRGB in [0, 1].
 FURS = {
     "black": ((0.15, 0.14, 0.15), (0.07, 0.06, 0.07), (0.27, 0.25, 0.25)),
     "blue": ((0.46, 0.49, 0.55), (0.32, 0.34, 0.40), (0.63, 0.66, 0.71)),
@@ -30,7 +30,7 @@ EYES = {
     "hazel": (0.66, 0.64, 0.28),
 }
 NOSES = ((0.89, 0.58, 0.58), (0.76, 0.42, 0.38), (0.24, 0.17, 0.17), (0.45, 0.29, 0.25))
-# Pattern, how often, and the furs it comes in.
+# Pattern, probability, and the furs to choose from.
 PATTERNS = (
     ("solid", 0.17, ("black", "blue", "white", "cream", "orange", "chocolate", "lilac")),
     ("tabby", 0.33, ("orange", "brown", "silver", "cream", "blue", "brown", "orange")),
@@ -43,7 +43,7 @@ PATTERNS = (
 
 @dataclass(frozen=True)
 class Traits:
-    """Everything that makes one cat. Lengths are in half-widths of the picture."""
+    """The traits of one cat. Lengths are in half-widths of the picture."""
 
     pattern: str
     fur: str
@@ -62,22 +62,22 @@ class Traits:
     muzzle: float
     whiskers: float  # length
     tilt: float  # radians
-    yaw: float  # -1 to 1, the nose to the left or to the right
+    yaw: float  # -1 to 1: the face is turned left or right
     pitch: float
     scale: float
     shift: Point
-    light: float  # radians, where the light comes from; 0 is from above
+    light: float  # radians, direction of the light; 0 is from above
     light_strength: float
 
 
 def sample_traits(rng: np.random.Generator) -> Traits:
-    """Draw a cat's traits; only uniform numbers are used, which every platform gives alike."""
+    """Sample the traits of a cat, from uniform numbers only: they are equal on every platform."""
 
-    def between(low: float, high: float) -> float:
+    def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 
-    def about(middle: float, spread: float) -> float:  # triangular
-        return middle + spread * float(rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5))
+    def triangular(mode: float, half_width: float) -> float:
+        return mode + half_width * float(rng.uniform(-0.5, 0.5) + rng.uniform(-0.5, 0.5))
 
     weights = np.cumsum([weight for _, weight, _ in PATTERNS])
     pattern, _, furs = PATTERNS[int(np.searchsorted(weights, rng.random() * weights[-1]))]
@@ -93,33 +93,33 @@ def sample_traits(rng: np.random.Generator) -> Traits:
     return Traits(
         pattern=pattern,
         fur=fur,
-        stripes=between(0.55, 1.0) if pattern == "tabby" else between(0.0, 0.35),
+        stripes=uniform(0.55, 1.0) if pattern == "tabby" else uniform(0.0, 0.35),
         eye_colors=(eye, "blue" if odd_eyed else eye),
         nose=nose,
-        head_width=about(0.70, 0.07),
-        cheek=about(0.36, 0.08),
-        ear_height=about(0.50, 0.12),
-        ear_spread=about(0.50, 0.09),
-        eye_size=about(0.172, 0.035),
-        eye_open=about(0.82, 0.24),
-        eye_gap=about(0.30, 0.03),
-        eye_slant=about(0.12, 0.16),
-        pupil=between(0.18, 1.0),
-        muzzle=about(1.0, 0.16),
-        whiskers=about(0.55, 0.15),
-        tilt=about(0.0, 0.20),
-        yaw=about(0.0, 1.0),
-        pitch=about(0.0, 0.8),
-        scale=about(1.16, 0.09),
-        shift=(about(0.0, 0.06), about(0.21, 0.04)),
-        light=about(0.0, 1.2),
-        light_strength=between(0.10, 0.30),
+        head_width=triangular(0.70, 0.07),
+        cheek=triangular(0.36, 0.08),
+        ear_height=triangular(0.50, 0.12),
+        ear_spread=triangular(0.50, 0.09),
+        eye_size=triangular(0.172, 0.035),
+        eye_open=triangular(0.82, 0.24),
+        eye_gap=triangular(0.30, 0.03),
+        eye_slant=triangular(0.12, 0.16),
+        pupil=uniform(0.18, 1.0),
+        muzzle=triangular(1.0, 0.16),
+        whiskers=triangular(0.55, 0.15),
+        tilt=triangular(0.0, 0.20),
+        yaw=triangular(0.0, 1.0),
+        pitch=triangular(0.0, 0.8),
+        scale=triangular(1.16, 0.09),
+        shift=(triangular(0.0, 0.06), triangular(0.21, 0.04)),
+        light=triangular(0.0, 1.2),
+        light_strength=uniform(0.10, 0.30),
     )
 
 
 def jittered(
     values: tuple[float, float, float], rng: np.random.Generator, amount: float
 ) -> np.ndarray:
-    """A color (3,) moved a little, in brightness and in each channel."""
+    """Return a color (3,) with its brightness and channels changed at random."""
     brightness = 1 + amount * rng.uniform(-1, 1)
     return (np.array(values) * brightness + amount / 3 * rng.uniform(-1, 1, 3)).clip(0, 1)

@@ -1,8 +1,8 @@
-"""Cat faces drawn by the package: a dataset for demonstrations and tests where no photos are.
+"""Render procedural cat faces, for demonstrations and tests without photos.
 
-Every cat is a pure function of its index. Shapes are signed distances turned into soft masks and
-painted one over another. Arithmetic is float64 and noise is scaled up in integers, so that every
-machine draws the same pixels.
+Every cat is a pure function of its index. Shapes are signed distances, turned into soft masks and
+painted from back to front. Arithmetic is float64, and noise is upsampled in integers, so that every
+machine renders the same pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from catgan.data.synthetic.cat_coats import coat
 from catgan.data.synthetic.cat_traits import EYES, NOSES, Traits, jittered, sample_traits
 from catgan.parallel import ordered_map
 
-# Change it whenever any pixel of any cat changes; cached datasets are keyed by it.
+# Increment when any pixel of any cat changes; cached datasets are keyed by it.
 RENDERER_VERSION = 1
 
 NAME = "drawn-cats"
@@ -33,14 +33,14 @@ _INK = np.array([0.08, 0.05, 0.05])
 
 
 def render_cat(index: int, size: int) -> np.ndarray:
-    """Draw cat number `index` (0 or more) as a size x size x 3 uint8 sRGB image.
+    """Render cat number `index` (0 or more) as a size x size x 3 uint8 sRGB image.
 
-    The same index gives the same cat at every size (32, 64, 128 or 256).
+    An index gives the same cat at every size (32, 64, 128 or 256).
     """
     check_resolution(size)
     rng = np.random.Generator(np.random.Philox(key=[index, RENDERER_VERSION]))
-    factor = 2 if size < 64 else 1  # at 32 pixels, eyes and stripes need the detail
-    picture = _draw(sample_traits(rng), rng, size * factor)
+    factor = 2 if size < 64 else 1  # at 32 px, eyes and stripes need supersampling
+    picture = _paint(sample_traits(rng), rng, size * factor)
     picture = picture.reshape(3, size, factor, size, factor).mean(axis=(2, 4))
     pixels = np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
@@ -51,8 +51,8 @@ def write_procedural_cats(
 ) -> None:
     """Write a dataset of the first `count` cats; see `prepare` for `on_progress` and errors.
 
-    What stands for a photo's sha256 is that of the cat's number, so that a cat is held out at
-    every size or at none.
+    The sha256 of a record is that of the cat's index, so that a cat is in the same split at every
+    size.
     """
     with DatasetWriter(destination, size, name=NAME, license=LICENSE, credit=CREDIT) as writer:
         for index, image in ordered_map(partial(render_cat, size=size), range(count)):
@@ -63,8 +63,8 @@ def write_procedural_cats(
                 on_progress(index + 1, count, index + 1, 0)
 
 
-def _draw(traits: Traits, rng: np.random.Generator, side: int) -> np.ndarray:
-    """Paint from back to front; 3 x side x side, roughly in [0, 1]."""
+def _paint(traits: Traits, rng: np.random.Generator, side: int) -> np.ndarray:
+    """Paint a cat from back to front; return 3 x side x side, roughly in [0, 1]."""
     canvas = Canvas.blank(side, shift=traits.shift, tilt=traits.tilt, scale=traits.scale)
     fuzz = 0.5 * noise(rng, side, 56, 56) + 0.5 * noise(rng, side, 24, 24)
     _background(canvas, rng)
@@ -87,7 +87,7 @@ def _draw(traits: Traits, rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _background(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A gradient between two related colors, soft blobs out of focus, corners a little darker."""
+    """Paint a gradient between two related colors, blurred blobs and slightly darker corners."""
     first = rng.uniform(0.2, 0.95) * (0.55 + 0.45 * rng.random(3))
     second = (first * rng.uniform(0.45, 1.5) + rng.uniform(-0.12, 0.12, 3)).clip(0, 1)
     angle = rng.uniform(0, 2 * np.pi)
@@ -133,7 +133,7 @@ def _ears(
 
 
 def _model_head(canvas: Canvas, traits: Traits, head: np.ndarray) -> None:
-    """Roundness: darker towards the outline, a lit bridge of the nose, hollows beside it."""
+    """Shade the head: dark towards the outline, a lit bridge of the nose, hollows beside it."""
     rim = np.clip(1 + head / 0.28, 0, 1)
     x, y = canvas.x - 0.09 * traits.yaw, canvas.y - 0.06 * traits.pitch
     bridge = canvas.cover(ellipse(x, y, (0, 0.02), 0.10, 0.34), 0.16)
@@ -143,7 +143,7 @@ def _model_head(canvas: Canvas, traits: Traits, head: np.ndarray) -> None:
 
 
 def _eye(canvas: Canvas, traits: Traits, sign: int, iris: np.ndarray) -> None:
-    """One eye; `sign` is -1 for the left of the picture and 1 for the right."""
+    """Paint one eye; `sign` is -1 for the left of the picture and 1 for the right."""
     center = (sign * traits.eye_gap + 0.06 * traits.yaw, -0.07 + 0.04 * traits.pitch)
     width = traits.eye_size * (1 - 0.10 * sign * traits.yaw)
     height = width * traits.eye_open
@@ -151,14 +151,14 @@ def _eye(canvas: Canvas, traits: Traits, sign: int, iris: np.ndarray) -> None:
     x, y = canvas.x - center[0], canvas.y - center[1]
     cos, sin = np.cos(sign * traits.eye_slant), np.sin(sign * traits.eye_slant)
     along, across = cos * x - sin * y, cos * y + sin * x  # outer corners up
-    # An almond is what two circles share, one for each lid.
+    # An almond is the intersection of two circles, one for each lid.
     radius = (width * width + height * height) / (2 * height)
     upper = np.hypot(along, across - (radius - height)) - radius
     lower = np.hypot(along, across + (radius - height)) - radius
     almond = intersection(upper, lower, 0.05)
     canvas.paint(_INK, 0.92 * canvas.cover(almond - 0.022, 0.015))
     opening = canvas.cover(almond)
-    # Both eyes look a little to where the face turns; slit pupils stand upright.
+    # Both eyes look slightly in the direction of the face; slit pupils are vertical.
     x, y = x - 0.02 * traits.yaw, y - 0.01 * traits.pitch
     iris_radius = 1.02 * max(0.92 * width, height)
     glow = 0.72 + 0.45 * np.clip(y / height * 0.5 + 0.35, 0, 1)
@@ -176,13 +176,13 @@ def _eye(canvas: Canvas, traits: Traits, sign: int, iris: np.ndarray) -> None:
 
 
 def _muzzle(canvas: Canvas, traits: Traits) -> None:
-    """Puffs, mouth, nose."""
+    """Paint the whisker pads, the mouth and the nose."""
     canvas, _ = canvas.window((0.11 * traits.yaw, 0.36), 0.6, 0.5)
     x, y = canvas.x - 0.11 * traits.yaw, canvas.y - 0.07 * traits.pitch
     mirrored, size = np.abs(x), traits.muzzle
-    puffs = ellipse(mirrored, y, (0.125 * size, 0.335), 0.17 * size, 0.13 * size)
-    lit = canvas.cover(puffs, 0.06)
-    below = canvas.cover(puffs - 0.03, 0.09) * canvas.cover(0.36 - y, 0.1) * (1 - lit)
+    pads = ellipse(mirrored, y, (0.125 * size, 0.335), 0.17 * size, 0.13 * size)
+    lit = canvas.cover(pads, 0.06)
+    below = canvas.cover(pads - 0.03, 0.09) * canvas.cover(0.36 - y, 0.1) * (1 - lit)
     canvas.shade(1 - 0.30 * below)
     canvas.paint(_WHITE, 0.13 * lit)
 
@@ -205,7 +205,7 @@ def _muzzle(canvas: Canvas, traits: Traits) -> None:
 
 
 def _whiskers(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> None:
-    """Curved hairs as thin parabolas, thinner and fainter towards their ends."""
+    """Paint whiskers as thin parabolas, thinner and fainter towards their ends."""
     dark = traits.fur in ("white", "cream") and traits.pattern == "solid" and rng.random() < 0.4
     color = np.full(3, 0.4 if dark else 0.96)
     for sign in (-1, 1):
@@ -215,9 +215,9 @@ def _whiskers(canvas: Canvas, traits: Traits, rng: np.random.Generator) -> None:
         for row in range(4):
             start = 0.29 + 0.032 * row + 0.07 * traits.pitch
             slope = -0.30 + 0.19 * row + rng.uniform(-0.06, 0.06)
-            sag = rng.uniform(0.05, 0.35)
+            curvature = rng.uniform(0.05, 0.35)
             length = traits.whiskers * rng.uniform(0.8, 1.15)
             along = (x / length).clip(0, 1)
-            away = np.abs(part.y - start - x * (slope + sag * x))
-            hair = np.clip((0.010 * (1 - 0.6 * along) - away) / part.pixel + 0.5, 0, 1)
+            distance = np.abs(part.y - start - x * (slope + curvature * x))
+            hair = np.clip((0.010 * (1 - 0.6 * along) - distance) / part.pixel + 0.5, 0, 1)
             part.paint(color, 0.62 * hair * np.sqrt(1 - along) * (x > 0))

@@ -32,7 +32,7 @@ from catgan.networks.layers.filters import upsampling_matrix
 MAX_SIDE = 32  # pixels, of the low-resolution images
 MAX_PIXEL = 0.95  # photos' pixels are clipped to this: tanh never reaches 1
 MIN_COMPONENT_STD = 1e-4
-DECORRELATED_COMPONENTS = 64  # components that are decorrelated
+DECORRELATED_COMPONENTS = 64  # the strongest ones
 RIDGE = 1e-3  # added to the variances of the strongest coefficients, in case they are zero
 PRIOR_IMAGES = 100  # weight, in images, of the known statistics in `adapt`
 MIN_STRENGTH = 0.1  # lower limit of an image's strength, relative to the root mean square
@@ -136,7 +136,7 @@ class Eigenfaces(nn.Module):
         unmirrored: list[Tensor] = []
         total, products = torch.zeros_like(self.mean), torch.zeros(2 * self.mean.shape)
         for images in chunks:
-            low_res = self._low_res_logits(images)
+            low_res = self._low_res_before_tanh(images)
             unmirrored.append(low_res.flatten(1))
             vectors = torch.cat([low_res, low_res.flip(3)]).flatten(1)
             total += vectors.sum(0)
@@ -161,7 +161,7 @@ class Eigenfaces(nn.Module):
         images, the further the statistics move: the known statistics count as `PRIOR_IMAGES` images
         (shrinkage), since a few photos say little about 255 standard deviations.
         """
-        low_res_images = [self._low_res_logits(images) for images in chunks]
+        low_res_images = [self._low_res_before_tanh(images) for images in chunks]
         vectors = torch.cat(
             [torch.cat([low_res, low_res.flip(3)]).flatten(1) for low_res in low_res_images]
         )
@@ -184,7 +184,7 @@ class Eigenfaces(nn.Module):
     def _as_images(self, numbers: Tensor) -> Tensor:
         return numbers.unflatten(1, (3, self.side, self.side))
 
-    def _low_res_logits(self, images: Tensor) -> Tensor:
+    def _low_res_before_tanh(self, images: Tensor) -> Tensor:
         """Return the low-resolution part of images in [-1, 1], before tanh."""
         return self._low_res_part(images).clamp(-MAX_PIXEL, MAX_PIXEL).atanh()
 
