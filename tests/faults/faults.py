@@ -388,10 +388,14 @@ FAULTS = [
             f"`{part}` of the newest checkpoint {how}", damaged(f"{part}.safetensors", how), 0, says
         )
         for part, how, says in (
-            ("generator", "cut short", "generator.safetensors does not have the sum"),
-            ("ema", "with one bit flipped", "ema.safetensors does not have the sum"),
+            ("generator", "cut short", "generator.safetensors does not have the checksum"),
+            ("ema", "with one bit flipped", "ema.safetensors does not have the checksum"),
             ("discriminator", "gone", "discriminator: No such file"),
-            ("optimizer", "with one bit flipped", "optimizer.safetensors does not have the sum"),
+            (
+                "optimizer",
+                "with one bit flipped",
+                "optimizer.safetensors does not have the checksum",
+            ),
         )
     ),
     Fault(
@@ -400,7 +404,7 @@ FAULTS = [
     Fault(
         "the manifest with one bit flipped", damaged("manifest.json", "flipped"), 0, "manifest.json"
     ),
-    Fault("every checkpoint damaged", all_damaged, 2, "no sound checkpoint", mendable=False),
+    Fault("every checkpoint damaged", all_damaged, 2, "no valid checkpoint", mendable=False),
     Fault("`latest` points nowhere", latest_says("000000099"), 0, "'latest' names no checkpoint"),
     Fault("`latest` is empty", latest_says(""), 0, "'latest' names no checkpoint"),
     Fault(

@@ -191,7 +191,7 @@ def test_a_damaged_last_checkpoint_costs_no_more_than_its_images(
     display = Silent()
     train(tiny_config, cats, broken, display, device=CPU, resume=True)
     assert display.began == (240, 320)
-    assert "unsound" in display.notes[0]
+    assert "corrupt" in display.notes[0]
     assert_same_run(straight, broken)
 
 

@@ -163,7 +163,7 @@ def test_what_cannot_be_started_from_is_one_line(places, tmp_path, monkeypatch, 
 def test_a_classic_file_without_its_weights_says_what_is_missing(places, tmp_path):
     file = tmp_path / "cats.onnx"
     file.write_bytes(places["lsgan-64"][1].read_bytes())
-    with pytest.raises(CatganError, match=r"put the \.safetensors beside it"):
+    with pytest.raises(CatganError, match=r"needs the \.safetensors"):
         load_starting_point(str(file), print)
 
 
@@ -172,7 +172,7 @@ def test_weights_of_another_export_are_not_taken(places, tmp_path):
     file.write_bytes(places["lsgan-64"][1].read_bytes())
     other = places["dcgan-128"][1].with_suffix(".safetensors")
     file.with_suffix(".safetensors").write_bytes(other.read_bytes())
-    with pytest.raises(CatganError, match="is not of the export beside it"):
+    with pytest.raises(CatganError, match="does not belong to the export beside it"):
         load_starting_point(str(file), print)
 
 
@@ -284,7 +284,7 @@ def no_more_weights(graph):
     del graph.initializer[:]
 
 
-UNREADABLE = "not one that a generator can be read back from"
+UNREADABLE = "a generator cannot be read from its graph"
 
 
 @pytest.mark.parametrize(
