@@ -94,7 +94,7 @@ def test_version_is_the_packages():
 
 def test_recipes_are_listed_and_printed():
     text = catgan("recipes")
-    for name in ("dcgan-128", "lsgan-64", "projected-128", "projected-256", "quick-64"):
+    for name in ("dcgan-128", "lsgan-64", "projected-128", "transfer", "quick-64"):
         assert name in text
     assert 'generator = "bce"' in catgan("recipes", "lsgan-64")
 
@@ -361,7 +361,7 @@ def test_empty_holdout_is_noted(home, roll, tmp_path, monkeypatch):
     (home / "few").mkdir()
     for name in ("00", "01"):
         (home / "few" / f"{name}.png").write_bytes((home / "photos" / f"{name}.png").read_bytes())
-    note = "note     none of 2 is held out, as each photo's content decides it with a chance of 0.1"
+    note = "note     none of 2 images is held out (each photo is with probability 0.1)"
     assert note in catgan("prepare", "few", "few-cats", "--size", 32)
     assert "is held out" not in catgan("prepare", "few", "all", "--size", 32, "--holdout", 0)
     text = catgan("prepare", roll, tmp_path / "faces", "--size", 32, "--faces", *PROCEDURAL_GATES)
@@ -383,14 +383,14 @@ def test_prepare_faces_checks_paths_before_the_search(roll, tmp_path, monkeypatc
     assert "no/d.json: no is not a folder" in catgan(*review, "no/d.json", code=2)
     assert "cannot be read" in catgan(*review, ".", code=2)
     text = catgan(*review, "x" * 250, code=2)
-    assert "File name too long): choose another place with --decisions" in text
+    assert "File name too long): choose another path with --decisions" in text
     assert [path.name for path in tmp_path.iterdir()] == ["d-decisions.json"]
 
 
 def test_inspect_checks_its_page_before_the_work(home):
     with mock.patch("catgan.inspect.inspection.inspect_dataset") as never:
         text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
-        assert "no is not a folder: make it, or name another with --out" in text
+        assert "no is not a folder: create it, or choose another with --out" in text
         # A folder; a name too long for what is written beside; where even root may not write.
         rejected = ["cats", "x" * 250 + ".html"]
         if sys.platform == "linux":
@@ -398,9 +398,9 @@ def test_inspect_checks_its_page_before_the_work(home):
         for page in rejected:
             text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", page, code=2)
             assert f"{page}: cannot be written (" in text
-            assert "choose another place with --out" in text
+            assert "choose another path with --out" in text
         assert not never.called
-    with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.cli.console.find_spec", lambda name: None if name == "cv2" else 1):
         assert "this needs cv2, not installed" in catgan("inspect", "cats", code=2)
 
 
@@ -423,7 +423,7 @@ def test_interrupted_search_says_that_it_resumes(roll, tmp_path):
     stop = mock.Mock(side_effect=KeyboardInterrupt)
     with mock.patch("catgan.data.faces.prepare.find_faces", stop):
         text = catgan("prepare", roll, tmp_path / "cats", "--faces", code=130)
-    assert "the same command goes on" in text
+    assert "the same command resumes" in text
 
 
 def test_invalid_data_arguments_are_one_line_errors(roll, tmp_path):
@@ -437,7 +437,7 @@ def test_invalid_data_arguments_are_one_line_errors(roll, tmp_path):
     assert "afhq-cat" in catgan("download", "dogs", code=2)
     with mock.patch("sys.stdin", mock.Mock(isatty=lambda: False)):
         assert "--accept-license" in catgan("download", "afhq-cat", "-o", cats, code=2)
-    with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.cli.console.find_spec", lambda name: None if name == "cv2" else 1):
         assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)
 
 

@@ -404,7 +404,7 @@ FAULTS = [
     Fault(
         "the manifest with one bit flipped", damaged("manifest.json", "flipped"), 0, "manifest.json"
     ),
-    Fault("every checkpoint damaged", all_damaged, 2, "no sound checkpoint", mendable=False),
+    Fault("every checkpoint damaged", all_damaged, 2, "no valid checkpoint", mendable=False),
     Fault("`latest` points nowhere", latest_says("000000099"), 0, "'latest' names no checkpoint"),
     Fault("`latest` is empty", latest_says(""), 0, "'latest' names no checkpoint"),
     Fault(

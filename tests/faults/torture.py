@@ -151,7 +151,7 @@ def report(averager: MetricAverager) -> bool:
 def what_was_seen(scene: Scene, error: str, said: list[str]) -> str:
     """The line that a person read, without this machine's paths and numbers."""
     told = [line for line in said if "kimg" not in line and not line.startswith("catgan ")]
-    line = error or next((line for line in told if "unsound" in line or "latest" in line), "")
+    line = error or next((line for line in told if "corrupt" in line or "latest" in line), "")
     line = line or next((line for line in told if line.startswith(("finished", "stopped"))), "")
     line = line.replace(str(scene.run), "RUN").replace(str(scene.data), "CATS")
     since = r"process \d+ since [-\d]+ \d\d:\d\d:\d\d"

@@ -195,7 +195,7 @@ def test_a_package_without_a_discriminator_gives_the_generator_alone(package):
             "is damaged", id="other weights than its sum says",
         ),
         pytest.param(
-            lambda place: rewrite(place, another_generator=True), "is not of the export",
+            lambda place: rewrite(place, another_generator=True), "does not belong to the export",
             id="of another generator",
         ),
         pytest.param(

@@ -189,7 +189,7 @@ def test_a_corrupt_last_checkpoint_costs_only_its_images(tmp_path, tiny_config, 
     display = Silent()
     train(tiny_config, cats, broken, display, device=CPU, resume=True)
     assert display.began == (240, 320)
-    assert "unsound" in display.notes[0]
+    assert "corrupt" in display.notes[0]
     assert_same_run(straight, broken)
 
 

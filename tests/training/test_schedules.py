@@ -42,7 +42,7 @@ def test_the_learning_rate_is_constant_by_default(images, late):
     assert generator_learning_rate(OptimizerConfig(), images, late) == 2e-4
 
 
-@pytest.mark.parametrize("recipe", ["dcgan-128", "lsgan-64", "projected-64"])
+@pytest.mark.parametrize("recipe", ["dcgan-128", "lsgan-64", "projected-128"])
 def test_every_parameter_is_in_one_group_and_only_inner_convolutions_are_late(recipe):
     generator = build_generator(load_recipe(recipe).network)
     early, late = generator_parameter_groups(generator)
@@ -57,7 +57,7 @@ def test_every_parameter_is_in_one_group_and_only_inner_convolutions_are_late(re
 
 
 def test_refinements_are_never_in_the_late_group():
-    network = load_recipe("projected-64").network
+    network = dataclasses.replace(load_recipe("projected-128").network, resolution=64)
     plain = build_generator(network)
     refined = build_generator(dataclasses.replace(network, resolution=128, refinements=1))
 

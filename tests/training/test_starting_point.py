@@ -163,8 +163,8 @@ def test_an_invalid_source_is_one_line(sources, tmp_path, monkeypatch, text, rea
 
 def test_a_classic_file_without_its_weights_says_what_is_missing(sources, tmp_path):
     file = tmp_path / "cats.onnx"
-    file.write_bytes(sources["lsgan-64"][1].read_bytes())
-    with pytest.raises(CatganError, match=r"put the \.safetensors beside it"):
+    file.write_bytes(places["lsgan-64"][1].read_bytes())
+    with pytest.raises(CatganError, match=r"needs the \.safetensors"):
         load_starting_point(str(file), print)
 
 
@@ -173,7 +173,7 @@ def test_weights_of_another_export_are_rejected(sources, tmp_path):
     file.write_bytes(sources["lsgan-64"][1].read_bytes())
     other = sources["dcgan-128"][1].with_suffix(".safetensors")
     file.with_suffix(".safetensors").write_bytes(other.read_bytes())
-    with pytest.raises(CatganError, match="is not of the export beside it"):
+    with pytest.raises(CatganError, match="does not belong to the export beside it"):
         load_starting_point(str(file), print)
 
 
@@ -285,7 +285,7 @@ def no_more_weights(graph):
     del graph.initializer[:]
 
 
-UNREADABLE = "not one that a generator can be read back from"
+UNREADABLE = "a generator cannot be read from its graph"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from catgan.generation.latents import latents
 from catgan.networks.build import build_generator
 from catgan.runs.artifact_weights import weights_of_artifact
 from catgan.runs.directory import RunDirectory
-from catgan.runs.sampler import SEEDS_OF_THE_MEAN, Sampler, restored_sampler
+from catgan.runs.sampler import MEAN_STYLE_SAMPLES, Sampler, restored_sampler
 
 EXPORTERS: dict[str, Exporter] = {
     "onnx": OnnxExporter(),
@@ -103,7 +103,7 @@ def export_run(
     directions = find_directions(sampler.generator, size, dict(direction_names or {}))
     facts = {
         "toward": "the mean style",
-        "seeds": SEEDS_OF_THE_MEAN,
+        "seeds": MEAN_STYLE_SAMPLES,
         "mean": [round(value, 7) for value in mean.flatten().tolist()],
     }
 

@@ -116,7 +116,7 @@ def new_run(
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
     if out is not None:
-        RunDirectory.require_place(out)  # before the work, which may be long
+        RunDirectory.check_can_create(out)  # before the work, which may be long
     dataset = open_data(source, config.network.resolution, on_progress)
     check_pixels(dataset, on_progress)
     photos = len(dataset.indices("train"))
