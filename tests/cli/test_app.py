@@ -166,7 +166,7 @@ def test_training_images_cannot_be_fewer_than_seen(home):
 
 
 def test_every_file_of_a_run_is_documented(home):
-    """Every file of a run that was trained, evaluated and exported is in docs/reference/formats.md."""
+    """Every file of a trained, evaluated, exported run is in docs/reference/formats.md."""
     settings = [*SETTINGS, "--minutes", 0]
     if find_spec("tensorboard"):
         settings.append("--tensorboard")

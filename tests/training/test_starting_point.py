@@ -163,7 +163,7 @@ def test_an_invalid_source_is_one_line(sources, tmp_path, monkeypatch, text, rea
 
 def test_a_classic_file_without_its_weights_says_what_is_missing(sources, tmp_path):
     file = tmp_path / "cats.onnx"
-    file.write_bytes(places["lsgan-64"][1].read_bytes())
+    file.write_bytes(sources["lsgan-64"][1].read_bytes())
     with pytest.raises(CatganError, match=r"needs the \.safetensors"):
         load_starting_point(str(file), print)
 

@@ -46,10 +46,10 @@ def open_data(
         on_progress("generating cats", done, total)
 
     if embedded_generator() is None or procedural:
-        return embedded_dataset(size, on_progress=report)
+        return procedural_dataset(size, on_progress=report)
     generator = load_generator()
     if size > generator.resolution:  # enlarged images would teach the network blur
-        return embedded_dataset(size, on_progress=report)
+        return procedural_dataset(size, on_progress=report)
     card = generator.card
     origin = Origin(
         generator.sample, generator.resolution, card.document[CHECKSUM], card.license, card.credit

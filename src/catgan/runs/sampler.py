@@ -105,7 +105,7 @@ class Sampler:
         for start in range(0, len(z), BATCH_SIZE):
             batch = torch.from_numpy(z[start : start + BATCH_SIZE])
             padded = torch.cat([batch, batch.new_zeros(BATCH_SIZE - len(batch), batch.shape[1])])
-            pixels = draw(self.generator, padded.to(self.device), truncation, mean)
+            pixels = synthesize_truncated(self.generator, padded.to(self.device), truncation, mean)
             images[start : start + BATCH_SIZE] = to_uint8(pixels, low, high)[: len(batch)]
             if on_progress:
                 on_progress(start + len(batch))
