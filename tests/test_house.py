@@ -37,7 +37,7 @@ ROOMS = {
     "web": {"generation"},
     "serve": {"generation", "web"},
     "inspect": {"data", "evaluation", "pages"},
-    "runs": {"data", "networks", "generation", "pages"},
+    "runs": {"data", "networks", "generation", "evaluation", "pages"},
     "export": {"data", "networks", "generation", "evaluation", "runs"},
     "training": {"data", "networks", "generation", "evaluation", "runs"},
     "recipes": set(),

@@ -278,8 +278,8 @@ def test_without_the_train_extra_the_remedy_is_named(home):
     script = (
         "import importlib.util, sys\n"
         "real = importlib.util.find_spec\n"
-        "import catgan.cli.console as terminal\n"
-        "terminal.find_spec = lambda name: None if name == 'torch' else real(name)\n"
+        "import catgan.extras as extras\n"
+        "extras.find_spec = lambda name: None if name == 'torch' else real(name)\n"
         "sys.argv = ['catgan', 'train']\n"
         "from catgan.cli.app import main\n"
         "main()\n"

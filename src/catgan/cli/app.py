@@ -17,7 +17,6 @@ from catgan.cli.console import (
     fail,
     make_console,
     print_line,
-    require_training_extra,
 )
 from catgan.cli.data import download, inspect, prepare
 from catgan.cli.evaluation import compare, evaluate
@@ -25,6 +24,7 @@ from catgan.cli.export import export
 from catgan.cli.generation import edit, info, morph, sample, web
 from catgan.cli.serve import serve
 from catgan.errors import CatganError, shell_words
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catgan.cli.console import (
-    ProgressBar,
-    cannot_write,
-    make_console,
-    print_line,
-    require_training_extra,
-)
-from catgan.errors import CatganError
+from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.errors import CatganError, cannot_write
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from catgan.data.dataset.dataset import Dataset
-    from catgan.evaluation.evaluate import Evaluation, Latents
+    from catgan.evaluation.evaluate import Evaluation
     from catgan.evaluation.extractors.extractor import Extractor
     from catgan.evaluation.image_sets import ImageSet
-
-DEFAULT_SAMPLES = 5_000
+    from catgan.runs.evaluation import RealImages
 
 Against = Annotated[
     Path | None,
@@ -38,7 +29,7 @@ Against = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(min=12, help="Images to draw from a run.", show_default=f"{DEFAULT_SAMPLES:,}"),
+    typer.Option(min=12, help="Images to draw from a run.", show_default="5,000"),
 ]
 Resize = Annotated[
     str | None,
@@ -92,43 +83,28 @@ def evaluate(
 ) -> None:
     """Score images against real ones: Frechet and kernel distance, precision, recall, copies."""
     require_training_extra()
-    from catgan.evaluation.evaluate import evaluate as score
-    from catgan.evaluation.extractors.registry import load_extractor
-    from catgan.evaluation.reference import measure_reference, require_enough
-    from catgan.evaluation.results.records import place_for, write_evaluation
-    from catgan.files import file_name
-    from catgan.runs.directory import is_run
+    from catgan.runs.evaluation import evaluate_path
 
     console = make_console()
-    if not is_run(images) and (samples is not None or checkpoint != "latest" or device != "auto"):
-        raise CatganError(f"{images} is not a run: leave out --samples, --checkpoint and --device")
-    if record := _record_at(images):
-        raise CatganError(f"{record} is an evaluation, and no images: name it to catgan compare")
-    home = images if is_run(images) else Path()
-    _require_writable(out or home / "evaluation")
-    made, latents = _scored(console, images, samples or DEFAULT_SAMPLES, checkpoint, device)
-    require_enough(made)
-    reals = _reals(console, against, {images: made})
-    network = load_extractor(
-        extractor, resize=resize, inception_path=inception, input_size=input_size
-    )
-    own = f"{made.checkpoint.images:09d}" if made.checkpoint else file_name(made.name)
-    wanted = out or home / "evaluation" / file_name(network.identity.name) / own
-    _require_writable(wanted)
     with ProgressBar(console) as progress:
-        reference = measure_reference(
-            reals.images, network, holdout=reals.holdout, progress=progress
+        scored = evaluate_path(
+            images,
+            against=against,
+            samples=samples,
+            extractor=extractor,
+            resize=resize,
+            inception=inception,
+            input_size=input_size,
+            checkpoint=checkpoint,
+            device_name=device,
+            out=out,
+            note=lambda text: print_line(console, text),
+            on_progress=progress,
         )
-        notes = (*reals.notes, *_run_notes(images, reals))
-        result = score(made, reference, latents=latents, notes=notes, progress=progress)
-    print_line(console, result.line())
-    for text in result.notes:
+    print_line(console, scored.evaluation.line())
+    for text in scored.evaluation.notes:
         print_line(console, f"note     {text}")
-    place = out or place_for(result, wanted)
-    try:
-        page = write_evaluation(place, result, made, reals.images)
-    except OSError as error:
-        raise cannot_write(place, error) from None
+    page = scored.write()
     print_line(console, f"report   {page}")
 
 
@@ -171,6 +147,7 @@ def compare(
     )
     from catgan.evaluation.results.read import read_evaluation
     from catgan.runs.directory import is_run
+    from catgan.runs.evaluation import images_to_score, real_images, record_at, require_output
 
     console = make_console()
     if len(generators) < 2:
@@ -180,21 +157,26 @@ def compare(
         )
     if not any(map(is_run, generators)) and (checkpoint != "latest" or device != "auto"):
         raise CatganError("none of these is a run: leave out --checkpoint and --device")
-    _require_writable(out)
-    draws = samples or DEFAULT_SAMPLES
+    require_output(out)
+
+    def note(text: str) -> None:
+        print_line(console, text)
+
     found = []
     for path in generators:
-        if record := _record_at(path):
+        if record := record_at(path):
             found.append(Contender(record, read_evaluation(record)))
         else:
-            found.append(Contender(path, _scored(console, path, draws, checkpoint, device)[0]))
+            made, _ = images_to_score(path, samples, checkpoint, device, note)
+            found.append(Contender(path, made))
     contenders = with_distinct_titles(found)
     unscored = {
         each.path: each.subject for each in contenders if isinstance(each.subject, ImageSet)
     }
     records = [each.subject for each in contenders if isinstance(each.subject, Evaluation)]
-    reals = _reals(console, against, unscored) if unscored or against else None
-    real_images = None if reals is None else reals.images
+    with ProgressBar(console) as progress:
+        reals = real_images(against, unscored, progress) if unscored or against else None
+    images = None if reals is None else reals.images
     if not unscored and (resize or inception or input_size):
         raise CatganError(
             "all of these are scored already: leave out --resize, --inception and --input-size"
@@ -202,7 +184,7 @@ def compare(
     for name in extractor or []:
         require_extractor(contenders, {"extractor's name": extractor_name(name)})
     with ProgressBar(console) as progress:
-        require_alike(contenders, real_images, samples=samples, progress=progress)
+        require_alike(contenders, images, samples=samples, progress=progress)
     if reals is None or not unscored:
         _print_comparison(console, records, out)
         return
@@ -221,15 +203,16 @@ def compare(
 def _score_all(
     console: Console,
     unscored: Mapping[Path, ImageSet],
-    reals: _Reals,
+    reals: RealImages,
     network: Extractor,
     out: Path,
 ) -> list[Evaluation]:
     """Score the generators one by one; each evaluation is written before the next is begun."""
     from catgan.evaluation.evaluate import evaluate as score
     from catgan.evaluation.reference import measure_reference
-    from catgan.evaluation.results.records import place_for, write_evaluation
+    from catgan.evaluation.results.records import place_for
     from catgan.files import file_name
+    from catgan.runs.evaluation import ScoredImages, notes_on_run
 
     with ProgressBar(console) as progress:
         reference = measure_reference(
@@ -238,15 +221,12 @@ def _score_all(
     results = []
     for path, made in unscored.items():
         with ProgressBar(console) as progress:
-            notes = (*reals.notes, *_run_notes(path, reals))
+            notes = (*reals.notes, *notes_on_run(path, reals))
             result = score(made, reference, notes=notes, progress=progress)
         results.append(result)
         own = file_name(made.name) + (f"-{made.checkpoint.images:09d}" if made.checkpoint else "")
         place = place_for(result, out / file_name(network.identity.name) / own)
-        try:
-            page = write_evaluation(place, result, made, reals.images)
-        except OSError as error:
-            raise cannot_write(place, error) from None
+        page = ScoredImages(result, made, reals.images, place).write()
         print_line(console, f"scored   {result.title}: {page}")
     return results
 
@@ -275,151 +255,3 @@ def _print_comparison(console: Console, results: Sequence[Evaluation], out: Path
     except OSError as error:
         raise cannot_write(out, error) from None
     print_line(console, f"report   {page}")
-
-
-def _require_writable(directory: Path) -> None:
-    from catgan.evaluation.results.records import require_writable
-
-    try:
-        require_writable(directory)
-    except OSError as error:
-        raise cannot_write(directory, error) from None
-
-
-@dataclass(frozen=True)
-class _Reals:
-    """The real images, those held out of them if any, and what was done to have them.
-
-    `dataset` is None for images that were taken as they are.
-    """
-
-    images: ImageSet
-    holdout: ImageSet | None
-    dataset: Dataset | None
-    notes: tuple[str, ...]
-
-
-def _reals(console: Console, against: Path | None, scored: Mapping[Path, ImageSet]) -> _Reals:
-    """What `against` means for the images to be `scored` (by their paths): see docs/evaluation.md.
-
-    Photos are prepared as for training, at the largest resolution of the runs that are scored, or
-    else at the size of the images. Without a run they are taken as they are if all have that size
-    already, or nothing can be prepared at it.
-    """
-    from catgan.data.dataset.dataset import RESOLUTIONS, is_dataset
-    from catgan.evaluation.image_sets import all_have_shape, dataset_images, file_images
-    from catgan.runs.data import data_of
-    from catgan.runs.directory import is_run
-
-    path = against or _run_with_the_data(list(scored))
-    runs = [each for each in scored if is_run(each)]
-    are_photos = not is_run(path) and not is_dataset(path)
-    shapes = [scored[each].shape for each in runs or scored] if are_photos else []
-    size = max((max(shape) for shape in shapes), default=0)
-    with ProgressBar(console) as progress:
-        if are_photos and not runs:
-            fit = bool(shapes) and {*shapes} <= {(side, side) for side in RESOLUTIONS}
-            if not fit or (len({*shapes}) == 1 and all_have_shape(path, shapes[0], progress)):
-                return _Reals(file_images(path), None, None, ())
-        try:
-            dataset = data_of(path, size, progress)
-        except CatganError as error:
-            if not are_photos or not path.exists():
-                raise
-            raise CatganError(
-                f"{error} (Prepared at {size} px, the size of what is scored; a dataset of any "
-                "size can be named instead.)"
-            ) from error
-    held_out = len(dataset.indices("holdout"))
-    notes = []
-    if are_photos:
-        left_out = len(dataset.rejected) + len(dataset.duplicates)
-        notes.append(
-            f"{dataset.name} was prepared at {size} px, as for training: {len(dataset):,} images, "
-            f"{held_out:,} of them held out; {left_out:,} files left out."
-        )
-    holdout = dataset_images(dataset, "holdout") if held_out else None
-    return _Reals(dataset_images(dataset), holdout, dataset, tuple(notes))
-
-
-def _run_with_the_data(scored: Sequence[Path]) -> Path:
-    """The run among `scored` whose data are the reals where none are named."""
-    from catgan.runs.directory import RunDirectory, is_run
-
-    runs = [path for path in scored if is_run(path)]
-    if not runs:
-        raise CatganError(
-            f"{scored[0]} is not a run, which would know its data: name the real images with "
-            "--against"
-        )
-    first, *others = (RunDirectory.open(path).facts()["dataset"] for path in runs)
-    for path, facts in zip(runs[1:], others, strict=True):
-        if any(facts.get(key) != first.get(key) for key in ("identity", "split")):
-            raise CatganError(
-                f"{runs[0]} and {path} were trained on different data: name the real images with "
-                "--against"
-            )
-    return runs[0]
-
-
-def _run_notes(path: Path, reals: _Reals) -> list[str]:
-    """What is to be said of a run that was trained on other images than the reals."""
-    from catgan.runs.data import changed_data
-
-    changed = reals.dataset and changed_data(path, reals.dataset)
-    return [f"{changed}; what it memorized may not be among these."] if changed else []
-
-
-def _record_at(path: Path) -> Path | None:
-    """The record of an evaluation that `path` names, itself or by its directory."""
-    from catgan.data.dataset.dataset import is_dataset
-    from catgan.evaluation.results.records import RECORD
-    from catgan.runs.directory import is_run
-
-    if is_run(path) or is_dataset(path):
-        return None
-    if path.is_dir():
-        return path / RECORD if (path / RECORD).is_file() else None
-    return path if path.suffix.lower() == ".json" and path.is_file() else None
-
-
-def _scored(
-    console: Console, path: Path, samples: int, checkpoint: str, device: str
-) -> tuple[ImageSet, Latents | None]:
-    """The images at `path`: a run's, drawn with the seeds from 0 on, or those that lie there."""
-    from catgan.data.dataset.dataset import Dataset, is_dataset
-    from catgan.data.reading.sources import label
-    from catgan.evaluation.evaluate import Latents
-    from catgan.evaluation.image_sets import (
-        Checkpoint,
-        dataset_images,
-        file_images,
-        generated_images,
-    )
-    from catgan.runs.directory import RunDirectory, is_run
-    from catgan.runs.sampler import restored_sampler
-    from catgan.training.device import choose_device
-
-    if is_dataset(path):
-        dataset = Dataset.open(path)
-        dataset.verify()
-        return dataset_images(dataset), None
-    if path.suffix.lower() == ".onnx":
-        raise CatganError(
-            f"{path} is an exported generator, and no images: score its run, or images that "
-            "catgan sample draws with it"
-        )
-    if not is_run(path):
-        return file_images(path), None
-
-    # Which checkpoint "latest" and "best" are is settled once, also while the run goes on.
-    store = RunDirectory.open(path).checkpoints
-    found = store.load(checkpoint, lambda text: print_line(console, text), ["ema"])
-    state = Checkpoint(
-        found.images,
-        tuple(name for name in ("latest", "best") if store.pointer(name) == found.path.name),
-    )
-    sampler, _ = restored_sampler(found, choose_device(device))
-    name = label(Path(os.path.realpath(path)).name)
-    made = generated_images(name, sampler, samples, checkpoint=state)
-    return made, Latents(sampler.synthesize, sampler.config.latent_size)

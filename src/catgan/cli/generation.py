@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line, require_training_extra
+from catgan.cli.console import ProgressBar, make_console, print_line
 from catgan.errors import CatganError, shell_words
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -317,8 +318,8 @@ def _open(
             raise CatganError("--checkpoint and --device are for a run: leave them out")
         return _artifact(source)
     require_training_extra()
+    from catgan.runs.device import choose_device
     from catgan.runs.sampler import load_sampler
-    from catgan.training.device import choose_device
 
     return load_sampler(
         source,

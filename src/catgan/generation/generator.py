@@ -31,6 +31,7 @@ from catgan.parallel import ordered_map
 if TYPE_CHECKING:
     import onnxruntime
 
+BUNDLED = "bundled"  # what names the generator that the package carries, beside paths
 INPUTS = ("z", "truncation")
 OUTPUT = "images"
 

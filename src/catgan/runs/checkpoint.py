@@ -216,6 +216,15 @@ class CheckpointStore:
             + ": start the run anew"
         )
 
+    def best_score(self) -> Score | None:
+        """Return the score of the checkpoint that `best` names; None without a readable one."""
+        best = self.pointer("best")
+        try:
+            manifest = _read_manifest(self.directory / best) if best else {}
+            return Score(float(manifest["score"]), manifest["fingerprint"])
+        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
+            return None
+
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Let `latest` name the checkpoint that a run goes on from, where it does not."""
         if self.pointer("latest") != checkpoint.path.name:
@@ -237,13 +246,8 @@ class CheckpointStore:
 
     def _is_best(self, score: Score) -> bool:
         """Whether no earlier checkpoint has as low a score that was taken in the same way."""
-        best = self.pointer("best")
-        try:
-            manifest = _read_manifest(self.directory / best) if best else {}
-            known = Score(float(manifest["score"]), manifest["fingerprint"])
-        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
-            return True
-        return known.fingerprint != score.fingerprint or score.value < known.value
+        known = self.best_score()
+        return known is None or known.fingerprint != score.fingerprint or score.value < known.value
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}
