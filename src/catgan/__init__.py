@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from catgan.config import Config
     from catgan.evaluation.evaluate import Evaluation
-    from catgan.export.export import Exported
+    from catgan.exporters.export import Exported
     from catgan.generation.generator import Generator
     from catgan.training.run import TrainingResult
 
@@ -211,7 +211,7 @@ def export(
     from catgan.extras import require_training_extra
 
     require_training_extra("onnx", "onnxscript")
-    from catgan.export import export as exporting
+    from catgan.exporters import export as exporting
     from catgan.files import to_path
 
     return exporting.export(

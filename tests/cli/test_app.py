@@ -172,7 +172,7 @@ def test_what_a_run_holds_is_described(home):
         settings.append("--tensorboard")
     catgan("train", "cats", "-o", "whole", *settings)
     catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
-    with mock.patch("catgan.export.export.SEEDS", 8):
+    with mock.patch("catgan.exporters.export.SEEDS", 8):
         catgan("export", "whole")
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text("utf-8")
     section = text.split("## The run directory")[1].split("\n## ")[0]

@@ -21,7 +21,7 @@ def home(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
+    monkeypatch.setattr("catgan.exporters.export.SEEDS", 8)
     return tmp_path
 
 

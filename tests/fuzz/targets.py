@@ -627,7 +627,7 @@ def _starting_generator() -> typing.Any:
 def _graph_seeds() -> list[bytes]:
     import torch
 
-    from catgan.export.graph import float16_storage, float32_model
+    from catgan.exporters.graph import float16_storage, float32_model
 
     model = float32_model(_starting_generator(), 4, torch.zeros(1, 4), (-1.0, 1.0))
     return [float16_storage(model).SerializeToString()]

@@ -74,9 +74,9 @@ def export(
 ) -> None:
     """Write a generator in a form that needs no torch, once it draws as torch does."""
     require_training_extra("onnx", "onnxscript")
-    from catgan.export.document import UNKNOWN
-    from catgan.export.export import export as export_generator
-    from catgan.export.export import find_exporter
+    from catgan.exporters.document import UNKNOWN
+    from catgan.exporters.export import export as export_generator
+    from catgan.exporters.export import find_exporter
 
     os.environ.update(QUIET_TENSORFLOW)
     console = make_console()

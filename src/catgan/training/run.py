@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from catgan.config import Config
+from catgan.errors import CatganError, quoted
 from catgan.files import to_path
 from catgan.generation.checks import check_number
 from catgan.training import distributed
@@ -61,6 +62,13 @@ def train(
         notes.append(text)
         log.info(text)
 
+    if recipe is not None and not isinstance(recipe, str | Config):
+        raise CatganError(f"recipe must be the name of one, or a Config, not {quoted(recipe)}")
+    if isinstance(settings, str) or not all(isinstance(each, str) for each in settings):
+        raise CatganError(
+            f'settings must be a list of texts, such as ["training.images=4000"], not '
+            f"{quoted(settings)}"
+        )
     minutes = math.inf if minutes is None else check_number("minutes", minutes, 0, math.inf)
     with distributed.joined():
         plan = make_plan(

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from catgan.config import Config, from_table
 from catgan.errors import CatganError, cannot_write, quoted
-from catgan.export.directions import find_directions
-from catgan.export.document import card_document, data_facts
-from catgan.export.exporter import Exporter, Opened, Source
-from catgan.export.keras_exporter import KerasExporter
-from catgan.export.litert_exporter import LitertExporter
-from catgan.export.onnx_exporter import OnnxExporter
-from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
-from catgan.export.triton_exporter import TritonExporter
+from catgan.exporters.directions import find_directions
+from catgan.exporters.document import card_document, data_facts
+from catgan.exporters.exporter import Exporter, Opened, Source
+from catgan.exporters.keras_exporter import KerasExporter
+from catgan.exporters.litert_exporter import LitertExporter
+from catgan.exporters.onnx_exporter import OnnxExporter
+from catgan.exporters.parity import SEEDS, Parity, measure_parity, require_parity
+from catgan.exporters.triton_exporter import TritonExporter
 from catgan.extras import require_extra
 from catgan.generation.artifact import CHECKSUM
 from catgan.generation.card import MAX_TEXT, Card
