@@ -11,6 +11,7 @@ from torch import nn
 from catgan.errors import CatganError
 from catgan.runs import checkpoint as checkpoint_module
 from catgan.runs.checkpoint import (
+    FORMAT,
     PARTS,
     CheckpointStore,
     CorruptCheckpointError,
@@ -95,7 +96,7 @@ def test_parts_that_are_not_asked_for_are_not_read(store):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 3},
+        {"format": FORMAT + 1},
         {"images": "10"},
         {"images": True},
         {"config": []},
