@@ -259,7 +259,7 @@ def test_sample_writes_a_grid_or_one_file_per_seed(home):
         (("prepare", "photos", ""), "is empty"),
         (("sample", "run", "-o", ""), "is empty"),
         (("sample", "run", "--checkpoint", ""), "is empty"),
-        (("info", "photos"), "no run: name an exported .onnx file"),
+        (("info", "photos"), "not a run: name an exported .onnx file"),
     ],
 )
 def test_user_errors_are_one_line_and_code_2(home, arguments, expected):
