@@ -29,6 +29,25 @@ def to_path(name: str, value: object) -> Path:
     return Path(value)
 
 
+def read_bounded(path: str | os.PathLike[str], limit: int, remedy: str) -> bytes:
+    """Return the bytes of a file that anyone may have written; of a larger one `limit` + 1.
+
+    Raises:
+        CatganError: the path is not a file, or cannot be read; it ends with the `remedy`.
+    """
+    where = os.fspath(path)
+    try:
+        path = Path(where)
+        if path.exists() and not path.is_file():  # opening a pipe without a writer would block
+            raise OSError(errno.EINVAL, "not a file")
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except (OSError, TypeError, ValueError) as error:  # ValueError: an impossible file name
+        raise CatganError(
+            f"{where}: cannot be read ({getattr(error, 'strerror', None) or error}): {remedy}"
+        ) from None
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: written beside, flushed to the disk, renamed. Raises OSError."""
     require_replaceable(path)
