@@ -24,7 +24,7 @@ from catgan.networks.layers.convolution import (
     TransposedConvolution,
     UpsamplingConvolution,
 )
-from catgan.training.device import choose_precision
+from catgan.runs.device import choose_precision
 
 BATCH = 32
 LAYERS = [  # channels at high and at low resolution, side at low resolution

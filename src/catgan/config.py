@@ -95,10 +95,14 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Loss of each network, on the discriminator's logits (see training/losses.py)."""
+    """Loss of each network, on the discriminator's logits.
 
-    discriminator: Literal["bce", "mse", "hinge", "relativistic"] = "mse"
-    generator: Literal["bce", "mse", "hinge", "relativistic"] = "bce"
+    `discriminator` and `generator` are names in the tables of training/losses.py. They are checked
+    where a run starts, so that a run with a custom loss can be read without that loss.
+    """
+
+    discriminator: str = "mse"  # bce, mse, hinge, relativistic, or a custom loss
+    generator: str = "bce"
     penalty: float = 0.0  # gradient penalty on the discriminator's inputs (R1 and R2); 0: none
     penalty_final: float = 0.0  # its final value, approached geometrically, ...
     penalty_images: int = 1  # ... after this many images

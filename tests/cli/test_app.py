@@ -172,7 +172,7 @@ def test_every_file_of_a_run_is_documented(home):
         settings.append("--tensorboard")
     catgan("train", "cats", "-o", "whole", *settings)
     catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
-    with mock.patch("catgan.export.export.SEEDS", 8):
+    with mock.patch("catgan.exporters.export.SEEDS", 8):
         catgan("export", "whole")
     text = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text("utf-8")
     section = text.split("## The run directory")[1].split("\n## ")[0]
@@ -282,8 +282,8 @@ def test_missing_train_extra_names_the_remedy(home):
     script = (
         "import importlib.util, sys\n"
         "real = importlib.util.find_spec\n"
-        "import catgan.cli.console as terminal\n"
-        "terminal.find_spec = lambda name: None if name == 'torch' else real(name)\n"
+        "import catgan.extras as extras\n"
+        "extras.find_spec = lambda name: None if name == 'torch' else real(name)\n"
         "sys.argv = ['catgan', 'train']\n"
         "from catgan.cli.app import main\n"
         "main()\n"

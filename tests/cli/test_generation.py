@@ -172,6 +172,61 @@ def test_output_that_cannot_be_written_is_rejected_before_generation(
     assert expected in catgan(arguments[0], "cats.onnx", *arguments[1:], code=2)
 
 
+def test_latents_stand_for_seeds(home, tmp_path):
+    cats = package.load("cats.onnx")
+    file = tmp_path / "z.safetensors"
+    cats.save_latents(file, cats.latents([3, 9, 27]))
+    for command, suffix, *arguments in (
+        ("sample", ".png", "--truncation", 0.5),
+        ("morph", ".gif", "--frames", 6),
+        ("edit", ".png"),
+        ("edit", ".png", "--move", "0=2"),
+    ):
+        outputs = [tmp_path / f"{name}{suffix}" for name in ("latents", "seeds")]
+        catgan(command, "cats.onnx", "--latents", file, *arguments, "-o", outputs[0])
+        catgan(command, "cats.onnx", "--seeds", "3,9,27", *arguments, "-o", outputs[1])
+        assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert "3 latents, 60 frames" in catgan("morph", "cats.onnx", "--latents", file)
+    assert "3 images, one file each" in catgan("sample", "cats.onnx", "--latents", file, "-o", "z")
+    assert sorted(path.name for path in (home / "z").iterdir()) == [
+        "latent000000.png", "latent000001.png", "latent000002.png",
+    ]  # fmt: skip
+    assert np.array_equal(read(home / "z" / "latent000002.png"), cats.sample([27])[0])
+
+
+def test_a_run_samples_the_latents_of_its_own_weights_alone(home, tmp_path):
+    from catgan.generation.latents_file import write_latents
+    from catgan.runs.device import choose_device
+    from catgan.runs.sampler import load_sampler
+
+    sampler = load_sampler(home / "run", choose_device("cpu"), print)
+    mine, foreign = tmp_path / "mine.safetensors", tmp_path / "foreign.safetensors"
+    write_latents(mine, sampler.latents([3, 9]), sampler.sha256)
+    write_latents(foreign, sampler.latents([3, 9]), package.load("cats.onnx").sha256)
+    catgan("sample", "run", "--latents", mine, "-o", "latents.png")
+    catgan("sample", "run", "--seeds", "3,9", "-o", "seeds.png")
+    assert (home / "latents.png").read_bytes() == (home / "seeds.png").read_bytes()
+    text = catgan("sample", "run", "--latents", foreign, code=2)
+    assert "its latents belong to the generator" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--latents", "z.safetensors", "--seeds", "7"), "leave one of them out"),
+        (("--latents", "nowhere"), "nowhere: cannot be read"),
+        (("--latents", "text.onnx"), "text.onnx: cannot be used as latents"),
+        (("--latents", "short.onnx"), "short.onnx: cannot be used as latents"),
+        (("--latents", "folder"), "folder: cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("command", ["sample", "morph", "edit"])
+def test_other_latents_are_one_line_and_code_2(home, command, arguments, expected):
+    cats = package.load("cats.onnx")
+    cats.save_latents(home / "z.safetensors", cats.latents([3, 9]))
+    assert expected in catgan(command, "cats.onnx", *arguments, code=2)
+
+
 def test_info_prints_the_card(home, embedded):
     for text in (catgan("info", "cats.onnx"), catgan("info")):
         assert "tiny cats, 8 x 8 px" in text

@@ -392,8 +392,8 @@ def test_missing_generator_is_reported(chromium, cats, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["dcgan-128", "projected-128"])
-def test_real_networks_equal_python_s(chromium, tmp_path, monkeypatch, recipe):
-    from catgan.export import export
+def test_real_networks_draw_the_same(chromium, tmp_path, monkeypatch, recipe):
+    from catgan.exporters import export
 
     monkeypatch.setattr(export, "SEEDS", 8)
     run = make_run(tmp_path / "run", recipe)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line, require_training_extra
+from catgan.cli.console import ProgressBar, make_console, print_line
 from catgan.errors import CatganError, shell_words
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
     from catgan.generation.generator import Generator, OnProgress
+    from catgan.generation.latents_file import SavedLatents
 
 MAX_GRID_IMAGES = 4_096
 DEFAULT_RUN_SEEDS, DEFAULT_FILE_SEEDS = "0-63", "0-7"
+DEFAULT_MORPH_SEEDS = "0-3"
 DEFAULT_EDIT_SEEDS, DEFAULT_OVERVIEW_SEED = "0-3", "0"
 OVERVIEW_AMOUNTS = (-3, -2, -1, 0, 1, 2, 3)  # standard deviations
 MAX_MOVE = 10.0  # standard deviations
@@ -38,6 +42,10 @@ Exported = Annotated[
     typer.Argument(
         help="An exported .onnx, .keras or .tflite file.", show_default="bundled generator"
     ),
+]
+LatentsFile = Annotated[
+    Path | None,
+    typer.Option("--latents", help="A file of latents (.safetensors), in place of --seeds."),
 ]
 Truncation = Annotated[
     float,
@@ -66,6 +74,14 @@ class Sampler(Protocol):
     def resolution(self) -> int:
         """The side of the images in pixels."""
 
+    @property
+    def latent_size(self) -> int:
+        """The length of a latent vector."""
+
+    @property
+    def sha256(self) -> str:
+        """The checksum by which a file of latents knows its generator."""
+
     def latents(self, seeds: Sequence[int]) -> np.ndarray:
         """Return the latents of seeds, float32 (N, latent_size)."""
 
@@ -73,6 +89,40 @@ class Sampler(Protocol):
         self, z: np.ndarray, truncation: float = 1.0, on_progress: OnProgress | None = None
     ) -> np.ndarray:
         """Return one uint8 image for each row of `z`."""
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What to generate: seeds, or the rows of a file of latents, by their numbers."""
+
+    numbers: list[int]
+    saved: SavedLatents | None
+
+    @property
+    def kind(self) -> str:
+        return "seed" if self.saved is None else "latent"
+
+    def latents(self, sampler: Sampler, numbers: list[int]) -> np.ndarray:
+        """Return the latents of some of the numbers, float32 (N, latent_size)."""
+        if self.saved is None:
+            return sampler.latents(numbers)
+        return self.saved.of_generator(sampler.sha256, sampler.latent_size)[numbers]
+
+    def file_name(self, number: int) -> str:
+        return f"{self.kind}{number:06d}.png"
+
+
+def _select(seeds: str | None, latents: Path | None, default_seeds: str) -> _Selection:
+    """Return what `--seeds` or `--latents` select; `CatganError` for both."""
+    from catgan.generation.latents_file import read_latents
+    from catgan.generation.seeds import parse_seeds
+
+    if latents is None:
+        return _Selection(parse_seeds(default_seeds if seeds is None else seeds), None)
+    if seeds is not None:
+        raise CatganError("--seeds and --latents both select images: leave one of them out")
+    saved = read_latents(latents)
+    return _Selection(list(range(len(saved.latents))), saved)
 
 
 def sample(
@@ -84,6 +134,7 @@ def sample(
             show_default=f"{DEFAULT_RUN_SEEDS} of a run, else {DEFAULT_FILE_SEEDS}",
         ),
     ] = None,
+    latents: LatentsFile = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -114,13 +165,11 @@ def sample(
         parse_grid,
         save_image,
     )
-    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
     is_run = source is not None and source.is_dir()
-    if seeds is None:
-        seeds = DEFAULT_RUN_SEEDS if is_run else DEFAULT_FILE_SEEDS
-    numbers = parse_seeds(seeds)
+    selection = _select(seeds, latents, DEFAULT_RUN_SEEDS if is_run else DEFAULT_FILE_SEEDS)
+    numbers = selection.numbers
     single_files = not out.suffix or out.is_dir()
     columns = parse_grid(grid, len(numbers)) if grid is not None else None
     if single_files and out.exists() and not out.is_dir():
@@ -145,7 +194,7 @@ def sample(
     sampler = _open(console, source, checkpoint, device)
     pixels, enlargement = _output_size(sampler, size)
     if single_files:
-        check_writable(out / f"seed{max(numbers):06d}.png", out)  # the longest name
+        check_writable(out / selection.file_name(max(numbers)), out)  # the longest name
     else:
         check_grid(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
@@ -153,13 +202,13 @@ def sample(
             numbers = list(dict.fromkeys(numbers))  # a repeated seed is one file
             for start in range(0, len(numbers), FILES_CHUNK):
                 chunk = numbers[start : start + FILES_CHUNK]
-                images = sampler.synthesize(sampler.latents(chunk), truncation)
-                for seed, image in zip(chunk, images, strict=True):
-                    save_image(enlarge(image, pixels), out / f"seed{seed:06d}.png")
+                images = sampler.synthesize(selection.latents(sampler, chunk), truncation)
+                for number, image in zip(chunk, images, strict=True):
+                    save_image(enlarge(image, pixels), out / selection.file_name(number))
                 progress("generating", start + len(chunk), len(numbers))
         else:
             images = sampler.synthesize(
-                sampler.latents(numbers),
+                selection.latents(sampler, numbers),
                 truncation,
                 lambda done: progress("generating", done, len(numbers)),
             )
@@ -175,7 +224,13 @@ def sample(
 
 def morph(
     source: Source = None,
-    seeds: Annotated[str, typer.Option(help="Seeds to pass through, two or more: 3,9,27.")] = "0-3",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Seeds to pass through, two or more: 3,9,27.", show_default=DEFAULT_MORPH_SEEDS
+        ),
+    ] = None,
+    latents: LatentsFile = None,
     frames: Annotated[
         int, typer.Option(help="Frames of the whole loop, at least one per seed.")
     ] = 60,
@@ -191,22 +246,23 @@ def morph(
     """Interpolate from each seed to the next and back to the first, as a looped animation."""
     from catgan.generation.animation import check_animation, save_animation
     from catgan.generation.interpolation import check_frames, loop_latents
-    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
-    numbers = parse_seeds(seeds)
+    selection = _select(seeds, latents, DEFAULT_MORPH_SEEDS)
+    numbers = selection.numbers
     check_frames(len(numbers), frames)
     sampler = _open(console, source, checkpoint, device)
     pixels, enlargement = _output_size(sampler, size)
     check_animation(out, fps, frames, sampler.resolution, pixels)
-    z = loop_latents(sampler.latents(numbers), frames)
+    z = loop_latents(selection.latents(sampler, numbers), frames)
     with ProgressBar(console) as progress:
         images = sampler.synthesize(
             z, truncation, lambda done: progress("generating", done, len(z))
         )
     save_animation(images, out, fps, pixels)
     print_line(
-        console, f"{len(numbers)} seeds, {frames} frames at {fps} a second{enlargement}  {out}"
+        console,
+        f"{len(numbers)} {selection.kind}s, {frames} frames at {fps} a second{enlargement}  {out}",
     )
 
 
@@ -219,6 +275,7 @@ def edit(
             show_default=f"{DEFAULT_EDIT_SEEDS}, without --move {DEFAULT_OVERVIEW_SEED}",
         ),
     ] = None,
+    latents: LatentsFile = None,
     moves: Annotated[
         list[str] | None,
         typer.Option(
@@ -238,13 +295,11 @@ def edit(
     import numpy as np
 
     from catgan.generation.grid import check_grid, make_grid, save_image
-    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
     amounts = _parse_moves(moves or [])
-    if seeds is None:
-        seeds = DEFAULT_EDIT_SEEDS if amounts else DEFAULT_OVERVIEW_SEED
-    numbers = parse_seeds(seeds)
+    selection = _select(seeds, latents, DEFAULT_EDIT_SEEDS if amounts else DEFAULT_OVERVIEW_SEED)
+    numbers = selection.numbers
     generator = _artifact(source)
     directions = generator.card.directions
     if not directions:
@@ -259,7 +314,7 @@ def edit(
             "name fewer --seeds"
         )
     check_grid(out, count, columns, pixels)
-    z = generator.latents(numbers)
+    z = selection.latents(generator, numbers)
     if amounts:
         edits = [z, generator.move(z, amounts)]
         summary = "each image before and after"
@@ -269,8 +324,11 @@ def edit(
             for number in range(len(directions))
             for amount in overview
         ]
-        which = f"seed {numbers[0]}" if len(z) == 1 else f"{len(z)} seeds"
-        summary = f"{which}, one row per direction and seed, from {overview[0]} to +{overview[-1]}"
+        kind = selection.kind
+        which = f"{kind} {numbers[0]}" if len(z) == 1 else f"{len(z)} {kind}s"
+        summary = (
+            f"{which}, one row per direction and {kind}, from {overview[0]} to +{overview[-1]}"
+        )
     # (direction x amount, seed, latent) -> (direction, seed, amount, latent): the amounts of one
     # direction and seed side by side in a row of the grid.
     table = np.stack(edits).reshape(-1, columns, *z.shape)
@@ -333,8 +391,8 @@ def _open(
             )
         return _artifact(source)
     require_training_extra()
+    from catgan.runs.device import choose_device
     from catgan.runs.sampler import load_sampler
-    from catgan.training.device import choose_device
 
     return load_sampler(
         source,

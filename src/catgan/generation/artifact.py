@@ -7,7 +7,6 @@ anything in the file is used. `docs/formats.md` describes the format.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from catgan.errors import CatganError
+from catgan.files import read_bounded
 from catgan.generation.protobuf import Message, encode_field
 
 KEY = "catgan"
@@ -46,24 +46,14 @@ def read_artifact(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
         CatganError: the path is not a file, not an ONNX model, damaged or without a card, or the
             model would read other files or run custom code.
     """
-    name = os.fspath(path)
-    try:
-        path = Path(name)
-        if path.exists() and not path.is_file():  # opening a pipe without a writer would block
-            raise OSError(errno.EINVAL, "not a file")
-        with path.open("rb") as file:
-            data = file.read(MAX_ARTIFACT_BYTES + 1)
-    except (OSError, TypeError, ValueError) as error:  # ValueError: an impossible file name
-        raise CatganError(
-            f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}): name a .onnx "
-            "file that `catgan export` wrote"
-        ) from None
+    where, remedy = os.fspath(path), "name a .onnx file that `catgan export` wrote"
+    data = read_bounded(where, MAX_ARTIFACT_BYTES, remedy)
     if len(data) > MAX_ARTIFACT_BYTES:
         raise CatganError(
-            f"{path}: is larger than {MAX_ARTIFACT_BYTES // 2**20} MiB, the limit for a generator: "
-            "name a .onnx file that `catgan export` wrote"
+            f"{where}: is larger than {MAX_ARTIFACT_BYTES // 2**20} MiB, the limit for a "
+            f"generator: {remedy}"
         )
-    return data, check_artifact(data, str(path))
+    return data, check_artifact(data, str(Path(where)))
 
 
 def check_artifact(data: bytes, where: str) -> dict[str, Any]:

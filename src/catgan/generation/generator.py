@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catgan.errors import CatganError, quoted
-from catgan.generation.artifact import read_artifact
+from catgan.generation.artifact import CHECKSUM, read_artifact
 from catgan.generation.card import Card, parse_card
 from catgan.generation.checks import (
     check_latents,
@@ -22,8 +22,9 @@ from catgan.generation.checks import (
 )
 from catgan.generation.foreign import CHECKS
 from catgan.generation.grid import check_grid_size, make_grid
-from catgan.generation.interpolation import check_frames, loop_latents, morph_latents
+from catgan.generation.interpolation import loop_latents, morph_latents
 from catgan.generation.latents import latents
+from catgan.generation.latents_file import read_latents, write_latents
 from catgan.generation.seeds import check_seeds
 from catgan.onnx_runtime import load_onnxruntime
 from catgan.parallel import ordered_map
@@ -31,6 +32,7 @@ from catgan.parallel import ordered_map
 if TYPE_CHECKING:
     import onnxruntime
 
+BUNDLED = "bundled"  # what names the generator that the package carries, beside paths
 INPUTS = ("z", "truncation")
 OUTPUT = "images"
 
@@ -39,6 +41,7 @@ MIN_PARALLEL_IMAGES = 4
 MAX_MOVE = 1e6  # standard deviations; nothing of a cat is left after ten
 
 Seeds = Sequence[int] | np.ndarray
+Latents = np.ndarray | str | os.PathLike[str]
 OnProgress = Callable[[int], None]  # takes the number of images done
 
 
@@ -50,6 +53,8 @@ class Generator:
     range. Common arguments:
 
     - `seeds`: a list, tuple, range or 1-d array of whole numbers from 0 to 2^63 - 1;
+    - `latents`, in place of seeds: an array (N, latent_size) of finite numbers, or the path of a
+      file that `save_latents` wrote;
     - `truncation` (psi), from 0 to 1: 1 is the generator as trained, less trades variety for
       quality, 0 is the mean image.
 
@@ -68,34 +73,71 @@ class Generator:
         """The side of the square images in pixels."""
         return self.card.resolution
 
+    @property
+    def latent_size(self) -> int:
+        """The length of a latent vector."""
+        return self.card.latent_size
+
+    @property
+    def sha256(self) -> str:
+        """The checksum by which a file of latents knows its generator."""
+        return str(self.card.document[CHECKSUM])
+
     def latents(self, seeds: Seeds) -> np.ndarray:
         """Return the latents of seeds, float32 (N, latent_size): `catgan.generation.latents`."""
         return latents(check_seeds(seeds), self.card.latent_size)
 
+    def load_latents(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Return the latents in a file that `save_latents` wrote, float32 (N, latent_size).
+
+        Raises:
+            CatganError: the file is missing, damaged or of another format, or its latents belong to
+                another generator.
+        """
+        return read_latents(path).of_generator(self.sha256, self.card.latent_size)
+
+    def save_latents(self, path: str | os.PathLike[str], latents: np.ndarray) -> None:
+        """Write latents (N, latent_size) of this generator to a safetensors file (docs/formats.md).
+
+        Raises:
+            CatganError: they are not latents of this generator, there are none, or the file cannot
+                be written.
+        """
+        write_latents(path, check_latents(latents, self.card.latent_size), self.sha256)
+
     def sample(
         self,
-        seeds: Seeds,
+        seeds: Seeds | None = None,
         truncation: float = 1.0,
         moves: Mapping[int, float] | None = None,
         on_progress: OnProgress | None = None,
+        *,
+        latents: Latents | None = None,
     ) -> np.ndarray:
-        """Return one image per seed, independent of the other seeds.
+        """Return one image per seed, or per row of `latents`, independent of the others.
 
         `moves` maps the number of a direction of the card to an amount in standard deviations.
         """
         truncation = check_truncation(truncation)
-        z = self.latents(seeds)
+        z = self._latents_of(seeds, latents)
         moved = z if moves is None else self.move(z, moves)
         return self.synthesize(moved, truncation, on_progress)
 
-    def grid(self, seeds: Seeds, columns: int | None = None, truncation: float = 1.0) -> np.ndarray:
+    def grid(
+        self,
+        seeds: Seeds | None = None,
+        columns: int | None = None,
+        truncation: float = 1.0,
+        *,
+        latents: Latents | None = None,
+    ) -> np.ndarray:
         """Return all images in one grid (H, W, 3), nearly square unless `columns` is given.
 
         Also raises `CatganError` for no seeds and for a grid that does not fit into memory.
         """
-        checked = check_seeds(seeds)
-        check_grid_size(len(checked), columns, self.resolution)
-        return make_grid(self.sample(checked, truncation), columns)
+        z = self._latents_of(seeds, latents)
+        check_grid_size(len(z), columns, self.resolution)
+        return make_grid(self.synthesize(z, truncation), columns)
 
     def morph(self, a: int, b: int, frames: int = 24, truncation: float = 1.0) -> np.ndarray:
         """Return `frames` images that interpolate from seed `a` to seed `b`, both included."""
@@ -103,19 +145,29 @@ class Generator:
 
     def loop(
         self,
-        seeds: Seeds,
+        seeds: Seeds | None = None,
         frames: int = 60,
         truncation: float = 1.0,
         on_progress: OnProgress | None = None,
+        *,
+        latents: Latents | None = None,
     ) -> np.ndarray:
-        """Return `frames` images that pass through all `seeds` and back to just before the first.
+        """Return `frames` images that pass through all seeds and back to just before the first.
 
         Also raises `CatganError` for fewer frames than seeds.
         """
-        checked = check_seeds(seeds)
-        check_frames(len(checked), frames)
-        z = loop_latents(self.latents(checked), frames)
+        z = loop_latents(self._latents_of(seeds, latents), frames)
         return self.synthesize(z, truncation, on_progress)
+
+    def _latents_of(self, seeds: Seeds | None, latents: Latents | None) -> np.ndarray:
+        """Return the latents that a caller named in one of two ways, float32 (N, latent_size)."""
+        if seeds is not None and latents is None:
+            return self.latents(seeds)
+        if latents is None or seeds is not None:
+            raise CatganError("expected either seeds or latents, for example seeds=[7]")
+        if isinstance(latents, str | os.PathLike):
+            return self.load_latents(latents)
+        return check_latents(latents, self.card.latent_size)
 
     def move(self, z: np.ndarray, moves: Mapping[int, float]) -> np.ndarray:
         """Return latents `z` (N, latent_size) moved along directions of the card.

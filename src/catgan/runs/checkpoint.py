@@ -229,6 +229,15 @@ class CheckpointStore:
             + ": start a new run"
         )
 
+    def best_score(self) -> Score | None:
+        """Return the score of the checkpoint that `best` names; None without a readable one."""
+        best = self.pointer("best")
+        try:
+            manifest = _read_manifest(self.directory / best) if best else {}
+            return Score(float(manifest["score"]), manifest["fingerprint"])
+        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
+            return None
+
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Point `latest` to the checkpoint that a run resumes from, if it does not already."""
         if self.pointer("latest") != checkpoint.path.name:
@@ -249,14 +258,9 @@ class CheckpointStore:
                 leftover.unlink(missing_ok=True)
 
     def _is_best(self, score: Score) -> bool:
-        """Return whether `score` is lower than the best one with the same fingerprint, if any."""
-        best = self.pointer("best")
-        try:
-            manifest = _read_manifest(self.directory / best) if best else {}
-            best_score = Score(float(manifest["score"]), manifest["fingerprint"])
-        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
-            return True
-        return best_score.fingerprint != score.fingerprint or score.value < best_score.value
+        """Whether no earlier checkpoint has as low a score that was taken in the same way."""
+        known = self.best_score()
+        return known is None or known.fingerprint != score.fingerprint or score.value < known.value
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}

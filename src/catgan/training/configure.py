@@ -31,16 +31,25 @@ def default_recipe(starting: StartingPoint | None) -> str:
 
 
 def configure(
-    recipe: str, settings: list[str], starting: StartingPoint | None, photos: int | None = None
+    recipe: str | Config,
+    settings: list[str],
+    starting: StartingPoint | None,
+    photos: int | None = None,
 ) -> Config:
     """Return the recipe with the settings, and with the networks of the starting point, if any.
 
     A transfer recipe is adjusted to the number of training `photos`, once known; the settings take
-    precedence.
+    precedence. A complete configuration in place of a recipe's name is taken as it is.
 
     Raises:
         CatganError: the recipe or the settings do not fit the starting point.
     """
+    if isinstance(recipe, Config):
+        config = override(recipe, settings)
+        if starting is None:
+            return config
+        network = _network_from(starting.network, config.network, starting.lineage[0].name)
+        return dataclasses.replace(config, network=network)
     config = load_recipe(recipe)
     if photos is not None:
         config = fit_to_photos(config, photos)

@@ -12,13 +12,13 @@ averaged over images.
   collapses to one image, which the other losses need not (Huang et al., "The GAN is dead; long
   live the GAN!", NeurIPS 2024).
 
-A new loss is an entry in each of the two tables below, and a name in `config.LossConfig`.
+A loss is a function of the real and the fake logits; a new one is an entry in each of the two
+tables below (`examples/custom_loss.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,54 +27,64 @@ from torch import Tensor
 from catgan.config import LossConfig
 from catgan.errors import CatganError, quoted
 
-RealLogits = Callable[[], Tensor]  # computes them on demand, as only some losses use them
-Loss = TypeVar("Loss")
+Loss = Callable[[Tensor, Tensor], Tensor]  # (real logits, fake logits) -> scalar
 
 
-def _mean(values: Tensor) -> Tensor:
-    """Average over the positions of each head, sum over heads, average over images."""
+def mean_loss(values: Tensor) -> Tensor:
+    """Reduce a loss per logit (B, K[, P]): mean over P, sum over K, mean over images."""
     return values.flatten(2).mean(2).sum(1).mean() if values.dim() > 2 else values.sum(1).mean()
 
 
-def _without_gradient(real: RealLogits) -> Tensor:
+# A new loss is a function in each table; a configuration then selects it by its name.
+DISCRIMINATOR_LOSSES: dict[str, Loss] = {
+    # softplus(-x) = -log sigmoid(x), without overflow
+    "bce": lambda real, fake: mean_loss(F.softplus(-real)) + mean_loss(F.softplus(fake)),
+    "mse": lambda real, fake: mean_loss((real - 1).square()) + mean_loss(fake.square()),
+    "hinge": lambda real, fake: mean_loss(F.relu(1 - real)) + mean_loss(F.relu(1 + fake)),
+    "relativistic": lambda real, fake: mean_loss(F.softplus(fake - real)),
+}
+GENERATOR_LOSSES: dict[str, Loss] = {
+    "bce": lambda real, fake: mean_loss(F.softplus(-fake)),
+    "mse": lambda real, fake: mean_loss((fake - 1).square()),
+    "hinge": lambda real, fake: -mean_loss(fake),
+    "relativistic": lambda real, fake: mean_loss(F.softplus(real - fake)),
+}
+# Generator losses that ignore the real logits: they save a pass of D, and get an empty tensor.
+WITHOUT_REAL_LOGITS = {"bce", "mse", "hinge"}
+
+
+def discriminator_loss(kind: str, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return the loss that D minimizes; `CatganError` for an unknown `kind`."""
+    require_loss(kind, DISCRIMINATOR_LOSSES)
+    return DISCRIMINATOR_LOSSES[kind](real_logits, fake_logits)
+
+
+def generator_loss(kind: str, real_logits: Callable[[], Tensor], fake_logits: Tensor) -> Tensor:
+    """Return the loss that G minimizes. `real_logits` is called unless the loss ignores them.
+
+    They must come from the same D as `fake_logits`: pairs from before and after its step were
+    measured to be no better (docs/projected.md). No gradient flows into them.
+
+    Raises `CatganError` for an unknown `kind`.
+    """
+    require_loss(kind, GENERATOR_LOSSES)
+    if kind in WITHOUT_REAL_LOGITS:
+        return GENERATOR_LOSSES[kind](fake_logits.new_empty(0), fake_logits)
     with torch.no_grad():
-        return real().detach()
+        target = real_logits().detach()
+    return GENERATOR_LOSSES[kind](target, fake_logits)
 
 
-# softplus(-x) = -log sigmoid(x), without overflow.
-DISCRIMINATOR_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "bce": lambda real, fake: _mean(F.softplus(-real)) + _mean(F.softplus(fake)),
-    "mse": lambda real, fake: _mean((real - 1).square()) + _mean(fake.square()),
-    "hinge": lambda real, fake: _mean(F.relu(1 - real)) + _mean(F.relu(1 + fake)),
-    "relativistic": lambda real, fake: _mean(F.softplus(fake - real)),
-}
-GENERATOR_LOSSES: Mapping[str, Callable[[RealLogits, Tensor], Tensor]] = {
-    "bce": lambda real, fake: _mean(F.softplus(-fake)),
-    "mse": lambda real, fake: _mean((fake - 1).square()),
-    "hinge": lambda real, fake: -_mean(fake),
-    "relativistic": lambda real, fake: _mean(F.softplus(_without_gradient(real) - fake)),
-}
+def require_loss(kind: object, losses: Mapping[str, Loss]) -> None:
+    """Raise `CatganError` unless `kind` is a name in `losses`."""
+    if kind not in losses:
+        raise CatganError(f"no loss {quoted(kind)}: choose from {', '.join(losses)}")
 
 
-def discriminator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
-    """Return the loss that the discriminator minimizes, from logits of both kinds of images.
-
-    Raises:
-        CatganError: `kind` is unknown.
-    """
-    return _find(DISCRIMINATOR_LOSSES, kind)(real, generated)
-
-
-def generator_loss(kind: str, real: RealLogits, generated: Tensor) -> Tensor:
-    """Return the loss that the generator minimizes; only the relativistic one calls `real`.
-
-    `real` must return logits of the same discriminator that gave `generated`: pairs from before and
-    after its step were measured to be no better (docs/projected.md). They get no gradient.
-
-    Raises:
-        CatganError: `kind` is unknown.
-    """
-    return _find(GENERATOR_LOSSES, kind)(real, generated)
+def require_losses(config: LossConfig) -> None:
+    """Raise `CatganError` unless both losses of `config` are in their tables."""
+    require_loss(config.discriminator, DISCRIMINATOR_LOSSES)
+    require_loss(config.generator, GENERATOR_LOSSES)
 
 
 def gradient_penalty(
@@ -98,9 +108,3 @@ def penalty_strength(config: LossConfig, images: int) -> float:
     """Return the factor of the gradient penalties after `images` images; it falls geometrically."""
     done = min(images / config.penalty_images, 1.0)
     return config.penalty * (config.penalty_final / config.penalty) ** done if config.penalty else 0
-
-
-def _find(table: Mapping[str, Loss], kind: str) -> Loss:
-    if kind not in table:
-        raise CatganError(f"unknown loss {quoted(kind)}: choose from {', '.join(table)}")
-    return table[kind]
