@@ -36,7 +36,7 @@ from catgan.evaluation.scores import score_features
 from catgan.generation.generator import load_generator
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import load_sampler
-from catgan.training.guard import coarse, diversity
+from catgan.training.guard import diversity, downsample
 
 TRAINED_ON, STOPPING = 200, 22
 SAMPLES = 1000
@@ -225,7 +225,7 @@ class Scorer:
 
 def _diversity(images: np.ndarray) -> float:
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-    return float(diversity(coarse(pixels)))
+    return float(diversity(downsample(pixels)))
 
 
 def _gap(samples: np.ndarray, trained: np.ndarray, unseen: np.ndarray) -> tuple[float, float]:

@@ -394,7 +394,12 @@ def _coerce(name: str, value: Any, hint: Any, where: str) -> Any:
         with suppress(OverflowError):  # rejected below
             value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
-        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        expected = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "a string",
+        }
         raise CatganError(f"{where}: expected {expected[hint]} for {name}, got {quoted(value)}")
     return value
 

@@ -462,7 +462,7 @@ def test_a_lineage_that_is_too_long_is_rejected(tmp_path):
             lineage = load_starting_point(str(run), print).lineage
             assert len(read_lineage([vars(each) for each in lineage])) == MAX_ANCESTORS
         else:
-            with pytest.raises(CatganError, match="50 in a row"):
+            with pytest.raises(CatganError, match="50 starts in a row"):
                 load_starting_point(str(run), print)
 
 
@@ -737,9 +737,9 @@ def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
         (
             "refined",
             ["network.resolution=64"],
-            "refinements = 2 does not fit network.resolution = 64",
+            "refinements = 2 for network.resolution = 64",
         ),
-        ("refined", ["network.resolution=512"], "must be one of"),
+        ("refined", ["network.resolution=512"], "expected one of"),
         (
             "lsgan-64",
             ["network.resolution=64"],
