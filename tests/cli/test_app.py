@@ -327,7 +327,7 @@ def test_faces_are_found_inspected_and_trained_on(roll, tmp_path, monkeypatch):
     assert "finished after" in catgan("train", cats, "-o", tmp_path / "run", *SETTINGS)
     like = ("--like", tmp_path / "run")
     text = catgan("inspect", cats, "--extractor", "raw-64", *like, code=2)
-    assert "cats: 2 images are too few to compare" in text
+    assert "cats: expected at least 24 images to compare, found 2" in text
 
 
 def test_inspect_compares_with_the_data_of_a_run(home):
@@ -338,22 +338,20 @@ def test_inspect_compares_with_the_data_of_a_run(home):
         Image.new("RGB", (40, 40), color).save(home / "plain" / f"{index:02d}.png")
     catgan("prepare", "plain", "plain-cats", "--size", 32)
     same = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "run")
-    assert "likeness this is the very dataset" in same
+    assert "likeness these are the same images" in same
     other = catgan("inspect", "plain-cats", "--extractor", "raw-64", "--like", "run")
-    assert re.search(r"likeness 0% of these images lie where photos lies \(of its", other)
-    assert (
-        "Similar to a generator's training data?" in (home / "plain-cats-inspect.html").read_text()
-    )
+    assert re.search(r"likeness 0% of these images resemble photos \(two halves", other)
+    assert "Similar to the data of a generator?" in (home / "plain-cats-inspect.html").read_text()
 
 
 def test_inspect_compares_with_the_generated_cats_of_a_run(home, monkeypatch):
     monkeypatch.setattr("catgan.data.dataset.cache.EMBEDDED_COUNT", 40)
     catgan("train", "-o", "no-photos", *SETTINGS, "--set", "training.images=8")
     text = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "no-photos")
-    assert "of these images lie where generated-cats lies" in text
+    assert "of these images resemble generated-cats" in text
     assert "note" not in text
     text = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "photos")
-    assert "this is the very dataset that photos names" in text
+    assert "these are the same images as those of photos" in text
 
 
 def test_empty_holdout_is_noted(home, roll, tmp_path, monkeypatch):

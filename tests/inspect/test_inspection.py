@@ -63,9 +63,9 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def test_what_is_found(cats, raw):
+def test_inspect_dataset(cats, raw):
     found = inspect_dataset(cats, raw)
-    assert (3, 40) in [(first, second) for first, second, _ in found.doubles]
+    assert (3, 40) in [(first, second) for first, second, _ in found.near_duplicates]
     assert found.outliers[0][0] == 41
     assert found.outliers[0][1] > 2
     assert found.enlarged == 1
@@ -78,16 +78,16 @@ def test_what_is_found(cats, raw):
     assert found.brightness[5] == pytest.approx(cats.images[5].mean() / 255, abs=1e-4)
     text = "\n".join(summary(found))
     assert "42 images of 64 px" in text
-    assert "rejected  3: 2 blurred, 1 no cat face found" in text
+    assert "rejected 3: 2 blurred, 1 no cat face found" in text
     assert "41.jpg is farthest" in text
 
 
-def test_the_page_is_complete_and_escaped(cats, raw):
+def test_page_is_self_contained_and_escaped(cats, raw):
     page = inspection_page(inspect_dataset(cats, raw, like=cats))
     assert "a&lt;b&gt;.jpg" in page
     assert "a<b>" not in page
     assert not re.search(r"(?:src|href)=[\"'](?!data:|#)", page)
-    assert "the very dataset" in page
+    assert "the same images as those of" in page
 
 
 def test_likeness(cats, raw, tmp_path):
@@ -95,46 +95,48 @@ def test_likeness(cats, raw, tmp_path):
     rng = np.random.default_rng(1)
     plain = [np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8) for _ in range(40)]
     other = dataset_of(tmp_path / "plain", plain)
-    alike = inspect_dataset(more, raw, like=cats).likeness
-    unlike = inspect_dataset(other, raw, like=cats).likeness
-    assert not alike.same
-    assert alike.inside > 0.5 > 0.1 > unlike.inside
-    assert "lie where cats lies" in likeness_text(alike)
+    similar = inspect_dataset(more, raw, like=cats).likeness
+    different = inspect_dataset(other, raw, like=cats).likeness
+    assert not similar.same
+    assert similar.precision > 0.5 > 0.1 > different.precision
+    assert "of these images resemble cats" in likeness_text(similar)
 
 
 def test_few_images(raw, tmp_path):
     few = dataset_of(tmp_path / "few", [render_cat(index, 64) for index in range(5)])
     found = inspect_dataset(few, raw)
     assert (found.outliers, found.growth, found.likeness) == ((), (), None)
-    assert "too few images to say" in "\n".join(summary(found))
-    assert "too few images to say" in inspection_page(found).lower()
+    assert "too few images to tell" in "\n".join(summary(found))
+    assert "too few images to tell" in inspection_page(found).lower()
     many = dataset_of(tmp_path / "many", [render_cat(index, 64) for index in range(30)])
     for one, other in ((many, few), (few, many)):
-        with pytest.raises(CatganError, match=r"few: [45] images are too few to compare"):
+        with pytest.raises(
+            CatganError, match=r"few: expected at least 24 images to compare, found [45]"
+        ):
             inspect_dataset(one, raw, like=other)
 
 
-def test_images_that_are_all_the_same(raw, tmp_path):
-    """Every distance is 0; there is nothing to divide by, and nothing to say."""
+def test_identical_images(raw, tmp_path):
+    """Every distance is 0, also that to divide by."""
     same = dataset_of(tmp_path / "same", [render_cat(1, 64)] * 30)
     found = inspect_dataset(same, raw, like=same)
     assert found.outliers == ()
-    assert len(found.doubles) == 29
-    assert "0.0 % nearer" in "\n".join(summary(found))
+    assert len(found.near_duplicates) == 29
+    assert "fell by 0.0 %" in "\n".join(summary(found))
     assert "Near-duplicate pairs" in inspection_page(found)
 
 
 def changed(path, content):
-    """A file with other content for as long as the context lasts."""
+    """Return a context manager that replaces the content of a file."""
 
     @contextmanager
     def change():
-        sound = path.read_bytes()
+        original = path.read_bytes()
         path.write_bytes(content)
         try:
             yield
         finally:
-            path.write_bytes(sound)
+            path.write_bytes(original)
 
     return change()
 
@@ -156,20 +158,20 @@ HOSTILE_ARRAYS = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_ARRAYS)
-def test_damaged_thumbnails_are_done_without(cats, kind):
+def test_damaged_thumbnails_are_ignored(cats, kind):
     assert read_rejections(cats)[0].thumbnails.shape[0] == 1
     with changed(cats.path / THUMBNAILS, HOSTILE_ARRAYS[kind]):
         assert read_rejections(cats)[0].thumbnails.shape[0] == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"thumbnails": 3}', b"\xff", b"[" * 100_000])
-def test_damaged_additions_are_done_without(cats, content):
+def test_damaged_preparation_is_ignored(cats, content):
     with changed(cats.path / PREPARATION, content):
         assert read_rejections(cats)[0].thumbnails.shape[0] == 0
 
 
 @pytest.mark.parametrize("side", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "-3", "1e300", "[]"])
-def test_hostile_sizes_are_not_believed(cats, raw, side):
+def test_hostile_sizes_are_ignored(cats, raw, side):
     about = f'{{"images": [{", ".join([f"""{{"side": {side}}}"""] * len(cats))}]}}'
     with changed(cats.path / PREPARATION, about.encode()):
         found = inspect_dataset(cats, raw)
@@ -177,7 +179,7 @@ def test_hostile_sizes_are_not_believed(cats, raw, side):
         assert "side in the photo" in inspection_page(found)
 
 
-def test_a_crop_that_no_photo_has_is_damage(cats):
+def test_huge_crop_is_rejected(cats):
     path = cats.path / "dataset.json"
     about = json.loads(path.read_text())
     about["images"][0]["crop"][2] = 10**400

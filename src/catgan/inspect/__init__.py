@@ -1,1 +1,1 @@
-"""A dataset on one page: contact sheet, rejections, near-duplicates, outliers."""
+"""Inspect a dataset on one page: contact sheet, rejections, near-duplicates, outliers."""

@@ -1,4 +1,4 @@
-"""`inspect.html`: a dataset on one page that loads nothing."""
+"""Render an inspection as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ACCENT, _SOFT = "#b4541a", "#b9b2a6"
-_SHEET = 96  # images
-_SHEET_COLUMNS = 16
+_GRID_IMAGES = 96
+_GRID_COLUMNS = 16
 _MAX_PAIRS = 12
+_MAX_OUTLIERS = 12
 
 
 def inspection_page(inspection: Inspection) -> str:
-    """The page as HTML; reads the images that it shows."""
+    """Return the page as HTML."""
     dataset = inspection.dataset
     images = dataset.images
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, _SHEET).astype(int))
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, _GRID_IMAGES).astype(int))
     return render(
         "inspection.html.jinja",
         title=f"{dataset.name}: inspection",
@@ -35,7 +36,7 @@ def inspection_page(inspection: Inspection) -> str:
         inspection=inspection,
         dataset=dataset,
         held_out=len(dataset.indices("holdout")),
-        sheet=image_uri(_grid([images[number] for number in chosen], _SHEET_COLUMNS)),
+        grid=image_uri(_grid([images[number] for number in chosen], _GRID_COLUMNS)),
         shown=len(chosen),
         distributions=figure_svg(_distributions(inspection)),
         growth=figure_svg(_growth_figure(inspection)) if len(inspection.growth) > 1 else None,
@@ -48,26 +49,27 @@ def inspection_page(inspection: Inspection) -> str:
         ],
         pairs=[
             (image_uri(images[one]), image_uri(images[two]), one, two, bits)
-            for one, two, bits in inspection.doubles[:_MAX_PAIRS]
+            for one, two, bits in inspection.near_duplicates[:_MAX_PAIRS]
         ],
         outliers=[
-            (image_uri(images[number]), number, ratio) for number, ratio in inspection.outliers[:12]
+            (image_uri(images[number]), number, ratio)
+            for number, ratio in inspection.outliers[:_MAX_OUTLIERS]
         ],
     )
 
 
 def _grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures of one size side by side, row by row, on white."""
-    side = min(len(pictures[0]), THUMBNAIL)  # 256 px images would make a page of megabytes
+    """Arrange images of one size in a grid, row by row, on white."""
+    side = min(len(pictures[0]), THUMBNAIL)  # images of 256 px would make a page of megabytes
     small = [resize(picture, side) for picture in pictures]
     height, width = small[0].shape[:2]
     columns = min(columns, len(small))
     rows = -(-len(small) // columns)
-    sheet = np.full((rows * (height + 2), columns * (width + 2), 3), 255, dtype=np.uint8)
+    grid = np.full((rows * (height + 2), columns * (width + 2), 3), 255, dtype=np.uint8)
     for number, picture in enumerate(small):
         top, left = number // columns * (height + 2), number % columns * (width + 2)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+        grid[top : top + height, left : left + width] = picture
+    return grid
 
 
 def _distributions(inspection: Inspection) -> Figure:
@@ -101,7 +103,7 @@ def _growth_figure(inspection: Inspection) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.set_xlabel("training images", fontsize=9)
-    axes.set_ylabel("to the nearest", fontsize=9)
+    axes.set_ylabel("distance to the nearest", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

@@ -54,7 +54,7 @@ class Canvas:
         return Canvas(picture, *coordinates, self.pixel), box
 
     def cover(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
-        """Return the coverage of a shape, 0 to 1; its edge is about `softness` wide."""
+        """Return a shape's coverage, 0 to 1; its edge is `softness` wide, plus antialiasing."""
         return np.clip(0.5 - distance / (softness + 1.5 * self.pixel), 0, 1)
 
     def paint(self, color: np.ndarray, mask: np.ndarray) -> None:
