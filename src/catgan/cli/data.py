@@ -90,9 +90,7 @@ def inspect(
     dataset: Annotated[Path, typer.Argument(help="A dataset from `catgan prepare`.")],
     like: Annotated[
         Path | None,
-        typer.Option(
-            help="Images to compare with: a run (its training data), a dataset, or photos."
-        ),
+        typer.Option(help="What to compare with: a run (its training data), a dataset, or photos."),
     ] = None,
     extractor: Annotated[
         str,
