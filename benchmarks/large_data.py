@@ -69,7 +69,7 @@ def write_black_dataset(path: Path, count: int, side: int) -> None:
 
 
 def train(run: Path, *arguments: object) -> tuple[float, list[float], int]:
-    """Train; return seconds to the first step, of each step, and peak memory in MiB."""
+    """Run `catgan train`; return seconds to the first step and of each step, and peak MiB."""
     log = run / "log.jsonl"
     known = len(log.read_text().splitlines()) if log.exists() else 0
     started, memory = time.time(), 0

@@ -1,4 +1,4 @@
-"""Images to score, reals and earlier evaluations, by path; tests/cli/test_evaluation.py has more."""
+"""What a path means to an evaluation; `catgan evaluate` and `compare` are tested in tests/cli."""
 
 from __future__ import annotations
 
