@@ -7,8 +7,8 @@ A layout is processes x threads of each. Every layout trains the same recipe wit
 through the real command, under torchrun where it has several processes; the rate is the median of
 the rows of its log after the first two. The layouts take turns, `--rounds` times.
 
-How large the messages are is counted, not timed: with it and a network's speed, docs/scale.md
-estimates what was not measured.
+How large the messages are is counted, not timed: with it and a network's speed,
+docs/research/benchmarks.md estimates what was not measured.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_a_run_is_not_finished_before_where_it_is(home):
 
 
 def test_what_a_run_holds_is_described(home):
-    """Every file of a run that was trained, evaluated and exported is in docs/formats.md."""
+    """Every file of a trained, evaluated and exported run is in docs/reference/formats.md."""
     settings = [*SETTINGS, "--minutes", 0]
     if find_spec("tensorboard"):
         settings.append("--tensorboard")
@@ -174,7 +174,7 @@ def test_what_a_run_holds_is_described(home):
     catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
     with mock.patch("catgan.export.export.SEEDS", 8):
         catgan("export", "whole")
-    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text("utf-8")
     section = text.split("## The run directory")[1].split("\n## ")[0]
     run = home / "whole"
     for path in run.iterdir():

@@ -300,7 +300,7 @@ class _Reals:
 
 
 def _reals(console: Console, against: Path | None, scored: Mapping[Path, ImageSet]) -> _Reals:
-    """What `against` means for the images to be `scored` (by their paths): see docs/evaluation.md.
+    """Return what `against` means for the images `scored` (by path): see docs/guides/evaluate.md.
 
     Photos are prepared as for training, at the largest resolution of the runs that are scored, or
     else at the size of the images. Without a run they are taken as they are if all have that size

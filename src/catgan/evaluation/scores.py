@@ -13,7 +13,7 @@ from catgan.evaluation.metrics.manifold import ManifoldScores, manifold_scores
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of one set of images against another; see docs/evaluation.md for each."""
+    """The numbers of one set of images against another; see docs/concepts/metrics.md for each."""
 
     frechet: float
     kernel: KernelDistance

@@ -2,7 +2,7 @@
 
 The file is a zip of `config.json`, `model.weights.h5` and `metadata.json`; the card is in the
 latter, under the key `catgan`. Here the card is read, and nothing else: Keras is not loaded, and
-nothing of the model is unpacked to the disk or run. `docs/formats.md` is the description.
+nothing of the model is unpacked to the disk or run. `docs/reference/formats.md` is the description.
 """
 
 from __future__ import annotations

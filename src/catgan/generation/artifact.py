@@ -2,7 +2,8 @@
 
 The file is an ONNX model followed by one more field, which ONNX calls a metadata property: the key
 `catgan`, and as its value the card as JSON. The card holds the sha256 of all that stands before it,
-so that a damaged file is known before anything in it is used. `docs/formats.md` is the description.
+so that a damaged file is known before anything in it is used. `docs/reference/formats.md` is the
+description.
 """
 
 from __future__ import annotations

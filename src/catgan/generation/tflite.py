@@ -2,8 +2,8 @@
 
 The file is a FlatBuffer after TensorFlow's `schema.fbs`. A model has metadata there, each a name
 and the number of a buffer; the card is the buffer of the name `catgan`. Here the card is read, and
-nothing else: no framework is loaded, and nothing of the model is run. `docs/formats.md` is the
-description.
+nothing else: no framework is loaded, and nothing of the model is run.
+`docs/reference/formats.md` is the description.
 """
 
 from __future__ import annotations

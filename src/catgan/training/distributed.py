@@ -2,10 +2,10 @@
 
 Every process holds all weights and has its share of each batch; the steps that they take together
 are those of one process with the whole batch, up to rounding, where `loss.penalty_every` divides a
-share (docs/scale.md). `DistributedDataParallel` is not used: it wraps one `forward` and one
-`backward` a step, where here a discriminator is entered at two places, differentiated twice for its
-penalties, and called by both players. Collectives between backward pass and optimizer do the same,
-and stand in the loop where they happen.
+share (docs/guides/distributed.md). `DistributedDataParallel` is not used: it wraps one `forward`
+and one `backward` a step, where here a discriminator is entered at two places, differentiated twice
+for its penalties, and called by both players. Collectives between backward pass and optimizer do
+the same, and stand in the loop where they happen.
 
 CPU tensors travel by gloo, those of GPUs by NCCL. What is said between processes is JSON and
 tensors, nothing pickled. The first process alone writes the run.

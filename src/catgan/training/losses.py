@@ -41,7 +41,8 @@ def generator_loss(kind: str, real: Callable[[], Tensor], generated: Tensor) -> 
     """What the generator lowers; only the relativistic loss asks for the logits of `real` images.
 
     They must come from the discriminator that gave those of the `generated` ones: pairs from before
-    and after its step were measured to be no better (docs/projected.md). They get no gradient.
+    and after its step were measured to be no better (docs/research/trials.md). They get no
+    gradient.
 
     Raises `CatganError` for an unknown `kind`.
     """

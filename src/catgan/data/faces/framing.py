@@ -15,7 +15,8 @@ import numpy as np
 from catgan.data.reading.images import resize
 
 # Where the box of OpenCV's cat-face cascades lies in an AFHQ image, as the median over AFHQ's own
-# images (docs/faces.md): the image is so many boxes wide, its center so many boxes below the box's.
+# images (docs/guides/prepare.md): the image is so many boxes wide, its center so many boxes below
+# the box's.
 CROP_PER_BOX = 1.57
 DROP_PER_BOX = -0.105
 

@@ -52,7 +52,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class Gates:
-    """Thresholds, each of which a face has to pass; see docs/faces.md for how they were chosen.
+    """Thresholds, each of which a face has to pass.
+
+    docs/research/face-detection.md says how they were chosen.
 
     Raises:
         CatganError: one lies below its floor (`FLOORS`).

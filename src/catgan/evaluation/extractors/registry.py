@@ -26,7 +26,7 @@ def load_extractor(
     None picks `inception` if its file is given or was downloaded before, else `lite2`; `inception`
     by name downloads it. `resize` overrides the extractor's own rule. `input_size` is for files
     that do not state theirs. All compute in float32: bfloat16 was measured to move scores by
-    percents (docs/evaluation.md).
+    percents (docs/concepts/metrics.md).
 
     Raises:
         CatganError: unknown name or rule, an option that the extractor does not have, or weights

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Of a frequency, beside 1 of a projected channel. With 1 the discriminator wins by the finest
-# frequencies before the generator has any shape (`docs/projected.md`).
+# frequencies before the generator has any shape (`docs/research/trials.md`).
 DEVIATION = 0.15
 
 

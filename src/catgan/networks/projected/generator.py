@@ -1,7 +1,7 @@
 """The generator of the projected family, light enough for a processor.
 
-After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; `docs/projected.md` tells what
-was changed, and why. Pixels are in [-1, 1].
+After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; what was
+changed, and why, is in `docs/concepts/projected-gan.md`. Pixels are in [-1, 1].
 """
 
 from __future__ import annotations
