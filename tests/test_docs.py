@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -95,6 +97,26 @@ def test_commands_and_options_that_a_page_shows_exist(page):
         options |= {option for each in known[name].params for option in each.secondary_opts}
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert given <= options | {"--help"}, (name, words)
+
+
+def programs(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_programs_import_what_exists(page):
+    for program in programs(page):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("catgan"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), node.module
+
+
+def test_the_first_program_runs():
+    names = {}
+    exec(programs(ROOT / "README.md")[0], names)  # noqa: S102
+    assert names["images"].shape == (3, 128, 128, 3)
+    assert len(names["frames"]) == 24
 
 
 def test_the_map_names_every_room():
