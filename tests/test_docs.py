@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from catgan.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -72,6 +77,46 @@ def test_files_that_a_page_names_exist(page):
 
 def exists(name: str) -> bool:
     return any((root / name).is_file() for root in (ROOT, ROOT / "src" / "catgan"))
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words after `catgan` of each command in a page's code blocks and inline code."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    lines = [line for block in CODE_BLOCK.findall(text) for line in block.splitlines()]
+    lines += re.findall(r"`(catgan [^`]+)`", CODE_BLOCK.sub("", text))
+    found = [re.search(r"(?:^|-m )catgan ([a-z].*)", line) for line in lines]
+    return [match[1].partition(" #")[0].split() for match in found if match]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_options_that_a_page_shows_exist(page):
+    known = get_command(app).commands
+    for name, *words in commands(page):
+        assert name in known, name
+        options = {option for each in known[name].params for option in each.opts}
+        options |= {option for each in known[name].params for option in each.secondary_opts}
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= options | {"--help"}, (name, words)
+
+
+def programs(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_programs_import_what_exists(page):
+    for program in programs(page):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("catgan"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), node.module
+
+
+def test_the_first_program_runs():
+    names = {}
+    exec(programs(ROOT / "README.md")[0], names)  # noqa: S102
+    assert names["images"].shape == (3, 128, 128, 3)
+    assert len(names["frames"]) == 24
 
 
 def test_the_map_names_every_room():

@@ -21,7 +21,7 @@ class CatganError(Exception):
 def cannot_write(path: object, error: OSError, option: str = "--out") -> CatganError:
     """Return the error for a path that `option` named and that cannot be written."""
     return CatganError(
-        f"{path}: cannot be written ({error.strerror or error}): choose another place with {option}"
+        f"{path}: cannot be written ({error.strerror or error}): choose another path with {option}"
     )
 
 

@@ -1,7 +1,7 @@
 """The injected faults: what is done to a run, what the command ends with, what it says.
 
 Used by `test_faults.py`, which checks each of them, and by `torture.py`, which prints the table
-that stands in docs/reliability.md.
+that stands in docs/research/reliability-tests.md.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ A run is begun by `python -m catgan train`, killed by SIGKILL after a random tim
 `--resume`, killed again, and so on to its end; then it is compared to the bit with one that nobody
 disturbed, and the next run begins. The moments are drawn evenly over the life of a process: its
 imports, the reading of the run, the steps, every kind of writing, the end. Ends with code 1 if
-anything was not as docs/reliability.md promises.
+anything was not as docs/concepts/determinism.md promises.
 """
 
 from __future__ import annotations

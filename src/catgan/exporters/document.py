@@ -34,7 +34,7 @@ def card_document(
     directions: Sequence[Direction],
     parity: Parity,
 ) -> dict[str, Any]:
-    """The card as JSON, described in docs/formats.md.
+    """The card as JSON, described in docs/reference/formats.md.
 
     `images` says which checkpoint it is, `data` what `data_facts` gathered.
     """

@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         widths = stage_channels(resolution, channels, maximum_channels)
         layers: list[nn.Module] = []
         # No batch normalization next to the image, as DCGAN advises: it hides the contrast, and the
-        # generator learns more slowly (docs/recipes.md).
+        # generator learns more slowly (docs/research/trials.md).
         layers += [Convolution(3, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for fine, coarse in pairwise(widths):
             layers += [Convolution(fine, coarse, 4, 2, 1, bias=False)]
