@@ -8,7 +8,7 @@ size through the real command, under torchrun if it has several processes. The r
 over the rows of the log after the first two. The layouts take turns, `--rounds` times.
 
 The sizes of the messages are computed, not measured; from them and a network's bandwidth,
-docs/scale.md estimates configurations that were not measured.
+docs/research/benchmarks.md estimates configurations that were not measured.
 """
 
 from __future__ import annotations

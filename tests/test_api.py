@@ -169,7 +169,7 @@ def test_evaluate_writes_nothing_for_images_unless_told_where(home):
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (lambda: catgan.train("lsgan-65"), "no recipe 'lsgan-65'"),
+        (lambda: catgan.train("lsgan-65"), "unknown recipe 'lsgan-65'"),
         (lambda: catgan.train("lsgan-64", "nowhere"), "nowhere"),
         (lambda: catgan.train("lsgan-64", ""), "data must be a path, not ''"),
         (lambda: catgan.train("lsgan-64", out=3), "out must be a path, not 3"),

@@ -34,7 +34,7 @@ def test_export_then_draw(home):
     assert f"next     catgan sample {where}" in text
     assert "Mine, 32 x 32 px" in catgan("info", where)
     assert "0 lighter coat" in catgan("info", where)
-    assert "1 cat  one.png" in catgan("sample", where, "--seeds", 7, "-o", "one.png")
+    assert "1 image  one.png" in catgan("sample", where, "--seeds", 7, "-o", "one.png")
 
 
 def test_unknown_license_can_be_said(home, monkeypatch):

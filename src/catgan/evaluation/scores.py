@@ -13,7 +13,7 @@ from catgan.evaluation.metrics.manifold import ManifoldScores, manifold_scores
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one set of images against another; docs/evaluation.md explains each."""
+    """Scores of one set of images against another; docs/concepts/metrics.md explains each."""
 
     frechet: float
     kernel: KernelDistance

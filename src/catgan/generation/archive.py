@@ -2,7 +2,7 @@
 
 The file is a zip of `config.json`, `model.weights.h5` and `metadata.json`; the card is in the
 metadata, under the key `catgan`. Reading it loads no Keras, unpacks nothing to disk and runs
-nothing. `docs/formats.md` describes the format.
+nothing. `docs/reference/formats.md` describes the format.
 """
 
 from __future__ import annotations

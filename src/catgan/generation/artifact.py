@@ -2,7 +2,7 @@
 
 The file is an ONNX model followed by one more metadata property with the key `catgan`; its value is
 the card as JSON. The card holds the sha256 of all bytes before it, so damage is detected before
-anything in the file is used. `docs/formats.md` describes the format.
+anything in the file is used. `docs/reference/formats.md` describes the format.
 """
 
 from __future__ import annotations

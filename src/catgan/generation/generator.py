@@ -97,7 +97,9 @@ class Generator:
         return read_latents(path).of_generator(self.sha256, self.card.latent_size)
 
     def save_latents(self, path: str | os.PathLike[str], latents: np.ndarray) -> None:
-        """Write latents (N, latent_size) of this generator to a safetensors file (docs/formats.md).
+        """Write latents (N, latent_size) of this generator to a safetensors file.
+
+        docs/reference/formats.md describes it.
 
         Raises:
             CatganError: they are not latents of this generator, there are none, or the file cannot

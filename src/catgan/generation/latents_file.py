@@ -1,4 +1,4 @@
-"""Latents on disk, one safetensors file; docs/formats.md describes it.
+"""Latents on disk, one safetensors file; docs/reference/formats.md describes it.
 
 It is read without the library, which the core installation lacks, and checked before it is used:
 anyone may have written it.

@@ -2,7 +2,7 @@
 
 The file is a FlatBuffer of TensorFlow's `schema.fbs`. There a model has metadata entries, each a
 name and the index of a buffer; the card is the buffer of the entry `catgan`. Reading it loads no
-framework and runs nothing of the model. `docs/formats.md` describes the format.
+framework and runs nothing of the model. `docs/reference/formats.md` describes the format.
 """
 
 from __future__ import annotations

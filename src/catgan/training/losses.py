@@ -63,7 +63,7 @@ def generator_loss(kind: str, real_logits: Callable[[], Tensor], fake_logits: Te
     """Return the loss that G minimizes. `real_logits` is called unless the loss ignores them.
 
     They must come from the same D as `fake_logits`: pairs from before and after its step were
-    measured to be no better (docs/projected.md). No gradient flows into them.
+    measured to be no better (docs/research/trials.md). No gradient flows into them.
 
     Raises `CatganError` for an unknown `kind`.
     """

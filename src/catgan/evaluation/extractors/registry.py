@@ -26,7 +26,7 @@ def load_extractor(
     None means `inception` if its file is given or was downloaded before, else `lite2`. `inception`
     by name downloads it. `resize` overrides the extractor's own rule. `input_size` is for files
     that do not state theirs. All compute in float32, because bfloat16 changes scores by some
-    percent (docs/evaluation.md).
+    percent (docs/research/metric-sensitivity.md).
 
     Raises:
         CatganError: the name or rule is unknown, the extractor lacks an option, or its weights are

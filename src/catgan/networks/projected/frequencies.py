@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 # Standard deviation of each frequency; a projected channel has 1. With 1 here, too, the
 # discriminator wins by the finest frequencies before the generator has any shape
-# (`docs/projected.md`).
+# (`docs/research/trials.md`).
 FREQUENCY_STD = 0.15
 
 

@@ -1,7 +1,7 @@
 """The generator of the projected family, light enough for a CPU.
 
-After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; `docs/projected.md` describes
-the changes and their reasons. Pixels are in [-1, 1].
+After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021;
+`docs/concepts/projected-gan.md` describes the changes and their reasons. Pixels are in [-1, 1].
 """
 
 from __future__ import annotations
