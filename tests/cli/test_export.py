@@ -112,7 +112,7 @@ def test_a_format_without_its_modules_names_the_remedy(home, monkeypatch, format
         (("bundled", "--format", "triton", "--license", "MIT"), "are for a run"),
         (("bundled", "--format", "triton", "--name", " "), "cannot stand on a card"),
         (("lost.onnx", "--format", "triton"), "cannot be read"),
-        (("cut.onnx", "--format", "triton"), "no ONNX file"),
+        (("cut.onnx", "--format", "triton"), "not an ONNX file"),
         (("cats.keras", "--format", "triton"), "is not a run"),
     ],
 )

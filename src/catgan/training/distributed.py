@@ -2,13 +2,11 @@
 
 Every process holds all weights and computes its slice of each batch. A step equals that of one
 process with the whole batch, up to rounding, if `loss.penalty_every` divides a slice
-(docs/guides/distributed.md). `DistributedDataParallel` is not used: it wraps one
-`forward` and one `backward` per step, while the discriminator here is entered at two layers, differentiated twice for its
-penalties, and called by both players. Collectives between backward pass and optimizer do the same,
-and stay visible in the loop.
-
-CPU tensors travel by gloo, GPU tensors by NCCL. Processes exchange JSON and tensors, nothing
-pickled. Rank 0 alone writes the run.
+(docs/guides/distributed.md). `DistributedDataParallel` is not used: it wraps one `forward` and one
+`backward` per step, while the discriminator here is entered at two layers, differentiated twice for
+its penalties, and called by both players. Collectives between backward pass and optimizer do the
+same, and stay visible in the loop. CPU tensors travel by gloo, GPU tensors by NCCL. Processes
+exchange JSON and tensors, nothing pickled. Rank 0 alone writes the run.
 """
 
 from __future__ import annotations
