@@ -398,7 +398,7 @@ def test_inspect_checks_its_page_before_the_work(home):
             assert f"{page}: cannot be written (" in text
             assert "choose another path with --out" in text
         assert not never.called
-    with mock.patch("catgan.cli.console.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.extras.find_spec", lambda name: None if name == "cv2" else 1):
         assert "this needs cv2, not installed" in catgan("inspect", "cats", code=2)
 
 
@@ -435,7 +435,7 @@ def test_invalid_data_arguments_are_one_line_errors(roll, tmp_path):
     assert "afhq-cat" in catgan("download", "dogs", code=2)
     with mock.patch("sys.stdin", mock.Mock(isatty=lambda: False)):
         assert "--accept-license" in catgan("download", "afhq-cat", "-o", cats, code=2)
-    with mock.patch("catgan.cli.console.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.extras.find_spec", lambda name: None if name == "cv2" else 1):
         assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)
 
 
