@@ -1,4 +1,4 @@
-"""Runs of every family, made once."""
+"""Runs of every family, created once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catgan.exporters import directions, export
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """By recipe, the directory of a run."""
+    """Return the directory of a run for each recipe."""
     home = tmp_path_factory.mktemp("runs")
     refined = ["network.resolution=64", "network.refinements=1"]
     return {
@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def few_seeds():
-    """Parity over fewer seeds, directions from fewer samples."""
+    """Reduce the seeds of the parity check and the samples for directions."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 8)
         patch.setattr(directions, "SAMPLES", 256)

@@ -17,7 +17,7 @@ import catgan
 from catgan.errors import CatganError
 from catgan.exporters import export, graph
 from catgan.exporters.directions import find_directions
-from catgan.exporters.document import hours_of_steps
+from catgan.exporters.document import training_hours
 from catgan.exporters.parity import Parity
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import load_sampler
@@ -27,7 +27,7 @@ FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
 
 
 def export_to(run, home, **options):
-    """Export `run` into the directory `home`."""
+    """Export `run` to the directory `home`."""
     out = home / "generator.onnx"
     options = {"precision": "float32"} | options
     return export.export_run(run, out, note=print, on_progress=lambda *_: None, **options)
@@ -40,40 +40,40 @@ def exported(runs, tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "refined"])
-def test_the_artifact_draws_what_torch_draws(runs, exported, family):
+def test_artifact_matches_torch(runs, exported, family):
     sampler, cats = load_sampler(runs[family], CPU, print), catgan.load(exported[family].path)
-    seeds = range(100, 120)  # others than those that the export itself compared
+    seeds = range(100, 120)  # the export itself compared other seeds
     for truncation in (1.0, 0.6):
-        theirs = sampler(seeds, truncation=truncation).astype(int)
-        assert abs(cats.sample(seeds, truncation) - theirs).max() <= 1
+        expected = sampler(seeds, truncation=truncation).astype(int)
+        assert abs(cats.sample(seeds, truncation) - expected).max() <= 1
     assert cats.sample(seeds).std(0).mean() > 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_truncation_changes_cats_in_every_family(exported, family):
+def test_truncation_reduces_variety_in_every_family(exported, family):
     cats = catgan.load(exported[family].path)
     mean = cats.sample([0], 0.0)
     assert np.array_equal(mean, cats.sample([1], 0.0))
-    procedural = [cats.sample(range(12), psi).astype(int) for psi in (0.1, 0.5, 1)]
-    assert all(abs(cat - mean).mean() > 0 for cats in procedural for cat in cats)
-    variety = [cats.std(0).mean() for cats in procedural]
+    batches = [cats.sample(range(12), psi).astype(int) for psi in (0.1, 0.5, 1)]
+    assert all(abs(image - mean).mean() > 0 for batch in batches for image in batch)
+    variety = [batch.std(0).mean() for batch in batches]
     assert variety[0] < variety[1] < variety[2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_batch_gives_the_bytes_of_its_cats_alone(exported, family):
+def test_batches_are_bit_equal_to_single_images(exported, family):
     cats = catgan.load(exported[family].path)
-    alone = cats.sample(range(64))
+    single = cats.sample(range(64))
     for size in (9, 64):
         feeds = {"z": cats.latents(range(size)), "truncation": np.ones(1, np.float32)}
-        (together,) = cats.session.run(None, feeds)
-        assert np.array_equal(together, alone[:size])
+        (batch,) = cats.session.run(None, feeds)
+        assert np.array_equal(batch, single[:size])
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
+def test_images_are_bit_equal_for_any_number_of_threads(runs, tmp_path, precision):
     done = export_to(runs["projected-128"], tmp_path, precision=precision)
-    cats, procedural = catgan.load(done.path), []
+    cats, batches = catgan.load(done.path), []
     for threads in (1, 3):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -81,25 +81,25 @@ def test_the_number_of_threads_changes_no_byte(runs, tmp_path, precision):
         cats.session = onnxruntime.InferenceSession(
             cats.model, options, providers=["CPUExecutionProvider"]
         )
-        procedural.append(np.concatenate([cats.sample([seed]) for seed in range(6)]))
-    assert np.array_equal(*procedural)
-    assert np.array_equal(cats.sample(range(6)), procedural[0])  # each by a thread of its own
+        batches.append(np.concatenate([cats.sample([seed]) for seed in range(6)]))
+    assert np.array_equal(*batches)
+    assert np.array_equal(cats.sample(range(6)), batches[0])  # one thread per image
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_model_is_plain_onnx_without_traces_of_the_machine(exported, family):
+def test_model_is_standard_onnx_without_traces_of_the_machine(exported, family):
     model = onnx.load(exported[family].path)
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     operations = [node.op_type for node in model.graph.node]
     assert not {"ScatterND", "Loop", "If"} & set(operations)
-    # Folded into the convolutions; the eigenfaces' amounts come from none.
+    # Folded into the convolutions; that of the eigenface coefficients follows none.
     assert operations.count("BatchNormalization") == (family == "projected-128")
     assert b"site-packages" not in exported[family].path.read_bytes()
     assert b".py" not in exported[family].path.read_bytes()
 
 
-def test_half_the_size_and_a_quarter(runs, exported, tmp_path):
+def test_float16_and_int8_files_are_smaller(runs, exported, tmp_path):
     run = runs["projected-128"]
     cats = catgan.load(exported["projected-128"].path).sample(range(8)).astype(int)
     half = export_to(run, tmp_path / "half", precision="float16")
@@ -110,13 +110,13 @@ def test_half_the_size_and_a_quarter(runs, exported, tmp_path):
     assert catgan.load(quarter.path).card.precision == "int8"
 
 
-def test_what_lies_beside_it(runs, exported):
+def test_weights_and_readme_are_written_beside_the_artifact(runs, exported):
     done = exported["dcgan-128"]
     names = sorted(path.name for path in done.path.parent.iterdir())
     assert names == ["README.md", "generator.onnx", "generator.safetensors"]
-    kept = load_sampler(runs["dcgan-128"], CPU, print).generator.state_dict()
+    state = load_sampler(runs["dcgan-128"], CPU, print).generator.state_dict()
     weights = load_file(done.files["weights"])
-    assert all(torch.equal(weights[name], kept[name]) for name in kept)
+    assert all(torch.equal(weights[name], state[name]) for name in state)
     with safe_open(done.files["weights"], "pt") as file:
         assert json.loads(file.metadata()["catgan"])["data"]["license"] == "CC BY-NC 4.0"
     text = done.files["card"].read_text()
@@ -124,10 +124,10 @@ def test_what_lies_beside_it(runs, exported):
     assert "license: cc-by-nc-4.0" in front
     assert "library_name: catgan" in front
     assert "Someone &lt;who@draws>" in text
-    assert "It was not evaluated." in text
+    assert "Not evaluated." in text
 
 
-def test_the_card_holds_what_the_run_knows(runs, exported):
+def test_card_has_the_facts_of_the_run(runs, exported):
     card = catgan.load(exported["lsgan-64"].path).card
     document = card.document
     assert card.name == "drawn-cats by lsgan-64"
@@ -140,18 +140,18 @@ def test_the_card_holds_what_the_run_knows(runs, exported):
     assert sum(direction.share for direction in card.directions) == pytest.approx(1, abs=1e-3)
 
 
-def test_scores_of_this_checkpoint_are_taken_along(runs, tmp_path):
-    from catgan.evaluation.results.read import read_evaluation  # what a score on disk looks like
+def test_card_has_the_scores_of_this_checkpoint(runs, tmp_path):
+    from catgan.evaluation.results.read import read_evaluation  # to check the example below
 
     run = runs["lsgan-64"]
-    place = run / "evaluation" / "lite2" / "000000064"
-    place.mkdir(parents=True)
-    (place / "evaluation.json").write_text(json.dumps(EVALUATION))
+    directory = run / "evaluation" / "lite2" / "000000064"
+    directory.mkdir(parents=True)
+    (directory / "evaluation.json").write_text(json.dumps(EVALUATION))
     stale = json.loads(json.dumps(EVALUATION))
     stale["checkpoint"]["images"] = 32
-    (place.parent / "evaluation.json").write_text(json.dumps(stale))
+    (directory.parent / "evaluation.json").write_text(json.dumps(stale))
     (run / "evaluation" / "evaluation.json").write_text("{")
-    assert read_evaluation(place / "evaluation.json").checkpoint.images == 64
+    assert read_evaluation(directory / "evaluation.json").checkpoint.images == 64
     (score,) = catgan.load(export_to(run, tmp_path).path).card.scores
     assert score.values["FD-lite2"] == 155.0
     assert score.fingerprint["extractor"]["name"] == "lite2"
@@ -185,14 +185,14 @@ EVALUATION = {
 }  # fmt: skip
 
 
-def test_a_generator_that_is_not_the_run_s_is_not_exported(runs, tmp_path, monkeypatch):
-    def spoilt(model):
+def test_an_export_that_differs_from_the_run_is_not_written(runs, tmp_path, monkeypatch):
+    def distorted(model):
         tensor = max(model.graph.initializer, key=lambda each: len(each.raw_data))
         values = onnx.numpy_helper.to_array(tensor) * 1.5
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return model
 
-    monkeypatch.setitem(graph.VARIANTS, "float32", spoilt)
+    monkeypatch.setitem(graph.VARIANTS, "float32", distorted)
     with pytest.raises(CatganError, match="not exported") as error:
         export_to(runs["dcgan-128"], tmp_path)
     assert "\n" not in str(error.value)
@@ -200,10 +200,10 @@ def test_a_generator_that_is_not_the_run_s_is_not_exported(runs, tmp_path, monke
 
 
 def test_directions_are_those_of_the_largest_change(runs, exported):
-    """In a family whose first layer is linear: the singular vectors of its weights."""
+    """If the first layer is linear, they are the singular vectors of its weights."""
     generator = load_sampler(runs["dcgan-128"], CPU, print).generator
     with torch.no_grad():
-        generator.layers[0].weight[5] *= 20  # z's number 5 now decides most
+        generator.layers[0].weight[5] *= 20  # component 5 of z now dominates
     first = find_directions(generator, 8, {0: "larger"})[0]
     assert first.name == "larger"
     assert first.share > 0.9
@@ -212,8 +212,7 @@ def test_directions_are_those_of_the_largest_change(runs, exported):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_first_maps_are_all_that_an_image_begins_with(runs, family):
-    """An image depends on its style through them (and later gains), and they on all of it."""
+def test_first_maps_are_affine_in_the_style_and_determine_the_image(runs, family):
     generator = load_sampler(runs[family], CPU, print).generator.eval()
     style = generator.map(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)))
     maps = generator.first_maps(style)
@@ -221,13 +220,13 @@ def test_the_first_maps_are_all_that_an_image_begins_with(runs, family):
     assert maps.shape[2:] == (4, 4)
     middle = generator.first_maps((style[:1] + style[1:2]) / 2)
     assert torch.allclose(middle, (maps[:1] + maps[1:2]) / 2, atol=1e-5)  # affine: no ReLU yet
-    procedural = generator.synthesize(style)
+    images = generator.synthesize(style)
     generator.first_maps = lambda _: maps.flip(0)
-    assert not torch.allclose(generator.synthesize(style), procedural)
+    assert not torch.allclose(generator.synthesize(style), images)
 
 
 def test_directions_of_a_projected_generator_are_its_eigenfaces(runs):
-    """What the coarse images vary in most, strongest first, wherever it stands among z."""
+    """They are ordered by standard deviation, whatever their order in z."""
     generator = load_sampler(runs["projected-128"], CPU, print).generator
     eigenfaces = generator.eigenfaces
     torch.nn.init.orthogonal_(eigenfaces.components)
@@ -237,44 +236,44 @@ def test_directions_of_a_projected_generator_are_its_eigenfaces(runs):
     assert found[0].share == pytest.approx(81 / 172, rel=0.1)
 
 
-def test_a_name_for_a_direction_that_is_not_there_is_refused(runs, tmp_path):
+def test_name_for_an_unknown_direction_is_rejected(runs, tmp_path):
     with pytest.raises(CatganError, match="0 to 7"):
         export_to(runs["dcgan-128"], tmp_path, direction_names={8: "larger"})
     assert not list(tmp_path.iterdir())
 
 
 def test_weights_that_are_not_finite_are_not_exported(tmp_path):
-    """Torch and the runtime would draw the same nothing of them, so parity does not see it."""
+    """Torch and the runtime would generate the same blank, so parity does not detect it."""
     run = make_run(tmp_path / "run", "dcgan-128", spoil=True)
     with pytest.raises(CatganError, match=r"not finite.*--checkpoint"):
         export_to(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_lies_there_and_is_no_export_s_is_kept(runs, tmp_path):
+def test_files_other_than_exports_are_kept(runs, tmp_path):
     run = runs["dcgan-128"]
     foreign = tmp_path / "generator.safetensors"
     for data in (save({"mine": torch.ones(1)}), b"mine", b""):
         foreign.write_bytes(data)
-        with pytest.raises(CatganError, match=r"no export's.*--out"):
+        with pytest.raises(CatganError, match=r"is not an export.*--out"):
             export_to(run, tmp_path)
         assert foreign.read_bytes() == data
     foreign.unlink()
-    mine = "# Mine\n\nTrained like this:\n\nlibrary_name: catgan\n"  # the words are not enough
+    mine = "# Mine\n\nTrained like this:\n\nlibrary_name: catgan\n"  # not in front matter
     (tmp_path / "README.md").write_text(mine)
-    with pytest.raises(CatganError, match="no card of catgan's"):
+    with pytest.raises(CatganError, match="is not a catgan card"):
         export_to(run, tmp_path)
     assert (tmp_path / "README.md").read_text() == mine
 
 
-def test_a_directory_in_the_way_is_found_before_anything_is_written(runs, tmp_path):
+def test_directory_in_the_way_is_rejected_before_anything_is_written(runs, tmp_path):
     (tmp_path / "generator.onnx").mkdir()
     with pytest.raises(CatganError, match=r"^[^\n]*onnx: cannot be written \(Is a directory\)"):
         export_to(runs["dcgan-128"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["generator.onnx"]
 
 
-def test_an_export_is_renewed_and_one_of_another_name_has_its_own_card(runs, tmp_path):
+def test_export_replaces_itself_but_not_the_card_of_another(runs, tmp_path):
     run = runs["dcgan-128"]
     export_to(run, tmp_path)
     export_to(run, tmp_path, name="Again")
@@ -290,21 +289,21 @@ def test_an_export_is_renewed_and_one_of_another_name_has_its_own_card(runs, tmp
     assert "catgan sample b.onnx" in (tmp_path / "README.md").read_text()
 
 
-def test_cards_know_the_file_that_they_are_about(exported):
-    from catgan.exporters.readme import describes, readme
+def test_readme_names_the_file_that_it_describes(exported):
+    from catgan.exporters.readme import described_file, readme
 
     card = catgan.load(exported["dcgan-128"].path).card
     for name in ("a.onnx", "my cats.onnx", "it's.onnx", 'say "cat".onnx', "Ä: b.onnx"):
         text = readme(card, name)
-        assert describes(text) == name
+        assert described_file(text) == name
         (line,) = [each for each in text.splitlines() if each.startswith("catgan sample ")]
         assert shlex.split(line)[2] == name
-    assert describes(text.replace("library_name: catgan", "library_name: other")) is None
-    assert describes("") is None
-    assert describes('---\nlibrary_name: catgan\ncatgan_file: "../x.onnx"\n---\n') is None
+    assert described_file(text.replace("library_name: catgan", "library_name: other")) is None
+    assert described_file("") is None
+    assert described_file('---\nlibrary_name: catgan\ncatgan_file: "../x.onnx"\n---\n') is None
 
 
-def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):
+def test_invalid_arguments_are_rejected_in_one_line_before_the_work(runs, tmp_path):
     run = runs["dcgan-128"]
     for out, expected in ((tmp_path / "a.pt", ".onnx"), (tmp_path / "mine" / "a.onnx", "README")):
         (tmp_path / "mine").mkdir(exist_ok=True)
@@ -326,7 +325,7 @@ def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):
         export.export_run(tmp_path, tmp_path / "a.onnx", note=print, on_progress=print)
 
 
-def test_limits_are_what_is_said():
+def test_parity_limits():
     from catgan.exporters.parity import measure_parity, require_parity
 
     black = np.zeros((2, 4, 4, 3), np.uint8)
@@ -341,12 +340,12 @@ def test_limits_are_what_is_said():
         require_parity(Parity(2, 3, 2.5), "int8")
 
 
-def test_the_card_tells_the_hours_of_the_steps_up_to_its_checkpoint(tmp_path):
+def test_training_hours_are_those_of_the_steps_up_to_the_checkpoint(tmp_path):
     run = RunDirectory.open(make_run(tmp_path / "run", "dcgan-128", images=2048))
     for wrong in (None, [], {}, {"images_per_second": "fast"}, {"images_per_second": 0}):
         run.append_row({"images": 64, "machine": wrong})
     for images, rate in ((1024, 2.0), (2048, 4.0), (3072, 1.0)):
         run.append_row({"images": images, "machine": {"images_per_second": rate}})
         run.append_row({"images": images, "score": 9.0})
-    assert hours_of_steps(run, 2048) == pytest.approx((512 + 256) / 3600)
-    assert hours_of_steps(run, 100) == 0
+    assert training_hours(run, 2048) == pytest.approx((512 + 256) / 3600)
+    assert training_hours(run, 100) == 0

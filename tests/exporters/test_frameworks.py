@@ -1,7 +1,7 @@
-"""What other frameworks make of the exports, each in an environment of its own (`make test-slow`).
+"""Exports in other frameworks, each in an environment of its own (`make test-slow`).
 
-They lie within the environment of the tests, one for each of requirements/jax.txt, tensorflow.txt
-and triton.txt.
+These environments are inside that of the tests, one for each of requirements/jax.txt,
+tensorflow.txt and triton.txt.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHORT = [
     *("output.score_samples=0", "training.batch_size=8", "optimizer.generator_learning_rate=4e-3"),
 ]
 
-DRAW = """
+GENERATE = """
 import sys, keras, numpy as np
 file, latents, images = sys.argv[1:]
 known = np.load(latents)
@@ -43,17 +43,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 
 def python_of(name):
-    """The interpreter of an environment that `make test-slow` makes."""
+    """Return the interpreter of an environment that `make test-slow` creates."""
     path = Path(sys.prefix) / name / "bin" / "python"
     if not path.exists():
-        pytest.skip(f"no environment {name} (make test-slow makes it): NOT tested")
+        pytest.skip(f"no environment {name} (make test-slow creates it): NOT tested")
     return path
 
 
-def run(python, *words, **settings):
+def run(python, *arguments, **settings):
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(
-        [python, *map(str, words)],
+        [python, *map(str, arguments)],
         env=environment | settings,
         capture_output=True,
         text=True,
@@ -64,7 +64,7 @@ def run(python, *words, **settings):
 
 
 def train(home, recipe):
-    """A run of the whole recipe's networks, a few large steps long, on photos of nothing."""
+    """Return a run of the full-size networks, trained for a few large steps on noise."""
     photos = home / "photos"
     photos.mkdir()
     for number in range(64):
@@ -72,14 +72,14 @@ def train(home, recipe):
         Image.fromarray(noise).resize((160, 160), Image.Resampling.BICUBIC).save(
             photos / f"{number}.png"
         )
-    words = [word for setting in SHORT for word in ("--set", setting)]
-    catgan("train", photos, "--recipe", recipe, "--out", home / "run", *words)
+    options = [option for setting in SHORT for option in ("--set", setting)]
+    catgan("train", photos, "--recipe", recipe, "--out", home / "run", *options)
     return home / "run"
 
 
 @pytest.fixture(scope="module", params=["bundled", "dcgan-128", "lsgan-64"])
 def exported(request, tmp_path_factory):
-    """A .keras file, and a file of latents, truncations, and the images that have to be drawn."""
+    """Return a .keras file, and a file of latents, truncations and the expected images."""
     home = tmp_path_factory.mktemp("frameworks")
     out, options = home / "cats.keras", {"format": "keras", "on_progress": lambda *_: None}
     if request.param == "bundled":
@@ -107,20 +107,20 @@ def exported(request, tmp_path_factory):
 @pytest.mark.parametrize(
     ("backend", "environment"), [("torch", "."), ("jax", "jax"), ("tensorflow", "tensorflow")]
 )
-def test_every_backend_draws_the_same_images(exported, tmp_path, backend, environment):
+def test_every_backend_generates_the_same_images(exported, tmp_path, backend, environment):
     name, path, known = exported
-    procedural = tmp_path / "drawn.npy"
+    generated = tmp_path / "generated.npy"
     settings = {"KERAS_BACKEND": backend, "KERAS_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
-    said = run(python_of(environment), "-c", DRAW, path, known, procedural, **settings)
-    assert said.startswith(f"{backend} 3.")
-    difference = abs(np.rint(255 * np.load(procedural)) - np.load(known)["images"].astype(int))
-    print(f"{name} in {said.strip()}: largest {difference.max():.0f}, mean {difference.mean():.5f}")
+    output = run(python_of(environment), "-c", GENERATE, path, known, generated, **settings)
+    assert output.startswith(f"{backend} 3.")
+    difference = abs(np.rint(255 * np.load(generated)) - np.load(known)["images"].astype(int))
+    print(f"{name}, {output.strip()}: max {difference.max():.0f}, mean {difference.mean():.5f}")
     assert difference.max() <= 1
     assert difference.mean() <= 0.01
 
 
-def test_all_that_needs_tensorflow():
-    said = run(
+def test_everything_that_needs_tensorflow():
+    output = run(
         python_of("tensorflow"),
         *("-m", "pytest", "-q", "-rsP", "-p", "no:cacheprovider"),
         *(
@@ -130,14 +130,14 @@ def test_all_that_needs_tensorflow():
         ),
         PYTHONPATH=str(Path(export.__file__).parents[2]),
     )
-    print(said)
-    assert "NOT tested" not in said
+    print(output)
+    assert "NOT tested" not in output
 
 
 CHECK_CONFIG = """
 import importlib.util, sys
 from google.protobuf import text_format
-# By its file: the package around it imports clients of all kinds.
+# Imported by path: the package around it imports every kind of client.
 package = importlib.util.find_spec("tritonclient").submodule_search_locations[0]
 sys.path.insert(0, package + "/grpc")
 import model_config_pb2 as schema
@@ -150,12 +150,12 @@ print(shown(config.output))
 """
 
 
-def test_the_configuration_is_triton_s(tmp_path):
+def test_triton_parses_the_configuration(tmp_path):
     export.export_artifact(None, tmp_path, format="triton", on_progress=lambda *_: None)
-    said = run(python_of("triton"), "-c", CHECK_CONFIG, tmp_path / "cats" / "config.pbtxt")
+    output = run(python_of("triton"), "-c", CHECK_CONFIG, tmp_path / "cats" / "config.pbtxt")
     card = load_generator().card
     size, side = card.latent_size, card.resolution
-    assert said.splitlines() == [
+    assert output.splitlines() == [
         "('cats', 'onnxruntime_onnx', 0)",
         f"[('z', 'TYPE_FP32', [-1, {size}]), ('truncation', 'TYPE_FP32', [1])]",
         f"[('images', 'TYPE_UINT8', [-1, {side}, {side}, 3])]",

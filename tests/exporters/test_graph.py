@@ -1,4 +1,4 @@
-"""The graph passes, against the graph that they were given, in ONNX Runtime."""
+"""Graph passes: the result is compared with the input in ONNX Runtime."""
 
 import numpy as np
 import onnx
@@ -13,7 +13,7 @@ from catgan.networks.projected.generator import Generator
 LATENT_SIZE = 8
 
 
-def runs(model, **feeds):
+def infer(model, **feeds):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -34,22 +34,22 @@ def operations(model):
 
 
 @pytest.mark.parametrize("storage", [lambda model: model, float16_storage])
-def test_the_sub_pixel_form_draws_the_same_with_the_same_weights(plain, storage):
+def test_sub_pixel_form_generates_the_same_images_from_the_same_weights(plain, storage):
     z = np.random.default_rng(0).standard_normal((5, LATENT_SIZE), np.float32)
     before, after = storage(plain), storage(sub_pixel(plain))
     onnx.checker.check_model(after, full_check=True)
     feeds = {"z": z, "truncation": np.ones(1, np.float32)}
-    steps = runs(after, **feeds).astype(int) - runs(before, **feeds)
-    assert np.abs(steps).max() <= 1
-    assert np.abs(steps).mean() < 0.01
+    difference = infer(after, **feeds).astype(int) - infer(before, **feeds)
+    assert np.abs(difference).max() <= 1
+    assert np.abs(difference).mean() < 0.01
     assert operations(before).count("ConvTranspose") == 0
-    assert operations(after).count("ConvTranspose") == 2  # from 4 to 8 to 16; a shuffle does 32
+    assert operations(after).count("ConvTranspose") == 2  # 4 to 8 to 16; a pixel shuffle makes 32
     sizes = [sum(t.ByteSize() for t in m.graph.initializer) for m in (before, after)]
     assert sizes[1] < sizes[0] + 2_000
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "side"), [(1, 1, 1), (3, 2, 5), (2, 5, 4)])
-def test_the_sub_pixel_form_of_one_layer_is_exact_to_rounding(inputs, outputs, side):
+def test_sub_pixel_form_of_one_layer_is_exact_up_to_rounding(inputs, outputs, side):
     random = np.random.default_rng(inputs)
     weight = random.standard_normal((outputs, inputs, 3, 3), np.float32)
     make = onnx.helper.make_node
@@ -73,10 +73,10 @@ def test_the_sub_pixel_form_of_one_layer_is_exact_to_rounding(inputs, outputs, s
         graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
     )
     x = random.standard_normal((2, inputs, side, side), np.float32)
-    np.testing.assert_allclose(runs(sub_pixel(model), x=x), runs(model, x=x), atol=1e-5)
+    np.testing.assert_allclose(infer(sub_pixel(model), x=x), infer(model, x=x), atol=1e-5)
 
 
-def test_a_model_that_repeats_no_pixels_stays_as_it_is():
+def test_model_without_upsampling_is_unchanged():
     z = onnx.helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])
     y = onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["z"], ["y"])], "g", [z], [y])
@@ -84,7 +84,7 @@ def test_a_model_that_repeats_no_pixels_stays_as_it_is():
     assert sub_pixel(model) == model
 
 
-def test_no_matrix_is_kept_twice_once_transposed(plain):
+def test_transposed_duplicates_are_removed(plain):
     matrices = [numpy_helper.to_array(t) for t in plain.graph.initializer if len(t.dims) == 2]
     large = [matrix for matrix in matrices if matrix.size >= 256]
     assert len(large) > 3

@@ -16,7 +16,7 @@ from catgan.runs.sampler import load_sampler
 
 if not find_spec("keras"):
     pytest.skip("Keras is not installed: its format is NOT tested", allow_module_level=True)
-keras = load_keras()  # on torch; a plain import would ask for TensorFlow
+keras = load_keras()  # with torch; a plain import would need TensorFlow
 FAMILIES = ("dcgan-128", "lsgan-64", "projected-128", "refined")
 
 
@@ -32,16 +32,16 @@ def exported(runs, tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_file_draws_what_torch_draws(runs, exported, family):
+def test_file_matches_torch(runs, exported, family):
     sampler = load_sampler(runs[family], torch.device("cpu"), print)
     model = keras.models.load_model(exported[family], safe_mode=True)
-    z = sampler.latents(range(100, 120))  # others than those that the export compared
+    z = sampler.latents(range(100, 120))  # the export itself compared other seeds
     for truncation in (1.0, 0.6):
         column = np.full((len(z), 1), truncation, np.float32)
         images = model.predict_on_batch({"z": z, "truncation": column})
-        theirs = sampler.synthesize(z, truncation).astype(int)
-        assert abs(np.rint(255 * images) - theirs).max() <= 1
-    assert theirs.std(0).mean() > 0.2
+        expected = sampler.synthesize(z, truncation).astype(int)
+        assert abs(np.rint(255 * images) - expected).max() <= 1
+    assert expected.std(0).mean() > 0.2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -52,7 +52,7 @@ def test_all_layers_are_built_in(exported, family):
     assert "Lambda" not in names
 
 
-def test_truncation_pulls_toward_a_mean_that_is_not_zero(runs):
+def test_truncation_pulls_toward_a_nonzero_mean(runs):
     sampler = load_sampler(runs["dcgan-128"], torch.device("cpu"), print)
     generator = sampler.generator.eval().to(memory_format=torch.contiguous_format)
     mean, z = torch.randn(1, 8), torch.randn(3, 8)
@@ -64,13 +64,13 @@ def test_truncation_pulls_toward_a_mean_that_is_not_zero(runs):
     assert np.allclose(images, expected, atol=1e-5)
 
 
-def test_the_card_is_inside(exported):
+def test_file_has_the_card(exported):
     card = read_card(exported["lsgan-64"])
     assert (card.precision, card.license) == ("float32", "CC BY-NC 4.0")
     assert card.parity["seeds"] == 8
 
 
-def test_an_onnx_file_is_exported_again(runs, tmp_path):
+def test_artifact_is_exported_to_keras(runs, tmp_path):
     for family in ("lsgan-64", "projected-128"):
         out = tmp_path / family / "a.onnx"
         export.export_run(runs[family], out, note=print, on_progress=lambda *_: None)
@@ -81,9 +81,9 @@ def test_an_onnx_file_is_exported_again(runs, tmp_path):
         assert read_card(done.path).name == catgan.load(out).card.name
 
 
-def test_a_file_that_is_no_export_is_kept(runs, tmp_path):
+def test_file_other_than_an_export_is_kept(runs, tmp_path):
     out = tmp_path / "mine.keras"
     out.write_bytes(b"mine")
-    with pytest.raises(CatganError, match="no export's"):
+    with pytest.raises(CatganError, match="is not an export"):
         export_to(runs["dcgan-128"], out)
     assert out.read_bytes() == b"mine"

@@ -1,4 +1,4 @@
-"""`dcgan-128` beside the same recipe written in plain Keras, as the projects it comes from do."""
+"""`dcgan-128` compared with the same recipe in plain Keras, as in the projects it comes from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catgan.networks.layers.convolution import Convolution, TransposedConvolutio
 
 if not find_spec("keras"):
     pytest.skip("Keras is not installed: dcgan-128 is NOT compared", allow_module_level=True)
-keras = load_keras()  # on torch; a plain import would ask for TensorFlow
+keras = load_keras()  # with torch; a plain import would need TensorFlow
 layers = keras.layers
 
 NETWORK = load_recipe("dcgan-128").network
@@ -42,7 +42,7 @@ def keras_discriminator():
 
 
 def copy_weights(theirs, ours):
-    """From the layers of `ours` that have weights to those of `theirs`, one after the other."""
+    """Copy the weights of `ours` (torch) to `theirs` (Keras), layer by layer."""
     sources = [each for each in ours.layers if list(each.parameters(recurse=False))]
     targets = [each for each in theirs.layers if each.weights]
     for source, target in zip(sources, targets, strict=True):
@@ -68,23 +68,23 @@ def trainable(model):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_the_generator_is_that_of_keras(training):
+def test_generator_equals_keras(training):
     torch.manual_seed(0)
     ours, theirs = build_generator(NETWORK), keras_generator()
-    ours.layers[-2].weight.data *= 100  # as if it had learnt some contrast
+    ours.layers[-2].weight.data *= 100  # as if it had learned some contrast
     with torch.no_grad():
-        ours(torch.randn(8, 128))  # statistics that are not those of the beginning
+        ours(torch.randn(8, 128))  # changes the running statistics
     copy_weights(theirs, ours)
     assert trainable(theirs) == parameters(ours)
     z = torch.randn(4, 128)
     with torch.no_grad():
         images = ours.train(training)(z).permute(0, 2, 3, 1).numpy()
-    theirs_drawn = keras.ops.convert_to_numpy(theirs(z.numpy(), training=training))
-    assert np.allclose(theirs_drawn, images, atol=1e-4)
+    expected = keras.ops.convert_to_numpy(theirs(z.numpy(), training=training))
+    assert np.allclose(expected, images, atol=1e-4)
     assert images.std() > 0.05
 
 
-def test_the_discriminator_is_that_of_keras():
+def test_discriminator_equals_keras():
     torch.manual_seed(0)
     ours, theirs = build_discriminator(NETWORK, None, torch.float32), keras_discriminator()
     for convolution in ours.layers:
@@ -96,6 +96,6 @@ def test_the_discriminator_is_that_of_keras():
     images = torch.rand(4, 3, 128, 128)
     with torch.no_grad():
         logits = ours.eval()(ours.features(images)).numpy()
-    theirs_said = keras.ops.convert_to_numpy(theirs(images.permute(0, 2, 3, 1).numpy()))
-    assert np.allclose(theirs_said, logits, rtol=1e-4, atol=1e-4)
+    expected = keras.ops.convert_to_numpy(theirs(images.permute(0, 2, 3, 1).numpy()))
+    assert np.allclose(expected, logits, rtol=1e-4, atol=1e-4)
     assert logits.std() > 0.01

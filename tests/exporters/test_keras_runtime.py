@@ -13,20 +13,20 @@ from catgan.exporters.keras_runtime import load_keras
 
 
 @pytest.mark.parametrize("version", ["2.15.0", "3.13.1", "3.15.0", "3.15.0.dev20260101"])
-def test_a_keras_with_known_holes_is_rejected(monkeypatch, version):
+def test_keras_versions_with_known_vulnerabilities_are_rejected(monkeypatch, version):
     monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(__version__=version))
     with pytest.raises(CatganError, match=r"too old: pip install -U 'keras>=3\.15\.1'"):
         load_keras()
 
 
 @pytest.mark.parametrize("version", ["3.15.1", "3.16.0", "4.0"])
-def test_a_newer_keras_is_taken(monkeypatch, version):
+def test_newer_keras_versions_are_accepted(monkeypatch, version):
     monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(__version__=version))
     assert load_keras().__version__ == version
 
 
 @pytest.mark.skipif(not find_spec("keras"), reason="Keras is not installed: NOT tested")
-def test_the_backend_is_torch_and_no_settings_are_written(tmp_path):
+def test_backend_is_torch_and_no_settings_are_written(tmp_path):
     program = (
         "import os\n"
         "from catgan.exporters.keras_runtime import load_keras\n"

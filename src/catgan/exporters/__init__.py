@@ -1,1 +1,1 @@
-"""From a trained run to an artifact: one ONNX file with its card, which needs no torch."""
+"""Export a trained run, or an artifact, to ONNX, Keras, LiteRT or Triton, with its model card."""

@@ -1,4 +1,4 @@
-"""The card of a run: what an artifact says of itself, gathered from the run's own records."""
+"""Gather the model card of a run from the run's own records."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def card_document(
     directions: Sequence[Direction],
     parity: Parity,
 ) -> dict[str, Any]:
-    """The card as JSON, described in docs/reference/formats.md.
+    """Return the card as JSON, as described in docs/reference/formats.md.
 
-    `images` says which checkpoint it is, `data` what `data_facts` gathered.
+    `images` is the number of images seen at the checkpoint; `data` comes from `data_facts`.
     """
     facts = run.facts()
     return {
@@ -50,88 +50,94 @@ def card_document(
         "data": data,
         "lineage": [dataclasses.asdict(each) for each in run.lineage()],
         "training": {
-            "hours": round(hours_of_steps(run, images), 2),
+            "hours": round(training_hours(run, images), 2),
             "machine": ", ".join(str(facts["machine"].get(key, UNKNOWN)) for key in _MACHINE),
         },
         "truncation": truncation,
-        "scores": [_score(each) for each in evaluations_of(run, images)],
+        "scores": [_score_to_json(each) for each in find_evaluations(run, images)],
         "directions": [direction_to_json(each) for each in directions],
         "parity": parity.to_json(),
     }
 
 
 def data_facts(run: RunDirectory, *, license: str | None, credit: str | None) -> dict[str, Any]:
-    """What the card says of the photos; `license` and `credit` where the run does not know them.
+    """Return the card's facts about the photos.
 
-    Raises `CatganError` when it knows others: a license does not change on the way.
+    `license` and `credit` apply where the run does not know them.
+
+    Raises:
+        CatganError: the run knows another license or credit, or its record is damaged.
     """
     data = run.facts()["dataset"]
 
-    def known_or(said: str | None, key: str) -> str:
+    def known_or(given: str | None, key: str) -> str:
         known = str(data.get(key, UNKNOWN))
-        if said is not None and known not in (UNKNOWN, said):
+        if given is not None and known not in (UNKNOWN, given):
             raise CatganError(
-                f"--{key} {said!r}: {run.path} was trained on data whose {key} is {known!r}; "
+                f"--{key} {given!r}: {run.path} was trained on data whose {key} is {known!r}; "
                 f"leave out --{key}"
             )
-        return said or known
+        return given or known
 
     images = data.get("to train on", 0)
     if type(images) is not int or images < 0:
         raise CatganError(
-            f'{run.path / "run.json"}: the number of images "to train on" is {quoted(images)}: '
-            "restore it"
+            f'{run.path / "run.json"}: the number of images "to train on" is {quoted(images)}, not '
+            "a whole number: restore the file"
         )
-    # The terms of what a generator was started from go with it.
-    inherited = run.lineage()
-    own = known_or(license, "license"), known_or(credit, "credit")
+    # A generator inherits the terms of the weights that it was started from.
+    lineage = run.lineage()
+    own_license, own_credit = known_or(license, "license"), known_or(credit, "credit")
     return {
         "name": str(data.get("name", UNKNOWN)),
         "images": images,
-        "license": _with_terms(own[0], [each.license for each in inherited]),
-        "credit": _with_terms(own[1], [each.credit for each in inherited]),
+        "license": _with_inherited(own_license, [each.license for each in lineage]),
+        "credit": _with_inherited(own_credit, [each.credit for each in lineage]),
         "identity": data.get("identity"),
     }
 
 
-def _with_terms(own: str, inherited: Sequence[str]) -> str:
-    """Return a license or a credit with those of the weights that training started from.
+def _with_inherited(own: str, inherited: Sequence[str]) -> str:
+    """Return a license or credit, followed by those of the weights that training started from.
 
-    A card's own already names those of what it was started from; each is named once.
+    An ancestor's terms already include those of its own ancestors; each term is named once.
     """
     each = [term for text in inherited for term in text.replace(_INHERITED, "; ").split("; ")]
     others = [term for term in dict.fromkeys(each) if term not in (own, UNKNOWN)]
     return f"{own}{_INHERITED}{'; '.join(others)}" if others else own
 
 
-def hours_of_steps(run: RunDirectory, images: int) -> float:
-    """How long the steps up to `images` took by the log, without scores, sheets and checkpoints."""
-    seconds, before = 0.0, 0
+def training_hours(run: RunDirectory, images: int) -> float:
+    """Return the hours that the steps up to `images` took, according to the log.
+
+    Scores, sample grids and checkpoints are not included.
+    """
+    seconds, previous = 0.0, 0
     for row in run.rows():
         if row["images"] > images:
             break
         machine = row.get("machine")
         rate = machine.get("images_per_second") if isinstance(machine, dict) else None
-        if isinstance(rate, int | float) and 0.001 < rate < math.inf:  # a log can be edited
-            seconds += (row["images"] - before) / rate
-            before = row["images"]
+        if isinstance(rate, int | float) and 0.001 < rate < math.inf:  # logs can be edited
+            seconds += (row["images"] - previous) / rate
+            previous = row["images"]
     return seconds / 3600
 
 
-def evaluations_of(run: RunDirectory, images: int) -> list[Evaluation]:
-    """What `catgan evaluate` wrote into the run about this checkpoint, in order of extractors."""
-    found = []
+def find_evaluations(run: RunDirectory, images: int) -> list[Evaluation]:
+    """Return the evaluations of this checkpoint in the run, in order of extractors."""
+    evaluations = []
     for path in sorted((run.path / "evaluation").rglob("evaluation.json")):
         try:
             evaluation = read_evaluation(path)
-        except CatganError:  # of another version of catgan, or damaged: says nothing that counts
+        except CatganError:  # damaged, or of another version of catgan
             continue
         if evaluation.checkpoint and evaluation.checkpoint.images == images:
-            found.append(evaluation)
-    return found
+            evaluations.append(evaluation)
+    return evaluations
 
 
-def _score(evaluation: Evaluation) -> dict[str, Any]:
+def _score_to_json(evaluation: Evaluation) -> dict[str, Any]:
     identity, scores = evaluation.fingerprint.extractor, evaluation.scores
     return {
         "line": evaluation.line(),

@@ -1,4 +1,4 @@
-"""One export: a run or an artifact in, a generator in one of several formats out."""
+"""Export a run or an artifact to one of several formats."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ EXPORTERS: dict[str, Exporter] = {
     "litert": LitertExporter(),
     "triton": TritonExporter(),
 }
-PSI_OF_PARITY = 0.5  # at which every fourth seed of the parity report is drawn, the others at 1
+PARITY_TRUNCATION = 0.5  # of every fourth seed in the parity check; the others have 1
+PARITY_BATCH = 16
 
-OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
+OnProgress = Callable[[str, int, int], None]  # takes the task, the number done and the total
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how true it is to the run."""
+    """The written files, and how close the generator in them is to the source."""
 
     path: Path
-    files: dict[str, Path]  # by what each is
+    files: dict[str, Path]  # by role: "model", "weights", "card", ...
     bytes: int
     precision: str
     parity: Parity
@@ -57,7 +58,7 @@ class Exported:
 def find_exporter(name: str) -> Exporter:
     """Return the exporter of a format; `CatganError` for an unknown name."""
     if name not in EXPORTERS:
-        raise CatganError(f"no format {quoted(name)}: choose from {', '.join(EXPORTERS)}")
+        raise CatganError(f"unknown format {quoted(name)}: choose from {', '.join(EXPORTERS)}")
     return EXPORTERS[name]
 
 
@@ -123,7 +124,7 @@ def export_run(
     run: Path,
     out: Path,
     *,
-    format: str = "onnx",  # noqa: A002  # the name it has on the command line
+    format: str = "onnx",  # noqa: A002  # as on the command line
     precision: str | None = None,
     checkpoint: str = "latest",
     name: str | None = None,
@@ -133,34 +134,44 @@ def export_run(
     note: Callable[[str], None],
     on_progress: OnProgress,
 ) -> Exported:
-    """Export the averaged generator of a run to `out`, and what belongs beside it.
+    """Export the EMA generator of a run to `out`, and the files that belong beside it.
 
-    Nothing is written unless the finished file, opened again, draws what torch draws. `precision`
-    is how weights are stored; without it the format's first. `license` and `credit` are those of
-    the photos, for a run whose data were prepared without them.
+    The finished file is reopened first, and written only if it generates what torch generates.
+
+    Args:
+        run: the directory of the run.
+        out: the file, or for triton the directory.
+        format: a key of `EXPORTERS`.
+        precision: how weights are stored; None means the format's default.
+        checkpoint: "latest", "best" or a number of images seen.
+        name: the name on the card; None means "DATA by RECIPE".
+        license: of the photos, if the run does not know it.
+        credit: for the photos, if the run does not know it.
+        direction_names: names of directions, by number.
+        note: takes messages about the checkpoint.
+        on_progress: takes the task, the number done and the total.
 
     Raises:
-        CatganError: the two draw differently, a run or a place cannot be used, or the run knows
-            another license or credit.
+        CatganError: the outputs differ, the run or `out` cannot be used, or the run knows another
+            license or credit.
     """
     exporter = find_exporter(format)
     precision = _checked_precision(exporter, format, precision)
-    directions_named = {f"direction {key}": text for key, text in (direction_names or {}).items()}
-    for what, text in (
-        {"name": name, "license": license, "credit": credit} | directions_named
-    ).items():
-        _require_text(what, text)
-    directory = RunDirectory.open(run)  # first: the place may be in what is no run
-    _require_place(exporter, out)
+    texts = {"name": name, "license": license, "credit": credit}
+    texts |= {f"name of direction {key}": text for key, text in (direction_names or {}).items()}
+    for what, text in texts.items():
+        _check_text(what, text)
+    directory = RunDirectory.open(run)  # before `out`, which may be in a directory that is no run
+    _check_destination(exporter, out)
     data = data_facts(directory, license=license, credit=credit)
     loaded = directory.checkpoints.load(checkpoint, note, ["ema"])
     sampler, config = restored_sampler(loaded, torch.device("cpu"))
-    _require_finite(sampler.generator, run)
+    _check_finite(sampler.generator, run)
     on_progress("exporting", 0, 1)
     mean = sampler.mean_style()
     size = config.network.latent_size
     directions = find_directions(sampler.generator, size, dict(direction_names or {}))
-    facts = {
+    truncation = {
         "toward": "the mean style",
         "seeds": MEAN_STYLE_SAMPLES,
         "mean": [round(value, 7) for value in mean.flatten().tolist()],
@@ -174,12 +185,12 @@ def export_run(
             data=data,
             name=name,
             precision=precision,
-            truncation=facts,
+            truncation=truncation,
             directions=directions,
             parity=parity,
         )
 
-    source = _source(sampler, config, sampler.synthesize, "torch", document)
+    source = _make_source(sampler, config, sampler.synthesize, "torch", document)
     return _export(source, out, exporter, precision, on_progress)
 
 
@@ -192,30 +203,30 @@ def export_artifact(
     name: str | None = None,
     on_progress: OnProgress,
 ) -> Exported:
-    """Export the generator of an artifact, or of the one in the package, to another format.
+    """Export an artifact, or without `path` the bundled generator, to another format.
 
-    Its weights are read back as for `catgan train --from`, and what is written is compared with
-    the artifact itself. A format that holds an artifact takes it as it is.
+    The weights are read back as for `catgan train --from`, and the result is compared with the
+    artifact itself. A format that contains an artifact contains this one unchanged. The arguments
+    are those of `export_run`.
 
     Raises:
-        CatganError: the two draw differently, or the artifact, its weights or the place cannot be
-            used.
+        CatganError: the outputs differ, or the artifact, its weights or `out` cannot be used.
     """
     exporter = find_exporter(format)
-    _require_text("name", name)
+    _check_text("name", name)
     artifact = load_generator(path)
     if format == "onnx":
         raise CatganError(
-            f"{artifact.where}: is an .onnx file already: choose another --format "
+            f"{artifact.where}: is already an .onnx file: choose another --format "
             f"({', '.join(each for each in EXPORTERS if each != format)}), or name a run"
         )
     card = artifact.card
     if precision is None and exporter.holds_artifact:
         precision = card.precision
     precision = _checked_precision(exporter, format, precision)
-    _require_place(exporter, out)
+    _check_destination(exporter, out)
     if exporter.holds_artifact and precision == card.precision and name is None:
-        artifact.session  # noqa: B018  # a foreign model is told now
+        artifact.session  # noqa: B018  # raises for a model that is not a generator
         files = _write(exporter, out, artifact.model, card, {})
         known = {key: card.parity[key] for key in ("seeds", "largest", "mean")}
         return Exported(out, files, len(artifact.model), precision, Parity(**known), card.license)
@@ -231,11 +242,11 @@ def export_artifact(
         changed = {"precision": precision, "parity": parity.to_json()}
         return known | changed | ({} if name is None else {"name": name})
 
-    source = _source(sampler, config, artifact.synthesize, "its .onnx file", document)
+    source = _make_source(sampler, config, artifact.synthesize, "its .onnx file", document)
     return _export(source, out, exporter, precision, on_progress)
 
 
-def _source(
+def _make_source(
     sampler: Sampler,
     config: Config,
     reference: Callable[..., Any],
@@ -243,7 +254,7 @@ def _source(
     document: Callable[[str, Parity], dict[str, Any]],
 ) -> Source:
     generator = sampler.generator.eval()
-    # Channels-last weights are for torch's kernels; a model is written from plain ones.
+    # Channels-last weights only speed up torch; exporters expect contiguous ones.
     generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Source(generator, config, sampler.mean_style(), reference, reference_name, document)
 
@@ -254,13 +265,13 @@ def _export(
     model = exporter.build(source, precision)
     on_progress("exporting", 1, 1)
 
-    def sealed(parity: Parity) -> bytes:
+    def seal(parity: Parity) -> bytes:
         return exporter.seal(model, source.document(precision, parity))
 
-    unknown = Parity(1, 0, 0.0, source.reference_name)
-    parity = _parity(source, exporter.open(sealed(unknown), out), on_progress)
+    placeholder = Parity(1, 0, 0.0, source.reference_name)
+    parity = _measure_parity(source, exporter.open(seal(placeholder), out), on_progress)
     require_parity(parity, precision)
-    data = sealed(parity)
+    data = seal(parity)
     card = exporter.open(data, out).card
     files = _write(exporter, out, data, card, source.generator.state_dict())
     return Exported(out, files, len(data), precision, parity, card.license)
@@ -280,57 +291,57 @@ def _checked_precision(exporter: Exporter, name: str, precision: str | None) -> 
         return exporter.precisions[0]
     if precision not in exporter.precisions:
         raise CatganError(
-            f"no precision {quoted(precision)} in --format {name}: choose from "
+            f"unknown precision {quoted(precision)} for --format {name}: choose from "
             f"{', '.join(exporter.precisions)}"
         )
     return precision
 
 
-def _require_place(exporter: Exporter, out: Path) -> None:
+def _check_destination(exporter: Exporter, out: Path) -> None:
     try:
-        exporter.require_place(out)
+        exporter.check_destination(out)
     except OSError as error:
         raise cannot_write(out, error) from None
 
 
-def _require_text(what: str, text: str | None) -> None:
-    """Raise `CatganError` for a text that the card cannot show on one line as it is."""
+def _check_text(what: str, text: str | None) -> None:
+    """Raise `CatganError` for a text that the card cannot show unchanged on one line."""
     if text is not None and not (text.strip() and text.isprintable() and len(text) <= MAX_TEXT):
         raise CatganError(
-            f"the {what} {quoted(text)} cannot stand on a card: write one line of letters, at "
-            f"most {MAX_TEXT:,} of them"
+            f"invalid {what} {quoted(text)}: expected one line of at most {MAX_TEXT:,} printable "
+            "characters"
         )
 
 
-def _require_finite(generator: nn.Module, run: Path) -> None:
-    """Raise `CatganError` for weights with which every image is the same nothing.
+def _check_finite(generator: nn.Module, run: Path) -> None:
+    """Raise `CatganError` for NaN or infinite weights.
 
-    The comparison with torch would not notice: both draw the same nothing.
+    The parity check would not notice: torch and the export would both generate the same blank.
     """
     for name, tensor in generator.state_dict().items():
         if not tensor.isfinite().all():
             raise CatganError(
-                f"{run}: the generator's {name} holds numbers that are not finite: name an earlier "
-                "state with --checkpoint"
+                f"{run}: the generator's {name} is not finite: name an earlier checkpoint with "
+                "--checkpoint"
             )
 
 
-def _parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:
-    """The same seeds through the source and through what was made of it."""
-    worst: list[Parity] = []
-    rest = [seed for seed in range(SEEDS) if seed % 4]
-    fourth = [seed for seed in range(SEEDS) if seed % 4 == 0]
+def _measure_parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:
+    """Compare the images of the same seeds from the source and from the export."""
+    batches: list[Parity] = []
+    untruncated = [seed for seed in range(SEEDS) if seed % 4]
+    truncated = [seed for seed in range(SEEDS) if seed % 4 == 0]
     size, done = source.config.network.latent_size, 0
-    for seeds, truncation in ((rest, 1.0), (fourth, PSI_OF_PARITY)):
-        for start in range(0, len(seeds), 16):
-            z = latents(seeds[start : start + 16], size)
+    for seeds, truncation in ((untruncated, 1.0), (truncated, PARITY_TRUNCATION)):
+        for start in range(0, len(seeds), PARITY_BATCH):
+            z = latents(seeds[start : start + PARITY_BATCH], size)
             reference = source.reference(z, truncation)
-            worst.append(measure_parity(reference, opened.synthesize(z, truncation)))
+            batches.append(measure_parity(reference, opened.synthesize(z, truncation)))
             done += len(z)
             on_progress(f"comparing with {source.reference_name}", done, SEEDS)
     return Parity(
         SEEDS,
-        max(each.largest for each in worst),
-        sum(each.mean * each.seeds for each in worst) / SEEDS,
+        max(each.largest for each in batches),
+        sum(each.mean * each.seeds for each in batches) / SEEDS,
         source.reference_name,
     )

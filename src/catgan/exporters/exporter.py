@@ -1,4 +1,4 @@
-"""What every format of an export has in common: the seam at which another one is added."""
+"""The interface of an export format. A new format implements `Exporter`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ from catgan.networks.base import BaseGenerator
 
 @dataclass(frozen=True)
 class Source:
-    """A generator to export, and what is known of it.
+    """A generator to export.
 
-    `generator` is on the CPU and in evaluation mode, its weights contiguous. `mean`
-    (1, latent_size) is the style that truncation pulls toward. `reference` draws the images that an
-    export has to draw, uint8 (N, resolution, resolution, 3), of latents and a truncation, and
-    `reference_name` says what it is. `document` gives the card as JSON, for a precision.
+    Attributes:
+        generator: on the CPU, in evaluation mode, with contiguous weights.
+        config: the configuration it was trained with.
+        mean: (1, latent_size), the style that truncation pulls toward.
+        reference: maps latents and a truncation to the images that an export must reproduce,
+            uint8 (N, resolution, resolution, 3).
+        reference_name: what `reference` runs, for messages.
+        document: maps a precision and a parity to the card as JSON.
     """
 
     generator: BaseGenerator
@@ -39,25 +43,25 @@ class Source:
 
 
 class Opened(Protocol):
-    """A finished file, opened again as those who get it do."""
+    """A finished file, reopened as its users open it."""
 
     card: Card
 
     def synthesize(self, z: np.ndarray, truncation: float) -> np.ndarray:
-        """One uint8 image for each row of `z`."""
+        """Return one uint8 image for each row of `z`."""
 
 
 class Exporter(Protocol):
-    """One format: generator -> model -> file with the card -> opened again for the comparison."""
+    """One format: generator -> model -> file with the card -> reopened for the parity check."""
 
-    default_name: str  # of what is written
+    default_name: str  # of the file or directory
     precisions: tuple[str, ...]  # how weights can be stored; the first is the default
-    modules: tuple[str, ...]  # that it needs beside those of the train extra
-    extra: str  # of the package, with which they are installed
-    holds_artifact: bool  # whether the finished file is the artifact itself, as in a repository
+    modules: tuple[str, ...]  # required in addition to those of the train extra
+    extra: str  # the extra of the package that installs them
+    holds_artifact: bool  # whether the finished file is the artifact itself
 
-    def require_place(self, out: Path) -> None:
-        """Raise `CatganError` or OSError for a place that cannot be written or is another's."""
+    def check_destination(self, out: Path) -> None:
+        """Raise `CatganError` or OSError if `out` cannot be written or is not an export."""
 
     def build(self, source: Source, precision: str) -> bytes:
         """Return the model, without the card."""
@@ -66,22 +70,22 @@ class Exporter(Protocol):
         """Return the finished file: the model with the card in it."""
 
     def open(self, data: bytes, out: Path) -> Opened:
-        """Open a finished file that will lie at `out`."""
+        """Open the bytes of a finished file; errors name it `out`."""
 
     def write(
         self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
     ) -> dict[str, Path]:
-        """Write a finished file of these weights, and what belongs beside it: by what each is.
+        """Write a finished file and the files beside it; return all paths by role.
 
         Raises OSError.
         """
 
     def next_command(self, out: Path) -> tuple[str, ...]:
-        """Return the words of a command that uses what was written."""
+        """Return the arguments of a command that uses the export."""
 
 
 class SingleFileExporter:
-    """What the formats share whose finished file is all that is written."""
+    """Base of the formats that write one file and nothing beside it."""
 
     def write(
         self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
@@ -92,25 +96,25 @@ class SingleFileExporter:
         return {"model": out}
 
     def next_command(self, out: Path) -> tuple[str, ...]:
-        """Show the card."""
+        """Return the command that shows the card."""
         return ("catgan", "info", str(out))
 
 
-def require_file_place(out: Path, suffix: str) -> None:
-    """Pass if an export of a format with the ending `suffix` can be written to `out`.
+def check_file_destination(out: Path, suffix: str) -> None:
+    """Check that an export with the file suffix `suffix` can be written to `out`.
 
     Raises:
-        CatganError: its name has another ending, or what lies there is no export of catgan's.
-        OSError: it cannot be written.
+        CatganError: the suffix is another, or the existing file is not an export of catgan.
+        OSError: the path cannot be written.
     """
     if out.suffix != suffix:
-        raise CatganError(f"{out}: this format is a {suffix} file; give it such a name")
+        raise CatganError(f"{out}: expected a file name that ends in {suffix}")
     require_replaceable(out)
     if out.exists():
         try:
             read_card(out)
         except CatganError:
             raise CatganError(
-                f"{out} is there already, and no export's: choose another place with --out"
+                f"{out}: exists and is not an export: choose another path with --out"
             ) from None
     require_writable(out.parent)

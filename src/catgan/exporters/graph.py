@@ -1,7 +1,7 @@
-"""A generator as an ONNX model: seeds' noise and a truncation in, finished pixels out.
+"""Convert a generator to an ONNX model.
 
 Inputs: `z`, float32 (N, latent_size), and `truncation`, float32 (1,). Output: `images`, uint8
-(N, resolution, resolution, 3). N is free.
+(N, resolution, resolution, 3). N is dynamic.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from catgan.networks.truncation import synthesize_truncated
 from catgan.onnx_runtime import load_onnxruntime
 
 OPSET = 18  # old enough for every runtime in use, new enough for anti-aliased resizing
-FOLD_ALL = 2**40  # bytes: whatever depends on weights alone is computed now, not at every start
-MIN_HALVED = 256  # numbers; in shorter tensors (biases) there is nothing to save
-MAX_FLOAT16 = 65_504.0  # of float16
-# Which of a kernel's three rows each of the four rows of its transposed form is the sum of.
+FOLD_ALL = 2**40  # bytes: fold all constants at export, instead of at every start
+MIN_HALVED = 256  # numbers; smaller tensors (biases) are not worth a float16 copy
+MAX_FLOAT16 = 65_504.0
+# Each of the four rows of the transposed kernel is a sum of the marked rows of the 3 x 3 kernel.
 _ROW_SUMS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
 _SUMS = "sums_of_rows_and_columns"
 
 
-class _Drawing(nn.Module):
-    """What the graph computes: truncation, the generator, and the way to 8 bits."""
+class _Pipeline(nn.Module):
+    """What the graph computes: truncation, the generator, and the conversion to 8 bits."""
 
     def __init__(
         self, generator: BaseGenerator, mean: Tensor, pixel_range: tuple[float, float]
@@ -58,13 +58,20 @@ def float32_model(
     mean: Tensor,
     pixel_range: tuple[float, float],
 ) -> onnx.ModelProto:
-    """The generator, in evaluation mode and on the CPU, as an ONNX model with float32 weights."""
-    drawing = _Drawing(generator, mean, pixel_range).eval()
+    """Return the generator as an ONNX model with float32 weights.
+
+    `generator` is in evaluation mode and on the CPU; `mean` (1, latent_size) is the style that
+    truncation pulls toward; `pixel_range` is the range of the generator's output.
+
+    Raises:
+        CatganError: torch returns no model, or the generator's code fixes the batch size.
+    """
+    pipeline = _Pipeline(generator, mean, pixel_range).eval()
     example = torch.zeros(2, latent_size), torch.ones(1)
     batch = torch.export.Dim("N", min=1, max=65_536)
     with _quiet():
         program = torch.onnx.export(
-            drawing,
+            pipeline,
             example,
             dynamo=True,
             verbose=False,
@@ -74,55 +81,56 @@ def float32_model(
             dynamic_shapes=({0: batch}, None),
         )
         if program is None:
-            raise CatganError("torch gave no ONNX model: use torch 2.9 or later")
+            raise CatganError("torch returned no ONNX model: use torch 2.9 or later")
         onnxscript.optimizer.optimize(
             program.model, input_size_limit=FOLD_ALL, output_size_limit=FOLD_ALL
         )
         model = program.model_proto
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise CatganError(
-            "the generator's code fixes the number of images, as len(z) does: use z.shape[0]"
+            "the generator's code fixes the batch size, as len(z) does: use z.shape[0]"
         )
     _strip(model)
-    _keep_one_of_transposed(model.graph)
+    _remove_transposed_duplicates(model.graph)
     return model
 
 
-def _keep_one_of_transposed(graph: onnx.GraphProto) -> None:
-    """Take out matrices that are others transposed, which the runtime can do when it opens it."""
+def _remove_transposed_duplicates(graph: onnx.GraphProto) -> None:
+    """Replace matrices that are transposes of others; the runtime transposes at load time."""
     kept: dict[bytes, str] = {}
-    taken: list[onnx.TensorProto] = []
+    duplicates: list[onnx.TensorProto] = []
     for tensor in graph.initializer:
         if len(tensor.dims) != 2 or np.prod(tensor.dims) < MIN_HALVED:
             continue
         matrix = numpy_helper.to_array(tensor)
         if (other := kept.get(matrix.T.tobytes())) is not None:
-            taken.append(tensor)
+            duplicates.append(tensor)
             graph.node.insert(0, onnx.helper.make_node("Transpose", [other], [tensor.name]))
         else:
             kept[matrix.tobytes()] = tensor.name
-    for tensor in taken:
+    for tensor in duplicates:
         graph.initializer.remove(tensor)
 
 
 def sub_pixel(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the same model with fewer multiplications where it doubles the side of its maps.
+    """Return an equivalent model with cheaper upsampling layers.
 
-    Repeating each pixel 2 x 2 and convolving 3 x 3 sums the same pixels as a transposed convolution
-    of stride 2 by 4 x 4 weights, for four ninths of the multiplications (the sub-pixel form of Shi
-    et al., CVPR 2016). The model keeps the nine; the runtime sums them once, when it opens it.
+    Nearest-neighbor upsampling by 2 followed by a 3 x 3 convolution equals a transposed convolution
+    of stride 2 with a 4 x 4 kernel, which takes four ninths of the multiplications (the sub-pixel
+    form of Shi et al., CVPR 2016). The model stores the 3 x 3 kernel; the runtime computes the
+    4 x 4 kernel once, at load time.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    repeating = {
+    upsampling = {
         node.output[0]: node for node in graph.node if _attributes(node).get("mode") == b"nearest"
     }
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        repeated = repeating.get(node.input[0])
-        if repeated is None or node.op_type != "Conv":
+        upsample = upsampling.get(node.input[0])
+        if upsample is None or node.op_type != "Conv":
             nodes.append(node)
             continue
         weight = node.input[1]
@@ -131,18 +139,18 @@ def sub_pixel(model: onnx.ModelProto) -> onnx.ModelProto:
         sizes = {f"{weight}.3x3": [inputs * outputs, 9], f"{weight}.4x4": [inputs, outputs, 4, 4]}
         for name, size in sizes.items():
             graph.initializer.append(numpy_helper.from_array(np.array(size), name))
-        in_rows, in_squares = sizes
+        flat_size, kernel_size = sizes
         make = onnx.helper.make_node
-        nodes.remove(repeated)
+        nodes.remove(upsample)
         nodes += [
             make("Transpose", [weight], steps[:1], perm=[1, 0, 2, 3]),
-            make("Reshape", [steps[0], in_rows], steps[1:2]),
+            make("Reshape", [steps[0], flat_size], steps[1:2]),
             make("MatMul", [steps[1], _SUMS], steps[2:3]),
-            make("Reshape", [steps[2], in_squares], steps[3:]),
-            make("ConvTranspose", [repeated.input[0], steps[3]], node.output, node.name,
+            make("Reshape", [steps[2], kernel_size], steps[3:]),
+            make("ConvTranspose", [upsample.input[0], steps[3]], node.output, node.name,
                  kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1]),
         ]  # fmt: skip
-    if repeating:
+    if upsampling:
         sums = np.kron(_ROW_SUMS, _ROW_SUMS).T
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(sums), _SUMS))
     del graph.node[:]
@@ -155,9 +163,12 @@ def _attributes(node: onnx.NodeProto) -> dict[str, object]:
 
 
 def float16_storage(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with its weights kept as float16, and computed with as float32.
+    """Return the same model with weights stored as float16 and computed as float32.
 
-    Half the size; the runtime widens the weights once, when it opens the file.
+    This halves the file; the runtime casts the weights once, at load time.
+
+    Raises:
+        CatganError: a weight is outside the range of float16.
     """
     halved = onnx.ModelProto()
     halved.CopyFrom(model)
@@ -181,14 +192,17 @@ def float16_storage(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with 8-bit weights, activations quantized as they come.
+    """Return the same model with 8-bit weights and dynamically quantized activations.
 
-    Layers that ONNX Runtime has no dynamic 8-bit form of, transposed convolutions among them, stay
-    as they are; `CatganError` where that is nearly all.
+    Layers without a dynamic 8-bit form in ONNX Runtime, such as transposed convolutions, stay in
+    float32.
+
+    Raises:
+        CatganError: nearly all layers would stay in float32.
     """
     quantization = load_onnxruntime("quantization")
-    with tempfile.TemporaryDirectory() as place, _quiet():
-        before, after = Path(place, "before.onnx"), Path(place, "after.onnx")
+    with tempfile.TemporaryDirectory() as directory, _quiet():
+        before, after = Path(directory, "before.onnx"), Path(directory, "after.onnx")
         before.write_bytes(model.SerializeToString())
         quantization.quantize_dynamic(before, after, weight_type=quantization.QuantType.QUInt8)
         quantized = onnx.load(after)
@@ -201,7 +215,7 @@ def int8_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
     return quantized
 
 
-# ONNX Runtime has no 8-bit form of transposed convolutions.
+# int8 keeps the 3 x 3 convolutions: ONNX Runtime has no 8-bit transposed convolution.
 VARIANTS = {
     "float32": sub_pixel,
     "float16": lambda model: float16_storage(sub_pixel(model)),
@@ -210,9 +224,9 @@ VARIANTS = {
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what only debugging needs: traces of source lines, shapes in between, names of tools.
+    """Remove debugging information: stack traces, intermediate shapes, names of tools.
 
-    Traces hold paths of the machine that exported.
+    Stack traces contain paths of the exporting machine.
     """
     graph = model.graph
     del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
@@ -225,7 +239,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's own talk: what matters is checked here."""
+    """Silence the warnings and logs of the exporter; this module checks its result."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A Keras 3 file (.keras), which TensorFlow, JAX and PyTorch users load with `load_model`."""
+"""Export to Keras 3 (.keras), for `keras.models.load_model` on TensorFlow, JAX or PyTorch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from catgan.errors import CatganError
-from catgan.exporters.exporter import SingleFileExporter, Source, require_file_place
+from catgan.exporters.exporter import SingleFileExporter, Source, check_file_destination
 from catgan.exporters.keras_model import keras_model
 from catgan.exporters.keras_runtime import load_keras
 from catgan.generation.archive import KERAS, check_keras, seal_keras
@@ -18,7 +18,7 @@ from catgan.generation.card import Card, parse_card
 
 
 class KerasExporter(SingleFileExporter):
-    """`--format keras`."""
+    """The exporter for `--format keras`."""
 
     default_name = "generator.keras"
     precisions: tuple[str, ...] = ("float32",)
@@ -26,16 +26,16 @@ class KerasExporter(SingleFileExporter):
     extra = "keras"
     holds_artifact = False
 
-    def require_place(self, out: Path) -> None:
-        """Raise `CatganError` or OSError for a place that cannot be written or is another's."""
-        load_keras()  # one that is too old is told before the work
-        require_file_place(out, KERAS)
+    def check_destination(self, out: Path) -> None:
+        """Raise `CatganError` or OSError if `out` cannot be written or is not an export."""
+        load_keras()  # raises for an outdated Keras, before the work
+        check_file_destination(out, KERAS)
 
     def build(self, source: Source, precision: str) -> bytes:
-        """Return the file as Keras writes it, without the card."""
+        """Return the file that Keras writes, without the card."""
         model = keras_model(source.generator, source.config.network, source.mean)
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place, self.default_name)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, self.default_name)
             model.save(path)
             return path.read_bytes()
 
@@ -44,25 +44,25 @@ class KerasExporter(SingleFileExporter):
         return seal_keras(model, document)
 
     def open(self, data: bytes, out: Path) -> OpenedKeras:
-        """Load the file as its users do."""
+        """Open the file in Keras."""
         card = parse_card(check_keras(data, str(out)), str(out))
         return OpenedKeras(data, card)
 
 
 class OpenedKeras:
-    """A .keras file in Keras. Only for bytes that were made here: see SECURITY.md."""
+    """A .keras file loaded in Keras. Only for files written by this process: see SECURITY.md."""
 
     def __init__(self, data: bytes, card: Card) -> None:
         self.card = card
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place, KerasExporter.default_name)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, KerasExporter.default_name)
             path.write_bytes(data)
             self._model = load_keras().models.load_model(path, compile=False, safe_mode=True)
 
     def synthesize(self, z: np.ndarray, truncation: float) -> np.ndarray:
-        """One image for each row of `z`, in 8 bits."""
+        """Return one uint8 image for each row of `z`."""
         column = np.full((len(z), 1), truncation, np.float32)
         images = self._model.predict_on_batch({"z": z, "truncation": column})
         if not np.isfinite(images).all():
-            raise CatganError("Keras draws images that are not finite: report this as a bug")
+            raise CatganError("Keras generates images that are not finite: report this as a bug")
         return np.rint(255 * images).clip(0, 255).astype(np.uint8)

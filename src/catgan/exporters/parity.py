@@ -1,4 +1,4 @@
-"""Does the artifact draw what torch draws? Measured before anyone gets it."""
+"""Measure how close the images of an export are to those of its source."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from catgan.errors import CatganError
 
 SEEDS = 256
 
-# The largest and the mean difference allowed, in steps of 1/255. float32 may round a pixel to the
-# other side. Stored as float16, weights are 1/2,048 off at most. int8 is lossy: what is rejected
-# is damage that can be seen, which in a mean of two steps it begins to be.
+# The largest and the mean difference allowed, in levels of 255. float32: a pixel may round the
+# other way. float16: weights are off by at most 1/2,048. int8 is lossy: its limit is where damage
+# becomes visible, at a mean of about two levels.
 LIMITS = {"float32": (1, 0.01), "float16": (4, 0.1), "int8": (64, 2.0)}
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two sets of images are apart, in steps of 1/255."""
+    """The difference between two sets of images, in levels of 255."""
 
     seeds: int
     largest: int
     mean: float
-    reference: str = "torch"  # what the second set was compared with
+    reference: str = "torch"  # what generated the reference images
 
     def line(self) -> str:
-        """In words."""
+        """Return the difference as text."""
         return (
-            f"over {self.seeds} seeds at most {self.largest} and on average {self.mean:.2g} "
-            f"of 255 steps from {self.reference}"
+            f"over {self.seeds} seeds, images differ from {self.reference} by at most "
+            f"{self.largest} and on average {self.mean:.2g} of 255 levels"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As the card holds it."""
+        """Return the JSON object on the card."""
         return dataclasses.asdict(self)
 
 
 def measure_parity(reference: np.ndarray, images: np.ndarray) -> Parity:
-    """The difference of two arrays of uint8 images, (N, H, W, 3) both."""
+    """Return the difference between two arrays of uint8 images, both (N, H, W, 3)."""
     difference = np.abs(reference.astype(np.int16) - images)
     return Parity(len(images), int(difference.max()), float(difference.mean()))
 
 
 def require_parity(parity: Parity, precision: str) -> None:
-    """Raise `CatganError` when the difference is more than `precision` explains."""
+    """Raise `CatganError` if the difference is larger than `precision` allows."""
     largest, mean = LIMITS[precision]
     if parity.largest > largest or parity.mean > mean:
         remedy = {
@@ -55,6 +55,6 @@ def require_parity(parity: Parity, precision: str) -> None:
             "int8": "use --precision float16",
         }[precision]
         raise CatganError(
-            f"not exported: as {precision} the generator draws {parity.line()}, allowed are "
-            f"{largest} and {mean}: {remedy}"
+            f"not exported as {precision}: {parity.line()}, but at most {largest} and {mean} are "
+            f"allowed: {remedy}"
         )

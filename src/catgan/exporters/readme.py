@@ -1,4 +1,4 @@
-"""The card as a README.md with the front matter that model hubs read."""
+"""Write the card as a README.md with the front matter that model hubs read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from catgan.generation.card import Card, describe_lineage
 
 _LIBRARY, _FILE_KEY = "library_name: catgan", "catgan_file"
-# Licenses as they are written in datasets, and the names that hubs have for them.
+# The license identifiers of model hubs; a dataset's license is normalized before the comparison.
 _LICENSES = {
     "apache-2.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0",
     "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0",
@@ -19,8 +19,8 @@ _LICENSES = {
 }  # fmt: skip
 
 
-def describes(text: str) -> str | None:
-    """The name of the file that a README.md written by `readme` is about, None for other texts."""
+def described_file(text: str) -> str | None:
+    """Return the file name that a README.md of `readme` describes; None for other texts."""
     front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     lines = front[1].split("\n") if front else []
     if _LIBRARY not in lines:
@@ -37,7 +37,7 @@ def describes(text: str) -> str | None:
 
 
 def readme(card: Card, file_name: str) -> str:
-    """Markdown that says what `file_name` is, how to use it, and on what terms."""
+    """Return a README in Markdown: what `file_name` is, how to use it, and its license."""
     license = re.sub(r"[\s_]+", "-", card.license.strip().lower())
     known = license in _LICENSES
     front = [
@@ -54,7 +54,7 @@ def readme(card: Card, file_name: str) -> str:
     body = [
         f"# {_plain(card.name)}",
         "",
-        f"A generator of {size} x {size} images, trained with catgan: recipe "
+        f"A GAN generator of {size} x {size} images, trained with catgan: recipe "
         f"{_plain(card.trained)}, on {card.data_images:,} images of {_plain(card.data_name)}.",
         "",
         "```console",
@@ -68,45 +68,46 @@ def readme(card: Card, file_name: str) -> str:
         f"cats = catgan.load({json.dumps(file_name)}).sample(seeds=[7], truncation=0.8)",
         "```",
         "",
-        "Neither needs torch. The file is an ordinary ONNX model: `z`, float32 (N, "
-        f"{card.latent_size}), and `truncation`, float32 (1,), give `images`, uint8 (N, {size}, "
-        f"{size}, 3). A seed is the same image everywhere.",
+        "Neither needs torch. The file is an ordinary ONNX model. Inputs: `z`, float32 (N, "
+        f"{card.latent_size}), and `truncation`, float32 (1,). Output: `images`, uint8 (N, {size}, "
+        f"{size}, 3). A seed gives the same image everywhere.",
         "",
-        "## On what it was trained",
+        "## Training data",
         "",
         f"- data: {_plain(card.data_name)}, {card.data_images:,} images",
         *([f"- began as: {_plain(describe_lineage(card.lineage))}"] if card.lineage else []),
         f"- credit: {_plain(card.credit)}",
-        f"- license: {_plain(card.license)}; it holds for these weights and what they draw, too",
+        f"- license: {_plain(card.license)}; it also applies to these weights and their images",
         "",
-        "## How good it is",
+        "## Evaluation",
         "",
         *_scores(card),
         "",
-        "Generated images show no real animal. What the training images lack, it cannot draw.",
+        "Generated images show no real animal. The generator cannot generate what its training "
+        "images lack.",
         "",
-        "## The file",
+        "## File",
         "",
-        *(f"- {title}: {_plain(text)}" for title, text in card.lines() if title in _FILE),
+        *(f"- {title}: {_plain(text)}" for title, text in card.lines() if title in _FILE_LINES),
         "",
     ]
     return "\n".join([*front, "", *body])
 
 
-_FILE = ("stored as", "latents", "made by")
+_FILE_LINES = ("precision", "latents", "written by")
 
 
 def _scores(card: Card) -> Iterable[str]:
     if not card.scores:
-        return ["It was not evaluated."]
+        return ["Not evaluated."]
     return [
-        "Scores hold under their fingerprints and compare with nothing else.",
+        "Scores are comparable only under the same fingerprint.",
         "",
         *(f"- {_plain(score.line)}" for score in card.scores),
     ]
 
 
 def _plain(text: str) -> str:
-    """`text` as itself in Markdown: no markup, no HTML, one line."""
+    """Return `text` escaped for Markdown and HTML, on one line."""
     escaped = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")

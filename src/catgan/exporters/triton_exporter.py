@@ -1,9 +1,9 @@
-"""A model repository, as NVIDIA Triton Inference Server and KServe serve it.
+"""Export to a model repository for NVIDIA Triton Inference Server and KServe.
 
-Layout and `config.pbtxt` after Triton's documentation, "Model Repository" and "Model
+The layout and `config.pbtxt` follow Triton's documentation, "Model Repository" and "Model
 Configuration". `truncation` has no batch axis, so `max_batch_size` is 0: clients send N latents in
-one request. Batching of several requests stays off, as ONNX Runtime does not promise the same bytes
-for batches of different sizes, and a seed is to stay the same image.
+one request. Dynamic batching stays off, because ONNX Runtime does not promise equal bytes for
+different batch sizes, and a seed must always give the same image.
 """
 
 from __future__ import annotations
@@ -25,43 +25,42 @@ _HEAD = "# Written by `catgan export --format triton`.\n"
 
 
 class TritonExporter(OnnxExporter):
-    """`--format triton`: the artifact in a repository, with its configuration."""
+    """The exporter for `--format triton`: the artifact in a repository, with its configuration."""
 
     default_name = "triton"
 
-    def require_place(self, out: Path) -> None:
-        """Raise `CatganError` or OSError for a place that cannot be written or is another's."""
-        model, config = _places(out)
+    def check_destination(self, out: Path) -> None:
+        """Raise `CatganError` or OSError if `out` cannot be written or is not an export."""
+        model, config = _paths(out)
         if out.exists() and not out.is_dir():
             raise CatganError(
-                f"{out}: a model repository is a directory: choose another place with --out"
+                f"{out}: expected a directory, the model repository: choose another path with --out"
             )
         for path in (model, config):
             require_replaceable(path)
-        if config.parent.exists() and not _is_ours(config):
+        if config.parent.exists() and not _is_export(config):
             raise CatganError(
-                f"{config.parent} is there already, and no export's: choose another place with "
-                "--out"
+                f"{config.parent}: exists and is not an export: choose another path with --out"
             )
         require_writable(model.parent)
 
     def write(
         self, out: Path, data: bytes, card: Card, weights: Mapping[str, Tensor]
     ) -> dict[str, Path]:
-        """Write model and configuration."""
-        model, config = _places(out)
+        """Write the model and its configuration."""
+        model, config = _paths(out)
         make_directory(model.parent)
         write_durably(config, configuration(card).encode())
         write_durably(model, data)
         return {"model": model, "config": config}
 
     def next_command(self, out: Path) -> tuple[str, ...]:
-        """Serve it."""
+        """Return the command that serves it."""
         return ("tritonserver", "--model-repository", str(out))
 
 
 def configuration(card: Card) -> str:
-    """Return config.pbtxt, a `ModelConfig` as protocol buffer text."""
+    """Return the text of config.pbtxt, a `ModelConfig` in protocol buffer text format."""
     z, truncation = INPUTS
     side = card.resolution
     return f"""{_HEAD}name: "{MODEL_NAME}"
@@ -77,9 +76,9 @@ output [
 """
 
 
-def _places(out: Path) -> tuple[Path, Path]:
+def _paths(out: Path) -> tuple[Path, Path]:
     return out / MODEL_NAME / "1" / "model.onnx", out / MODEL_NAME / "config.pbtxt"
 
 
-def _is_ours(config: Path) -> bool:
+def _is_export(config: Path) -> bool:
     return config.is_file() and config.read_text("utf-8", errors="replace").startswith(_HEAD)
