@@ -63,7 +63,7 @@ class BaseDiscriminator(nn.Module):
     """
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Map images (B, 3, resolution, resolution) to what is trained on; by default themselves."""
+        """Map images (B, 3, H, W) to what the logits are of; by default themselves."""
         return [images]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
