@@ -335,7 +335,9 @@ def test_a_dataset_is_compared_with_that_of_a_run(home):
     assert "likeness these are the same images" in same
     other = catgan("inspect", "plain-cats", "--extractor", "raw-64", "--like", "run")
     assert re.search(r"likeness 0% of these images resemble photos \(two halves", other)
-    assert "Similar to the data of a generator?" in (home / "plain-cats-inspect.html").read_text()
+    assert (
+        "Similar to a generator's training data?" in (home / "plain-cats-inspect.html").read_text()
+    )
 
 
 def test_a_run_without_photos_is_compared_by_the_cats_that_it_learned_from(home, monkeypatch):
@@ -382,7 +384,7 @@ def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
 def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
     with mock.patch("catgan.inspect.inspection.inspect_dataset") as never:
         text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
-        assert "no is not a folder: make it, or name another with --out" in text
+        assert "no is not a folder: create it, or choose another with --out" in text
         # A folder; a name too long for what is written beside; where even root may not write.
         rejected = ["cats", "x" * 250 + ".html"]
         if sys.platform == "linux":

@@ -300,7 +300,7 @@ def _check_writable(path: Path, option: str) -> None:
     try:
         if not folder.is_dir():
             raise CatganError(
-                f"{path}: {folder} is not a folder: make it, or name another with {option}"
+                f"{path}: {folder} is not a folder: create it, or choose another with {option}"
             )
         try_writing(path)
     except OSError as error:

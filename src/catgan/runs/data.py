@@ -8,9 +8,9 @@ from pathlib import Path
 
 from catgan.data.dataset.cache import (
     cache_directory,
+    embedded_dataset,
     generated_dataset,
     open_or_prepare,
-    procedural_dataset,
 )
 from catgan.data.dataset.dataset import Dataset, is_dataset
 from catgan.data.reading.sources import label
@@ -45,10 +45,10 @@ def open_data(
         on_progress("drawing cats", done, total)
 
     if embedded_generator() is None or procedural:
-        return procedural_dataset(size, on_progress=drawing)
+        return embedded_dataset(size, on_progress=drawing)
     generator = load_generator()
     if size > generator.resolution:  # enlarged images would teach blur
-        return procedural_dataset(size, on_progress=drawing)
+        return embedded_dataset(size, on_progress=drawing)
     card = generator.card
     origin = Origin(
         generator.sample, generator.resolution, card.document[CHECKSUM], card.license, card.credit

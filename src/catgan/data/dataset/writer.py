@@ -224,9 +224,7 @@ class DatasetWriter:
         try:
             rename(self._temporary, self.destination)
         except OSError:
-            require_free_destination(
-                self.destination
-            )  # has another writer just finished? then that is the reason
+            require_free_destination(self.destination)  # if another writer was faster
             raise
         flush_directory(self.destination.parent)
 

@@ -39,7 +39,7 @@ class Pass:
 
 
 # These four find what all twenty passes of {both cascades} x {mirrored, not} x {0, 15, 30 degrees
-# to either side} find, in a fifth of the time (docs/faces.md).
+# to either side} find, in a fifth of the time (docs/research/face-detection.md).
 PASSES = (
     Pass(PLAIN, 0, False),
     Pass(EXTENDED, 0, True),

@@ -52,7 +52,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Gates:
-    """Thresholds, all of which a face has to pass; see docs/faces.md for how they were chosen.
+    """Thresholds, all of which a face has to pass; see docs/research/face-detection.md for how they were chosen.
 
     Raises:
         CatganError: one is below its floor (`FLOORS`).
