@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 from catgan.data.dataset import cache, prepare
-from catgan.data.dataset.cache import cache_directory, open_or_prepare, embedded_dataset
+from catgan.data.dataset.cache import cache_directory, embedded_dataset, open_or_prepare
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError

@@ -52,7 +52,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class Gates:
-    """Thresholds, all of which a face has to pass; see docs/research/face-detection.md for how they were chosen.
+    """Thresholds, all of which a face has to pass.
+
+    docs/research/face-detection.md says how they were chosen.
 
     Raises:
         CatganError: one is below its floor (`FLOORS`).
