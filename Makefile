@@ -26,7 +26,7 @@ test-slow: .venv/installed .venv/jax/installed .venv/tensorflow/installed .venv/
 	$(BIN)/python -m pytest -m slow
 
 # 300 kills at random moments, each followed by a resume, then two nodes joined by a virtual cable
-# (77: not without root and network namespaces): docs/reliability.md
+# (77: not without root and network namespaces): docs/research/reliability-tests.md
 torture: .venv/installed
 	PYTHONPATH=tests $(BIN)/python -m faults.torture
 	$(BIN)/python tests/faults/two_nodes.py || [ $$? -eq 77 ]

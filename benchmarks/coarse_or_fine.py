@@ -1,10 +1,11 @@
-"""Is it the coarse or the fine part of its images that sets a generator apart from photos?
+"""Measure whether generated images differ from photos in low or in high frequencies.
 
     python benchmarks/coarse_or_fine.py [cats.onnx] --against DATASET
 
-Images are taken apart by a Gaussian blur, and the fine part of each cat is put on the coarse part
-of a photo, and the other way round. 1,000 of each kind are scored by the Frechet distance in the
-features of `raw-64`. Contrast is the mean over images of the deviation of their bytes.
+A Gaussian blur splits each image into a coarse part (the blurred image) and a fine part (the rest).
+The benchmark combines the fine part of each generated cat with the coarse part of a photo, and vice
+versa, and scores 1,000 of each kind by the Frechet distance in the features of `raw-64`. Contrast
+is the mean over images of the standard deviation of their pixels.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ def main() -> None:
     reals = reals_statistics(dataset_images(dataset), load_extractor("raw-64"))
     cats = catgan.load(arguments.artifact) if arguments.artifact else catgan.load()
     photos = dataset.images[dataset.indices("train")[:COUNT]].astype(np.float32)
-    procedural = cats.sample(range(COUNT)).astype(np.float32)
+    generated = cats.sample(range(COUNT)).astype(np.float32)
     coarse = {
         name: gaussian_filter(images, (0, SIGMA, SIGMA, 0))
-        for name, images in (("photos", photos), ("cats", procedural))
+        for name, images in (("photos", photos), ("cats", generated))
     }
-    print("contrast   photos {:.1f}, cats {:.1f}".format(*map(contrast, (photos, procedural))))
+    print("contrast   photos {:.1f}, cats {:.1f}".format(*map(contrast, (photos, generated))))
     for name, images in (
         ("photos", photos),
-        ("cats", procedural),
-        ("coarse of photos, fine of cats", coarse["photos"] + procedural - coarse["cats"]),
+        ("cats", generated),
+        ("coarse of photos, fine of cats", coarse["photos"] + generated - coarse["cats"]),
         ("coarse of cats, fine of photos", coarse["cats"] + photos - coarse["photos"]),
     ):
         pixels = images.round().clip(0, 255).astype(np.uint8)
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def contrast(images: np.ndarray) -> float:
-    """Mean over images of the deviation of their bytes."""
+    """Return the mean over images of the standard deviation of their pixels."""
     return float(images.std((1, 2, 3)).mean())
 
 

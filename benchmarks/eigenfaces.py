@@ -1,11 +1,12 @@
-"""How far from photos are images that nobody trained? Eigenfaces alone, drawn at random.
+"""Score random eigenface images, without any training, against photos.
 
     python benchmarks/eigenfaces.py DATASET [--count 1000] [--sides 8 16 32]
 
-For each side of the small images: eigenfaces' images with amounts that are Gaussian and independent
-of one another, the same with all amounts of an image multiplied by one number whose spread is that
-of the photos (`networks/projected/eigenfaces.py`), and photos made as coarse. The distance is
-that of raw-64, a random network, which sees layout, colors and contrast.
+For each side of the small images, the table has three kinds of images: eigenfaces with independent
+Gaussian coefficients ("independent"); the same with all coefficients of an image multiplied by one
+random strength, whose logarithm has the standard deviation measured on the photos ("scaled", see
+`networks/projected/eigenfaces.py`); and photos at that resolution ("coarse photos"). The distance
+is FD-raw-64, in the features of a random network, which depend on layout, colors and contrast.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from catgan.evaluation.quick import RealsStatistics, quick_score, reals_statisti
 from catgan.networks.projected import eigenfaces
 from catgan.runs.sampler import to_uint8
 
-LATENT_SIZE = 257  # 256 components, and how strong all are
+LATENT_SIZE = 257  # 256 components and the strength
 BATCH_SIZE = 256
-LEARN_FROM = 4096  # photos, as the training loop does
+MAX_PHOTOS = 4096  # to learn from, as in the training loop
 
 
 def distance(images: Tensor, reals: RealsStatistics) -> float:
-    """Of (count, 3, side, side) images in [-1, 1]."""
+    """Return the FD-raw-64 of images in [-1, 1], (count, 3, side, side)."""
     pixels = to_uint8(images, -1.0, 1.0)
     return quick_score(lambda seeds: pixels[seeds], reals, count=len(pixels)).value
 
 
 def enlarge(faces: eigenfaces.Eigenfaces, small: Tensor) -> Tensor:
-    """(count, 3, side, side) before tanh -> images in (-1, 1) of the dataset's resolution."""
-    return torch.tanh(faces.enlarging @ small @ faces.enlarging.T)
+    """Upsample (count, 3, side, side), before tanh, to images in (-1, 1) at full resolution."""
+    return torch.tanh(faces.upsampling @ small @ faces.upsampling.T)
 
 
 @torch.no_grad()
@@ -49,27 +50,27 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = Dataset.open(arguments.dataset)
     reals = reals_statistics(dataset_images(dataset), load_extractor("raw-64"))
-    pixels = dataset.images[dataset.indices("train")[:LEARN_FROM]]
+    pixels = dataset.images[dataset.indices("train")[:MAX_PHOTOS]]
     photos = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     style = torch.randn(arguments.count, LATENT_SIZE, generator=torch.Generator().manual_seed(0))
-    print("FD-raw-64 of", arguments.count, "images; photos as they are:", end=" ")
+    print("FD-raw-64 of", arguments.count, "images; unchanged photos:", end=" ")
     print(f"{distance(photos[: arguments.count] / 127.5 - 1, reals):.3f}\n")
-    print("| pixels a side | components | spread | independent | with spread | coarse photos |")
+    print("| pixels a side | components | strength std | independent | scaled | coarse photos |")
     print("|---|---|---|---|---|---|")
     for side in arguments.sides:
         eigenfaces.MAX_SIDE = side
-        torch.manual_seed(0)  # components are found by random projections
+        torch.manual_seed(0)  # the PCA uses random projections
         faces = eigenfaces.Eigenfaces(dataset.resolution, LATENT_SIZE)
-        faces.learn(part / 127.5 - 1 for part in photos.split(BATCH_SIZE))
+        faces.learn(batch / 127.5 - 1 for batch in photos.split(BATCH_SIZE))
         limit = eigenfaces.MAX_PIXEL
-        small = faces._coarse_part(photos[: arguments.count] / 127.5 - 1).clamp(-limit, limit)
+        small = faces._low_res_part(photos[: arguments.count] / 127.5 - 1).clamp(-limit, limit)
         coarse = distance(enlarge(faces, small.atanh()), reals)
-        spread = float(faces.log_strength_std)
+        strength_std = float(faces.log_strength_std)
         scaled = distance(enlarge(faces, faces.low_res(style)), reals)
         faces.log_strength_std.zero_()
-        plain = distance(enlarge(faces, faces.low_res(style)), reals)
-        distances = f"{plain:.3f} | {scaled:.3f} | {coarse:.3f}"
-        print(f"| {faces.side} | {faces.count} | {spread:.2f} | {distances} |")
+        independent = distance(enlarge(faces, faces.low_res(style)), reals)
+        distances = f"{independent:.3f} | {scaled:.3f} | {coarse:.3f}"
+        print(f"| {faces.side} | {faces.count} | {strength_std:.2f} | {distances} |")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""How long does an evaluation take, and how much memory? Against a plain version of the same.
+"""Measure time and memory of an evaluation, compared with a straightforward implementation.
 
     python benchmarks/evaluate.py                 # 5,000 against 5,000 at 128 px
-    python benchmarks/evaluate.py --count 200     # a quick look
+    python benchmarks/evaluate.py --count 200     # a quick check
     python benchmarks/evaluate.py --memory        # peak memory of 50,000 against 50,000
 
 Both versions run the same EfficientNet-Lite2 in float32 at 260 px on random images and compute the
-same numbers; each in a process of its own, so that the peak memory is its own. The plain one is
-what one would write first: Pillow resizes image by image, the network runs in NCHW with separate
-activations in batches of 64, and the features are kept in float64.
+same metrics, each in its own process, for separate peak memory. The straightforward version
+("plain") resizes image by image with Pillow, runs the network in NCHW with separate activations in
+batches of 64, and keeps the features in float64.
 
-`--memory` runs the whole evaluation (features into the cache, floor, every number, a memorization
-report with a tenth as many unseen images) on 2,048 made-up features an image, as many as Inception
-has. Nothing but the network is left out: its weights and activations come on top. Distances are
-formed tile by tile, each in the same memory as the last; `--tiles 30` stops every pass after so
-many, which spares most of the time and leaves the peak what it is (the numbers mean nothing then).
+`--memory` runs the whole evaluation (feature cache, floor, all metrics, a memorization report with
+a tenth as many unseen images) on 2,048 random features an image, as many as Inception's. Only the
+network is left out; its weights and activations add to the peak. Distances are computed tile by
+tile in the same memory; `--tiles 30` stops each pass after 30 tiles, which saves most of the time
+without changing the peak (the metrics are then meaningless).
 """
 
 from __future__ import annotations
@@ -36,30 +36,28 @@ FEATURES = 2048
 
 
 def random_images(count: int, seed: int) -> np.ndarray:
-    """Smooth random colors, uint8 count x 128 x 128 x 3."""
+    """Return images of random color blocks, uint8, (count, 128, 128, 3)."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(RESOLUTION // 8, axis=1).repeat(RESOLUTION // 8, axis=2)
 
 
 def fast_features(images: np.ndarray) -> np.ndarray:
-    """Features by catgan's extractor."""
+    """Return features from catgan's extractor."""
     from catgan.evaluation.extractors.registry import load_extractor
 
     return load_extractor("lite2").extract(images)
 
 
 def plain_features(images: np.ndarray) -> np.ndarray:
-    """Features by Pillow and an NCHW network."""
+    """Return features from images resized by Pillow and an NCHW network."""
     import torch
     from PIL import Image
 
     from catgan.networks import efficientnet_lite
     from catgan.networks.layers import frozen
 
-    frozen.fused_convolution = lambda: (
-        None
-    )  # activations by themselves, as torch's layers have them
+    frozen.fused_convolution = lambda: None  # separate activations, as in torch's layers
     network = efficientnet_lite.load(efficientnet_lite.LITE2)
     side = network.variant.resolution
     features = []
@@ -82,7 +80,7 @@ def plain_features(images: np.ndarray) -> np.ndarray:
 
 
 def measure(version: str, count: int) -> dict[str, float]:
-    """Run one version in this process: seconds of each part, peak memory, the Frechet distance."""
+    """Run one version in this process; return seconds, peak memory and the Frechet distance."""
     from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
     from catgan.evaluation.metrics.kernel import kernel_distance
     from catgan.evaluation.metrics.manifold import manifold_scores
@@ -106,12 +104,12 @@ def measure(version: str, count: int) -> dict[str, float]:
 
 
 def peak() -> float:
-    """The most memory that this process has had so far, in MiB."""
+    """Return the peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure_memory(count: int, tiles: int | None) -> None:
-    """Evaluate made-up features in this process and print the peak after every stage."""
+    """Evaluate random features in this process and print the peak memory after every stage."""
     import torch
 
     from catgan.evaluation.evaluate import evaluate
@@ -147,17 +145,17 @@ def measure_memory(count: int, tiles: int | None) -> None:
     extractor = Extractor(identity, 4, torch.device("cpu"), features_of_batch)
     reals = images_from(0, "reals", count)
     unseen = images_from(count, "unseen", count // 10)
-    made = images_from(2 * count, "made", count)
+    generated = images_from(2 * count, "generated", count)
 
     def progress(stage: str, done: int, total: int) -> None:
         if done == total or "steps" in stage:
             print(f"| {stage} {done:,} of {total:,} | {peak():,.0f} |", flush=True)
 
-    passes = f"{tiles} tiles of each pass" if tiles else "whole"
+    passes = f"{tiles} tiles of each pass" if tiles else "all tiles"
     print(f"{count:,} against {count:,}, {FEATURES:,} features, {passes}\n")
     print(f"| after | peak memory, MiB |\n|---|---|\n| imports | {peak():,.0f} |", flush=True)
     reference = measure_reference(reals, extractor, holdout=unseen, progress=progress)
-    evaluate(made, reference, progress=progress)
+    evaluate(generated, reference, progress=progress)
     print(f"| everything | {peak():,.0f} |")
 
 

@@ -1,16 +1,16 @@
-"""Fit the model that notices misframed faces, from the cats that the package draws.
+"""Fit the model that detects misframed faces, on procedural cats.
 
-    python benchmarks/fit_face_framing.py                      # writes framing.npy anew
-    python benchmarks/fit_face_framing.py --calibrate PHOTOS   # its median and spread on real faces
+    python benchmarks/fit_face_framing.py                      # writes framing.npy again
+    python benchmarks/fit_face_framing.py --calibrate PHOTOS   # median and scale on real faces
 
-The cascades take the nose of a close-up for a face, and the classifier finds a nose convincing,
-too. What is wrong with such a crop is its scale. So drawn cats, whose framing is known, are cut too
-wide, too close and off center, and a ridge regression tells the scale from EfficientNet-Lite0's
-last map. No photo enters the fit; drawn cats differ from photographed ones in everything
-but layout, so the answer's zero point and scale are taken from real faces and stand as constants
-in `catgan/data/faces/layout.py`. Those there are from the 282 faces that `--calibrate`, with an
-earlier state of the detector, found in 617 photos of cats and dogs; a later state of it finds
-others and gives somewhat other constants, with which the gates' thresholds would have to move.
+The cascades mistake the nose in a close-up for a face, and the classifier accepts a nose as well.
+The error of such a crop is its scale. So the script crops procedural cats, whose framing is known,
+too wide, too close and off center, and a ridge regression predicts the scale from EfficientNet-
+Lite0's last feature map. No photo enters the fit. Procedural cats resemble photos only in layout,
+so the prediction's zero point and scale come from real faces; they are constants in
+`catgan/data/faces/layout.py`. Those constants are from the 282 faces that `--calibrate` found, with
+an earlier version of the detector, in 617 photos of cats and dogs. A later version finds other
+faces and gives slightly different constants, with which the gates' thresholds would have to change.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-CATS, CUTS, SEED = 300, 2, 0
-RIDGE = 10.0  # in units of the mean eigenvalue of the Gram matrix: nearly the plain covariance
+CATS, CROPS_PER_CAT, SEED = 300, 2, 0
+RIDGE = 10.0  # in units of the Gram matrix's mean eigenvalue; strong, so nearly the covariance
 SIDE = 256
-CLEAR = 3.4  # evidence of a face to calibrate on: what is doubtful may be no face
+MIN_EVIDENCE = 3.4  # of a face to calibrate on; below it, some detections are no faces
 
 
 def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of drawn cats, N x 224 x 224 x 3, and the logarithm of how much too wide each is."""
+    """Return crops of procedural cats, (N, 224, 224, 3), and the log of their scale errors.
+
+    Positive: the crop is too wide.
+    """
     from catgan.data.faces.find import CLASSIFIED_AT
     from catgan.data.faces.framing import Frame, crop_frame
     from catgan.data.synthetic.procedural import render_cat
@@ -36,45 +39,44 @@ def misframed(seed: int) -> tuple[np.ndarray, np.ndarray]:
     crops, errors = [], []
     for index in range(CATS):
         picture = render_cat(index, SIDE)
-        for number in range(CUTS):
-            scale = random.normal(0, 0.18)
-            if number == CUTS - 1 and random.random() < 0.3:
-                scale = random.uniform(-1.0, -0.3)  # close-ups of noses, what this is for
-            across, down = random.normal(0, 0.07, 2)
-            side = SIDE * float(np.exp(scale))
-            frame = Frame(
-                SIDE * (0.5 + across), SIDE * (0.5 + down), side, float(random.normal(0, 10))
-            )
+        for number in range(CROPS_PER_CAT):
+            scale_error = random.normal(0, 0.18)
+            if number == CROPS_PER_CAT - 1 and random.random() < 0.3:
+                scale_error = random.uniform(-1.0, -0.3)  # close-ups of noses, the case to detect
+            dx, dy = random.normal(0, 0.07, 2)
+            side = SIDE * float(np.exp(scale_error))
+            frame = Frame(SIDE * (0.5 + dx), SIDE * (0.5 + dy), side, float(random.normal(0, 10)))
             crops.append(crop_frame(picture, frame, CLASSIFIED_AT))
-            errors.append(scale)
+            errors.append(scale_error)
     return np.stack(crops), np.array(errors)
 
 
-def maps_of(crops: np.ndarray) -> np.ndarray:
-    """The last maps of EfficientNet-Lite0, flattened: N x 15,680 float32."""
+def feature_maps(crops: np.ndarray) -> np.ndarray:
+    """Return the last feature maps of EfficientNet-Lite0, flattened: float32, (N, 15680)."""
     from catgan.networks.imagenet import imagenet_classifier
 
     with imagenet_classifier() as classify:
-        parts = [classify(crops[start : start + 8])[1] for start in range(0, len(crops), 8)]
-    return np.concatenate(parts).reshape(len(crops), -1)
+        batches = [classify(crops[start : start + 8])[1] for start in range(0, len(crops), 8)]
+    return np.concatenate(batches).reshape(len(crops), -1)
 
 
 def fit() -> np.ndarray:
-    """Weights, 320 x 7 x 7 float16."""
+    """Return the regression's weights, float16, (320, 7, 7)."""
     crops, errors = misframed(SEED)
-    maps = maps_of(crops)
+    maps = feature_maps(crops)
     centered = (maps - maps.mean(axis=0)).astype(np.float64)
     gram = centered @ centered.T
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
     weights = centered.T @ np.linalg.solve(gram, errors - errors.mean())
-    weights /= np.abs(weights).max()  # float16 has few small numbers; the scale is free
+    weights /= np.abs(weights).max()  # to float16's range; calibration sets the scale
     return weights.reshape(320, 7, 7).astype(np.float16)
 
 
-def calibrate(source: Path, most: int | None) -> None:
-    """Print the median and the spread (1.4826 times the median deviation) on detected faces.
+def calibrate(source: Path, max_count: int | None) -> None:
+    """Print the median and the scale (1.4826 times the median absolute deviation) on real faces.
 
-    Of each photo of `source`, or of `most` of them, the most evident face counts, if it is clear.
+    Uses the best face of each photo of `source`, or of `max_count` of them, if it has
+    `MIN_EVIDENCE`.
     """
     from catgan.data.faces.cascade import CascadeDetector
     from catgan.data.faces.find import CLASSIFIED_AT
@@ -86,20 +88,20 @@ def calibrate(source: Path, most: int | None) -> None:
     detector = CascadeDetector()
     crops = []
     with open_source(source) as files:
-        for file in files[:: max(len(files) // (most or len(files)), 1)][:most]:
+        for file in files[:: max(len(files) // (max_count or len(files)), 1)][:max_count]:
             photo = decode(file.read())
             for box in detector.find(photo)[:1]:
-                if box.evidence >= CLEAR:
+                if box.evidence >= MIN_EVIDENCE:
                     frame = frame_of_box(box.x, box.y, box.side, box.angle)
                     crops.append(crop_frame(photo, frame, CLASSIFIED_AT))
-    values = raw_scale(maps_of(np.stack(crops)).reshape(-1, 320, 7, 7))
+    values = raw_scale(feature_maps(np.stack(crops)).reshape(-1, 320, 7, 7))
     median = np.median(values)
-    spread = 1.4826 * np.median(np.abs(values - median))
-    print(f"{len(crops)} faces: median {median:.1f}, spread {spread:.1f}")
+    scale = 1.4826 * np.median(np.abs(values - median))
+    print(f"{len(crops)} faces: median {median:.1f}, scale {scale:.1f}")
 
 
 def main() -> None:
-    """Fit, or calibrate what was fitted."""
+    """Fit the weights, or calibrate the fitted ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calibrate", type=Path, metavar="PHOTOS")
     parser.add_argument("--most", type=int, help="photos to calibrate on; all unless given")

@@ -1,14 +1,14 @@
-"""What do a step, a resume and memory cost with a thousand images, and with a million?
+"""Measure step time, resume time and memory with a thousand to a million images.
 
     python benchmarks/large_data.py [--counts 1000 10000 100000 1000000] [--steps 24]
 
-Writes datasets of black images at 128 px as sparse files, which take no room on disk, trains the
-default recipe on each for some steps, and resumes it. What is learned is of no use; what is read,
-sorted, shuffled, verified and remembered is what photos would take. A step is the median of those
-after the fourth of either process. "starts" and "resumes" are from the start of the process to the
-start of its first step. Memory is the most that the resumed process holds for itself, without the
-pages of the images' file that the system keeps for it (RssAnon, so Linux is needed); remembered
-features of real images, which have a limit of their own, are part of it.
+Writes datasets of black images at 128 px as sparse files, which take no disk space, trains the
+default recipe on each for some steps, and resumes the run. The result is useless, but reading,
+sorting, shuffling, checking and caching cost as much as with photos. The step time is the median
+over each process's steps after the fourth. "starts" and "resumes" are the times from the start of
+the process to its first step. Memory is the peak anonymous memory of the resumed process (RssAnon,
+Linux only), which excludes the page cache of the image file; it includes the cached features of
+real images, which have their own limit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from catgan.config import load_recipe
 from catgan.data.dataset.dataset import DESCRIPTION, FORMAT, FORMAT_VERSION, IMAGES
 
 RECIPE = "projected-128"
-UNCOUNTED = 4  # first steps of a process, which are slower
+WARMUP_STEPS = 4  # of each process, which are slower
 
 
 def write_black_dataset(path: Path, count: int, side: int) -> None:
@@ -51,7 +51,7 @@ def write_black_dataset(path: Path, count: int, side: int) -> None:
         }
         for number in range(count)
     ]
-    about = {
+    description = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "tool": "benchmarks/large_data.py",
@@ -65,15 +65,15 @@ def write_black_dataset(path: Path, count: int, side: int) -> None:
         "rejected": [],
         "duplicates": [],
     }
-    (path / DESCRIPTION).write_text(json.dumps(about))
+    (path / DESCRIPTION).write_text(json.dumps(description))
 
 
-def train(run: Path, *words: object) -> tuple[float, list[float], int]:
-    """Train; seconds to the first step, seconds of each step, and the greatest memory in MiB."""
+def train(run: Path, *arguments: object) -> tuple[float, list[float], int]:
+    """Run `catgan train`; return seconds to the first step and of each step, and peak MiB."""
     log = run / "log.jsonl"
     known = len(log.read_text().splitlines()) if log.exists() else 0
-    began, memory = time.time(), 0
-    command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
+    started, memory = time.time(), 0
+    command = [sys.executable, "-m", "catgan", "train", *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
@@ -86,7 +86,7 @@ def train(run: Path, *words: object) -> tuple[float, list[float], int]:
     machine = [line["machine"] for line in lines if "machine" in line]
     batch = load_recipe(RECIPE).training.batch_size
     steps = [batch / each["images_per_second"] for each in machine]
-    return machine[0]["unix_time"] - steps[0] - began, steps[UNCOUNTED:], memory
+    return machine[0]["unix_time"] - steps[0] - started, steps[WARMUP_STEPS:], memory
 
 
 def _anonymous_mib(process: int) -> int:
@@ -98,16 +98,16 @@ def _anonymous_mib(process: int) -> int:
 
 
 def main() -> None:
-    """Write, train, resume, print."""
+    """Write the datasets, train, resume, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[10**n for n in (3, 4, 5, 6)])
     parser.add_argument("--steps", type=int, default=24)
-    given = parser.parse_args()
-    if given.steps <= UNCOUNTED:
-        parser.error(f"--steps must be more than the {UNCOUNTED} that are not counted")
+    arguments = parser.parse_args()
+    if arguments.steps <= WARMUP_STEPS:
+        parser.error(f"--steps {arguments.steps}: expected more than {WARMUP_STEPS} warm-up steps")
     config = load_recipe(RECIPE)
     batch, side = config.training.batch_size, config.network.resolution
-    images = given.steps * batch
+    images = arguments.steps * batch
     settings = [
         f"output.log_images={batch}",
         f"output.checkpoint_images={images}",
@@ -116,18 +116,19 @@ def main() -> None:
     ]
     print(f"{'images':>9s} {'starts':>8s} {'step':>9s} {'resumes':>8s} {'step':>9s} {'memory':>9s}")
     with tempfile.TemporaryDirectory() as temporary:
-        for count in given.counts:
+        for count in arguments.counts:
             data, run = Path(temporary, f"data-{count}"), Path(temporary, f"run-{count}")
             write_black_dataset(data, count, side)
-            words = [word for setting in settings for word in ("--set", setting)]
-            begin = [data, "--recipe", RECIPE, "--out", run, *words]
-            started, first, _ = train(run, *begin, "--set", f"training.images={images}")
-            resumed, second, memory = train(
+            options = [option for setting in settings for option in ("--set", setting)]
+            new_run = [data, "--recipe", RECIPE, "--out", run, *options]
+            start_seconds, steps, _ = train(run, *new_run, "--set", f"training.images={images}")
+            resume_seconds, resumed_steps, memory = train(
                 run, "--resume", run, "--set", f"training.images={2 * images}"
             )
             print(
-                f"{count:9,} {started:6.1f} s {statistics.median(first):7.3f} s "
-                f"{resumed:6.1f} s {statistics.median(second):7.3f} s {memory:5,} MiB",
+                f"{count:9,} {start_seconds:6.1f} s {statistics.median(steps):7.3f} s "
+                f"{resume_seconds:6.1f} s {statistics.median(resumed_steps):7.3f} s "
+                f"{memory:5,} MiB",
                 flush=True,
             )
 

@@ -1,12 +1,12 @@
-"""How fast do the classic recipes train here, in which precision, with which convolutions?
+"""Measure training speed of the classic recipes by precision and convolution kernels.
 
     python benchmarks/precision.py                      # both recipes, six minutes on 2 cores
     python benchmarks/precision.py --recipe lsgan-64
 
-Every line is the real training loop on drawn cats, in a process of its own so that its peak memory
-is its own. "catgan" are the layers of `networks/layers/convolution.py`; "library" the same networks
-with torch's own kernels everywhere. The configurations take turns; the rate is the median over
-all rows of the log but each process's first two.
+Every line is the real training loop on procedural cats, in its own process, for separate peak
+memory. "catgan" uses the layers of `networks/layers/convolution.py`, "library" the same networks
+with torch's kernels everywhere. The configurations take turns; the rate is the median over all rows
+of the log except each process's first two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROWS, STEPS_A_ROW, WARM_ROWS = 8, 2, 2
+ROWS, STEPS_PER_ROW, WARMUP_ROWS = 8, 2, 2  # of the log
 CONFIGURATIONS = [
     ("float32", "library"),
     ("float32", "catgan"),
@@ -30,7 +30,7 @@ CONFIGURATIONS = [
 
 
 def child(recipe: str, precision: str, kernels: str, data: Path) -> None:
-    """One short run; prints its rates and its peak memory as JSON."""
+    """Train for a short time; print the rates and the peak memory as JSON."""
     import torch
 
     from catgan.config import load_recipe, override
@@ -47,15 +47,15 @@ def child(recipe: str, precision: str, kernels: str, data: Path) -> None:
         convolution.MATRIX_PRODUCT_SIDE = 0
     config = load_recipe(recipe)
     batch = config.training.batch_size
-    settings = [f"training.images={ROWS * STEPS_A_ROW * batch}", "output.grid_seeds=1"]
-    settings += [f"output.log_images={STEPS_A_ROW * batch}", f"training.precision={precision}"]
+    settings = [f"training.images={ROWS * STEPS_PER_ROW * batch}", "output.grid_seeds=1"]
+    settings += [f"output.log_images={STEPS_PER_ROW * batch}", f"training.precision={precision}"]
     config = override(config, settings)
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory.create(Path(directory), config, {"dataset": {}, "machine": {}})
         train(config, Dataset.open(data), run, Silent(), device=torch.device("cpu"))
         rates = [row["machine"]["images_per_second"] for row in run.rows()]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rates": rates[WARM_ROWS:], "peak_mib": peak}))
+    print(json.dumps({"rates": rates[WARMUP_ROWS:], "peak_mib": peak}))
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
     if not bfloat16_works():
         print("no bfloat16 convolutions on this processor: float32 alone")
         configurations = [each for each in CONFIGURATIONS if each[0] == "float32"]
-    print("recipe      precision  layers   img/s  peak MiB  against float32 library")
+    print("recipe      precision  layers   img/s  peak MiB  vs. float32 library")
     for recipe in arguments.recipe or ["lsgan-64", "dcgan-128"]:
         with tempfile.TemporaryDirectory() as directory:
             data = Path(directory) / "cats"

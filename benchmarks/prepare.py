@@ -1,15 +1,15 @@
-"""How many photos a second does `catgan prepare --faces` work through, and with how much memory?
+"""Measure photos a second and peak memory of `catgan prepare --faces`.
 
     python benchmarks/prepare.py PHOTOS                # 2,000 photos
-    python benchmarks/prepare.py PHOTOS --count 20     # a quick look
+    python benchmarks/prepare.py PHOTOS --count 20     # a quick check
 
-PHOTOS is a folder or an archive of photos, of any number: they are taken over and over, under other
-names and compressed anew each time, so that none is the same file as another, until there are
-`--count`. The command itself is run, as a person would, on all the cores that this process may use,
-from its start to the finished dataset; near-duplicates are kept, since the photos are repeated.
+PHOTOS is a folder or an archive with any number of photos. They are repeated until there are
+`--count`, under new names and compressed again each time, so that no two files are equal. The
+benchmark runs the command itself, on all cores available to this process, and measures from its
+start to the finished dataset. Near-duplicates are kept, since the photos are repeated.
 
-Memory is what Linux says was the most that each process had resident (VmHWM), for the command and
-for all the processes that it started; of these the sum, although they may not have peaked at once.
+Memory is Linux's peak resident memory of each process (VmHWM): for the command, and as a sum for
+all processes that it starts, although they may not peak at the same time.
 """
 
 from __future__ import annotations
@@ -30,23 +30,26 @@ from PIL import Image
 from catgan.data.reading.images import ImageRejected, decode
 from catgan.data.reading.sources import open_source
 
-LOOK_EVERY = 0.05  # s
+POLL_INTERVAL = 0.05  # seconds
 
 
 def fill(folder: Path, source: Path, count: int) -> None:
-    """Put `count` photos into `folder`, no two of the same bytes."""
+    """Write `count` photos into `folder`, no two with equal bytes."""
     with open_source(source) as files:
-        number = turn = 0
+        number = repetition = 0
         while number < count:
             before = number
             for file in files:
                 try:
                     data = file.read()
-                    if turn:
+                    if repetition:
                         buffer = io.BytesIO()
-                        # Beyond 30 turns the quality comes round again; the comment never does.
+                        # The quality repeats after 30 repetitions; the comment is always new.
                         Image.fromarray(decode(data)).save(
-                            buffer, "JPEG", quality=95 - turn % 30, comment=f"turn {turn}"
+                            buffer,
+                            "JPEG",
+                            quality=95 - repetition % 30,
+                            comment=f"repetition {repetition}",
                         )
                         data = buffer.getvalue()
                 except ImageRejected:
@@ -56,12 +59,12 @@ def fill(folder: Path, source: Path, count: int) -> None:
                 if number == count:
                     break
             if number == before:
-                sys.exit(f"{source} holds no photo")
-            turn += 1
+                sys.exit(f"{source}: expected photos, found none")
+            repetition += 1
 
 
-def peak(process: int) -> float:
-    """The most that a process had resident until now, in MiB; 0 when it is gone."""
+def peak_memory(process: int) -> float:
+    """Return the peak resident memory of a process so far, in MiB; 0 if it has ended."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     except OSError:
@@ -69,47 +72,47 @@ def peak(process: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def below(process: int) -> list[int]:
-    """The processes that a process has started, and those that these have."""
+def descendants(process: int) -> list[int]:
+    """Return the ids of all processes that a process has started, directly or indirectly."""
     found = []
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            children = [int(word) for word in path.read_text().split()]
+            children = [int(number) for number in path.read_text().split()]
         except OSError:
             continue
-        found += children + [each for child in children for each in below(child)]
+        found += children + [each for child in children for each in descendants(child)]
     return found
 
 
-def watched(words: list[str]) -> tuple[float, float, dict[int, float], str]:
-    """Run a command: seconds, its peak in MiB, those of what it started, what it printed."""
-    own, others = 0.0, {}
+def run_and_measure(command: list[str]) -> tuple[float, float, dict[int, float], str]:
+    """Run a command; return seconds, its peak MiB, those of its descendants, its output."""
+    own_peak, child_peaks = 0.0, {}
     started = time.perf_counter()
-    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     finished = threading.Event()
 
-    def watch() -> None:
-        nonlocal own
-        while not finished.wait(LOOK_EVERY):
-            own = max(own, peak(running.pid))
-            for process in below(running.pid):
-                others[process] = max(others.get(process, 0.0), peak(process))
+    def poll() -> None:
+        nonlocal own_peak
+        while not finished.wait(POLL_INTERVAL):
+            own_peak = max(own_peak, peak_memory(process.pid))
+            for child in descendants(process.pid):
+                child_peaks[child] = max(child_peaks.get(child, 0.0), peak_memory(child))
 
-    watching = threading.Thread(target=watch)
-    watching.start()
+    poller = threading.Thread(target=poll)
+    poller.start()
     try:
-        printed, _ = running.communicate()
+        output, _ = process.communicate()
     finally:
         finished.set()
-        watching.join()
+        poller.join()
     seconds = time.perf_counter() - started
-    if running.returncode:
-        sys.exit(f"catgan ended with {running.returncode}")
-    return seconds, own, others, printed
+    if process.returncode:
+        sys.exit(f"catgan exited with code {process.returncode}")
+    return seconds, own_peak, child_peaks, output
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--count", type=int, default=2000)
@@ -118,15 +121,17 @@ def main() -> None:
         folder = Path(temporary) / "photos"
         folder.mkdir()
         fill(folder, arguments.photos, arguments.count)
-        words = [sys.executable, "-m", "catgan", "prepare", str(folder), f"{temporary}/cats"]
-        seconds, own, others, printed = watched([*words, "--faces", "--gate", "distance=-1"])
-    (about,) = [line for line in printed.splitlines() if " cat faces at " in line]
-    print(about)
-    print("\n| photos | cores | photos/s | peak MiB, command | peak MiB, what it started |")
+        command = [sys.executable, "-m", "catgan", "prepare", str(folder), f"{temporary}/cats"]
+        seconds, own_peak, child_peaks, output = run_and_measure(
+            [*command, "--faces", "--gate", "distance=-1"]
+        )
+    (summary,) = [line for line in output.splitlines() if " cat faces at " in line]
+    print(summary)
+    print("\n| photos | cores | photos/s | peak MiB, command | peak MiB, its children |")
     print("|---|---|---|---|---|")
     print(
         f"| {arguments.count:,} | {len(os.sched_getaffinity(0))} | "
-        f"{arguments.count / seconds:.2f} | {own:,.0f} | {sum(others.values()):,.0f} |"
+        f"{arguments.count / seconds:.2f} | {own_peak:,.0f} | {sum(child_peaks.values()):,.0f} |"
     )
 
 

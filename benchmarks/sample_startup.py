@@ -1,11 +1,10 @@
-"""From nothing to a cat on disk: how long, and how large is what has to be installed?
+"""Measure the time from a command to a cat on disk, and the size of the core install.
 
     python benchmarks/sample_startup.py [cats.onnx]
 
-Wall time of whole processes, from their start to their end, median of five after one warm-up. With
-an artifact it is drawn from, else from the generator that the package carries. Run it in an
-environment with only the core install to see what a newcomer gets: it prints the size of every
-package that such an install brings.
+Prints wall times of whole processes, the median of five after one warm-up, with the given artifact
+or the bundled generator, and the size of every package of the core install. Run it in an
+environment with only the core install to measure what a new user gets.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from pathlib import Path
 REPEATS = 5
 
 
-def seconds(command: list[str], place: Path) -> float:
-    """Wall time of one process in the directory `place`."""
-    began = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=True, cwd=place)
-    return time.perf_counter() - began
+def seconds(command: list[str], directory: Path) -> float:
+    """Return the wall time of one process that runs in `directory`."""
+    started = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True, cwd=directory)
+    return time.perf_counter() - started
 
 
 def core_packages(root: str = "catgan") -> list[str]:
-    """`root` and what it requires without extras, as installed here, by name."""
+    """Return the names of `root` and its dependencies without extras, as installed here."""
     found, queue = [], [root]
     while queue:
         name = queue.pop()
@@ -50,15 +49,15 @@ def core_packages(root: str = "catgan") -> list[str]:
 
 
 def installed_bytes(name: str) -> int:
-    """What a package's files take on disk, compiled bytecode left out."""
+    """Return the bytes of a package's files, without bytecode."""
     files = [path for path in metadata.files(name) or [] if path.suffix != ".pyc"]
-    places = [Path(path.locate()) for path in files]
-    return sum(place.stat().st_size for place in places if place.is_file())
+    paths = [Path(path.locate()) for path in files]
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def main() -> None:
     """Measure and print the tables."""
-    source = [str(Path(word).resolve()) for word in sys.argv[1:2]]
+    source = [str(Path(argument).resolve()) for argument in sys.argv[1:2]]
     catgan = [sys.executable, "-m", "catgan"]
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
@@ -69,13 +68,13 @@ def main() -> None:
         "catgan sample": [*catgan, "sample", *source],
     }
     print(f"{'command':28s} {'median s':>8s} {'fastest':>8s}")
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as directory:
         for name, command in commands.items():
-            seconds(command, Path(place))
-            times = [seconds(command, Path(place)) for _ in range(REPEATS)]
+            seconds(command, Path(directory))
+            times = [seconds(command, Path(directory)) for _ in range(REPEATS)]
             print(f"{name:28s} {statistics.median(times):8.3f} {min(times):8.3f}")
-        if not (Path(place) / "cats.png").is_file():
-            sys.exit("catgan sample left no cats.png")
+        if not (Path(directory) / "cats.png").is_file():
+            sys.exit("catgan sample wrote no cats.png")
     print()
     sizes = {name: installed_bytes(name) for name in core_packages()}
     for name, size in sorted(sizes.items(), key=lambda item: -item[1]):

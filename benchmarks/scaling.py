@@ -1,14 +1,14 @@
-"""How does training scale over processes on one machine?
+"""Measure how training scales over processes on one machine.
 
     python benchmarks/scaling.py                       # about ten minutes on 2 cores
     python benchmarks/scaling.py --layouts 1x16 4x4 16x1
 
-A layout is processes x threads of each. Every layout trains the same recipe with the same batch
-through the real command, under torchrun where it has several processes; the rate is the median of
-the rows of its log after the first two. The layouts take turns, `--rounds` times.
+A layout is processes x threads per process. Every layout trains the same recipe with the same batch
+size through the real command, under torchrun if it has several processes. The rate is the median
+over the rows of the log after the first two. The layouts take turns, `--rounds` times.
 
-How large the messages are is counted, not timed: with it and a network's speed, docs/scale.md
-estimates what was not measured.
+The sizes of the messages are computed, not measured; from them and a network's bandwidth,
+docs/research/benchmarks.md estimates configurations that were not measured.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from torch import nn
 from catgan.config import Config, load_recipe, override
 from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator, build_generator
-from catgan.training.device import describe_machine
+from catgan.runs.device import describe_machine
 
-WARM_UP = 2  # rows of the log
+WARMUP_ROWS = 2  # of the log
 
 
-def rates(layout: str, recipe: str, settings: list[str], place: Path) -> list[float]:
-    """img/s of each row of one run."""
+def rates(layout: str, recipe: str, settings: list[str], directory: Path) -> list[float]:
+    """Train one run; return the images a second of each row of its log."""
     processes, threads = map(int, layout.split("x"))
-    run = place / "run"
+    run = directory / "run"
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    arguments = ["-m", "catgan", "train", str(place / "cats"), f"--recipe={recipe}"]
+    arguments = ["-m", "catgan", "train", str(directory / "cats"), f"--recipe={recipe}"]
     arguments += [f"--set={setting}" for setting in settings]
     command = [sys.executable, *(launcher if processes > 1 else []), *arguments, f"--out={run}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -46,12 +46,12 @@ def rates(layout: str, recipe: str, settings: list[str], place: Path) -> list[fl
     if done.returncode:
         raise SystemExit(f"{layout}: {done.stderr[-2000:]}")
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    run.rename(place / f"run-{len(list(place.iterdir()))}")
-    return [row["machine"]["images_per_second"] for row in rows][WARM_UP:]
+    run.rename(directory / f"run-{len(list(directory.iterdir()))}")
+    return [row["machine"]["images_per_second"] for row in rows][WARMUP_ROWS:]
 
 
 def message_sizes(config: Config) -> list[tuple[str, float]]:
-    """What crosses the network in a step, in MB of each process's data."""
+    """Return the messages of one training step, with the MB that each process sends."""
     side = config.network.resolution
     generator = build_generator(config.network)
     discriminator = build_discriminator(
@@ -78,31 +78,32 @@ def main() -> None:
     parser.add_argument("--recipe", default="projected-128")
     parser.add_argument("--layouts", nargs="+", default=["1x2", "1x1", "2x1"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12, help="of each run, the first two not used")
+    parser.add_argument(
+        "--steps", type=int, default=12, help="of each run; the first 2 do not count"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     config = override(load_recipe(arguments.recipe), arguments.set)
     batch = config.training.batch_size
     settings = [*arguments.set, f"training.images={arguments.steps * batch}"]
     settings += [f"output.log_images={batch}", "output.grid_seeds=1", "output.score_samples=0"]
-    found: dict[str, list[float]] = {layout: [] for layout in arguments.layouts}
+    measured: dict[str, list[float]] = {layout: [] for layout in arguments.layouts}
     with tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        write_procedural_cats(place / "cats", 256, config.network.resolution)
+        write_procedural_cats(Path(directory, "cats"), 256, config.network.resolution)
         for _ in range(arguments.rounds):
             for layout in arguments.layouts:
-                found[layout] += rates(layout, arguments.recipe, settings, place)
+                measured[layout] += rates(layout, arguments.recipe, settings, Path(directory))
     machine = describe_machine(torch.device("cpu"))
     print(
         f"{arguments.recipe}: batch {batch}, {machine['processor']}, {machine['cores']} cores, "
         f"torch {machine['torch']}"
     )
-    print("\n| processes x threads | img/s | of the first |\n|---|---|---|")
-    first = statistics.median(found[arguments.layouts[0]])
-    for layout, seen in found.items():
-        rate = statistics.median(seen)
+    print("\n| processes x threads | img/s | relative to the first |\n|---|---|---|")
+    first = statistics.median(measured[arguments.layouts[0]])
+    for layout, layout_rates in measured.items():
+        rate = statistics.median(layout_rates)
         print(f"| {layout.replace('x', ' x ')} | {rate:.1f} | {rate / first:.2f} |")
-    print("\n| message of a step | MB a process |\n|---|---|")
+    print("\n| message of a step | MB per process |\n|---|---|")
     for name, size in message_sizes(config):
         print(f"| {name} | {size:.2f} |")
 

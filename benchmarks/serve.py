@@ -1,20 +1,20 @@
-"""How many cats a second does `catgan serve` give, and how late, beside what Python draws itself?
+"""Measure throughput and latency of `catgan serve`, compared with the Python API.
 
     python benchmarks/serve.py [ARTIFACT] [--wrk PATH] [--seconds 8]     # 8 minutes
-    python benchmarks/serve.py --only speed --rounds 1                   # a first look
+    python benchmarks/serve.py --only speed --rounds 1                   # a quick check
 
 Starts the server on the loopback interface, without an access log, and prints:
 
-- speed, as medians of three rounds that take turns: images a second that `Generator.sample` draws
-  in this process (no PNG), and with PNG files on as many threads as processors; fresh PNGs a second
-  over HTTP, where each seed is asked for once; the time to an answer at 70 % of that, requests at
-  random moments (a Poisson process); answers a second from the server's memory, and 304s;
-- overload, for a minute: four times as many requests a second as there are answers; how soon those
-  that are rejected are told, whether those that are accepted are right, and the server's memory;
-- equal: 10,000 seeds under 32 clients, compared with what Python draws, byte by byte.
+- speed, as medians of three rounds: images a second of `Generator.sample` in this process, without
+  PNG encoding and with it (on as many threads as cores); uncached PNGs a second over HTTP, where
+  each seed is requested once; the response time at 70 % of that rate with Poisson arrivals; cached
+  responses a second, and 304s a second;
+- overload, for a minute: four times as many requests a second as the server can answer; how fast
+  the rejections are, whether the accepted responses are correct, and the server's memory;
+- equal: 10,000 seeds from 32 clients, compared with Python's images byte by byte.
 
-Throughput is measured by wrk (Debian: apt install wrk). Load, server and comparison share the
-processors, so a server on its own does better. Ends with 1 where an answer is wrong.
+wrk measures throughput (Debian: apt install wrk). Clients, server and comparison share the cores,
+so a server alone is faster. Exits with code 1 if a response is wrong.
 """
 
 from __future__ import annotations
@@ -45,27 +45,26 @@ from catgan.generation.grid import encode_image
 from catgan.parallel import ordered_map
 
 CONNECTIONS = 32
-OVERLOAD = 4  # times what the server can
+OVERLOAD = 4  # times the server's throughput
 OVERLOAD_SECONDS = 60
 SEEDS = 10_000
-CHUNK = 64  # images of one call in this process
-FRESH = """
+CHUNK_SIZE = 64  # images of one call in this process
+NEW_SEEDS = """
 local seed = {first}
 request = function()
   seed = seed + 1
   return wrk.format("GET", "/cats/" .. seed .. ".png")
 end
 """
-KNOWN = 'wrk.headers["If-None-Match"] = "*"\n'
+NOT_MODIFIED = 'wrk.headers["If-None-Match"] = "*"\n'
 
 
 @contextmanager
 def server(artifact: list[str], *options: str) -> Iterator[int]:
-    """A server; its port."""
-    words = ["serve", *artifact, "--port", "0", "--no-access-log", "--keep-alive", "3600", *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catgan", *words], stderr=subprocess.PIPE, text=True
-    )
+    """Run a server for the block; yield its port."""
+    command = [sys.executable, "-m", "catgan", "serve", *artifact, "--port", "0"]
+    command += ["--no-access-log", "--keep-alive", "3600", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         lines = []
         for line in process.stderr or ():
@@ -80,7 +79,7 @@ def server(artifact: list[str], *options: str) -> Iterator[int]:
 
 
 def wrk(command: str, port: int, path: str, seconds: float, script: str = "") -> float:
-    """Answers a second of status 2xx or 3xx; ends where there was any other."""
+    """Return responses a second; exit if one had a status other than 2xx and 3xx."""
     with tempfile.TemporaryDirectory() as folder:
         lua = Path(folder) / "load.lua"
         lua.write_text(script)
@@ -100,42 +99,45 @@ def wrk(command: str, port: int, path: str, seconds: float, script: str = "") ->
 
 
 def in_process(cats: Generator, seconds: float) -> tuple[float, float]:
-    """Images a second of `sample`, and files a second."""
+    """Return images a second of `sample`, and PNG files a second."""
     rates = []
     for with_files in (False, True):
         cats.sample(range(8))
-        begun, done = time.perf_counter(), 0
-        while (took := time.perf_counter() - begun) < seconds:
-            seeds = range(done, done + CHUNK)
-            files_of(cats, seeds) if with_files else cats.sample(seeds)
-            done += CHUNK
-        rates.append(done / took)
+        started, done = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - started) < seconds:
+            seeds = range(done, done + CHUNK_SIZE)
+            png_files(cats, seeds) if with_files else cats.sample(seeds)
+            done += CHUNK_SIZE
+        rates.append(done / elapsed)
     return rates[0], rates[1]
 
 
-def png(image: np.ndarray) -> bytes:
-    """Return the file of an image."""
+def encode_png(image: np.ndarray) -> bytes:
+    """Return an image as a PNG file."""
     return encode_image(image, "PNG")
 
 
 def digest(file: bytes) -> bytes:
-    """Return what stands for a file in a comparison."""
+    """Return the SHA-256 digest of a file."""
     return hashlib.sha256(file).digest()
 
 
 @dataclass
-class Answer:
-    """What came back for a seed; `late`: seconds since it was due, `took`: since it was asked."""
+class TimedResponse:
+    """The response for a seed.
+
+    `latency`: seconds from the scheduled time of the request; `seconds`: from when it was sent.
+    """
 
     seed: int
     status: int
     digest: bytes
-    late: float
-    took: float
+    latency: float
+    seconds: float
 
 
 class Client:
-    """A connection that is kept, for one request after the other."""
+    """A client that sends its requests over one connection."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -152,131 +154,138 @@ class Client:
         return int(head.split(b" ", 2)[1]), await reader.readexactly(int(length))
 
 
-async def answered(port: int, due: Iterable[tuple[float, int]], connections: int) -> list[Answer]:
-    """Ask for each seed when it is due, in seconds from now, on the connection that is idle first.
+async def send_requests(
+    port: int, schedule: Iterable[tuple[float, int]], connections: int
+) -> list[TimedResponse]:
+    """Request each seed at its scheduled time, in seconds from now, or once a client is idle.
 
-    With all times 0 that is as fast as so many clients can.
+    With all times 0, requests are sent as fast as the clients can.
     """
     idle: asyncio.LifoQueue[Client] = asyncio.LifoQueue()
     for _ in range(connections):
         idle.put_nowait(Client(port))
-    answers: list[Answer] = []
-    begun = time.perf_counter()
+    responses: list[TimedResponse] = []
+    started = time.perf_counter()
 
-    async def ask(client: Client, moment: float, seed: int) -> None:
+    async def send(client: Client, due: float, seed: int) -> None:
         sent = time.perf_counter()
         status, body = await client.get(f"/cats/{seed}.png")
         now = time.perf_counter()
         idle.put_nowait(client)
-        answers.append(Answer(seed, status, digest(body), now - begun - moment, now - sent))
+        latency = now - started - due
+        responses.append(TimedResponse(seed, status, digest(body), latency, now - sent))
 
     async with asyncio.TaskGroup() as group:
-        for moment, seed in due:
-            await asyncio.sleep(max(0.0, begun + moment - time.perf_counter()))
-            group.create_task(ask(await idle.get(), moment, seed))
-    return answers
+        for due, seed in schedule:
+            await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
+            group.create_task(send(await idle.get(), due, seed))
+    return responses
 
 
-def random_moments(
+def poisson_schedule(
     rate: float, seconds: float, seeds: Iterator[int]
 ) -> Iterator[tuple[float, int]]:
-    """A Poisson process: when the next seed is asked for."""
-    rng, moment = random.Random(0), 0.0  # noqa: S311
-    while (moment := moment + rng.expovariate(rate)) < seconds:
-        yield moment, next(seeds)
+    """Yield the times of a Poisson process, each with the next seed."""
+    rng, due = random.Random(0), 0.0  # noqa: S311
+    while (due := due + rng.expovariate(rate)) < seconds:
+        yield due, next(seeds)
 
 
-def speed(given: argparse.Namespace, cats: Generator) -> bool:
-    """Print the table of rates and delays."""
+def speed(arguments: argparse.Namespace, cats: Generator) -> bool:
+    """Measure throughput and latency; print the table."""
     rows: dict[str, list[float]] = {}
+    seconds = arguments.seconds
 
-    def note(name: str, value: float) -> None:
+    def record(name: str, value: float) -> None:
         rows.setdefault(name, []).append(value)
 
-    for number in range(given.rounds):
-        procedural, files = in_process(cats, given.seconds)
-        note("sample in Python, img/s", procedural)
-        note("the same with PNG files, img/s", files)
-        with server(given.artifact) as port:
-            wrk(given.wrk, port, "/cats/0.png", 1)
+    for number in range(arguments.rounds):
+        images, files = in_process(cats, seconds)
+        record("sample in Python, img/s", images)
+        record("the same with PNG files, img/s", files)
+        with server(arguments.artifact) as port:
+            wrk(arguments.wrk, port, "/cats/0.png", 1)
             first = 10**9 * (number + 1)
-            fresh = wrk(given.wrk, port, "/", given.seconds, FRESH.format(first=first))
-            note("fresh PNGs over HTTP, img/s", fresh)
-            note("  beside sample in Python, %", 100 * fresh / procedural)
-            note("  beside the same with PNG files, %", 100 * fresh / files)
-            due = random_moments(0.7 * fresh, given.seconds, count(first + 10**8))
-            answers = asyncio.run(answered(port, due, 256))
-            if any(each.status != 200 for each in answers):
-                raise SystemExit("not every request was answered")
-            middle, late = middle_and_late([each.late for each in answers])
-            note("  at 70 % load: median, ms", 1000 * middle)
-            note("  at 70 % load: 99th percentile, ms", 1000 * late)
-            note("  at 70 % load: their ratio", late / middle)
+            uncached = wrk(arguments.wrk, port, "/", seconds, NEW_SEEDS.format(first=first))
+            record("uncached PNGs over HTTP, img/s", uncached)
+            record("  of sample in Python, %", 100 * uncached / images)
+            record("  of the same with PNG files, %", 100 * uncached / files)
+            schedule = poisson_schedule(0.7 * uncached, seconds, count(first + 10**8))
+            responses = asyncio.run(send_requests(port, schedule, 256))
+            if any(each.status != 200 for each in responses):
+                raise SystemExit("a response at 70 % load had a status other than 200")
+            median, percentile_99 = latency_percentiles([each.latency for each in responses])
+            record("  at 70 % load: median, ms", 1000 * median)
+            record("  at 70 % load: 99th percentile, ms", 1000 * percentile_99)
+            record("  at 70 % load: their ratio", percentile_99 / median)
             path = "/cats/7.png"
-            note("from memory, answers/s", wrk(given.wrk, port, path, given.seconds))
-            note("304s, answers/s", wrk(given.wrk, port, path, given.seconds, KNOWN))
-    print(f"{os.cpu_count()} processors, {CONNECTIONS} connections, medians of {given.rounds}")
+            record("cached, responses/s", wrk(arguments.wrk, port, path, seconds))
+            record("304s, responses/s", wrk(arguments.wrk, port, path, seconds, NOT_MODIFIED))
+    print(f"{os.cpu_count()} cores, {CONNECTIONS} connections, medians of {arguments.rounds}")
     for name, values in rows.items():
         print(f"{name:<36} {statistics.median(values):8.1f}  ({min(values):.1f}-{max(values):.1f})")
     return True
 
 
-def overload(given: argparse.Namespace, cats: Generator) -> bool:
-    """Print what comes of four times as many requests as the server can answer."""
-    expected = dict(zip(range(CHUNK), map(digest, files_of(cats, range(CHUNK))), strict=True))
-    with server(given.artifact, "--cache", "0", "--queue", "128") as port:
-        rate = OVERLOAD * wrk(given.wrk, port, "/", given.seconds, FRESH.format(first=10**12))
+def overload(arguments: argparse.Namespace, cats: Generator) -> bool:
+    """Send four times as many requests as the server can answer; print the outcome."""
+    seeds = range(CHUNK_SIZE)
+    expected = dict(zip(seeds, map(digest, png_files(cats, seeds)), strict=True))
+    with server(arguments.artifact, "--cache", "0", "--queue", "128") as port:
+        script = NEW_SEEDS.format(first=10**12)
+        rate = OVERLOAD * wrk(arguments.wrk, port, "/", arguments.seconds, script)
 
-        def load(seconds: float) -> list[Answer]:
-            due = random_moments(rate, seconds, cycle(range(CHUNK)))
-            return asyncio.run(answered(port, due, 384))
+        def load(seconds: float) -> list[TimedResponse]:
+            schedule = poisson_schedule(rate, seconds, cycle(seeds))
+            return asyncio.run(send_requests(port, schedule, 384))
 
-        load(5)  # its memory is that of a server under load before, too
+        load(5)  # so that `before` is the memory of a server under load
         before = memory(port)
-        answers = load(OVERLOAD_SECONDS)
+        responses = load(OVERLOAD_SECONDS)
         after = memory(port)
-    accepted = [each for each in answers if each.status == 200]
+    accepted = [each for each in responses if each.status == 200]
     wrong = sum(each.digest != expected[each.seed] for each in accepted)
-    others = sum(each.status not in (200, 503) for each in answers)
-    rejected = [each.took for each in answers if each.status == 503]
-    middle, late = middle_and_late(rejected)
+    others = sum(each.status not in (200, 503) for each in responses)
+    rejected = [each.seconds for each in responses if each.status == 503]
+    median, percentile_99 = latency_percentiles(rejected)
     print(f"overload, {rate:.0f} requests/s for {OVERLOAD_SECONDS} s")
     print(f"  accepted {len(accepted):,}, of which wrong: {wrong}; neither 200 nor 503: {others}")
-    print(f"  rejected {len(rejected):,}, told in {1000 * middle:.1f} ms (median), ", end="")
-    print(f"{1000 * late:.1f} ms (99th percentile), {1000 * max(rejected):.1f} ms at most")
+    print(f"  rejected {len(rejected):,}, in {1000 * median:.1f} ms (median), ", end="")
+    print(f"{1000 * percentile_99:.1f} ms (99th percentile), {1000 * max(rejected):.1f} ms at most")
     print(f"  memory {before:.0f} MiB before, {after:.0f} MiB after")
     return not wrong and not others
 
 
-def equal(given: argparse.Namespace, cats: Generator) -> bool:
-    """Print how many of 10,000 seeds under 32 clients are not what Python draws."""
-    with server(given.artifact) as port:
-        due = ((0.0, seed) for seed in range(SEEDS))
-        answers = {each.seed: each for each in asyncio.run(answered(port, due, CONNECTIONS))}
+def equal(arguments: argparse.Namespace, cats: Generator) -> bool:
+    """Compare 10,000 seeds from 32 clients with Python's images; print the differences."""
+    with server(arguments.artifact) as port:
+        schedule = ((0.0, seed) for seed in range(SEEDS))
+        received = asyncio.run(send_requests(port, schedule, CONNECTIONS))
+    responses = {each.seed: each for each in received}
     wrong = 0
-    for first in range(0, SEEDS, CHUNK):
-        seeds = range(first, min(first + CHUNK, SEEDS))
-        for seed, file in zip(seeds, files_of(cats, seeds), strict=True):
-            wrong += answers[seed].status != 200 or answers[seed].digest != digest(file)
-    print(f"equal: {SEEDS:,} seeds under {CONNECTIONS} clients, {wrong} not what Python draws")
+    for first in range(0, SEEDS, CHUNK_SIZE):
+        seeds = range(first, min(first + CHUNK_SIZE, SEEDS))
+        for seed, file in zip(seeds, png_files(cats, seeds), strict=True):
+            wrong += responses[seed].status != 200 or responses[seed].digest != digest(file)
+    print(f"equal: {SEEDS:,} seeds from {CONNECTIONS} clients, {wrong} not equal to Python's")
     return not wrong
 
 
-def files_of(cats: Generator, seeds: range) -> list[bytes]:
+def png_files(cats: Generator, seeds: range) -> list[bytes]:
     """Return the PNG files of some seeds."""
-    return [file for _, file in ordered_map(png, cats.sample(seeds))]
+    return [file for _, file in ordered_map(encode_png, cats.sample(seeds))]
 
 
-def middle_and_late(values: list[float]) -> tuple[float, float]:
+def latency_percentiles(values: list[float]) -> tuple[float, float]:
     """Return the median and the 99th percentile."""
     return statistics.median(values), sorted(values)[int(0.99 * len(values))]
 
 
 def memory(port: int) -> float:
-    """MiB of memory that the server has."""
+    """Return the server's resident memory in MiB."""
     _, text = asyncio.run(Client(port).get("/metrics"))
-    (found,) = re.findall(rb"process_resident_memory_bytes ([\d.e+]+)", text)
-    return float(found) / 2**20
+    (resident,) = re.findall(rb"process_resident_memory_bytes ([\d.e+]+)", text)
+    return float(resident) / 2**20
 
 
 PARTS = {"speed": speed, "overload": overload, "equal": equal}
@@ -287,15 +296,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("artifact", nargs="*")
     parser.add_argument("--wrk", default=shutil.which("wrk"))
-    parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=8, help="per measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=PARTS, action="append", help="a part; repeatable")
-    given = parser.parse_args()
-    if given.wrk is None:
-        raise SystemExit("no wrk: apt install wrk, or name it with --wrk")
-    cats = catgan.load(*given.artifact[:1])
-    good = [PARTS[name](given, cats) for name in given.only or PARTS]
-    sys.exit(not all(good))
+    parser.add_argument("--only", choices=PARTS, action="append", help="run a part; repeatable")
+    arguments = parser.parse_args()
+    if arguments.wrk is None:
+        raise SystemExit("wrk was not found: apt install wrk, or give its path with --wrk")
+    cats = catgan.load(*arguments.artifact[:1])
+    passed = [PARTS[name](arguments, cats) for name in arguments.only or PARTS]
+    sys.exit(not all(passed))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""How soon does the command answer?
+"""Measure the startup time of the command.
 
     python benchmarks/startup.py
 
-Wall time of whole processes, median of nine after one warm-up, and whether torch was imported.
+Prints the wall time of whole processes, median of nine after one warm-up, and whether torch was
+imported.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ COMMANDS = {
 
 
 def seconds(command: list[str]) -> float:
-    """Wall time of one process."""
-    began = time.perf_counter()
+    """Return the wall time of one process."""
+    started = time.perf_counter()
     subprocess.run(command, capture_output=True, check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def main() -> None:

@@ -1,20 +1,20 @@
-"""How fast does projected-128 train here, and where does the time go?
+"""Measure the training speed of projected-128, and the time of each phase of a step.
 
     python benchmarks/train_throughput.py            # about five minutes on 2 cores
 
-Three things in one process, taking turns, so that they meet the same machine:
+Three measurements take turns in one process, so that all meet the same state of the machine:
 
-- catgan: a step as `training/loop.py` takes it: one look at the generated images serves both
-  players, in `auto` precision, channels-last, and real images that it has seen before;
-- textbook: the same networks, losses and penalties as one writes them from the papers: the
-  generated images are made and looked at once for each player, the real ones once a step, both
-  penalties on the whole batch, float32, torch's own convolutions, everything in its default memory
-  layout; what is not a convolution (smoothing, noise, eigenfaces) is the same code;
-- roofline: matrix products of 2048 x 2048, what the processor can do at best; catgan's share of it
-  is by the FLOP of its products and convolutions, as torch's counter counts them.
+- catgan: a step as in `training/loop.py`: one backbone pass per generated batch, `auto` precision,
+  channels-last, cached features of real images;
+- textbook: the same networks, losses and penalties, implemented as in the papers: the images are
+  generated and passed through the backbone once for each network's update, the real images once a
+  step, both penalties use the whole batch, in float32 with torch's convolutions and default memory
+  layout; everything but the convolutions (blur, noise, eigenfaces) is the same code;
+- roofline: matrix products of 2048 x 2048, the processor's peak; catgan's share of it is by the
+  FLOP of its products and convolutions, as torch's counter counts them.
 
-Two more lines of catgan are the real training loop, with its log and everything, in the same
-minutes: in its first epoch, when each real image is looked at for the first time, and later.
+Two more lines measure the real training loop, including its log, at the same time: in its first
+epoch, when features of real images are not cached yet, and later.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.capabilities import bfloat16_works
 from catgan.networks.layers import convolution, frozen
+from catgan.runs.device import choose_precision, describe_machine
 from catgan.runs.directory import RunDirectory
 from catgan.training.augment import augment, augment_reals
-from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from catgan.training.real_feature_cache import RealFeatureCache
@@ -55,29 +55,29 @@ RANGE = (-1.0, 1.0)
 
 
 class Phases:
-    """Wall time between marks, summed by phase for each step."""
+    """A stopwatch that sums the wall time of each phase of each step."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
 
     def begin(self) -> None:
-        """Start the clock of a step."""
+        """Start a step."""
         self.steps.append({})
         self.last = time.perf_counter()
 
     def mark(self, phase: str) -> None:
-        """The time since the last mark was `phase`'s."""
+        """Add the time since the last mark to `phase`."""
         now = time.perf_counter()
         self.steps[-1][phase] = self.steps[-1].get(phase, 0.0) + now - self.last
         self.last = now
 
     def median(self, phase: str) -> float:
-        """Seconds of a step."""
+        """Return the median over steps of the seconds in `phase`."""
         return statistics.median(step[phase] for step in self.steps)
 
 
 class Trainer:
-    """The players of one way to train, and a step."""
+    """Generator, discriminator and optimizers of one implementation, and its training step."""
 
     def __init__(self, config: Config, reals: Tensor, *, textbook: bool) -> None:
         self.config, self.textbook, self.reals = config, textbook, reals
@@ -91,46 +91,46 @@ class Trainer:
         self.discriminator = discriminator.to(memory_format=self.layout)
         betas = (optimizer.beta1, optimizer.beta2)
         self.generator_optimizer, self.discriminator_optimizer = (
-            torch.optim.Adam(player.parameters(), rate, betas, fused=not textbook)
-            for player, rate in (
+            torch.optim.Adam(module.parameters(), rate, betas, fused=not textbook)
+            for module, rate in (
                 (self.generator, optimizer.generator_learning_rate),
                 (self.discriminator, optimizer.discriminator_learning_rate),
             )
         )
-        self.amounts = BatchRandom(torch.Generator().manual_seed(0))
-        self.memory = RealFeatureCache(self.discriminator, config.augment, len(reals), CPU)
+        self.random = BatchRandom(torch.Generator().manual_seed(0))
+        self.cache = RealFeatureCache(self.discriminator, config.augment, len(reals), CPU)
 
     def generate(self) -> Tensor:
-        """A batch of images."""
+        """Return a batch of generated images."""
         z = torch.randn(self.config.training.batch_size, self.config.network.latent_size)
         with self.autocast:
             return self.generator(z).float()
 
-    def look(self, images: Tensor, chosen: Tensor | None = None) -> list[Tensor]:
-        """Features of augmented images, of which the `chosen` real ones may be remembered."""
-        how, names = (self.config.augment, self.amounts, RANGE), None
-        if self.textbook or chosen is None:
-            pictures = augment(images, *how)
+    def features(self, images: Tensor, indices: Tensor | None = None) -> list[Tensor]:
+        """Return backbone features of augmented images; `indices` of real images use the cache."""
+        options, keys = (self.config.augment, self.random, RANGE), None
+        if self.textbook or indices is None:
+            augmented = augment(images, *options)
         else:
-            pictures, names = augment_reals(images, chosen, *how, seed=0)
-        return self.memory.features(pictures.contiguous(memory_format=self.layout), names)
+            augmented, keys = augment_reals(images, indices, *options, seed=0)
+        return self.cache.features(augmented.contiguous(memory_format=self.layout), keys)
 
-    def look_at_all(self) -> None:
-        """Remember every real image and its mirror image, as after some epochs."""
+    def fill_cache(self) -> None:
+        """Cache the features of every real image and its mirror image, as after some epochs."""
         for mirrored, images in enumerate((self.reals, self.reals.flip(3))):
-            self.memory.features(images, 2 * torch.arange(len(images)) + mirrored)
+            self.cache.features(images, 2 * torch.arange(len(images)) + mirrored)
 
-    def judge(self, features: list[Tensor]) -> Tensor:
-        """Outputs of the heads."""
+    def discriminate(self, features: list[Tensor]) -> Tensor:
+        """Return the logits of the discriminator's heads."""
         with self.autocast:
             return self.discriminator(features).float()
 
     def step(self, phases: Phases) -> None:
-        """One update of each player; for the textbook, everything of its own for each."""
+        """Update discriminator and generator once."""
         kind, size = self.config.loss.discriminator, self.config.training.batch_size
         phases.begin()
-        chosen = torch.randint(len(self.reals), (size,))
-        real = self.reals[chosen].contiguous(memory_format=self.layout)
+        indices = torch.randint(len(self.reals), (size,))
+        real = self.reals[indices].contiguous(memory_format=self.layout)
         phases.mark("real images")
         if self.textbook:
             with torch.no_grad():
@@ -138,23 +138,27 @@ class Trainer:
         else:
             generated = self.generate()
         phases.mark("generator, forward")
-        seen_real = self.look(real, chosen)
-        phases.mark("look at the real ones")
-        seen_generated = self.look(generated)
-        phases.mark("look at the generated ones")
+        real_features = self.features(real, indices)
+        phases.mark("backbone, real images")
+        generated_features = self.features(generated)
+        phases.mark("backbone, generated images")
         self.discriminator.requires_grad_(True)
-        detached = [features.detach() for features in seen_generated]
-        on_real, on_generated = self.judge(seen_real), self.judge(detached)
-        loss = discriminator_loss(kind, on_real, on_generated)
+        detached = [each.detach() for each in generated_features]
+        real_logits = self.discriminate(real_features)
+        generated_logits = self.discriminate(detached)
+        loss = discriminator_loss(kind, real_logits, generated_logits)
         phases.mark("heads, forward")
+        weight = self.config.loss.penalty
         if self.textbook:
-            for seen in (seen_real, detached):
-                loss = loss + self.config.loss.penalty / 2 * gradient_penalty(self.judge, seen)
+            for each in (real_features, detached):
+                loss = loss + weight / 2 * gradient_penalty(self.discriminate, each)
         else:
             every = self.config.loss.penalty_every
-            seen = zip(seen_real, detached, strict=True)
-            some = [torch.cat([real[::every], made[::every]]) for real, made in seen]
-            loss = loss + self.config.loss.penalty * gradient_penalty(self.judge, some)
+            subset = [
+                torch.cat([real[::every], generated[::every]])
+                for real, generated in zip(real_features, detached, strict=True)
+            ]
+            loss = loss + weight * gradient_penalty(self.discriminate, subset)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         phases.mark("heads, penalties and backward")
@@ -164,14 +168,16 @@ class Trainer:
         if self.textbook:
             generated = self.generate()
             phases.mark("generator, forward")
-            seen_generated = self.look(generated)
-            phases.mark("look at the generated ones")
-        seen = [features.detach().requires_grad_() for features in seen_generated]
-        loss = generator_loss(kind, lambda: self.judge(seen_real), self.judge(seen))
-        gradients = torch.autograd.grad(loss, seen)
-        phases.mark("heads, for the generator")
-        (gradient,) = torch.autograd.grad(seen_generated, generated, gradients)
-        phases.mark("look, backward")
+            generated_features = self.features(generated)
+            phases.mark("backbone, generated images")
+        leaves = [each.detach().requires_grad_() for each in generated_features]
+        loss = generator_loss(
+            kind, lambda: self.discriminate(real_features), self.discriminate(leaves)
+        )
+        gradients = torch.autograd.grad(loss, leaves)
+        phases.mark("heads, generator's loss")
+        (gradient,) = torch.autograd.grad(generated_features, generated, gradients)
+        phases.mark("backbone, backward")
         self.generator_optimizer.zero_grad()
         generated.backward(gradient)
         phases.mark("generator, backward")
@@ -179,22 +185,23 @@ class Trainer:
         phases.mark("Adam")
 
 
-def as_textbook(step: Callable[[], None]) -> None:
-    """Take `step` with torch's own kernels in place of ours."""
+def with_torch_kernels(step: Callable[[], None]) -> None:
+    """Run `step` with torch's own kernels instead of ours."""
     with (
         mock.patch.object(frozen, "fused_convolution", return_value=None),
         mock.patch.object(convolution, "MATRIX_PRODUCT_SIDE", 0),
-        mock.patch.object(convolution.EnlargingConvolution, "forward", _enlarge_plainly),
-        mock.patch.object(Tensor, "contiguous", _contiguous_plainly),
+        mock.patch.object(convolution.UpsamplingConvolution, "forward", _upsample_and_convolve),
+        mock.patch.object(Tensor, "contiguous", _default_contiguous),
     ):
         step()
 
 
-def _enlarge_plainly(layer: convolution.EnlargingConvolution, image: Tensor) -> Tensor:
+def _upsample_and_convolve(layer: convolution.UpsamplingConvolution, image: Tensor) -> Tensor:
     return F.conv2d(F.interpolate(image, scale_factor=2), layer.weight, padding=1)
 
 
-def _contiguous_plainly(tensor: Tensor, **_: torch.memory_format) -> Tensor:
+def _default_contiguous(tensor: Tensor, **_: torch.memory_format) -> Tensor:
+    """Ignore a requested memory format."""
     return _CONTIGUOUS(tensor)
 
 
@@ -224,31 +231,31 @@ def counted_gflop(trainer: Trainer) -> float:
     return counter.total / 1e9
 
 
-def gemm(precision: torch.dtype) -> float:
-    """GFLOP/s of a 2048 x 2048 product."""
+def matrix_product_gflops(precision: torch.dtype) -> float:
+    """Return GFLOP/s of a 2048 x 2048 matrix product."""
     a, b = torch.randn(2, 2048, 2048).to(precision)
-    began = time.perf_counter()
+    started = time.perf_counter()
     a @ b
-    return 2 * 2048**3 / (time.perf_counter() - began) / 1e9
+    return 2 * 2048**3 / (time.perf_counter() - started) / 1e9
 
 
 class Silent:
-    """A display for the real loop."""
+    """A display that prints nothing."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments: None
 
 
-def loop_rates(config: Config, data: Path, before: int, steps: int) -> list[float]:
-    """img/s of so many steps of the real loop, after some others."""
+def loop_rates(config: Config, data: Path, warmup: int, steps: int) -> list[float]:
+    """Return the images a second of `steps` steps of the real loop, after `warmup` steps."""
     batch = config.training.batch_size
-    settings = [f"training.images={(before + steps) * batch}", f"output.log_images={batch}"]
+    settings = [f"training.images={(warmup + steps) * batch}", f"output.log_images={batch}"]
     settings += ["output.grid_seeds=1", "output.score_samples=0"]
     config = override(config, settings)
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory.create(Path(directory), config, {"dataset": {}, "machine": {}})
         train(config, Dataset.open(data), run, Silent(), device=CPU)
-        return [row["machine"]["images_per_second"] for row in run.rows()][before:]
+        return [row["machine"]["images_per_second"] for row in run.rows()][warmup:]
 
 
 def main() -> None:
@@ -264,18 +271,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "cats"
         write_procedural_cats(data, 256, config.network.resolution)
-        few = Path(directory) / "few"  # that come again at once
+        few = Path(directory) / "few"  # so few that all are cached after a step
         write_procedural_cats(few, 8, config.network.resolution)
         pixels = torch.from_numpy(Dataset.open(data).images.copy()).permute(0, 3, 1, 2)
         reals = pixels.float() / 127.5 - 1
-        ours = Trainer(config, reals, textbook=False)
-        plain = Trainer(config, copy.deepcopy(reals).contiguous(), textbook=True)
-        warm = Phases()
-        ours.step(warm)
-        as_textbook(lambda: plain.step(warm))
-        ours.look_at_all()
-        gflop = counted_gflop(ours)
-        phases, textbook = Phases(), Phases()
+        catgan_trainer = Trainer(config, reals, textbook=False)
+        textbook_trainer = Trainer(config, copy.deepcopy(reals).contiguous(), textbook=True)
+        warmup = Phases()
+        catgan_trainer.step(warmup)
+        with_torch_kernels(lambda: textbook_trainer.step(warmup))
+        catgan_trainer.fill_cache()
+        gflop = counted_gflop(catgan_trainer)
+        catgan_phases, textbook_phases = Phases(), Phases()
         first_epoch: list[float] = []
         later: list[float] = []
         totals: dict[str, list[float]] = {"catgan": [], "textbook": []}
@@ -284,21 +291,21 @@ def main() -> None:
             roofline[torch.bfloat16] = []
         for _ in range(arguments.rounds):
             for _ in range(arguments.steps):
-                began = time.perf_counter()
-                ours.step(phases)
-                totals["catgan"].append(time.perf_counter() - began)
-            began = time.perf_counter()
-            as_textbook(lambda: plain.step(textbook))
-            totals["textbook"].append(time.perf_counter() - began)
-            for precision, found in roofline.items():
-                found.append(gemm(precision))
+                started = time.perf_counter()
+                catgan_trainer.step(catgan_phases)
+                totals["catgan"].append(time.perf_counter() - started)
+            started = time.perf_counter()
+            with_torch_kernels(lambda: textbook_trainer.step(textbook_phases))
+            totals["textbook"].append(time.perf_counter() - started)
+            for precision, gflops in roofline.items():
+                gflops.append(matrix_product_gflops(precision))
             first_epoch += loop_rates(config, data, 2, arguments.steps)
             later += loop_rates(config, few, 4, arguments.steps)
 
     machine = describe_machine(CPU)
     print(
         f"{arguments.recipe}: batch {size}, {machine['processor']}, {machine['threads']} threads, "
-        f"torch {machine['torch']}, {str(ours.precision).removeprefix('torch.')}"
+        f"torch {machine['torch']}, {str(catgan_trainer.precision).removeprefix('torch.')}"
     )
     medians = {name: statistics.median(seconds) for name, seconds in totals.items()}
     print("\n                                     img/s")
@@ -309,18 +316,18 @@ def main() -> None:
     )
     print(f"  catgan, the real training loop  {statistics.median(later):8.1f}")
     print(f"    in its first epoch            {statistics.median(first_epoch):8.1f}")
-    for precision, found in roofline.items():
+    for precision, gflops in roofline.items():
         name = str(precision).removeprefix("torch.")
-        print(f"  roofline: {name:8s} products {statistics.median(found):8.0f} GFLOP/s")
+        print(f"  roofline: {name:8s} products {statistics.median(gflops):8.0f} GFLOP/s")
     rate = gflop / medians["catgan"]
-    share = rate / statistics.median(roofline[ours.precision])
+    share = rate / statistics.median(roofline[catgan_trainer.precision])
     print(
         f"  a step: {gflop / size:.2f} GFLOP an image, {rate:.0f} GFLOP/s, "
         f"{share:.0%} of the roofline"
     )
     print("\nmilliseconds an image               catgan  textbook")
-    for phase in phases.steps[0]:
-        cells = [1000 * times.median(phase) / size for times in (phases, textbook)]
+    for phase in catgan_phases.steps[0]:
+        cells = [1000 * each.median(phase) / size for each in (catgan_phases, textbook_phases)]
         print(f"  {phase:32s}{cells[0]:8.2f}  {cells[1]:8.2f}")
 
 

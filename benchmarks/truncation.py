@@ -1,22 +1,23 @@
-"""What does truncation trade? Quality and variety over psi, as a table, numbers and a curve.
+"""Measure the trade of quality against variety by truncation; write a table, JSON and a plot.
 
     python benchmarks/truncation.py [cats.onnx] --against DATASET [--count 2000]
         [--numbers truncation.json] [--curve truncation.svg]
 
 For each psi, `--count` cats of the same seeds are scored against the dataset's training images.
-Quality: the Frechet distance, and precision (how many cats look real). Variety: recall (how much of
-the real ones they cover), and spread, the distance of two cats' features as a share of that of two
-real ones, in the root of the mean square. The floor is one half of the real ones against the other.
+Quality: the Frechet distance, and precision (the fraction of cats that look real). Variety: recall
+(the fraction of real images that the cats cover), and spread (the standard deviation of the cats'
+features relative to that of the real images'). The floor is one half of the real images against the
+other.
 
-Two ways to truncate are possible with an artifact, and are compared:
+Two kinds of truncation are compared:
 
-    style  its own input: what the generator makes of z, from which all its gains follow, is pulled
-           toward its mean
-    z      the numbers of z are drawn nearer to their mean, before the artifact gets them: from a
-           normal distribution that is cut off where its deviation is psi (Brock et al., ICLR 2019).
-           To scale z alone would change nothing in a generator that takes z to a sphere.
+    style  the artifact's own input: the style, which the generator computes from z, moves toward
+           its mean
+    z      each number of z comes from a truncated normal distribution whose standard deviation is
+           psi (Brock et al., ICLR 2019). Scaling z would have no effect in a generator that
+           normalizes z.
 
-At psi = 1 both are the generator as it was trained.
+At psi = 1 both are the generator as trained.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ COLUMNS = ("frechet", "precision", "recall", "spread")
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one psi under one extractor; `way` is "floor" for the real ones."""
+    """The scores of one psi and extractor; `way` is the kind of truncation, or "floor"."""
 
     extractor: str
     way: str
@@ -59,45 +60,46 @@ class Row:
     spread: float
 
 
-def cut_off(z: np.ndarray, deviation: float) -> np.ndarray:
-    """Standard normal numbers as ones of a normal distribution cut off where it has `deviation`.
+def truncated_normal(z: np.ndarray, std: float) -> np.ndarray:
+    """Map standard normal numbers to a truncated normal distribution of standard deviation `std`.
 
-    Each keeps its rank, so a seed's numbers stay as near to what they were as they can.
+    The map preserves order, so that each number changes as little as possible.
     """
-    if deviation == 1:
+    if std == 1:
         return z
 
-    def excess(limit: float) -> float:
+    def excess_variance(limit: float) -> float:
         density = np.exp(-(limit**2) / 2) / np.sqrt(2 * np.pi)
-        return 1 - 2 * limit * density / (2 * ndtr(limit) - 1) - deviation**2
+        return 1 - 2 * limit * density / (2 * ndtr(limit) - 1) - std**2
 
-    low, high = ndtr(np.array([-1, 1]) * brentq(excess, 1e-2, 10))
+    low, high = ndtr(np.array([-1, 1]) * brentq(excess_variance, 1e-2, 10))
     return ndtri(low + ndtr(z.astype(np.float64)) * (high - low)).astype(np.float32)
 
 
 def by_style(cats: Generator, seeds: range, psi: float) -> np.ndarray:
-    """Cats truncated by the artifact."""
+    """Return cats with the artifact's truncation."""
     return cats.sample(seeds, psi)
 
 
 def by_z(cats: Generator, seeds: range, psi: float) -> np.ndarray:
-    """Cats of truncated z."""
-    return cats.synthesize(cut_off(cats.latents(seeds), psi))
+    """Return cats of truncated z."""
+    return cats.synthesize(truncated_normal(cats.latents(seeds), psi))
 
 
 WAYS: dict[str, Callable[[Generator, range, float], np.ndarray]] = {"style": by_style, "z": by_z}
 
 
-def deviation(features: np.ndarray) -> float:
-    """The root of the mean square of the features' distances from their mean."""
+def total_std(features: np.ndarray) -> float:
+    """Return the root mean square distance of the features from their mean."""
     return float(np.sqrt(features.astype(np.float64).var(0).sum()))
 
 
 def score(images: np.ndarray, reference: Reference, way: str, psi: float) -> Row:
-    """One row of the table."""
-    made = extract_features(array_images("cats", images), reference.extractor).vectors
+    """Return one row of the table."""
+    features = extract_features(array_images("cats", images), reference.extractor).vectors
+    reals = reference.features.vectors
     scores, _ = score_features(
-        made, reference.features.vectors, gaussian=reference.gaussian, radii=reference.radii[1:]
+        features, reals, gaussian=reference.gaussian, radii=reference.radii[1:]
     )
     return Row(
         reference.extractor.identity.name,
@@ -107,12 +109,12 @@ def score(images: np.ndarray, reference: Reference, way: str, psi: float) -> Row
         scores.frechet,
         scores.precision,
         scores.recall,
-        deviation(made) / deviation(reference.features.vectors),
+        total_std(features) / total_std(reals),
     )
 
 
 def floor(reference: Reference) -> Row:
-    """What a perfect generator would score at half as many images as there are real ones."""
+    """Return the scores of one half of the real images against the other."""
     scores, name = reference.floor, reference.extractor.identity.name
     return Row(
         name, "floor", 1.0, reference.floor_count, scores.frechet, scores.precision, scores.recall,
@@ -121,7 +123,7 @@ def floor(reference: Reference) -> Row:
 
 
 def save_curve(path: Path, rows: list[Row]) -> None:
-    """For each extractor, the Frechet distance over the variety that is left, a point a psi."""
+    """Plot the Frechet distance over recall for each extractor, one point per psi."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -139,13 +141,13 @@ def save_curve(path: Path, rows: list[Row]) -> None:
                     xytext=(4, 4), textcoords="offset points",
                 )  # fmt: skip
         panel.set_xlabel("recall (variety)")
-        panel.set_ylabel(f"FD-{name} (less is better)")
-        panel.legend(frameon=False, title="truncated")
+        panel.set_ylabel(f"FD-{name} (lower is better)")
+        panel.legend(frameon=False, title="truncation")
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main() -> None:
-    """Measure, print the table, write the numbers and the curve."""
+    """Measure, print the table, write the JSON and the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifact", type=Path, nargs="?")
     parser.add_argument("--against", type=Path, required=True, metavar="DATASET")
@@ -154,11 +156,13 @@ def main() -> None:
     parser.add_argument("--extractor", nargs="+", default=EXTRACTORS)
     parser.add_argument("--numbers", type=Path)
     parser.add_argument("--curve", type=Path)
-    given = parser.parse_args()
-    cats, reals = catgan.load(given.artifact), dataset_images(Dataset.open(given.against))
-    references = [measure_reference(reals, load_extractor(name)) for name in given.extractor]
+    arguments = parser.parse_args()
+    cats, reals = catgan.load(arguments.artifact), dataset_images(Dataset.open(arguments.against))
+    references = [measure_reference(reals, load_extractor(name)) for name in arguments.extractor]
     card = cats.card
-    print(f"{card.name}, {card.images:,} images seen; {given.count:,} cats against {reals.name}")
+    print(
+        f"{card.name}, {card.images:,} images seen; {arguments.count:,} cats against {reals.name}"
+    )
     titles = " ".join(f"{name:>10s}" for name in COLUMNS)
     print(f"{'extractor':10s} {'way':>6s} {'psi':>5s} {titles}")
 
@@ -174,26 +178,26 @@ def main() -> None:
 
     for reference in references:
         report(floor(reference))
-    for psi in sorted(given.psi):
-        for way, draw in WAYS.items():
+    for psi in sorted(arguments.psi):
+        for way, generate in WAYS.items():
             if psi == 1 and way != "style":  # the same cats
                 for row in [each for each in rows if (each.way, each.psi) == ("style", 1)]:
                     report(Row(**{**asdict(row), "way": way}))
                 continue
-            images = draw(cats, range(given.count), psi)
+            images = generate(cats, range(arguments.count), psi)
             for reference in references:
                 report(score(images, reference, way, psi))
-    if given.numbers:
-        facts = {
+    if arguments.numbers:
+        document = {
             "generator": card.name, "images": card.images, "reals": reals.name,
             "model_sha256": card.document["model_sha256"], "reals_count": reals.count,
             "rows": [asdict(row) for row in rows],
         }  # fmt: skip
-        given.numbers.write_text(json.dumps(facts, indent=1) + "\n")
-        print(given.numbers)
-    if given.curve:
-        save_curve(given.curve, rows)
-        print(given.curve)
+        arguments.numbers.write_text(json.dumps(document, indent=1) + "\n")
+        print(arguments.numbers)
+    if arguments.curve:
+        save_curve(arguments.curve, rows)
+        print(arguments.curve)
 
 
 if __name__ == "__main__":

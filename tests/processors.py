@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from catgan.networks import capabilities
-from catgan.training.device import choose_precision
+from catgan.runs.device import choose_precision
 
 PROBED, PLAIN = "probed", "plain"
 
@@ -23,7 +23,7 @@ def seen_as(kind: str) -> Iterator[str]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(capabilities.PLAIN_VARIABLE, "1" if kind == PLAIN else "0")
-        capabilities.forget()
+        capabilities.clear_cache()
         chosen = choose_precision("auto", torch.device("cpu"))
         yield f"training.precision={str(chosen).removeprefix('torch.')}"
-    capabilities.forget()
+    capabilities.clear_cache()

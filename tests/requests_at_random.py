@@ -1,6 +1,6 @@
-"""Requests from hypothesis: right ones, and every kind of wrong ones; and what must hold of each.
+"""Hypothesis strategies for valid and invalid requests, and the properties of every response.
 
-By a grammar of our own, not from /openapi.json: what that describes is a small part of what comes.
+The grammar is our own, not /openapi.json: that describes only a small part of possible requests.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 from hypothesis import strategies as st
 
-CLASSES = {200, 304, 400, 401, 404, 405, 408, 413, 415, 422, 429, 503}
+STATUSES = {200, 304, 400, 401, 404, 405, 408, 413, 415, 422, 429, 503}
 
 
 @dataclass
-class Asked:
-    """One request; `target` is the path with the query, percent-encoded."""
+class RandomRequest:
+    """One request; `target` is the percent-encoded path with the query."""
 
     method: str
     target: str
@@ -37,7 +37,7 @@ _SEEDS = st.one_of(
     st.tuples(_NUMBERS, _NUMBERS).map("-".join),
     _NUMBERS,
 )
-_WORDS = st.text(max_size=8)
+_TEXTS = st.text(max_size=8)
 _PARAMETERS = st.lists(
     st.one_of(
         st.tuples(
@@ -47,12 +47,12 @@ _PARAMETERS = st.lists(
         st.tuples(st.just("seeds"), _SEEDS),
         st.tuples(st.sampled_from(["size", "columns", "frames", "fps"]), _NUMBERS),
         st.tuples(st.just("format"), st.sampled_from(["png", "webp", "jpg", "gif", "PNG", ""])),
-        st.tuples(st.just("model"), st.one_of(st.just("default"), _WORDS)),
-        st.tuples(_WORDS, _WORDS),
+        st.tuples(st.just("model"), st.one_of(st.just("default"), _TEXTS)),
+        st.tuples(_TEXTS, _TEXTS),
     ),
     max_size=4,
 )
-_KNOWN = (
+_KNOWN_PATHS = (
     *("/", "/grid", "/morph", "/models", "/metrics", "/openapi.json", "/v1/models"),
     *("/v2", "/v2/health/ready", "/v2/models/default", "/artifacts/0123456789abcdef/grid"),
     *("/v1/images/generations", "/v2/models/default/infer"),
@@ -61,9 +61,9 @@ _PATHS = st.one_of(
     st.tuples(_NUMBERS, st.sampled_from(["png", "webp", "jpg", "bmp", ""])).map(
         lambda x: f"/cats/{quote(x[0])}.{x[1]}"
     ),
-    st.sampled_from(_KNOWN),
-    _WORDS.map(lambda x: "/" + quote(x)),
-    _WORDS.map(lambda x: "/v2/models/" + quote(x)),
+    st.sampled_from(_KNOWN_PATHS),
+    _TEXTS.map(lambda x: "/" + quote(x)),
+    _TEXTS.map(lambda x: "/v2/models/" + quote(x)),
 )
 _JSON = st.recursive(
     st.one_of(
@@ -79,7 +79,7 @@ _JSON = st.recursive(
 
 
 def _objects(**values):
-    """Objects of some of these names; each value right, or anything."""
+    """Return a strategy of objects with some of these fields, each valid or random JSON."""
     return st.fixed_dictionaries({}, optional={k: st.one_of(v, _JSON) for k, v in values.items()})
 
 
@@ -117,7 +117,7 @@ _LENGTHS = st.one_of(st.integers(-1, 200).map(str), st.sampled_from(["", "x", "9
 
 @st.composite
 def requests(draw):
-    """A request: to an address that there is, or is not, rightly asked, or not."""
+    """Return a strategy of requests to existing and missing paths, valid and invalid."""
     pairs = draw(_PARAMETERS)
     query = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)
     target = draw(_PATHS) + (f"?{query}" if query else "")
@@ -133,15 +133,15 @@ def requests(draw):
         headers["Inference-Header-Content-Length"] = draw(_LENGTHS)
     if draw(st.integers(0, 5)) == 0:
         headers["If-None-Match"] = draw(st.sampled_from(["*", '"a"', "W/", '"', ","]))
-    return Asked(method, target, body, headers)
+    return RandomRequest(method, target, body, headers)
 
 
-def check(asked, status, headers, body):
-    """Assert what holds of every answer."""
-    assert status in CLASSES, (asked, status, body[:300])
+def check_response(request, status, headers, body):
+    """Assert the properties of every response."""
+    assert status in STATUSES, (request, status, body[:300])
     assert "x-content-type-options" in headers
     assert "x-request-id" in headers
-    if status >= 400 and asked.method != "HEAD" and not asked.target.endswith("/ready"):
+    if status >= 400 and request.method != "HEAD" and not request.target.endswith("/ready"):
         problem = json.loads(body)
         assert problem["status"] == status
         assert problem["detail"].isprintable()

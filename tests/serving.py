@@ -1,4 +1,4 @@
-"""A service to test: in this process, or as `catgan serve` in one of its own."""
+"""Run `catgan serve` in a process of its own, and put it under load."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ import catgan
 from catgan.generation.grid import encode_image
 
 SOURCE = Path(catgan.__file__).parents[1]
-START = 60  # seconds that a busy machine may take to start it
+START_TIMEOUT = 60  # seconds; a busy machine can be slow
 
 
 class Server:
-    """A running `catgan serve`: its process, its address, and what it has written so far."""
+    """A running `catgan serve`: its process, URL, and output so far."""
 
-    def __init__(self, *words, environment=None):
+    def __init__(self, *arguments, environment=None):
         variables = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "catgan", "serve", *map(str, words), "--port", "0"],
+            [sys.executable, "-m", "catgan", "serve", *map(str, arguments), "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -45,7 +45,7 @@ class Server:
         ]
         for reader in self.readers:
             reader.start()
-        end = time.monotonic() + START
+        end = time.monotonic() + START_TIMEOUT
         while not (found := re.search(r"serving +(http://(.+):(\d+))/", "".join(self.err))):
             assert self.process.poll() is None, self.err
             assert time.monotonic() < end, self.err
@@ -53,21 +53,21 @@ class Server:
         self.url, self.port = found[1], int(found[3])
 
     def get(self, path, **headers):
-        """Status, headers and body of a request on a connection of its own."""
+        """Return status, headers and body of a GET request on a new connection."""
         return fetch(self.url + path, **headers)
 
     def connect(self):
-        """A raw connection."""
+        """Return a new TCP connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def exchange(self, request):
-        """What comes back for some bytes, to the end of the connection."""
+        """Send raw bytes; return everything the server sends until it closes the connection."""
         with self.connect() as connection:
             connection.sendall(request)
             return read_all(connection)
 
     def stop(self, number=signal.SIGTERM, seconds=60):
-        """End it by a signal; its exit code."""
+        """Send a signal, wait for the process to end, and return its exit code."""
         self.process.send_signal(number)
         code = self.process.wait(seconds)
         for reader in self.readers:
@@ -76,9 +76,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*words, environment=None):
-    """A server that ends with the block; nothing it wrote is a traceback."""
-    server = Server(*words, environment=environment)
+def serving(*arguments, environment=None):
+    """Run a server for the block; fail if its output has a traceback."""
+    server = Server(*arguments, environment=environment)
     try:
         yield server
     finally:
@@ -93,41 +93,44 @@ def serving(*words, environment=None):
 
 
 def fetch(url, data=None, **headers):
-    """Status, headers and body."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(url, data, named)  # noqa: S310
+    """Return status, headers and body of a response."""
+    header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data, header_fields)  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return answer.status, answer.headers, answer.read()
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers, error.read()
 
 
 def read_all(connection):
-    """What a connection sends until its end."""
+    """Return everything a connection receives until it is closed."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
-        while part := connection.recv(65536):
-            received += part
+        while chunk := connection.recv(65536):
+            received += chunk
     return received
 
 
-def procedural(cats, seed):
-    """The file of one seed, as Python draws it."""
+def expected_png(cats, seed):
+    """Return the PNG file of one seed, as the Python API generates it."""
     return encode_image(cats.sample([seed])[0], "PNG")
 
 
-class Load(threading.Thread):
-    """A client that asks for one seed after the other until told to stop, as `keep` says."""
+class LoadClient(threading.Thread):
+    """A client that requests one seed after the other until it is stopped.
 
-    def __init__(self, server, cats, first, keep):
+    `keep_alive`: reuse the connection. `failures` collects errors and wrong responses.
+    """
+
+    def __init__(self, server, cats, first, keep_alive):
         super().__init__(daemon=True)
-        self.server, self.cats, self.seed, self.keep = server, cats, first, keep
-        self.done, self.lost, self.stopping = 0, [], threading.Event()
+        self.server, self.cats, self.seed, self.keep_alive = server, cats, first, keep_alive
+        self.done, self.failures, self.stopping = 0, [], threading.Event()
 
     def run(self):
-        """Ask until told to stop, or until nobody listens any more."""
+        """Send requests until stopped, or until the server stops listening."""
         connection = None
         while not self.stopping.is_set():
             if connection is None:
@@ -135,68 +138,68 @@ class Load(threading.Thread):
                 try:
                     connection.connect()
                 except ConnectionRefusedError:
-                    return  # it does not listen any more
+                    return  # the server no longer listens
             try:
                 connection.request("GET", f"/cats/{self.seed}.png")
-                answer = connection.getresponse()
-                body = answer.read()
+                response = connection.getresponse()
+                body = response.read()
             except (OSError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
+                self.failures.append(repr(error))
                 return
-            if answer.status != 200 or body != procedural(self.cats, self.seed):
-                self.lost.append(answer.status)
+            if response.status != 200 or body != expected_png(self.cats, self.seed):
+                self.failures.append(response.status)
             self.done += 1
             self.seed += 1
-            if not self.keep or answer.will_close:
+            if not self.keep_alive or response.will_close:
                 connection.close()
                 connection = None
 
 
-def load(server, cats, count=6):
-    """Clients at work, each with an answer already; half of them keep their connections."""
-    clients = [Load(server, cats, 10_000 * number, number % 2) for number in range(count)]
+def start_load(server, cats, count=6):
+    """Return running clients that have a response already; half of them keep connections open."""
+    clients = [LoadClient(server, cats, 10_000 * number, number % 2) for number in range(count)]
     for client in clients:
         client.start()
-    end = time.monotonic() + START
-    while not all(client.done or client.lost for client in clients):
-        assert time.monotonic() < end, "some clients got no answer"
+    end = time.monotonic() + START_TIMEOUT
+    while not all(client.done or client.failures for client in clients):
+        assert time.monotonic() < end, "some clients got no response"
         time.sleep(0.01)
     return clients
 
 
-def finish(clients):
-    """End the clients; none has lost a request, or got anything but what it asked for."""
+def finish_load(clients):
+    """Stop the clients; assert that no request failed or got a wrong response."""
     for client in clients:
         client.stopping.set()
     for client in clients:
         client.join(60)
-        assert not client.is_alive(), "a client waits for ever"
-    assert [client.lost for client in clients] == [[]] * len(clients)
+        assert not client.is_alive(), "a client is stuck"
+    assert [client.failures for client in clients] == [[]] * len(clients)
 
 
-def proxy(ports):
-    """A small balancer: connections go round robin to servers that accept them; its port.
+def start_proxy(ports):
+    """Start a round-robin TCP load balancer over the servers at `ports`; return its port.
 
-    `ports`, a list, may change meanwhile.
+    Servers that refuse a connection are skipped. The list `ports` may change meanwhile.
     """
-    turn = itertools.count()
+    connection_count = itertools.count()
 
     async def pump(reader, writer):
         with contextlib.suppress(OSError):
-            while part := await reader.read(65_536):
-                writer.write(part)
+            while chunk := await reader.read(65_536):
+                writer.write(chunk)
                 await writer.drain()
         writer.close()
 
-    async def connect(reader, writer):
-        first = next(turn)
+    async def connect(client_reader, client_writer):
+        first = next(connection_count)
         for number in range(len(ports)):
             with contextlib.suppress(ConnectionRefusedError):
                 port = ports[(first + number) % len(ports)]
-                theirs = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(pump(reader, theirs[1]), pump(theirs[0], writer))
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(pump(client_reader, writer), pump(reader, client_writer))
                 return
-        writer.close()
+        client_writer.close()
 
     loop, ready = asyncio.new_event_loop(), queue.SimpleQueue()
 

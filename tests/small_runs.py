@@ -37,7 +37,7 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
     with torch.no_grad():
         for _ in range(3):
             generator(torch.randn(64, config.network.latent_size))
-        if config.network.family != "projected":  # as if it had learnt some contrast
+        if config.network.family != "projected":  # as if trained to some contrast
             generator.layers[-2].weight *= 200
         for refinement in getattr(generator, "refinements", ()):  # and some details
             torch.nn.init.normal_(refinement.to_rgb.weight, 0, 0.1)

@@ -37,13 +37,12 @@ def test_the_classic_recipes_are_as_published():
     assert dcgan.network.dropout > 0
 
 
-@pytest.mark.parametrize("resolution", [64, 128, 256])
-def test_a_projected_recipe_is_what_its_networks_and_losses_need(resolution):
-    config = load_recipe(f"projected-{resolution}")
-    assert (config.network.family, config.network.resolution) == ("projected", resolution)
+@pytest.mark.parametrize("name", ["projected-128", "transfer"])
+def test_a_projected_recipe_is_what_its_networks_and_losses_need(name):
+    config = load_recipe(name)
+    assert (config.network.family, config.network.resolution) == ("projected", 128)
     assert (config.loss.discriminator, config.loss.generator) == ("relativistic", "relativistic")
     assert 0 < config.loss.penalty_final <= config.loss.penalty
-    assert config.training == load_recipe("projected-128").training
 
 
 def test_losses_are_both_relativistic_or_neither():
@@ -54,7 +53,7 @@ def test_losses_are_both_relativistic_or_neither():
 
 
 @pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
-def test_dropout_is_dcgan_s_alone(family):
+def test_only_dcgan_has_dropout(family):
     settings = [f"network.family={family}", "network.dropout=0.3"]
     if family == "dcgan":
         assert override(Config(), settings).network.dropout == 0.3
@@ -63,7 +62,7 @@ def test_dropout_is_dcgan_s_alone(family):
             override(Config(), settings)
 
 
-def test_a_penalty_needs_something_to_fall_to():
+def test_a_penalty_needs_a_final_value():
     for final in ("0", "1e-7"):
         with pytest.raises(CatganError, match=r"loss\.penalty_final"):
             override(Config(), ["loss.penalty=10", f"loss.penalty_final={final}"])
@@ -72,7 +71,7 @@ def test_a_penalty_needs_something_to_fall_to():
 
 
 @pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
-def test_a_frozen_network_is_the_projected_family_s_alone(family):
+def test_only_the_projected_family_has_a_feature_resolution(family):
     settings = [f"network.family={family}", "network.feature_resolution=256"]
     if family == "projected":
         assert override(Config(), settings).network.feature_resolution == 256
@@ -82,7 +81,7 @@ def test_a_frozen_network_is_the_projected_family_s_alone(family):
 
 
 @pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
-def test_refinements_are_the_projected_family_s_alone(family):
+def test_only_the_projected_family_has_refinements(family):
     settings = [f"network.family={family}", "network.refinements=1"]
     if family == "projected":
         assert override(Config(), settings).network.refinements == 1
@@ -92,16 +91,16 @@ def test_refinements_are_the_projected_family_s_alone(family):
 
 
 @pytest.mark.parametrize(("resolution", "most"), [(32, 0), (64, 1), (128, 2), (256, 3)])
-def test_what_is_refined_is_a_generator_of_a_resolution_that_there_is(resolution, most):
+def test_refinements_fit_the_resolution(resolution, most):
     settings = [f"network.resolution={resolution}", "network.feature_resolution=128"]
-    recipe = load_recipe("projected-64")
+    recipe = load_recipe("projected-128")
     assert override(recipe, [*settings, f"network.refinements={most}"]).network.refinements == most
     for wrong in (-1, most + 1):
-        with pytest.raises(CatganError, match=f"= {resolution}: choose from 0 to {most}$"):
+        with pytest.raises(CatganError, match=f"= {resolution}: expected from 0 to {most}$"):
             override(recipe, [*settings, f"network.refinements={wrong}"])
 
 
-def test_a_configuration_from_before_there_were_refinements_has_none():
+def test_a_configuration_without_refinements_loads():
     text = to_toml(load_recipe("projected-128"))
     old = text.replace("refinements = 0\n", "")
     assert old != text
@@ -111,13 +110,13 @@ def test_a_configuration_from_before_there_were_refinements_has_none():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["network.latent_size=1"], "choose from 2"),
+        (["network.latent_size=1"], "expected from 2"),
         (["network.resolution=32", "network.feature_resolution=256"], "set it to 128 or less"),
     ],
 )
-def test_the_projected_family_s_shapes_must_fit_one_another(settings, words):
+def test_shapes_of_the_projected_family_must_fit(settings, words):
     with pytest.raises(CatganError, match=words):
-        override(load_recipe("projected-64"), settings)
+        override(load_recipe("projected-128"), settings)
     others = [*settings, "network.feature_resolution=128", "network.family=dcgan"]
     assert override(Config(), others).network.family == "dcgan"
 
@@ -126,7 +125,7 @@ def test_the_projected_family_s_shapes_must_fit_one_another(settings, words):
     ("name", "value", "default"),
     [("penalty_final", 1.0, 0.0), ("penalty_images", 9, 1), ("penalty_every", 4, 1)],
 )
-def test_how_a_penalty_falls_needs_a_penalty(name, value, default):
+def test_penalty_settings_need_a_penalty(name, value, default):
     with pytest.raises(
         CatganError, match=rf"^without loss\.penalty, loss\.{name} would .*={default}$"
     ):
@@ -141,8 +140,8 @@ def test_how_a_penalty_falls_needs_a_penalty(name, value, default):
 
 
 @pytest.mark.parametrize("name", ["dcgan-128", "lsgan-64", "quick-64"])
-def test_classic_runs_state_the_defaults_of_what_does_not_concern_them(name):
-    """In every configuration on disk: they must go on loading."""
+def test_classic_configurations_hold_unused_defaults(name):
+    """Configurations on disk hold them and must keep loading."""
     text = to_toml(load_recipe(name))
     lines = ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1")
     for line in (*lines, "refinements = 0"):
@@ -150,7 +149,7 @@ def test_classic_runs_state_the_defaults_of_what_does_not_concern_them(name):
     assert from_toml(text, "a run") == load_recipe(name)
 
 
-def test_overrides_read_toml_values_and_bare_words():
+def test_overrides_read_toml_values_and_unquoted_strings():
     config = override(
         Config(),
         ["loss.generator=mse", "training.batch_size = 8", "optimizer.beta1=0", "recipe=mine"],
@@ -177,7 +176,6 @@ def test_overrides_read_toml_values_and_bare_words():
         ("training.batch_size=1", "from 2"),
         ("optimizer.generator_learning_rate=nan", "a number"),
         ("augment.flip=1", "true or false"),
-        ("loss.generator=mst", "'mse'"),
         ("network.resolution=100", "try 128"),
         ("network.resolution=512", "try 256"),
         ("network.resolution=-3", "try 32"),
@@ -188,7 +186,6 @@ def test_overrides_read_toml_values_and_bare_words():
         ("network.feature_resolution=big", "a whole number"),
         ("loss.generator=relativistic", "both be relativistic"),
         ("loss.discriminator=relativistic", "both be relativistic"),
-        ("loss.discriminator=relativstic", "'relativistic'"),
         ("loss.penalty=-1", "from 0"),
         ("loss.penalty=1e7", "to 1000000"),
         ("loss.penalty=inf", "a number"),
@@ -217,7 +214,7 @@ def test_a_bad_override_is_one_line_that_helps(assignment, words):
         ("a = " + "[" * 5000, "not valid TOML"),
     ],
 )
-def test_bad_toml_is_one_line_that_names_the_place(text, words):
+def test_invalid_toml_is_one_line_that_names_the_file(text, words):
     with pytest.raises(CatganError) as error:
         from_toml(text, "mine.toml")
     assert words in str(error.value)
@@ -230,7 +227,7 @@ def test_an_unknown_recipe_suggests_a_known_one():
         load_recipe("lsgan64")
 
 
-def test_a_resumed_run_may_be_longer_but_not_another():
+def test_a_resumed_run_may_train_longer_but_not_otherwise():
     old = Config()
     check_resumable(old, override(old, ["training.images=9999999", "output.log_images=64"]))
     new = override(old, ["training.batch_size=8"])
@@ -269,16 +266,18 @@ def test_a_setting_of_another_section_is_found_by_its_own_name(name, expected):
     assert "ema_ramp" not in str(error.value)
 
 
-def test_an_impossible_value_says_in_which_file_it_stands():
-    with pytest.raises(CatganError, match=r"^runs/x/config.toml: network\.resolution = 33 is imp"):
+def test_an_invalid_value_names_its_file():
+    with pytest.raises(
+        CatganError, match=r"^runs/x/config.toml: invalid network\.resolution = 33: exp"
+    ):
         from_toml("[network]\nresolution = 33", "runs/x/config.toml")
 
 
-def test_of_two_values_the_last_counts():
+def test_the_last_of_two_values_wins():
     assert override(Config(), ["training.seed=1", "training.seed=2"]).training.seed == 2
 
 
-def test_a_run_may_not_end_before_where_it_is():
+def test_a_run_may_not_end_before_the_images_seen():
     old = Config()
     for images, seen in ((160, 160), (161, 160), (1, 0), (old.training.images, 10**9)):
         check_length(old, override(old, [f"training.images={images}"]), seen)
@@ -289,7 +288,7 @@ def test_a_run_may_not_end_before_where_it_is():
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 100), (100, 0)])
-def test_a_resumed_run_keeps_what_its_scores_are_taken_against(before, after):
+def test_a_resumed_run_keeps_its_kind_of_scores(before, after):
     old, new = (
         override(Config(), [f"training.early_stopping_images={each}"]) for each in (before, after)
     )
@@ -298,6 +297,6 @@ def test_a_resumed_run_keeps_what_its_scores_are_taken_against(before, after):
     check_resumable(old, old)
 
 
-def test_a_resumed_run_may_wait_longer_for_a_better_score():
+def test_a_resumed_run_may_change_its_patience():
     old, new = (override(Config(), [f"training.early_stopping_images={n}"]) for n in (100, 200))
     check_resumable(old, new)

@@ -17,7 +17,7 @@ ROOMS = {
     "cli": {
         "data",
         "evaluation",
-        "export",
+        "exporters",
         "generation",
         "inspect",
         "networks",
@@ -37,8 +37,8 @@ ROOMS = {
     "web": {"generation"},
     "serve": {"generation", "web"},
     "inspect": {"data", "evaluation", "pages"},
-    "runs": {"data", "networks", "generation", "pages"},
-    "export": {"data", "networks", "generation", "evaluation", "runs"},
+    "runs": {"data", "networks", "generation", "evaluation", "pages"},
+    "exporters": {"data", "networks", "generation", "evaluation", "runs"},
     "training": {"data", "networks", "generation", "evaluation", "runs"},
     "recipes": set(),
 }

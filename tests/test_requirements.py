@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import catgan
+
 ROOT = Path(__file__).parents[1]
 LOCKS = [
     "locked", "torch-cpu", "gpu", "serve", "tools", "fuzz", "jax", "tensorflow", "triton",
@@ -61,6 +63,16 @@ def test_a_container_takes_what_the_lock_has() -> None:
 def test_both_builds_of_torch_are_of_one_version() -> None:
     (cpu,) = entries("torch-cpu").values()
     assert cpu.startswith(f"torch=={constraints()['torch']}+cpu ")
+
+
+def test_pre_commit_has_the_locked_version_of_ruff() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"rev: v(\S+)", text) == [constraints()["ruff"]]
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {catgan.__version__}\n" in text
 
 
 def test_the_lock_has_every_dependency() -> None:

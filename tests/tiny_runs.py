@@ -58,7 +58,7 @@ def cats_64(tmp_path_factory) -> Dataset:
 
 @pytest.fixture
 def projected_config(monkeypatch, processor):
-    """A projected run of six steps, its features standardized on eight images, settled on 64."""
+    """A projected run of six steps, its features standardized on eight images, calibrated on 64."""
     monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
     monkeypatch.setattr("catgan.runs.sampler.CALIBRATION_SEEDS", range(100, 164))
     return override(load_recipe("projected-128"), [*TINY_PROJECTED, processor])

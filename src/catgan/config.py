@@ -1,8 +1,8 @@
-"""What a training run is: frozen dataclasses, the one place where defaults live.
+"""The configuration of a training run: frozen dataclasses, the only place with defaults.
 
-A recipe is a TOML file in `recipes/` over these classes; `load_recipe` reads it, `override` applies
-`section.key=value`, `to_toml` writes the complete configuration that stands in every run. An
-unknown key, a wrong type or an impossible value is a `CatganError` that suggests what was meant.
+A recipe is a TOML file in `recipes/` for these classes. `load_recipe` reads it, `override` applies
+`section.key=value`, and `to_toml` writes the complete configuration that every run keeps. An
+unknown key, a wrong type or an invalid value raises `CatganError` with a suggestion.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from typing import Any, Literal, TypeVar
 from catgan.errors import CatganError, quoted
 
 RESOLUTIONS = (32, 64, 128, 256)
-FEATURE_RESOLUTIONS = (128, 256)  # those whose every halving, down to 4, is even
+FEATURE_RESOLUTIONS = (128, 256)  # halved repeatedly they stay even, down to 4
 
-# What `catgan train --resume` may change: how long, how often, and in which arithmetic, as the next
-# machine may be another one; never what is being trained.
+# What `catgan train --resume` may change: length, output and precision, since the next machine may
+# be another one; never what is trained.
 RESUMABLE_SECTIONS = ("output",)
 RESUMABLE_KEYS = ("training.images", "training.early_stopping_images", "training.precision")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Shape of the generator and the discriminator."""
+    """Shapes of the generator and the discriminator."""
 
     family: Literal["dcgan", "lsgan", "projected"] = "lsgan"
     resolution: int = 64  # side of the square images in pixels
-    latent_size: int = 100  # length of the noise vector z
+    latent_size: int = 100  # of the noise vector z
     channels: int = 128  # of the finest feature maps; doubles with every halving of the side ...
     maximum_channels: int = 1024  # ... up to this many
     dropout: float = 0.0  # after each discriminator stage (dcgan only)
-    feature_resolution: int = 128  # side at which the frozen network looks (projected only)
-    # Stages on top of a generator of resolution / 2 ** refinements, each of which doubles the side
-    # with half the channels (projected only); training from a source of half the side adds one.
+    feature_resolution: int = 128  # input side of the frozen backbone (projected only)
+    # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
+    # the channels (projected only). Training from a source of half the side adds one.
     refinements: int = 0
 
     def __post_init__(self) -> None:
         if self.resolution not in RESOLUTIONS:
             nearest = min(RESOLUTIONS, key=lambda r: abs(math.log(r / max(self.resolution, 1))))
             raise CatganError(
-                f"network.resolution = {quoted(self.resolution)} is impossible: it must be one of "
+                f"invalid network.resolution = {quoted(self.resolution)}: expected one of "
                 f"{', '.join(map(str, RESOLUTIONS))}; try {nearest}"
             )
         _check("network.latent_size", self.latent_size, 1, 4096)
@@ -63,8 +63,8 @@ class NetworkConfig:
             )
         if self.feature_resolution not in FEATURE_RESOLUTIONS:
             raise CatganError(
-                f"network.feature_resolution = {quoted(self.feature_resolution)} is impossible: "
-                f"it must be one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
+                f"invalid network.feature_resolution = {quoted(self.feature_resolution)}: expected "
+                f"one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
             )
         if self.family == "projected":
             _check("network.latent_size of the projected family", self.latent_size, 2, 4096)
@@ -74,11 +74,11 @@ class NetworkConfig:
                     f"times network.resolution = {self.resolution}: set it to "
                     f"{4 * self.resolution} or less"
                 )
-        default = NetworkConfig.feature_resolution  # it is in every run on disk, of any family
+        default = NetworkConfig.feature_resolution  # stored in every run on disk, of any family
         if self.family != "projected" and self.feature_resolution != default:
             raise CatganError(
                 f"network.feature_resolution has no effect on the {self.family} family, which has "
-                f"no frozen network: set it to {default} or use network.family=projected"
+                f"no frozen backbone: set it to {default} or use network.family=projected"
             )
         if self.family != "projected" and self.refinements:
             raise CatganError(
@@ -88,21 +88,25 @@ class NetworkConfig:
         doublings = int(math.log2(self.resolution / min(RESOLUTIONS)))
         if not 0 <= self.refinements <= doublings:
             raise CatganError(
-                f"network.refinements = {quoted(self.refinements)} does not fit "
-                f"network.resolution = {self.resolution}: choose from 0 to {doublings}"
+                f"invalid network.refinements = {quoted(self.refinements)} for "
+                f"network.resolution = {self.resolution}: expected from 0 to {doublings}"
             )
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Objective of each player, on the discriminator's raw output (see training/losses.py)."""
+    """Loss of each network, on the discriminator's logits.
 
-    discriminator: Literal["bce", "mse", "hinge", "relativistic"] = "mse"
-    generator: Literal["bce", "mse", "hinge", "relativistic"] = "bce"
-    penalty: float = 0.0  # of the discriminator's gradient at what it sees (R1 and R2); 0: none
-    penalty_final: float = 0.0  # what it falls to, geometrically, ...
-    penalty_images: int = 1  # ... by this many images
-    penalty_every: int = 1  # it is taken on every so many-th image of a batch
+    `discriminator` and `generator` are names in the tables of training/losses.py. They are checked
+    where a run starts, so that a run with a custom loss can be read without that loss.
+    """
+
+    discriminator: str = "mse"  # bce, mse, hinge, relativistic, or a custom loss
+    generator: str = "bce"
+    penalty: float = 0.0  # gradient penalty on the discriminator's inputs (R1 and R2); 0: none
+    penalty_final: float = 0.0  # its final value, approached geometrically, ...
+    penalty_images: int = 1  # ... after this many images
+    penalty_every: int = 1  # computed on every n-th image of a batch
 
     def __post_init__(self) -> None:
         if (self.discriminator == "relativistic") != (self.generator == "relativistic"):
@@ -114,7 +118,7 @@ class LossConfig:
         _check("loss.penalty_images", self.penalty_images, 1, 10**12)
         _check("loss.penalty_every", self.penalty_every, 1, 65_536)
         if not self.penalty:
-            # The defaults are in every run on disk; what else is here, somebody has asked for.
+            # Defaults are stored in every run on disk; any other value was set on purpose.
             defaults = {
                 f"loss.{name}": default
                 for name in ("penalty_final", "penalty_images", "penalty_every")
@@ -130,17 +134,17 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What is done, alike, to the real and the generated images before the discriminator."""
+    """Augmentations of both real and generated images before the discriminator."""
 
     flip: bool = True  # mirror half of the images (doubles a small dataset; cats are symmetric)
-    zoom: float = 0.0  # enlarge a random window of each image, up to this fraction of its side less
+    zoom: float = 0.0  # enlarge a random window, its side smaller by up to this fraction
     crop: float = 0.0  # random crop: largest shift as a fraction of the side, edges reflected
     color_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
     sharpness: float = 0.0  # probability of blurring or sharpening an image
     diffaugment_color: bool = False  # DiffAugment: brightness, saturation, contrast
     diffaugment_translation: bool = False  # DiffAugment: shift by up to 1/8 of the side
     diffaugment_cutout: bool = False  # DiffAugment: a gray square of half the side
-    views: int = 0  # different augmentations of each real image in a run; 0: a new one each time
+    views: int = 0  # fixed augmentations per real image in a run; 0: a new one each time
 
     def __post_init__(self) -> None:
         _check("augment.zoom", self.zoom, 0.0, 0.9)
@@ -152,17 +156,17 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam (Kingma and Ba, 2015), one for each player."""
+    """Adam (Kingma and Ba, 2015), one optimizer for each network."""
 
     generator_learning_rate: float = 2e-4
     discriminator_learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
-    # For a run that starts from existing weights: a discriminator that knows nothing yet would only
-    # spoil them. Until so many images it learns alone, ...
+    # For a run that starts from existing weights: an untrained discriminator would damage them.
+    # For the first images it trains alone, ...
     generator_freeze_images: int = 0
-    generator_ramp_images: int = 0  # ... then the generator's rate rises over so many,
-    generator_thaw_images: int = 0  # that of its inner convolutions so many images later
+    generator_ramp_images: int = 0  # ... then the generator's learning rate rises over these, ...
+    generator_thaw_images: int = 0  # ... and that of its inner convolutions these images later
 
     def __post_init__(self) -> None:
         _check("optimizer.generator_freeze_images", self.generator_freeze_images, 0, 10**12)
@@ -176,7 +180,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long, in what portions, from which seed. Every duration is in images seen."""
+    """Length, batch size, seed and averaging of a run. Every duration is in images seen."""
 
     images: int = 400_000  # real images shown in the whole run
     batch_size: int = 64
@@ -184,8 +188,8 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ema_half_life: int = 5_000  # images after which a weight counts half in the average
     ema_ramp: float = 0.05  # early on the half-life is at most this fraction of the images seen
-    # A run whose score has not improved for so many images ends, and its best checkpoint is what it
-    # leaves; that score is then taken against held-out images. 0: it goes on to the end.
+    # End the run once its score has not improved for this many images; its result is then its best
+    # checkpoint. Scores are then against held-out images. 0: train to the end.
     early_stopping_images: int = 0
 
     def __post_init__(self) -> None:
@@ -202,11 +206,11 @@ class OutputConfig:
     """What a run writes, and how often, in images seen (rounded up to whole batches)."""
 
     log_images: int = 1_024  # between two rows of log.jsonl
-    grid_images: int = 8_192  # between two sample sheets
+    grid_images: int = 8_192  # between two sample grids
     checkpoint_images: int = 16_384  # between two checkpoints
-    checkpoints_kept: int = 2  # newest ones; the best is kept besides
-    score_samples: int = 1_000  # drawn at each checkpoint to score it; 0: no scores
-    grid_seeds: int = 64  # cats on a sheet, always of the seeds 0, 1, 2, ...
+    checkpoints_kept: int = 2  # the newest ones; the best is kept, too
+    score_samples: int = 1_000  # generated at each checkpoint to score it; 0: no scores
+    grid_seeds: int = 64  # images in a grid, of the seeds 0, 1, 2, ...
 
     def __post_init__(self) -> None:
         _check("output.log_images", self.log_images, 1, 10**12)
@@ -216,7 +220,7 @@ class OutputConfig:
         _check("output.score_samples", self.score_samples, 0, 1_000_000)
         if 0 < self.score_samples < 12:
             raise CatganError(
-                f"output.score_samples = {self.score_samples} is too few to score: "
+                f"output.score_samples = {self.score_samples} is too few for a score: "
                 "choose 0 (no scores) or at least 12, better 1000"
             )
         _check("output.grid_seeds", self.grid_seeds, 1, 400)
@@ -224,9 +228,9 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A complete training run, but for the data and the machine."""
+    """A complete training run, except for the data and the machine."""
 
-    recipe: str = "lsgan-64"  # the name of the recipe this began as
+    recipe: str = "lsgan-64"  # name of the recipe it is based on
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -239,20 +243,20 @@ class Config:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes in the package, sorted."""
+    """Return the names of the recipes in the package, sorted."""
     directory = resources.files("catgan") / "recipes"
     return sorted(Path(f.name).stem for f in directory.iterdir() if f.name.endswith(".toml"))
 
 
 def recipe_text(name: str) -> str:
-    """The TOML text of a recipe; `CatganError` for a name that the package does not have."""
+    """Return the TOML text of a recipe; `CatganError` for an unknown name."""
     if name not in recipe_names():
-        raise CatganError(f"no recipe {quoted(name)}{_suggestion(name, recipe_names())}")
+        raise CatganError(f"unknown recipe {quoted(name)}{_suggestion(name, recipe_names())}")
     return (resources.files("catgan") / "recipes" / f"{name}.toml").read_text("utf-8")
 
 
 def load_recipe(name: str) -> Config:
-    """The configuration of a recipe by its name."""
+    """Return the configuration of a recipe by its name; `CatganError` for an unknown name."""
     return from_toml(recipe_text(name), where=f"recipe {name}")
 
 
@@ -260,34 +264,45 @@ def load_recipe(name: str) -> Config:
 
 
 def from_toml(text: str, where: str) -> Config:
-    """Read a configuration; `where` names the text in errors."""
+    """Return the configuration in a TOML text; `where` names the text in errors.
+
+    Raises:
+        CatganError: the text is not TOML, or has an unknown or invalid setting.
+    """
     try:
         table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: numbers of thousands of digits too
+    except (ValueError, RecursionError) as error:  # ValueError also for huge numbers
         raise CatganError(f"{where} is not valid TOML: {_one_line(error)}") from None
     return from_table(table, where)
 
 
 def from_table(table: Mapping[str, Any], where: str) -> Config:
-    """A configuration from nested mappings, as TOML and JSON give them."""
+    """Return a configuration from nested mappings, as read from TOML or JSON.
+
+    Raises:
+        CatganError: a setting is unknown or invalid; `where` names the source.
+    """
     try:
         return _from_table(Config, table, prefix="", where=where)
-    except CatganError as error:  # an impossible value does not know where it stands
+    except CatganError as error:  # the check of a value does not know its source
         text = str(error)
         raise CatganError(text if text.startswith(where) else f"{where}: {text}") from None
 
 
 def to_toml(config: Config) -> str:
-    """Every setting of `config` as TOML, in the order of the classes above."""
+    """Return every setting of `config` as TOML, in the order of the classes above."""
     import tomli_w
 
     return tomli_w.dumps(dataclasses.asdict(config))
 
 
 def override(config: Config, assignments: list[str]) -> Config:
-    """`config` with `section.key=value` assignments applied in order, so that the last one counts.
+    """Return `config` with `section.key=value` assignments applied in order; the last one wins.
 
-    Values are written as in TOML (`2e-4`, `true`, `"mse"`); a bare word is taken as a string.
+    Values are written as in TOML (`2e-4`, `true`, `"mse"`); text without quotes is a string.
+
+    Raises:
+        CatganError: a setting is unknown or invalid.
     """
     table = dataclasses.asdict(config)
     for assignment in assignments:
@@ -295,48 +310,48 @@ def override(config: Config, assignments: list[str]) -> Config:
         name, text = name.strip(), text.strip()
         if not equals or not text:
             raise CatganError(
-                f"--set {quoted(assignment)} is not of the form section.key=value: "
-                "try, for instance, --set training.batch_size=32"
+                f"invalid --set {quoted(assignment)}: expected section.key=value, "
+                "as in --set training.batch_size=32"
             )
         section, _, key = name.rpartition(".")
         target = table.get(section) if section else table
         if not isinstance(target, dict) or key not in target or isinstance(target[key], dict):
             raise CatganError(
-                f"--set {quoted(assignment)}: no setting {quoted(name)}{_suggest_setting(name)}"
+                f"--set {quoted(assignment)}: unknown setting {quoted(name)}"
+                f"{_suggest_setting(name)}"
             )
         target[key] = _parse_value(text)
     return _from_table(Config, table, prefix="", where="--set")
 
 
 def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, by their dotted names, as (old, new)."""
+    """Return the settings that differ, by their dotted names, as (old, new)."""
     before, after = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
     return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 
 
 def check_resumable(old: Config, new: Config) -> None:
-    """Raise `CatganError` when `new` changes what a resumed run must keep."""
+    """Raise `CatganError` if `new` changes a setting that a resumed run must keep."""
     rejected = [
-        f"{name} = {was!r} (asked for {now!r})"
+        f"{name} = {was!r} (got {now!r})"
         for name, (was, now) in changed_settings(old, new).items()
         if name not in RESUMABLE_KEYS and name.split(".")[0] not in RESUMABLE_SECTIONS
     ]
     before, after = old.training.early_stopping_images, new.training.early_stopping_images
     if (before > 0) != (after > 0):
         rejected.append(
-            f"training.early_stopping_images = {before} (asked for {after}), which decides what "
-            "scores are taken against and may only be another number"
-            + (", as large as you like" if before else "")
+            f"training.early_stopping_images = {before} (got {after}), which decides what scores "
+            f"are taken against and must stay {'above 0' if before else '0'}"
         )
     if rejected:
         raise CatganError(
-            f"a resumed run must keep {', '.join(rejected)}: start a new run for that; a resumed "
-            f"one may change {', '.join(RESUMABLE_KEYS)} and output.*"
+            f"a resumed run must keep {', '.join(rejected)}: start a new run to change that; a "
+            f"resumed one may change {', '.join(RESUMABLE_KEYS)} and output.*"
         )
 
 
 def check_length(old: Config, new: Config, images: int) -> None:
-    """Raise `CatganError` when `new` would end a run, after `images` images, before that."""
+    """Raise `CatganError` if `new` ends a run before the `images` it has already seen."""
     asked = new.training.images
     if asked != old.training.images and asked < images:
         raise CatganError(
@@ -356,11 +371,11 @@ def _from_table(cls: type[T], table: Mapping[str, Any], prefix: str, where: str)
     for key, value in table.items():
         name = prefix + key
         if key not in hints:
-            raise CatganError(f"{where}: no setting {quoted(name)}{_suggest_setting(name)}")
+            raise CatganError(f"{where}: unknown setting {quoted(name)}{_suggest_setting(name)}")
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise CatganError(
-                    f"{where}: [{name}] must be a table of settings, got {quoted(value)}"
+                    f"{where}: expected a table of settings for [{name}], got {quoted(value)}"
                 )
             values[key] = _from_table(hints[key], value, prefix=f"{name}.", where=where)
         else:
@@ -373,27 +388,32 @@ def _coerce(name: str, value: Any, hint: Any, where: str) -> Any:
         choices = [str(choice) for choice in typing.get_args(hint)]
         if value in choices:
             return value
-        hint = _suggestion(value if isinstance(value, str) else "", choices)
-        raise CatganError(f"{where}: {name} = {quoted(value)}{hint}")
+        suggestion = _suggestion(value if isinstance(value, str) else "", choices)
+        raise CatganError(f"{where}: invalid {name} = {quoted(value)}{suggestion}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        with suppress(OverflowError):  # then it is told below
+        with suppress(OverflowError):  # rejected below
             value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
-        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise CatganError(f"{where}: {name} must be {expected[hint]}, got {quoted(value)}")
+        expected = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "a string",
+        }
+        raise CatganError(f"{where}: expected {expected[hint]} for {name}, got {quoted(value)}")
     return value
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise CatganError(f"{name} = {quoted(value)} is out of range: choose from {low} to {high}")
+        raise CatganError(f"invalid {name} = {quoted(value)}: expected from {low} to {high}")
 
 
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        return text  # a bare word: `--set loss.generator=mse`
+        return text  # a string without quotes: `--set loss.generator=mse`
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -407,7 +427,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _suggest_setting(name: str) -> str:
-    """The one or two settings that `name` may stand for, whatever section it puts them in."""
+    """Suggest the one or two settings that `name` may mean, in whatever section they are."""
     table = dataclasses.asdict(Config())
     if isinstance(table.get(name), dict):
         return f": it is a section; its settings are {', '.join(table[name])}"
@@ -419,7 +439,7 @@ def _suggest_setting(name: str) -> str:
         if ratio >= 0.6 or (len(key) > 2 and key in other):
             ratios[full] = ratio
     best = sorted(ratios, key=lambda full: -ratios[full])[:2]
-    # The second is named where it is nearly as close: generator_ and discriminator_learning_rate.
+    # Name the second if it is nearly as close: generator_ and discriminator_learning_rate.
     best = [full for full in best if ratios[full] > ratios[best[0]] - 0.1]
     if best:
         return f"; did you mean {' or '.join(map(repr, best))}?"

@@ -18,6 +18,13 @@ class CatganError(Exception):
     exit_code = 2
 
 
+def cannot_write(path: object, error: OSError, option: str = "--out") -> CatganError:
+    """Return the error for a path that `option` named and that cannot be written."""
+    return CatganError(
+        f"{path}: cannot be written ({error.strerror or error}): choose another path with {option}"
+    )
+
+
 def quoted(value: object) -> str:
     """Return the repr of a value, printable on one line and at most `MAX_QUOTED` characters long.
 

@@ -1,4 +1,4 @@
-"""The command as a person meets it: help, first runs, one-line errors."""
+"""The command line, end to end: help, first runs, one-line errors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TINY = [
     "network.latent_size=8", "training.batch_size=8", "training.images=48",
     "output.log_images=16", "output.grid_seeds=4", "output.score_samples=0",
 ]  # fmt: skip
-VERBS = (
+COMMANDS = (
     "prepare", "inspect", "download", "train", "sample", "morph", "edit", "info", "export", "web",
     "evaluate", "compare", "recipes",
 )  # fmt: skip
-SETTINGS = ["--recipe", "lsgan-64", *(word for setting in TINY for word in ("--set", setting))]
+SETTINGS = ["--recipe", "lsgan-64", *(arg for setting in TINY for arg in ("--set", setting))]
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +77,16 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for verb in VERBS:
-        assert verb in done.stdout
+    for command in COMMANDS:
+        assert command in done.stdout
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb):
-    assert "--help" in catgan(verb, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    assert "--help" in catgan(command, "--help")
 
 
-def test_the_version_is_the_package_s():
+def test_version_is_the_packages():
     import catgan as package
 
     assert catgan("--version").strip() == f"catgan {package.__version__}"
@@ -94,12 +94,12 @@ def test_the_version_is_the_package_s():
 
 def test_recipes_are_listed_and_printed():
     text = catgan("recipes")
-    for name in ("dcgan-128", "lsgan-64", "projected-128", "projected-256", "quick-64"):
+    for name in ("dcgan-128", "lsgan-64", "projected-128", "transfer", "quick-64"):
         assert name in text
     assert 'generator = "bce"' in catgan("recipes", "lsgan-64")
 
 
-def test_a_run_tells_what_it_does_and_what_comes_next(home):
+def test_train_prints_its_settings_and_the_next_command(home):
     text = catgan("train", "--resume", "run", "--set", "training.images=64")
     first, *_, last = text.splitlines()
     assert re.match(r"catgan \S+: lsgan-64, 32 px, on \d+ images of photos; cpu, \d threads", first)
@@ -108,14 +108,14 @@ def test_a_run_tells_what_it_does_and_what_comes_next(home):
     assert (home / "run" / "report.html").exists()
 
 
-def test_what_train_leaves_out_of_a_folder_is_named(home):
+def test_train_names_skipped_files(home):
     text = catgan("train", "photos", "-o", "raw", *SETTINGS, "--minutes", 0)
     assert "2 files of photos were left out" in text
     assert "notes.txt" in text
     assert "copy.png: the same file as 03.png" in text
 
 
-def test_memory_that_is_not_there_and_files_that_are_in_the_way_are_one_line(home):
+def test_out_of_memory_and_disk_full_are_one_line_errors(home):
     def fail(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
@@ -127,7 +127,7 @@ def test_memory_that_is_not_there_and_files_that_are_in_the_way_are_one_line(hom
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EBADF, "bad"), OSError("odd"), RuntimeError("x")])
-def test_a_bug_is_no_mistake_of_the_user_s(home, error):
+def test_bugs_keep_their_traceback(home, error):
     with (
         mock.patch("catgan.config.recipe_text", mock.Mock(side_effect=error)),
         pytest.raises(type(error)),
@@ -135,13 +135,13 @@ def test_a_bug_is_no_mistake_of_the_user_s(home, error):
         catgan("recipes", "lsgan-64")
 
 
-def test_memory_that_ran_out_while_restoring_is_one_line(home):
+def test_out_of_memory_while_restoring_is_a_one_line_error(home):
     error = RuntimeError("Error(s) in loading state_dict: ... CUDA out of memory. Tried to ...")
     with mock.patch("torch.nn.Module.load_state_dict", mock.Mock(side_effect=error)):
-        assert "memory does not hold this" in catgan("sample", "run", "--seeds", "7", code=2)
+        assert "out of memory: to train, lower" in catgan("sample", "run", "--seeds", "7", code=2)
 
 
-def test_commands_about_a_run_with_a_space_in_its_name_can_be_pasted(home):
+def test_printed_commands_quote_paths_with_spaces(home):
     text = catgan("train", "cats", "-o", "my run", *SETTINGS, "--minutes", 0)
     assert text.splitlines()[-1] == "next     catgan train --resume 'my run'"
     text = catgan("train", "cats", "-o", "my run", *SETTINGS, code=2)
@@ -151,12 +151,12 @@ def test_commands_about_a_run_with_a_space_in_its_name_can_be_pasted(home):
     catgan("train", "lost cats", "-o", "of lost", *SETTINGS, "--minutes", 0)
     shutil.rmtree(home / "lost cats")
     text = catgan("train", "--resume", "of lost", code=2)
-    assert text.rstrip().endswith("catgan train NEW_PLACE --resume 'of lost'")
+    assert text.rstrip().endswith("catgan train NEW_PATH --resume 'of lost'")
     text = catgan("train", "--resume", "my run", "--set", "training.images=8")
     assert text.splitlines()[-1] == "next     catgan sample 'my run' --seeds 0-63 -o cats.png"
 
 
-def test_a_run_is_not_finished_before_where_it_is(home):
+def test_training_images_cannot_be_fewer_than_seen(home):
     catgan("train", "cats", "-o", "seen", *SETTINGS)
     before = (home / "seen" / "config.toml").read_text()
     text = catgan("train", "--resume", "seen", "--set", "training.images=1", code=2)
@@ -165,16 +165,16 @@ def test_a_run_is_not_finished_before_where_it_is(home):
     assert "finished after 48 images of 48" in catgan("train", "--resume", "seen")
 
 
-def test_what_a_run_holds_is_described(home):
-    """Every file of a run that was trained, evaluated and exported is in docs/formats.md."""
+def test_every_file_of_a_run_is_documented(home):
+    """Every file of a trained, evaluated, exported run is in docs/reference/formats.md."""
     settings = [*SETTINGS, "--minutes", 0]
     if find_spec("tensorboard"):
         settings.append("--tensorboard")
     catgan("train", "cats", "-o", "whole", *settings)
     catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
-    with mock.patch("catgan.export.export.SEEDS", 8):
+    with mock.patch("catgan.exporters.export.SEEDS", 8):
         catgan("export", "whole")
-    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text("utf-8")
     section = text.split("## The run directory")[1].split("\n## ")[0]
     run = home / "whole"
     for path in run.iterdir():
@@ -184,22 +184,22 @@ def test_what_a_run_holds_is_described(home):
         assert all(f"`{each.name}`" in section for each in path.iterdir()), path
 
 
-def test_minutes_that_no_clock_passes_are_refused(home):
+def test_minutes_must_be_a_number_of_at_least_zero(home):
     text = catgan("train", "cats", "-o", "never", *SETTINGS, "--minutes", "nan", code=2)
-    assert "--minutes nan is no time" in text
+    assert "invalid --minutes nan" in text
     assert not (home / "never").exists()
     catgan("train", "cats", "-o", "never", *SETTINGS, "--minutes", "-1", code=2, by_typer=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
-def test_a_device_is_no_place_for_a_run(home):
-    for place in ("/dev/full", "/dev/full/run"):
-        text = catgan("train", "cats", "-o", place, *SETTINGS, code=2)
+def test_run_directory_cannot_be_a_device(home):
+    for path in ("/dev/full", "/dev/full/run"):
+        text = catgan("train", "cats", "-o", path, *SETTINGS, code=2)
         assert "/dev/full is not a folder" in text or "Not a directory" in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and pipes")
-def test_output_that_nobody_reads_is_no_traceback():
+def test_closed_output_pipe_has_no_traceback():
     command = [sys.executable, "-m", "catgan", "recipes"]
     read, write = os.pipe()
     os.close(read)
@@ -208,7 +208,7 @@ def test_output_that_nobody_reads_is_no_traceback():
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_run_that_fails_is_one_line_and_code_3(home):
+def test_failed_training_is_one_line_and_code_3(home):
     from catgan.training.guard import TrainingFailedError
 
     fail = mock.Mock(side_effect=TrainingFailedError("bad: training collapsed: start anew"))
@@ -217,19 +217,19 @@ def test_a_run_that_fails_is_one_line_and_code_3(home):
     assert text.splitlines()[-1] == "catgan: error: bad: training collapsed: start anew"
 
 
-def test_sample_draws_a_sheet_or_a_file_a_cat(home):
-    catgan("sample", "run", "--seeds", "0-5", "--grid", "3x2", "-o", "sheet.png")
+def test_sample_writes_a_grid_or_one_file_per_seed(home):
+    catgan("sample", "run", "--seeds", "0-5", "--grid", "3x2", "-o", "grid.png")
     catgan("sample", "run", "--seeds", "4,1", "-o", "cats/alone")
     names = sorted(path.name for path in (home / "cats" / "alone").iterdir())
     assert names == ["seed000001.png", "seed000004.png"]
-    make_grid = np.asarray(Image.open(home / "sheet.png"))
-    assert make_grid.shape == (66, 100, 3)
+    grid = np.asarray(Image.open(home / "grid.png"))
+    assert grid.shape == (66, 100, 3)
     alone = np.asarray(Image.open(home / "cats" / "alone" / "seed000004.png"))
-    assert np.array_equal(make_grid[34:66, 34:66], alone)
+    assert np.array_equal(grid[34:66, 34:66], alone)
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (("prepare", "nowhere", "new"), "nowhere"),
         (("prepare", "photos", "cats", "--size", "32"), "cats"),
@@ -259,27 +259,31 @@ def test_sample_draws_a_sheet_or_a_file_a_cat(home):
         (("prepare", "photos", ""), "is empty"),
         (("sample", "run", "-o", ""), "is empty"),
         (("sample", "run", "--checkpoint", ""), "is empty"),
-        (("info", "photos"), "no run: name an exported .onnx file"),
+        (("info", "photos"), "not a run: name an exported .onnx file"),
     ],
 )
-def test_every_mistake_ends_in_one_line_and_code_2(home, words, expected):
-    text = catgan(*words, code=2)
+def test_user_errors_are_one_line_and_code_2(home, arguments, expected):
+    text = catgan(*arguments, code=2)
     assert text.startswith("catgan: error: ")
     assert len(text.strip().splitlines()) == 1
     assert expected in text
 
 
-def test_what_typer_refuses_is_code_2_too(home):
-    for words in (("trian",), ("sample", "run", "--sedes", "1"), ("train", "--minutes", "x")):
-        catgan(*words, code=2, by_typer=True)
+def test_usage_errors_are_code_2(home):
+    for arguments in (
+        ("trian",),
+        ("sample", "run", "--sedes", "1"),
+        ("train", "--minutes", "x"),
+    ):
+        catgan(*arguments, code=2, by_typer=True)
 
 
-def test_without_the_train_extra_the_remedy_is_named(home):
+def test_missing_train_extra_names_the_remedy(home):
     script = (
         "import importlib.util, sys\n"
         "real = importlib.util.find_spec\n"
-        "import catgan.cli.console as terminal\n"
-        "terminal.find_spec = lambda name: None if name == 'torch' else real(name)\n"
+        "import catgan.extras as extras\n"
+        "extras.find_spec = lambda name: None if name == 'torch' else real(name)\n"
         "sys.argv = ['catgan', 'train']\n"
         "from catgan.cli.app import main\n"
         "main()\n"
@@ -295,7 +299,7 @@ def test_without_the_train_extra_the_remedy_is_named(home):
 
 @pytest.fixture(scope="module")
 def roll(tmp_path_factory):
-    """A folder with two photos of drawn cats and one of a wall."""
+    """A folder with two photos of procedural cats and one of a wall."""
     folder = tmp_path_factory.mktemp("roll") / "photos"
     folder.mkdir()
     for name, index in (("one", 8), ("two", 13)):
@@ -304,14 +308,16 @@ def roll(tmp_path_factory):
     return folder
 
 
-# Drawn cats are neither photographed, nor as sharp as photos, nor framed like them.
-DRAWN = [word for gate in ("cat=0", "sharpness=0", "close=99") for word in ("--gate", gate)]
+# Procedural cats are neither photographed, nor as sharp as photos, nor framed like them.
+PROCEDURAL_GATES = [
+    arg for gate in ("cat=0", "sharpness=0", "close=99") for arg in ("--gate", gate)
+]
 
 
 def test_faces_are_found_inspected_and_trained_on(roll, tmp_path, monkeypatch):
     monkeypatch.setitem(FLOORS, "cat", 0.0)
     cats = tmp_path / "cats"
-    text = catgan("prepare", roll, cats, "--size", 32, "--faces", *DRAWN)
+    text = catgan("prepare", roll, cats, "--size", 32, "--faces", *PROCEDURAL_GATES)
     assert "2 cat faces at 32 px from 2 of 3 photos" in text
     assert "wall.png: no cat face found" in text
     assert f"next     catgan train {cats}" in text
@@ -324,7 +330,7 @@ def test_faces_are_found_inspected_and_trained_on(roll, tmp_path, monkeypatch):
     assert "cats: expected at least 24 images to compare, found 2" in text
 
 
-def test_a_dataset_is_compared_with_that_of_a_run(home):
+def test_inspect_compares_with_the_data_of_a_run(home):
     """The noise that the run was trained on is like itself; nearly black images are not."""
     (home / "plain").mkdir()
     for index in range(30):
@@ -335,12 +341,10 @@ def test_a_dataset_is_compared_with_that_of_a_run(home):
     assert "likeness these are the same images" in same
     other = catgan("inspect", "plain-cats", "--extractor", "raw-64", "--like", "run")
     assert re.search(r"likeness 0% of these images resemble photos \(two halves", other)
-    assert (
-        "Similar to a generator's training data?" in (home / "plain-cats-inspect.html").read_text()
-    )
+    assert "Similar to the data of a generator?" in (home / "plain-cats-inspect.html").read_text()
 
 
-def test_a_run_without_photos_is_compared_by_the_cats_that_it_learned_from(home, monkeypatch):
+def test_inspect_compares_with_the_generated_cats_of_a_run(home, monkeypatch):
     monkeypatch.setattr("catgan.data.dataset.cache.EMBEDDED_COUNT", 40)
     catgan("train", "-o", "no-photos", *SETTINGS, "--set", "training.images=8")
     text = catgan("inspect", "cats", "--extractor", "raw-64", "--like", "no-photos")
@@ -350,38 +354,38 @@ def test_a_run_without_photos_is_compared_by_the_cats_that_it_learned_from(home,
     assert "these are the same images as those of photos" in text
 
 
-def test_that_nothing_is_held_out_is_said(home, roll, tmp_path, monkeypatch):
+def test_empty_holdout_is_noted(home, roll, tmp_path, monkeypatch):
     monkeypatch.setitem(FLOORS, "cat", 0.0)
     (home / "few").mkdir()
     for name in ("00", "01"):
         (home / "few" / f"{name}.png").write_bytes((home / "photos" / f"{name}.png").read_bytes())
-    said = "note     none of 2 is held out, as each photo's content decides it with a chance of 0.1"
-    assert said in catgan("prepare", "few", "few-cats", "--size", 32)
+    note = "note     none of 2 images is held out (each photo is with probability 0.1)"
+    assert note in catgan("prepare", "few", "few-cats", "--size", 32)
     assert "is held out" not in catgan("prepare", "few", "all", "--size", 32, "--holdout", 0)
-    text = catgan("prepare", roll, tmp_path / "faces", "--size", 32, "--faces", *DRAWN)
-    assert said in text
+    text = catgan("prepare", roll, tmp_path / "faces", "--size", 32, "--faces", *PROCEDURAL_GATES)
+    assert note in text
 
 
-def test_faces_beside_what_is_in_the_way(roll, tmp_path, monkeypatch):
-    """What cannot work is said before the search, which may take an hour."""
+def test_prepare_faces_checks_paths_before_the_search(roll, tmp_path, monkeypatch):
+    """The search may take an hour."""
     stop = mock.Mock(side_effect=AssertionError("searched"))
     monkeypatch.setattr("catgan.data.faces.prepare.find_faces", stop)
     monkeypatch.chdir(tmp_path)
     assert "already exists" in catgan("prepare", roll, ".", "--faces", code=2)
     assert "already exists" in catgan("prepare", roll, "/", "--faces", code=2)
     assert "holdout fraction 2" in catgan("prepare", roll, "d", "--faces", "--holdout", 2, code=2)
-    assert "give 0.02 or more" in catgan("prepare", roll, "d", "--faces", *DRAWN, code=2)
+    assert "give 0.02 or more" in catgan("prepare", roll, "d", "--faces", *PROCEDURAL_GATES, code=2)
     (tmp_path / "d-decisions.json").write_text("{")
     assert "not a file of decisions" in catgan("prepare", roll, "d", "--faces", "--review", code=2)
     review = ("prepare", roll, "e", "--faces", "--review", "--decisions")
     assert "no/d.json: no is not a folder" in catgan(*review, "no/d.json", code=2)
     assert "cannot be read" in catgan(*review, ".", code=2)
     text = catgan(*review, "x" * 250, code=2)
-    assert "File name too long): choose another place with --decisions" in text
+    assert "File name too long): choose another path with --decisions" in text
     assert [path.name for path in tmp_path.iterdir()] == ["d-decisions.json"]
 
 
-def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
+def test_inspect_checks_its_page_before_the_work(home):
     with mock.patch("catgan.inspect.inspection.inspect_dataset") as never:
         text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", "no/page.html", code=2)
         assert "no is not a folder: create it, or choose another with --out" in text
@@ -392,35 +396,35 @@ def test_the_page_of_an_inspection_is_written_or_refused_at_once(home):
         for page in rejected:
             text = catgan("inspect", "cats", "--extractor", "raw-64", "-o", page, code=2)
             assert f"{page}: cannot be written (" in text
-            assert "choose another place with --out" in text
+            assert "choose another path with --out" in text
         assert not never.called
-    with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.extras.find_spec", lambda name: None if name == "cv2" else 1):
         assert "this needs cv2, not installed" in catgan("inspect", "cats", code=2)
 
 
-def test_the_next_step_can_be_copied(home):
+def test_next_command_quotes_the_dataset_path(home):
     (home / "my cats").mkdir()
     (home / "my cats" / "a.png").write_bytes((home / "photos" / "03.png").read_bytes())
     text = catgan("prepare", "my cats", "of $me", "--size", 32)
     assert "next     catgan train 'of $me' --recipe" in text
 
 
-def test_decisions_about_other_photos_are_told(roll, tmp_path, monkeypatch):
+def test_unmatched_decisions_are_noted(roll, tmp_path, monkeypatch):
     monkeypatch.setitem(FLOORS, "cat", 0.0)
     write_decisions(tmp_path / "d.json", {"0123456789abcdef@1,2": True})
-    text = catgan("prepare", roll, tmp_path / "cats", "--size", 32, "--faces", *DRAWN,
+    text = catgan("prepare", roll, tmp_path / "cats", "--size", 32, "--faces", *PROCEDURAL_GATES,
                   "--decisions", tmp_path / "d.json")  # fmt: skip
     assert "note     1 of the decisions are about faces that were not found" in text
 
 
-def test_an_interrupted_search_says_that_it_goes_on(roll, tmp_path):
+def test_interrupted_search_says_that_it_resumes(roll, tmp_path):
     stop = mock.Mock(side_effect=KeyboardInterrupt)
     with mock.patch("catgan.data.faces.prepare.find_faces", stop):
         text = catgan("prepare", roll, tmp_path / "cats", "--faces", code=130)
-    assert "the same command goes on" in text
+    assert "the same command resumes" in text
 
 
-def test_wrong_words_about_data_are_one_line(roll, tmp_path):
+def test_invalid_data_arguments_are_one_line_errors(roll, tmp_path):
     cats = tmp_path / "cats"
     assert "add --faces" in catgan("prepare", roll, cats, "--gate", "cat=1", code=2)
     assert "add --faces" in catgan("prepare", roll, cats, "--review", code=2)
@@ -431,18 +435,18 @@ def test_wrong_words_about_data_are_one_line(roll, tmp_path):
     assert "afhq-cat" in catgan("download", "dogs", code=2)
     with mock.patch("sys.stdin", mock.Mock(isatty=lambda: False)):
         assert "--accept-license" in catgan("download", "afhq-cat", "-o", cats, code=2)
-    with mock.patch("importlib.util.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.extras.find_spec", lambda name: None if name == "cv2" else 1):
         assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)
 
 
-def test_a_run_that_stops_early_says_why_and_checks_for_copies(tmp_path, monkeypatch):
+def test_early_stopping_says_why_and_checks_memorization(tmp_path, monkeypatch):
     from catgan.data.synthetic.procedural import write_procedural_cats
 
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("catgan.training.memorization.SAMPLES", 16)
     write_procedural_cats(tmp_path / "cats", 60, 32)
     scores = mock.Mock(side_effect=[0.5, 0.1, 0.2, 0.3, 0.4])
-    measured = "catgan.evaluation.quick.squared_discrepancy"
+    measured = "catgan.evaluation.quick.squared_mmd"
     with mock.patch(measured, scores):
         text = catgan(
             "train", tmp_path / "cats", "-o", tmp_path / "run", *SETTINGS,
@@ -450,8 +454,8 @@ def test_a_run_that_stops_early_says_why_and_checks_for_copies(tmp_path, monkeyp
             "--set", "training.early_stopping_images=16", "--set", "output.score_samples=16",
         )  # fmt: skip
     assert "held-out KD-lite2 0.1 after 16 images" in text
-    assert "finished after 32 images of 64: samples have come no nearer to held-out" in text
-    assert "best     after 16 images, by photos that were held out" in text
+    assert "finished after 32 images of 64: the score on held-out photos has not improved" in text
+    assert "best     after 16 images, by the score on held-out photos" in text
     assert re.search(r"copying  samples lie \S+% \w+ \w+ training photos .*; 0 exact copies", text)
     assert text.splitlines()[-1].startswith("next     catgan sample ")
     assert " --checkpoint best " in text.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""How progress is shown, to a person and to a file."""
+"""Progress bars and one-line errors."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from catgan.cli import console as terminal
 from catgan.cli.console import ProgressBar, explain_system_error, fail
 
 
-def shown(*, terminal):
+def output(*, terminal):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=80)
     with ProgressBar(console) as progress:
         for done in range(1, 4):
-            progress("drawing", done, 3)
+            progress("sampling", done, 3)
         progress("writing", 1, 1200)
     return out.getvalue()
 
 
-def test_where_nobody_watches_each_task_is_told_once():
-    assert shown(terminal=False) == "drawing: 3\nwriting: 1,200\n"
+def test_without_a_terminal_each_stage_is_one_line():
+    assert output(terminal=False) == "sampling: 3\nwriting: 1,200\n"
 
 
-def test_a_person_sees_a_bar_for_each_task_and_no_trace_is_left():
-    text = shown(terminal=True)
-    assert "drawing" in text
+def test_bars_are_erased_from_a_terminal():
+    text = output(terminal=True)
+    assert "sampling" in text
     assert "3/3" in text
     assert "1/1200" in text
     assert text.endswith("\x1b[2K\x1b[1A\x1b[2K")  # both lines erased
 
 
-def test_no_bar_without_a_task():
+def test_no_stage_prints_nothing():
     out = io.StringIO()
     with ProgressBar(Console(file=out, force_terminal=True)):
         pass
     assert out.getvalue() == ""
 
 
-def test_a_name_in_brackets_is_shown_and_is_no_markup():
+def test_names_in_brackets_are_not_markup():
     out = io.StringIO()
     with ProgressBar(Console(file=out, force_terminal=True, width=80)) as progress:
         progress("features of cats [/old] [red]", 1, 2)
@@ -59,16 +59,16 @@ def test_a_name_in_brackets_is_shown_and_is_no_markup():
             "a/b: No space left on device: make",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: make room"),
-        (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied: see that"),
+        (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied: check"),
         (
             FileNotFoundError(errno.ENOENT, "No such file", Path("a")),
-            "a: No such file: see that it",
+            "a: No such file: check that it",
         ),
         (OSError(errno.EMFILE, "Too many open files", "a"), "ulimit -n"),
         (OSError(errno.EIO, "Input/output error"), "drive works"),
     ],
 )
-def test_what_the_system_refuses_is_one_line_with_the_remedy(error, expected):
+def test_system_errors_are_one_line_with_the_remedy(error, expected):
     assert expected in explain_system_error(error)
 
 
@@ -82,12 +82,12 @@ def test_what_the_system_refuses_is_one_line_with_the_remedy(error, expected):
         FileNotFoundError(errno.ENOENT, "No such file", str(Path(terminal.__file__).parent / "x")),
     ],
 )
-def test_an_error_that_only_a_bug_can_cause_has_no_line(error):
+def test_bugs_have_no_line(error):
     assert explain_system_error(error) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX: a directory in use can be removed")
-def test_a_current_directory_that_is_gone_is_one_line(tmp_path, monkeypatch):
+def test_deleted_current_directory_is_one_line(tmp_path, monkeypatch):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -97,7 +97,7 @@ def test_a_current_directory_that_is_gone_is_one_line(tmp_path, monkeypatch):
     assert "current directory is gone" in explain_system_error(caught.value)
 
 
-def test_an_error_is_shown_in_characters_that_do_nothing_to_a_terminal(capsys):
+def test_errors_escape_control_characters(capsys):
     with pytest.raises(SystemExit) as end:
         fail("a\x1b[2Jb\nc \udcff \u202e é", 2)
     assert end.value.code == 2

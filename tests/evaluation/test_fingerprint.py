@@ -11,7 +11,7 @@ EXTRACTOR = ExtractorIdentity("lite2", 1, "ab" * 32, 1280, 260, "clean", "float3
 FINGERPRINT = Fingerprint(EXTRACTOR, 5000, 4400, "cd" * 32, "train", "ef" * 32)
 
 
-def test_equal_ones_pass() -> None:
+def test_equal_fingerprints_are_comparable() -> None:
     require_comparable({"a": FINGERPRINT, "b": replace(FINGERPRINT), "c": FINGERPRINT})
     require_comparable({})
 
@@ -34,13 +34,13 @@ def test_equal_ones_pass() -> None:
         (replace(FINGERPRINT, reals_sha256="00" * 32), "set of reals"),
     ],
 )
-def test_unlike_ones_are_refused_by_the_part(other: Fingerprint, part: str) -> None:
+def test_error_names_the_part_that_differs(other: Fingerprint, part: str) -> None:
     with pytest.raises(CatganError, match=f"a and c cannot be compared.*{part}") as caught:
         require_comparable({"a": FINGERPRINT, "b": FINGERPRINT, "c": other})
     assert "\n" not in str(caught.value)
 
 
-def test_only_inception_is_called_fid() -> None:
+def test_only_inception_gives_fid() -> None:
     assert EXTRACTOR.frechet_name == "FD-lite2"
     assert EXTRACTOR.kernel_name == "KD-lite2"
     assert replace(EXTRACTOR, name="inception").frechet_name == "FID"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from catgan.errors import CatganError
 from catgan.evaluation.image_sets import (
-    Checkpoint,
+    ScoredCheckpoint,
     all_have_shape,
     dataset_images,
     file_images,
@@ -20,17 +20,17 @@ from catgan.evaluation.image_sets import (
 )
 
 
-def test_generated_images_are_asked_for_by_seed() -> None:
-    asked: list[np.ndarray] = []
+def test_generated_images_are_read_by_seed() -> None:
+    requested: list[np.ndarray] = []
 
     def sample(seeds: np.ndarray) -> np.ndarray:
-        asked.append(seeds)
+        requested.append(seeds)
         return np.zeros((len(seeds), 4, 4, 3), dtype=np.uint8)
 
-    images = generated_images("cats", sample, 10, checkpoint=Checkpoint(64, ("best",)))
+    images = generated_images("cats", sample, 10, checkpoint=ScoredCheckpoint(64, ("best",)))
     assert images.read(np.array([0, 3])).shape == (2, 4, 4, 3)
-    np.testing.assert_array_equal(asked[0], [0, 3])
-    assert asked[0].dtype == np.int64
+    np.testing.assert_array_equal(requested[0], [0, 3])
+    assert requested[0].dtype == np.int64
     assert images.captions(3) == "seed 3"
     assert images.title == "cats at 64 images (best)"
 
@@ -50,7 +50,7 @@ def test_dataset_images_are_those_of_the_split() -> None:
         dataset_images(dataset, "train", 6)  # type: ignore[arg-type]
 
 
-def test_files_are_read_by_name(tmp_path: Path) -> None:
+def test_file_images(tmp_path: Path) -> None:
     pixels = photos(5, 0)
     for number in range(5):
         Image.fromarray(pixels[number]).save(tmp_path / f"{number}.png")
@@ -59,7 +59,7 @@ def test_files_are_read_by_name(tmp_path: Path) -> None:
     assert (images.count, images.captions(4)) == (5, "4.png")
 
 
-def test_bad_files_are_named_not_left_out(tmp_path: Path) -> None:
+def test_bad_files_are_errors_that_name_them(tmp_path: Path) -> None:
     pixels = photos(3, 0)
     Image.fromarray(pixels[0]).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"nonsense")
@@ -82,13 +82,13 @@ def test_bad_files_are_named_not_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
-def test_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+def test_symlink_loop_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(CatganError, match="cannot be read"):
         file_images(tmp_path / "loop")
 
 
-def test_a_folder_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+def test_folder_that_changes_while_read_is_an_error(tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(photos(1, number)[0]).save(tmp_path / f"{number}.png")
     images = file_images(tmp_path)
@@ -100,7 +100,7 @@ def test_a_folder_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> No
         images.read(np.array([2]))
 
 
-def test_whether_all_have_one_shape(tmp_path: Path) -> None:
+def test_all_have_shape(tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(photos(1, number)[0, :6]).save(tmp_path / f"{number}.png")
     (tmp_path / "broken.png").write_bytes(b"nonsense")  # reading will say so

@@ -1,7 +1,7 @@
 """The injected faults: what is done to a run, what the command ends with, what it says.
 
 Used by `test_faults.py`, which checks each of them, and by `torture.py`, which prints the table
-that stands in docs/reliability.md.
+that stands in docs/research/reliability-tests.md.
 """
 
 from __future__ import annotations
@@ -404,7 +404,7 @@ FAULTS = [
     Fault(
         "the manifest with one bit flipped", damaged("manifest.json", "flipped"), 0, "manifest.json"
     ),
-    Fault("every checkpoint damaged", all_damaged, 2, "no sound checkpoint", mendable=False),
+    Fault("every checkpoint damaged", all_damaged, 2, "no valid checkpoint", mendable=False),
     Fault("`latest` points nowhere", latest_says("000000099"), 0, "'latest' names no checkpoint"),
     Fault("`latest` is empty", latest_says(""), 0, "'latest' names no checkpoint"),
     Fault(
@@ -419,8 +419,8 @@ FAULTS = [
     ),
     Fault("SIGTERM twice during the save", signals_in_the_save(signal.SIGTERM, 2), 130, ""),
     Fault("one bit of one pixel changed", one_pixel, 2, "has changed on disk"),
-    Fault("the dataset has fewer images", other_data, 2, "differs from it in its images"),
-    Fault("the dataset is split otherwise", other_split, 2, "split otherwise"),
+    Fault("the dataset has fewer images", other_data, 2, "differs in its images"),
+    Fault("the dataset is split otherwise", other_split, 2, "differs in its split"),
     Fault(
         "another batch size and seed",
         nothing,

@@ -8,7 +8,7 @@ A run is begun by `python -m catgan train`, killed by SIGKILL after a random tim
 `--resume`, killed again, and so on to its end; then it is compared to the bit with one that nobody
 disturbed, and the next run begins. The moments are drawn evenly over the life of a process: its
 imports, the reading of the run, the steps, every kind of writing, the end. Ends with code 1 if
-anything was not as docs/reliability.md promises.
+anything was not as docs/concepts/determinism.md promises.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def report(averager: MetricAverager) -> bool:
 def what_was_seen(scene: Scene, error: str, said: list[str]) -> str:
     """The line that a person read, without this machine's paths and numbers."""
     told = [line for line in said if "kimg" not in line and not line.startswith("catgan ")]
-    line = error or next((line for line in told if "unsound" in line or "latest" in line), "")
+    line = error or next((line for line in told if "corrupt" in line or "latest" in line), "")
     line = line or next((line for line in told if line.startswith(("finished", "stopped"))), "")
     line = line.replace(str(scene.run), "RUN").replace(str(scene.data), "CATS")
     since = r"process \d+ since [-\d]+ \d\d:\d\d:\d\d"

@@ -1,4 +1,4 @@
-"""The probe: its answers follow from attempts, are remembered, and can be told to be nothing."""
+"""The probes: answers come from attempts, are cached, and can be turned off."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from catgan.networks.layers.frozen import SameConv2d, freeze
 @pytest.fixture(autouse=True)
 def anew(monkeypatch):
     monkeypatch.delenv(capabilities.PLAIN_VARIABLE, raising=False)
-    capabilities.forget()
+    capabilities.clear_cache()
     yield
     monkeypatch.undo()
-    capabilities.forget()
+    capabilities.clear_cache()
 
 
 def reject(*_):
     raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support ...")
 
 
-def test_a_processor_without_bfloat16_convolutions_is_found_out(monkeypatch):
-    """As PyTorch is on AVX2 alone: its oneDNN rejects, whatever its other kernels do."""
-    real = capabilities._clipped
+def test_a_processor_without_bfloat16_convolutions_is_detected(monkeypatch):
+    """As on AVX2 alone, where oneDNN raises an error, whatever other kernels do."""
+    real = capabilities._relu6_convolution
 
     def only_float32(operator, images, weight):
         return reject() if images.dtype == torch.bfloat16 else real(operator, images, weight)
 
-    monkeypatch.setattr(capabilities, "_clipped", only_float32)
+    monkeypatch.setattr(capabilities, "_relu6_convolution", only_float32)
     if capabilities.fused_convolution() is None:
         pytest.skip("oneDNN's fused convolution does not work here: NOT tested")
     assert not capabilities.bfloat16_works()
     assert not capabilities.bfloat16_is_faster()
 
 
-def test_kernels_that_add_up_in_bfloat16_do_not_count(monkeypatch):
+def test_kernels_that_accumulate_in_bfloat16_are_rejected(monkeypatch):
     def rough(images, weight, **options):
         found = real(images, weight, **options)
         return found + 0.02 * found.abs().max() if found.dtype == torch.bfloat16 else found
@@ -46,8 +46,8 @@ def test_kernels_that_add_up_in_bfloat16_do_not_count(monkeypatch):
     assert not capabilities.bfloat16_works()
 
 
-def test_gradients_that_add_up_in_bfloat16_do_not_count(monkeypatch):
-    """As those of PyTorch's own kernels do on AVX2 alone, whose outputs are as good as any."""
+def test_gradients_that_accumulate_in_bfloat16_are_rejected(monkeypatch):
+    """As in PyTorch's own kernels on AVX2 alone, whose outputs are accurate."""
 
     class Rough(torch.autograd.Function):
         @staticmethod
@@ -73,10 +73,10 @@ def test_gradients_that_add_up_in_bfloat16_do_not_count(monkeypatch):
     [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
     ids=["no_grad", "inference_mode", "autocast"],
 )
-def test_who_asks_first_does_not_change_the_answers(context):
-    """They are remembered: under `no_grad` bfloat16 failed for good, under autocast the probe."""
+def test_the_context_of_the_first_call_does_not_change_the_answers(context):
+    """Answers are cached: a probe under `no_grad` or autocast once failed for good."""
     expected = (capabilities.fused_convolution() is not None, capabilities.bfloat16_works())
-    capabilities.forget()
+    capabilities.clear_cache()
     with context():
         found = (capabilities.fused_convolution() is not None, capabilities.bfloat16_works())
     assert found == expected
@@ -93,7 +93,7 @@ def test_who_asks_first_does_not_change_the_answers(context):
     ids=["raises", "zeros", "shape", "nothing"],
 )
 def test_an_operator_that_fails_or_is_wrong_is_not_used(monkeypatch, failure):
-    monkeypatch.setattr(capabilities, "_clipped", failure)
+    monkeypatch.setattr(capabilities, "_relu6_convolution", failure)
     assert capabilities.fused_convolution() is None
     torch.manual_seed(0)
     layer = SameConv2d(3, 4, 3, relu6=True)
@@ -111,7 +111,7 @@ def test_bfloat16_must_be_clearly_faster(monkeypatch, bfloat16, faster):
     assert capabilities.bfloat16_is_faster() == faster
 
 
-def test_one_slow_moment_decides_nothing(monkeypatch):
+def test_one_slow_round_does_not_decide(monkeypatch):
     monkeypatch.setattr(capabilities, "bfloat16_works", lambda: True)
     counted = []
 
@@ -123,21 +123,21 @@ def test_one_slow_moment_decides_nothing(monkeypatch):
     assert capabilities.bfloat16_is_faster()
     count = len(counted)
     assert capabilities.bfloat16_is_faster()
-    assert len(counted) == count  # remembered
+    assert len(counted) == count  # cached
 
 
-def test_plain_means_that_nothing_is_tried(monkeypatch):
+def test_plain_mode_runs_no_probe(monkeypatch):
     monkeypatch.setenv(capabilities.PLAIN_VARIABLE, "1")
-    monkeypatch.setattr(capabilities, "_clipped", pytest.fail)
+    monkeypatch.setattr(capabilities, "_relu6_convolution", pytest.fail)
     assert capabilities.fused_convolution() is None
     assert not capabilities.bfloat16_works()
     assert not capabilities.bfloat16_is_faster()
     monkeypatch.setenv(capabilities.PLAIN_VARIABLE, "0")
     monkeypatch.undo()
-    capabilities.forget()
+    capabilities.clear_cache()
     assert capabilities.bfloat16_works() in (True, False)
 
 
-def test_the_timing_is_of_work():
+def test_timing_is_positive():
     assert capabilities._seconds(torch.float32) > 0
     assert capabilities.vector_instructions()

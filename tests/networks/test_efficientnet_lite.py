@@ -45,7 +45,7 @@ def picture(size: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("name", "size"), [(name, int(size)) for name in sorted(GOLDEN) for size in GOLDEN[name]]
 )
-def test_logits_of_the_reference(name: str, size: int) -> None:
+def test_logits_equal_the_reference(name: str, size: int) -> None:
     network = network_of(VARIANTS[name])
     with torch.no_grad():
         logits = network(picture(size))[0, ::25]
@@ -74,17 +74,17 @@ def test_features_and_their_gradients_are_the_same_without_onednn(size, monkeypa
     torch.manual_seed(0)
     images = torch.rand(2, 3, size, size, requires_grad=True)
 
-    def look() -> list[torch.Tensor]:
+    def maps_and_gradient() -> list[torch.Tensor]:
         maps = network.features(images)
         gradient = torch.autograd.grad(sum(x.sin().sum() for x in maps), images)[0]
         return [*(x.detach() for x in maps), gradient]
 
-    ours = look()
+    ours = maps_and_gradient()
     monkeypatch.setattr(frozen, "fused_convolution", lambda: None)
-    *theirs, gradient = look()
+    *theirs, gradient = maps_and_gradient()
     for one, other in zip(ours, theirs, strict=False):
         assert (one - other).abs().max() < 1e-5 * other.abs().max()
-    # Here and there a last bit decides on which side of a clip a value lies.
+    # The last bit can decide on which side of a clip a value lies.
     assert (ours[-1] - gradient).norm() < 0.01 * gradient.norm()
 
 
@@ -99,7 +99,7 @@ def test_frozen_yet_differentiable_to_the_image() -> None:
     assert float(images.grad.abs().sum()) > 0
 
 
-def test_a_tampered_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_tampered_file_is_rejected_before_it_is_loaded(tmp_path: Path) -> None:
     fake = tmp_path / "weights.pth"
     fake.write_bytes(b"not weights")
     with pytest.raises(CatganError, match=r"sha256 differs.*reinstall") as caught:

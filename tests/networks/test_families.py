@@ -13,7 +13,7 @@ from catgan.networks.layers.dropout import Dropout
 
 
 def layer_table(network: nn.Module, example: torch.Tensor | list[torch.Tensor]) -> list[str]:
-    """A line a layer: what it is, and the shape it puts out."""
+    """One line per layer: its kind and its output shape."""
     lines = []
 
     def describe(layer: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -124,7 +124,7 @@ def test_every_layer_is_as_described(recipe, generator, discriminator):
     z = torch.randn(2, config.latent_size)
     images = torch.rand(2, 3, config.resolution, config.resolution)
     assert layer_table(build_generator(config), z) == generator.split("\n")[1:-1]
-    network = build_discriminator(config, pytest.fail, torch.float32)  # asks for no real images
+    network = build_discriminator(config, pytest.fail, torch.float32)  # requests no real images
     assert layer_table(network, [images]) == discriminator.split("\n")[1:-1]
 
 
@@ -144,13 +144,13 @@ def test_the_classic_families_work_at_every_resolution_and_keep_their_range(fami
     assert discriminator(seen).shape == (2, 1)
 
 
-def test_stages_double_up_to_the_most():
+def test_channels_double_up_to_the_maximum():
     assert stage_channels(64, 128, 1024) == [128, 256, 512, 1024]
     assert stage_channels(32, 128, 1024) == [128, 256, 512]
     assert stage_channels(256, 64, 512) == [64, 128, 256, 512, 512, 512]
 
 
-def test_weights_begin_as_dcgan_s():
+def test_initial_weights_follow_dcgan():
     torch.manual_seed(0)
     network = build_generator(override(load_recipe("lsgan-64"), []).network)
     convolutions = [m for m in network.modules() if isinstance(m, nn.ConvTranspose2d)]

@@ -36,28 +36,28 @@ def test_probabilities_and_maps(classify):
     probabilities, maps = classify(images)
     assert (probabilities.shape, maps.shape) == ((3, 1000), (3, 320, 7, 7))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    # An image's answer is its own, whatever stands beside it and whoever asks meanwhile.
+    # The result does not depend on the rest of the batch or on other threads.
     with ThreadPoolExecutor(3) as pool:
         alone = list(pool.map(lambda number: classify(images[number : number + 1])[0][0], range(3)))
     np.testing.assert_allclose(np.stack(alone), probabilities, atol=1e-5)
 
 
-def test_torch_gets_its_threads_back():
+def test_the_thread_count_is_restored():
     before = torch.get_num_threads()
     with imagenet_classifier() as function:
         function(np.zeros((1, 224, 224, 3), np.uint8))
     assert torch.get_num_threads() == before
 
 
-def test_real_cats_are_cats(classify):
+def test_real_cats_are_classified_as_cats(classify):
     cats = squares(real_photos("afhq-cat-256.zip", "", 16))
     probabilities, _ = classify(cats)
     assert (probabilities[:, CATS].sum(axis=1) >= Gates().cat).mean() >= 0.9
     assert (probabilities[:, DOGS].sum(axis=1) < 0.3).mean() >= 0.9
 
 
-def test_real_dogs_are_dogs(classify):
-    """Not that a class is a cat by luck: the order of ImageNet's classes is what this tests."""
+def test_real_dogs_are_classified_as_dogs(classify):
+    """Tests the order of ImageNet's classes."""
     dogs = squares(real_photos("whole-photos.zip", "dog/", 16))
     probabilities, _ = classify(dogs)
     assert (probabilities[:, CATS].sum(axis=1) < Gates().cat).mean() >= 0.9

@@ -1,4 +1,4 @@
-"""Truncation: what the mean style is, and what a share of the way to it draws."""
+"""Truncation: the mean style, and images between it and the style."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from catgan.config import NetworkConfig
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
-from catgan.networks.truncation import draw, mean_style
+from catgan.networks.truncation import mean_style, synthesize_truncated
 
 
 class Squares(BaseGenerator):
@@ -29,7 +29,7 @@ def test_the_mean_style_of_every_family_is_exactly_zero(family):
     assert torch.equal(mean, torch.zeros(1, 16))
 
 
-def test_the_mean_style_is_that_of_the_noise_and_its_mirror_image():
+def test_the_mean_style_averages_noise_and_its_mirror_image():
     mean = mean_style(Squares(), torch.tensor([[1.0, 0.0], [3.0, -2.0]]))
     assert torch.equal(mean, torch.tensor([[5.0, 2.0]]))
 
@@ -37,7 +37,7 @@ def test_the_mean_style_is_that_of_the_noise_and_its_mirror_image():
 @pytest.mark.parametrize(
     ("truncation", "expected"), [(1.0, [9.0, 4.0]), (0.5, [7.0, 3.0]), (0.0, [5.0, 2.0])]
 )
-def test_truncation_is_the_share_of_the_way_from_the_mean(truncation, expected):
+def test_truncation_scales_the_distance_from_the_mean(truncation, expected):
     z, mean = torch.tensor([[3.0, -2.0]]), torch.tensor([[5.0, 2.0]])
-    images = draw(Squares(), z, truncation, mean)
+    images = synthesize_truncated(Squares(), z, truncation, mean)
     assert torch.equal(images[0, :, 0, 0], torch.tensor(expected))

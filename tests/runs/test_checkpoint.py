@@ -11,6 +11,7 @@ from torch import nn
 from catgan.errors import CatganError
 from catgan.runs import checkpoint as checkpoint_module
 from catgan.runs.checkpoint import (
+    FORMAT,
     PARTS,
     CheckpointStore,
     CorruptCheckpointError,
@@ -41,7 +42,7 @@ def load(store, which="latest"):
     return store.load(which, notes.append), notes
 
 
-def test_what_is_saved_comes_back(store):
+def test_save_and_load_round_trip(store):
     save(store, 64, 1.25)
     checkpoint, notes = load(store)
     assert (checkpoint.images, checkpoint.config, checkpoint.window) == (
@@ -56,7 +57,7 @@ def test_what_is_saved_comes_back(store):
     assert sorted(p.name for p in store.directory.iterdir()) == ["000000064", "latest"]
 
 
-def test_old_ones_are_pruned_but_never_the_best(store):
+def test_pruning_keeps_the_best(store):
     for images, score in ((10, 5.0), (20, 3.0), (30, 4.0), (40, None), (50, 3.5)):
         save(store, images, score=score and Score(score, {"samples": 1000}))
     assert store.names() == ["000000020", "000000040", "000000050"]
@@ -66,7 +67,7 @@ def test_old_ones_are_pruned_but_never_the_best(store):
     assert load(store, "40")[0].images == 40
 
 
-def test_every_damage_is_noticed_and_the_newest_sound_one_taken(store):
+def test_damage_is_detected_and_the_newest_valid_checkpoint_used(store):
     save(store, 10)
     for part in (*(f"{p}.safetensors" for p in PARTS), "manifest.json"):
         path = save(store, 20)
@@ -82,20 +83,20 @@ def test_every_damage_is_noticed_and_the_newest_sound_one_taken(store):
         assert load(store)[0].images == 10
 
 
-def test_parts_that_are_not_asked_for_are_not_read(store):
+def test_load_reads_only_the_requested_parts(store):
     path = save(store, 10)
     for part in ("generator", "discriminator", "optimizer"):
         (path / f"{part}.safetensors").unlink()
     loaded = store.load("latest", pytest.fail, ["ema"])
     assert list(loaded.tensors) == ["ema"]
-    with pytest.raises(CatganError, match="no sound checkpoint"):
+    with pytest.raises(CatganError, match="no valid checkpoint"):
         store.load("latest", lambda _: None)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 4},
+        {"format": FORMAT + 1},
         {"images": "10"},
         {"images": True},
         {"config": []},
@@ -106,7 +107,7 @@ def test_parts_that_are_not_asked_for_are_not_read(store):
         {"score": "best"},
     ],
 )
-def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
+def test_invalid_manifest_is_corrupt(store, change):
     path = save(store, 10)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest = manifest | change
@@ -119,8 +120,8 @@ def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
         read_checkpoint(path)
 
 
-def test_no_flipped_bit_of_a_manifest_changes_what_is_read(store):
-    """Each is noticed, or turns one white space into another."""
+def test_flipped_bits_of_a_manifest_are_detected(store):
+    """Each is detected, or turns one white space into another."""
     path = save(store, 10, score=Score(2.5, {})) / "manifest.json"
     data, sound = bytearray(path.read_bytes()), json.loads(path.read_bytes())
     harmless = 0
@@ -137,20 +138,20 @@ def test_no_flipped_bit_of_a_manifest_changes_what_is_read(store):
     assert harmless < 8 * sum(chr(byte).isspace() for byte in data)
 
 
-def test_a_checkpoint_under_another_name_is_unsound(store):
+def test_renamed_checkpoint_is_corrupt(store):
     path = save(store, 10)
     with pytest.raises(CorruptCheckpointError, match="incomplete"):
         read_checkpoint(path.rename(store.directory / "000000020"))
 
 
-def test_checkpoints_of_an_older_format_say_so(store):
+def test_older_format_is_named(store):
     path = save(store, 10) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     with pytest.raises(CorruptCheckpointError, match="has format 2, this catgan reads 3"):
         read_checkpoint(path.parent)
 
 
-def test_a_run_that_goes_on_from_an_older_one_says_so_in_latest(store):
+def test_continue_from_updates_latest(store):
     save(store, 10)
     path = save(store, 20)
     (path / "ema.safetensors").write_bytes(b"")
@@ -160,7 +161,7 @@ def test_a_run_that_goes_on_from_an_older_one_says_so_in_latest(store):
     assert store.pointer("latest") == "000000010"
 
 
-def test_pointers_that_name_nothing_fall_back_loudly(store):
+def test_invalid_pointers_fall_back_with_a_note(store):
     save(store, 10)
     for text in ("000000099", "../../etc", "", "000000010/../000000010"):
         (store.directory / "latest").write_text(text)
@@ -169,25 +170,25 @@ def test_pointers_that_name_nothing_fall_back_loudly(store):
         assert "names no checkpoint" in notes[0]
 
 
-def test_newest_is_by_number_not_by_letter(store):
+def test_names_sort_numerically(store):
     for images in (999_999_992, 1_000_000_000, 1_000_000_008):
         save(store, images, keep=1)
     assert store.names() == ["1000000008"]
 
 
-def test_nothing_sound_is_a_one_line_error(store):
+def test_no_valid_checkpoint_is_a_one_line_error(store):
     with pytest.raises(CatganError, match="no checkpoint yet"):
         load(store)
     path = save(store, 10)
     (path / "ema.safetensors").write_bytes(b"")
-    with pytest.raises(CatganError, match="no sound checkpoint"):
+    with pytest.raises(CatganError, match="no valid checkpoint"):
         load(store)
     for which in ("30", "bset", "-1", "../10"):
         with pytest.raises(CatganError, match="no checkpoint"):
             load(store, which)
 
 
-def test_a_failing_disk_raises_and_leaves_the_last_checkpoint(store, monkeypatch):
+def test_failing_disk_raises_and_keeps_the_last_checkpoint(store, monkeypatch):
     save(store, 10)
     real = checkpoint_module.write_and_flush
     for failing in (*(f"{part}.safetensors" for part in PARTS), "manifest.json"):
@@ -205,7 +206,7 @@ def test_a_failing_disk_raises_and_leaves_the_last_checkpoint(store, monkeypatch
         assert not list(store.directory.glob(".partial-*"))
 
 
-def test_a_killed_writer_leaves_nothing_that_counts(store):
+def test_leftovers_of_a_killed_writer_are_ignored_and_removed(store):
     save(store, 10)
     leftover = store.directory / ".partial-000000020-1234"
     leftover.mkdir()
@@ -219,7 +220,7 @@ def test_a_killed_writer_leaves_nothing_that_counts(store):
     assert load(store)[1] == []
 
 
-def test_adam_goes_on_as_if_nothing_had_happened(store):
+def test_restored_adam_continues_bit_exactly(store):
     def fresh():
         torch.manual_seed(0)
         module = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
@@ -251,7 +252,7 @@ def test_adam_goes_on_as_if_nothing_had_happened(store):
         checkpoint.restore({}, {"stranger": second})
 
 
-def test_a_score_that_was_taken_otherwise_is_not_compared(store):
+def test_scores_with_other_fingerprints_are_not_compared(store):
     """The Frechet distance falls with the number of samples, whatever the generator does."""
     save(store, 10, score=Score(3.0, {"samples": 1000}), keep=9)
     save(store, 20, score=Score(5.0, {"samples": 100}), keep=9)
@@ -262,17 +263,17 @@ def test_a_score_that_was_taken_otherwise_is_not_compared(store):
     assert store.pointer("best") == "000000030"
 
 
-@pytest.mark.parametrize("words", ["CUDA out of memory. Tried to allocate 2 GiB", "a bug"])
-def test_what_fails_while_restoring_is_not_the_checkpoint_s_fault(store, monkeypatch, words):
+@pytest.mark.parametrize("message", ["CUDA out of memory. Tried to allocate 2 GiB", "a bug"])
+def test_other_errors_while_restoring_pass_through(store, monkeypatch, message):
     module = nn.Linear(2, 3, bias=False)
     parts = {part: module.state_dict() for part in PARTS}
     store.save(0, {}, WINDOW, parts, keep=1)
 
     def fail(*_, **__):
-        raise RuntimeError(words)
+        raise RuntimeError(message)
 
     monkeypatch.setattr(nn.Module, "load_state_dict", fail)
-    with pytest.raises(RuntimeError, match=words):
+    with pytest.raises(RuntimeError, match=message):
         load(store)[0].restore({"generator": module}, {})
 
 
@@ -284,7 +285,7 @@ def test_what_fails_while_restoring_is_not_the_checkpoint_s_fault(store, monkeyp
         lambda tensors: tensors.update({"player/weight/exp_avg_sq": torch.zeros(3, 1)}),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_changes_nothing(store, change):
+def test_restore_of_other_shapes_changes_nothing(store, change):
     module = nn.Linear(2, 3, bias=False)
     optimizer = torch.optim.Adam(module.parameters())
     module(torch.ones(1, 2)).sum().backward()
@@ -301,8 +302,8 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(store, change):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
 @pytest.mark.parametrize("name", ["ema.safetensors", "manifest.json"])
-def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(store, monkeypatch, number, name):
-    """Going on from the earlier one would train again, and forget, what is there."""
+def test_unreadable_checkpoint_is_not_skipped(store, monkeypatch, number, name):
+    """Resuming from the earlier one would repeat and discard finished training."""
     save(store, 10)
     save(store, 20)
     real = type(store.directory).read_bytes
@@ -317,7 +318,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(store, monkeypa
         load(store)
 
 
-def test_the_way_on_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+def test_resume_command_is_quoted_for_the_shell(tmp_path, monkeypatch):
     store = CheckpointStore(tmp_path / "my run" / "checkpoints")
     with pytest.raises(CatganError, match=r"--resume '[^']*/my run'$"):
         load(store)

@@ -1,4 +1,4 @@
-"""What a run, a dataset and photos mean where data are asked for."""
+"""The dataset that a run, a dataset or photos mean."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def make_run(path, dataset, source):
 
 
 @pytest.mark.parametrize("procedural", [False, True])
-def test_a_run_without_photos_means_the_cats_that_it_learned_from(tmp_path, procedural):
-    learned = open_data(None, 32, silent, procedural=procedural)
-    assert learned.name == ("drawn-cats" if procedural else "generated-cats")
-    run = make_run(tmp_path / "run", learned, None)
+def test_run_without_photos_means_its_generated_cats(tmp_path, procedural):
+    trained_on = open_data(None, 32, silent, procedural=procedural)
+    assert trained_on.name == ("drawn-cats" if procedural else "generated-cats")
+    run = make_run(tmp_path / "run", trained_on, None)
     found = data_of(run, 64, silent)
-    assert found.path == learned.path
+    assert found.path == trained_on.path
     assert changed_data(run, found) is None
 
 
-def test_photos_and_datasets_are_what_they_are_for_training(tmp_path, cats):
+def test_photos_and_datasets_are_the_same_as_for_training(tmp_path, cats):
     (tmp_path / "photos").mkdir()
     for index in range(5):
         pixels = np.random.default_rng(index).integers(0, 256, (40, 50, 3), np.uint8)
@@ -67,27 +67,29 @@ def test_photos_and_datasets_are_what_they_are_for_training(tmp_path, cats):
     assert changed_data(cats.path, found) is None  # no run
 
 
-def test_other_images_or_another_split_are_told(tmp_path, cats):
+def test_changed_images_or_split_are_reported(tmp_path, cats):
     shutil.copytree(cats.path, tmp_path / "cats")
     run = make_run(tmp_path / "run", cats, tmp_path / "cats")
     description = tmp_path / "cats" / "dataset.json"
     description.write_text(description.read_text().replace('"holdout"', '"train"'))
     text = changed_data(run, data_of(run, 32, silent))
-    assert text.startswith("run was trained on other images than these, or they were split")
+    assert text.startswith("run was trained on other images than these, or with another split")
     assert text.endswith("60 of drawn-cats then, 60 of drawn-cats now")
 
 
-def test_what_a_run_does_not_tell_or_have_any_more_is_one_line(tmp_path, cats):
+def test_missing_or_invalid_source_is_a_one_line_error(tmp_path, cats):
     run = make_run(tmp_path / "run", cats, tmp_path / "gone")
-    with pytest.raises(CatganError, match=r"trained on .*gone, which is gone: name a dataset"):
+    with pytest.raises(
+        CatganError, match=r"trained on .*gone, which no longer exists: name a dataset"
+    ):
         data_of(run, 32, silent)
     facts = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**facts, "source": 5}))
-    with pytest.raises(CatganError, match=r"run\.json cannot be read \(source is not text\)"):
+    with pytest.raises(CatganError, match=r"run\.json cannot be read \(source is not a string\)"):
         data_of(run, 32, silent)
 
 
-def test_changed_pixels_are_noticed_and_the_remedy_fits_their_place(tmp_path, cats):
+def test_changed_pixels_are_an_error_with_the_right_remedy(tmp_path, cats):
     shutil.copytree(cats.path, tmp_path / "cats")
     cached = open_data(None, 32, silent, procedural=True)
     for path in (tmp_path / "cats", cached.path):
@@ -101,7 +103,7 @@ def test_changed_pixels_are_noticed_and_the_remedy_fits_their_place(tmp_path, ca
         data_of(run, 32, silent)
 
 
-def test_large_data_are_read_again_only_where_their_file_has_changed(tmp_path, cats, monkeypatch):
+def test_large_data_are_read_again_only_if_their_file_has_changed(tmp_path, cats, monkeypatch):
     shutil.copytree(cats.path, tmp_path / "cats")
     dataset = Dataset.open(tmp_path / "cats")
     stamp, images = json.loads(json.dumps(dataset.stamp())), dataset.path / "images.npy"

@@ -21,7 +21,7 @@ def run(tmp_path):
     return RunDirectory.create(tmp_path / "run", Config(), FACTS)
 
 
-def test_what_is_written_is_read_back(run):
+def test_create_and_open_round_trip(run):
     opened = RunDirectory.open(run.path)
     assert opened.config() == Config()
     assert opened.facts() == FACTS
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back(run):
     assert run.config() == longer
 
 
-def test_a_place_that_is_taken_is_not_touched(run, tmp_path):
+def test_create_does_not_touch_existing_files(run, tmp_path):
     with pytest.raises(CatganError, match="--resume"):
         RunDirectory.create(run.path, Config(), FACTS)
     (tmp_path / "file").write_text("mine")
@@ -41,8 +41,8 @@ def test_a_place_that_is_taken_is_not_touched(run, tmp_path):
 
 
 @pytest.mark.parametrize("kept", range(6))
-def test_a_creation_that_was_killed_is_begun_again(run, tmp_path, kept):
-    """Whatever it had come to: nothing of it is anybody's."""
+def test_create_after_a_killed_create(run, tmp_path, kept):
+    """At whatever point it was killed: its leftovers are worth nothing."""
     left = ["samples", "checkpoints", ".lock", ".lock.json", "run.json", ".config.toml.partial-7"]
     path = tmp_path / "killed"
     path.mkdir()
@@ -61,7 +61,7 @@ def test_a_creation_that_was_killed_is_begun_again(run, tmp_path, kept):
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["samples"]
 
 
-def test_what_killed_writers_leave_is_removed(run):
+def test_clean_removes_leftovers_of_killed_writers(run):
     run.append_row({"images": 10})
     run.grid_path(10).write_bytes(b"")
     before = sorted(run.path.rglob("*"))
@@ -71,7 +71,7 @@ def test_what_killed_writers_leave_is_removed(run):
     assert sorted(run.path.rglob("*")) == before
 
 
-def test_what_the_disk_refuses_is_one_line_with_the_way_on(run, monkeypatch):
+def test_disk_errors_are_one_line_with_the_resume_command(run, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -88,7 +88,7 @@ def test_what_the_disk_refuses_is_one_line_with_the_way_on(run, monkeypatch):
         assert "\n" not in str(error.value)
 
 
-def test_the_log_survives_a_torn_line_and_rewinds(run):
+def test_log_skips_a_torn_line_and_rewinds(run):
     for images in (10, 20, 30):
         run.append_row({"images": images, "loss": 1 / images})
         run.grid_path(images).write_bytes(b"")
@@ -109,13 +109,13 @@ def test_damaged_facts_are_a_one_line_error(run, text):
         run.facts()
 
 
-def test_a_configuration_that_is_not_text_is_a_one_line_error(run):
+def test_binary_configuration_is_a_one_line_error(run):
     (run.path / "config.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(CatganError, match=r"config\.toml"):
         run.config()
 
 
-def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
+def test_printed_commands_are_quoted_for_the_shell(tmp_path, monkeypatch):
     run = RunDirectory.create(tmp_path / "my run", Config(), FACTS)
     with pytest.raises(CatganError, match=r"catgan train --resume '[^']*/my run'$"):
         RunDirectory.create(run.path, Config(), FACTS)
@@ -131,14 +131,14 @@ def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
         run.write(run.report, b"")
 
 
-def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
+def test_path_below_a_file_is_a_one_line_error(tmp_path):
     (tmp_path / "file").write_text("mine")
-    for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(CatganError, match=r"no folder|Not a directory"):
-            RunDirectory.create(place, Config(), FACTS)
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(CatganError, match=r"not a folder|Not a directory"):
+            RunDirectory.create(path, Config(), FACTS)
 
 
-def test_a_run_cannot_be_made_shorter_than_what_it_has_seen(run):
+def test_training_images_cannot_be_fewer_than_seen(run):
     (run.path / "checkpoints" / "000000160").mkdir()
     (run.path / "checkpoints" / "latest").write_text("000000160")
     with pytest.raises(CatganError, match=r"images = 1 is less than the 160 images"):
@@ -196,7 +196,7 @@ INCOMPLETE = [
 
 
 @pytest.mark.parametrize("row", DAMAGED)
-def test_a_damaged_row_is_no_row(run, row):
+def test_damaged_rows_are_skipped(run, row):
     with run.log.open("a") as file:
         file.write(f"{json.dumps(ROW)}\n{json.dumps(row)}\n{json.dumps(SCORE)}\n")
     assert run.rows() == [ROW, SCORE]
@@ -214,7 +214,7 @@ def test_damaged_rows_are_left_out_of_the_report(run, rows):
     assert "5.0 img/s" in text
 
 
-def test_a_number_too_large_for_a_float_is_no_overfitting(run):
+def test_overfitting_beyond_float_range_is_skipped(run):
     run.append_row(ROW)
     with run.log.open("a") as file:
         file.write(json.dumps(ROW | {"overfitting": 0.5}).replace("0.5}", "1e400}") + "\n")
@@ -222,11 +222,11 @@ def test_a_number_too_large_for_a_float_is_no_overfitting(run):
     assert run.rows() == [ROW]
 
 
-def test_whatever_rows_hold_the_report_is_written(run):
-    """Rows in which any value may be any other, all in one log."""
+def test_report_is_written_for_arbitrary_rows(run):
+    """One log whose rows have values of any type anywhere."""
     random = Random(0)
-    sound = [json.dumps(row).encode() for row in (ROW | {"overfitting": 0.5}, SCORE)]
-    lines = [edit_json(random.choice(sound), random) for _ in range(2_000)]
+    valid = [json.dumps(row).encode() for row in (ROW | {"overfitting": 0.5}, SCORE)]
+    lines = [edit_json(random.choice(valid), random) for _ in range(2_000)]
     ends = [ROW | {"images": n, "overfitting": 0.5} for n in (20, 30)]
     ends += [SCORE | {"images": n} for n in (20, 30)]
     run.log.write_bytes(b"\n".join([*lines, *(json.dumps(row).encode() for row in ends)]) + b"\n")
@@ -237,7 +237,7 @@ def test_whatever_rows_hold_the_report_is_written(run):
         assert f"<h2>{title}</h2>" in text
 
 
-def test_the_best_score_and_its_time_are_told_the_earliest_of_equals(run):
+def test_report_shows_the_best_score_and_when(run):
     _, _ = report_of(run, [ROW])
     assert "Best" not in run.report.read_text()
     rows = curve("score", [0.5, 0.25, 0.25, 0.75], scored_by="held-out KD-lite2", samples=100)
@@ -246,7 +246,7 @@ def test_the_best_score_and_its_time_are_told_the_earliest_of_equals(run):
 
 
 def report_of(run, rows):
-    """The report's text, and the marks on the y axis of its last chart."""
+    """The text of the report, and the y ticks of its last chart."""
     for row in rows:
         run.append_row(row)
     write_report(run)
@@ -260,23 +260,23 @@ def curve(key, values, **more):
     return [{"images": 10 * n, key: value} | more for n, value in enumerate(values, start=1)]
 
 
-def test_overfitting_is_a_curve_of_the_rows_that_have_it(run):
+def test_overfitting_curve_uses_rows_that_have_it(run):
     rows = [ROW | each for each in curve("overfitting", [-0.4, 0.2, 1e30, -1e30])]
     text, ticks = report_of(run, [ROW, *rows])
     assert "<h2>Overfitting of the discriminator (r_v)</h2>" in text
-    assert "held-out photos look as real to the discriminator as training photos" in text
+    assert "the discriminator rates held-out photos as real as training photos" in text
     assert (min(ticks), max(ticks)) == (-1.0, 2.0)
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_without_two_numbers_there_is_no_curve_of_overfitting(run, count):
+def test_overfitting_curve_needs_two_rows(run, count):
     with_it = [ROW | each for each in curve("overfitting", [0.5] * count)]
     text, _ = report_of(run, [ROW, *with_it, ROW | {"images": 30}])
     assert "Losses" in text
     assert "Overfitting" not in text
 
 
-def test_a_kernel_distance_below_zero_is_in_the_chart_and_called_what_it_is(run):
+def test_negative_kernel_distance_is_in_the_chart(run):
     rows = curve("score", [0.004, -0.002, 0.001], scored_by="held-out KD-lite2")
     text, ticks = report_of(run, rows)
     assert min(ticks) <= -0.002
@@ -287,15 +287,15 @@ def test_a_kernel_distance_below_zero_is_in_the_chart_and_called_what_it_is(run)
     assert "Fréchet" not in text
 
 
-def test_a_frechet_distance_begins_at_zero_and_is_called_what_it_is(run):
+def test_frechet_chart_starts_at_zero(run):
     text, ticks = report_of(run, curve("score", [40.0, 30.0], scored_by="FD-lite2"))
     assert ticks[0] == 0
     assert "FD-lite2: Fréchet distance of 1000 generated images to training images" in text
     assert "kernel" not in text
 
 
-def test_scores_of_several_kinds_are_not_one_curve(run):
-    """A resumed run may be scored in another way than it was before."""
+def test_chart_shows_only_scores_of_the_last_kind(run):
+    """A resumed run may be scored differently than before."""
     rows = [
         *curve("score", [4_000.0, 3_000.0], scored_by="FD-lite2"),
         *curve("score", [0.02, 0.01], scored_by="held-out KD-lite2"),
@@ -304,13 +304,13 @@ def test_scores_of_several_kinds_are_not_one_curve(run):
     assert max(ticks) < 1
 
 
-def test_the_name_of_a_score_is_no_formula_and_no_markup(run):
+def test_score_names_are_escaped(run):
     text, _ = report_of(run, curve("score", [2.0, 1.0], scored_by=r"$\nonsense{$ <b>"))
     assert "&lt;b&gt;" in text
     assert "<b>" not in text
 
 
-def test_a_run_whose_name_is_no_text_has_a_report(run, tmp_path, monkeypatch):
+def test_report_of_a_run_with_undecodable_name(run, tmp_path, monkeypatch):
     named = RunDirectory(run.path)
     monkeypatch.setattr(named, "path", type(run.path)(f"{run.path}\udcff"))
     monkeypatch.setattr(named, "config", lambda: Config())

@@ -30,16 +30,16 @@ def sampler_of(recipe, *settings):
 
 
 @pytest.mark.parametrize("recipe", ["lsgan-64", "dcgan-128", "projected-128"])
-def test_a_seed_is_a_cat_whatever_the_batch(recipe):
+def test_image_of_a_seed_does_not_depend_on_the_batch(recipe):
     sampler = sampler_of(recipe, "network.channels=32", "network.maximum_channels=256")
-    together = sampler(range(40))
-    assert together.shape == (40, sampler.config.resolution, sampler.config.resolution, 3)
-    assert together.dtype == np.uint8
+    batch = sampler(range(40))
+    assert batch.shape == (40, sampler.config.resolution, sampler.config.resolution, 3)
+    assert batch.dtype == np.uint8
     for seeds in ([7], [39, 7, 0], list(range(BATCH_SIZE + 1)), [5, 5]):
-        assert np.array_equal(sampler(seeds), together[seeds])
+        assert np.array_equal(sampler(seeds), batch[seeds])
 
 
-def test_the_image_is_the_generator_s_answer_to_the_seed_s_latents():
+def test_image_is_the_generator_output_for_the_latents_of_the_seed():
     sampler = sampler_of("dcgan-128", "network.channels=4", "network.resolution=32")
     low, high = pixel_range(sampler.config)
     sampler.generator.eval()
@@ -49,7 +49,7 @@ def test_the_image_is_the_generator_s_answer_to_the_seed_s_latents():
     assert np.abs(sampler([3])[0] - expected).max() <= 0.5 + 1e-3
 
 
-def test_training_mode_is_left_as_it_was_and_no_seeds_give_no_cats():
+def test_training_mode_is_kept_and_no_seeds_give_no_images():
     sampler = sampler_of("lsgan-64", "network.channels=4", "network.resolution=32")
     sampler.generator.train()
     assert sampler([]).shape == (0, 32, 32, 3)
@@ -57,7 +57,7 @@ def test_training_mode_is_left_as_it_was_and_no_seeds_give_no_cats():
     assert sampler.generator.training
 
 
-def test_settling_finds_what_the_strongest_amounts_have_in_common(monkeypatch):
+def test_calibration_decorrelates_the_strongest_coefficients(monkeypatch):
     monkeypatch.setattr("catgan.networks.projected.eigenfaces.DECORRELATED_COMPONENTS", 8)
     small = ("network.channels=8", "network.maximum_channels=16", "network.latent_size=32")
     sampler = sampler_of("projected-128", *small)
@@ -65,15 +65,15 @@ def test_settling_finds_what_the_strongest_amounts_have_in_common(monkeypatch):
     eigenfaces = average.eigenfaces
     torch.nn.init.orthogonal_(eigenfaces.components)
     eigenfaces.stds.fill_(0.1)
-    with torch.no_grad():  # so that the second amount has a share in the first
+    with torch.no_grad():  # so that the first two coefficients correlate
         eigenfaces.components[1] = 0.8 * eigenfaces.components[0] + 0.6 * eigenfaces.components[1]
-    amounts = []
-    eigenfaces.norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :8, 0, 0]))
+    coefficients = []
+    eigenfaces.norm.register_forward_hook(lambda *call: coefficients.append(call[-1][:, :8, 0, 0]))
     average.train()
     for _ in range(2):  # only once for so many images
         assert sampler.calibrated(100, contextlib.nullcontext()) is sampler
     assert average.training
-    found = torch.cat(amounts).double()
+    found = torch.cat(coefficients).double()
     assert len(found) == 1024
     kept = (found - eigenfaces.coefficient_mean) @ eigenfaces.decorrelation.double().T
     torch.testing.assert_close(
@@ -81,10 +81,10 @@ def test_settling_finds_what_the_strongest_amounts_have_in_common(monkeypatch):
     )
     assert not torch.allclose(eigenfaces.decorrelation, torch.eye(8), atol=0.01)
     sampler.calibrated(200, contextlib.nullcontext())
-    assert len(torch.cat(amounts)) == 2048
+    assert len(torch.cat(coefficients)) == 2048
 
 
-def test_other_families_have_nothing_to_settle():
+def test_calibration_changes_nothing_in_other_families():
     sampler = sampler_of("lsgan-64", "network.channels=4", "network.resolution=32")
     before = {name: tensor.clone() for name, tensor in sampler.generator.state_dict().items()}
     sampler.calibrated(100, contextlib.nullcontext())
@@ -116,7 +116,7 @@ class _Silent:
         return lambda *arguments: None
 
 
-def test_a_run_draws_the_same_cats_in_another_process(run):
+def test_samples_are_equal_in_another_process(run):
     ours = load_sampler(run, CPU, pytest.fail)(range(5))
     script = (
         "import sys, torch; from pathlib import Path; "
@@ -130,21 +130,21 @@ def test_a_run_draws_the_same_cats_in_another_process(run):
     assert theirs == ours[3:].tobytes()
 
 
-def test_it_is_the_average_that_is_drawn(run):
+def test_sampler_uses_the_ema_weights(run):
     from safetensors.torch import load_file
 
     directory = RunDirectory.open(run)
     weights = load_file(directory.checkpoints.directory / "000000064" / "ema.safetensors")
-    procedural = load_sampler(run, CPU, pytest.fail).generator.state_dict()
-    assert all(torch.equal(procedural[name], weights[name]) for name in weights)
+    state = load_sampler(run, CPU, pytest.fail).generator.state_dict()
+    assert all(torch.equal(state[name], weights[name]) for name in weights)
 
 
-def test_a_directory_that_is_no_run_is_a_one_line_error(tmp_path):
+def test_directory_without_a_run_is_a_one_line_error(tmp_path):
     with pytest.raises(CatganError, match="not a run"):
         load_sampler(tmp_path, CPU, print)
 
 
-def test_mistakes_of_a_caller_are_one_line():
+def test_invalid_arguments_are_one_line_errors():
     sampler = sampler_of("lsgan-64", "network.channels=8", "network.resolution=32")
     size = sampler.config.latent_size
     for seeds in ([-1], [True], [1.5], 7, "7", None):
@@ -159,9 +159,9 @@ def test_mistakes_of_a_caller_are_one_line():
     assert np.array_equal(sampler(np.array([7], np.uint8), truncation=np.float32(1)), sampler([7]))
 
 
-def test_a_run_is_opened_by_its_path_however_it_is_written(tmp_path):
+def test_run_is_opened_by_str_or_path(tmp_path):
     run = make_run(tmp_path / "run", "dcgan-128", images=64)
     expected = load_sampler(run, CPU, print)([7])
     assert np.array_equal(load_sampler(str(run), CPU, print, 64)([7]), expected)
-    with pytest.raises(CatganError, match="not 3: name its directory"):
+    with pytest.raises(CatganError, match="got 3: pass its directory"):
         load_sampler(3, CPU, print)

@@ -1,4 +1,4 @@
-"""Services of the tiny generator."""
+"""Fixtures: services of the tiny generator."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ def cats(tiny_path):
 
 @pytest.fixture
 def make_client(cats):
-    """A client of a service in this process, with settings; it raises what the service raises."""
+    """Return a factory of test clients of in-process services; it takes fields of `Settings`.
+
+    An exception in the service is raised in the test.
+    """
     pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
     from starlette.testclient import TestClient
 
     from catgan.serve import app
     from catgan.serve.settings import Settings
 
-    opened = []
+    services = []
 
     def make(generator=None, **settings):
         service = app(generator or cats, Settings(**({"workers": 2} | settings)))
-        opened.append(service)
+        services.append(service)
         client = TestClient(service)
         client.service = service
         return client
 
     yield make
-    for service in opened:
+    for service in services:
         service.close()
 
 
 @pytest.fixture
 def client(make_client):
-    """A client of a service with the settings that it has by itself."""
+    """A test client of a service with the default settings."""
     return make_client()

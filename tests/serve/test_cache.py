@@ -1,13 +1,13 @@
-"""The memory of answers."""
+"""The response cache."""
 
 from __future__ import annotations
 
 from catgan.serve.cache import ByteCache
 
-EACH = 488 + 512  # bytes, with what an entry takes beside its content
+EACH = 488 + 512  # bytes of content and of overhead
 
 
-def test_the_least_recently_used_makes_room():
+def test_least_recently_used_entry_is_evicted():
     cache = ByteCache(3 * EACH)
     for key in "abc":
         cache.put(key, bytes(488))
@@ -17,7 +17,7 @@ def test_the_least_recently_used_makes_room():
     assert (len(cache), cache.size) == (3, 3 * EACH)
 
 
-def test_it_never_holds_more_than_its_limit():
+def test_size_never_exceeds_limit():
     cache = ByteCache(10_000)
     for number in range(1_000):
         cache.put(str(number), bytes(number * 37 % 4_001))
@@ -25,7 +25,7 @@ def test_it_never_holds_more_than_its_limit():
     assert len(cache) > 1
 
 
-def test_what_is_larger_than_all_of_it_is_not_kept_and_drives_nothing_out():
+def test_entry_larger_than_limit_is_not_stored():
     cache = ByteCache(2 * EACH)
     cache.put("a", bytes(488))
     cache.put("large", bytes(2 * EACH))
@@ -33,14 +33,14 @@ def test_what_is_larger_than_all_of_it_is_not_kept_and_drives_nothing_out():
     assert cache.get("a") is not None
 
 
-def test_a_content_put_twice_is_counted_once():
+def test_repeated_put_is_counted_once():
     cache = ByteCache(10_000)
     cache.put("a", bytes(488))
     cache.put("a", bytes(488))
     assert (len(cache), cache.size) == (1, EACH)
 
 
-def test_without_a_limit_of_bytes_nothing_is_kept():
+def test_zero_limit_stores_nothing():
     cache = ByteCache(0)
     cache.put("a", b"")
     assert len(cache) == 0

@@ -1,4 +1,4 @@
-"""The files in deploy/, as far as they can be checked where nothing of theirs can be run."""
+"""The files in deploy/, as far as they can be checked without running them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def documents():
 
 
 def commands():
-    """What each file runs, as words behind `catgan`."""
+    """Yield the name of each file and the arguments of `catgan` in it."""
     (unit,) = re.findall(
         r"(?m)^ExecStart=\S+/catgan (.*)$", (DEPLOY / "catgan.service").read_text("utf-8")
     )
@@ -36,7 +36,7 @@ def commands():
     yield "kubernetes.yaml", re.findall('"([^"]*)"', arguments)
 
 
-def test_every_command_has_options_that_there_are():
+def test_every_command_uses_existing_options():
     from typer.main import get_command
 
     from catgan.cli.app import app
@@ -44,23 +44,23 @@ def test_every_command_has_options_that_there_are():
     serve = get_command(app).commands["serve"]
     names = [name for name, _ in commands()]
     assert names == ["catgan.service", "Containerfile", "kubernetes.yaml"]
-    for name, (verb, *words) in commands():
-        assert verb == "serve", name
-        serve.make_context("serve", list(words))  # parses, and runs nothing
+    for name, (command, *arguments) in commands():
+        assert command == "serve", name
+        serve.make_context("serve", list(arguments))  # parses without running
 
 
-def test_nobody_is_killed_before_the_grace_is_over():
+def test_process_managers_wait_longer_than_grace():
     unit = (DEPLOY / "catgan.service").read_text("utf-8")
     (stop,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", unit)
     manifest = (DEPLOY / "kubernetes.yaml").read_text("utf-8")
     (pod,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest)
-    for name, words in commands():
-        options = dict(zip(words[1::2], words[2::2], strict=False))
+    for name, arguments in commands():
+        options = dict(zip(arguments[1::2], arguments[2::2], strict=False))
         grace = float(options.get("--grace", Settings.grace))
         assert grace < {"catgan.service": int(stop), "kubernetes.yaml": int(pod)}.get(name, 1e9)
 
 
-def test_the_manifest_is_what_kubernetes_describes():
+def test_kubernetes_manifest_matches_schema():
     validate = pytest.importorskip(
         "kubernetes_validate", reason="no kubernetes-validate: the manifest is NOT checked"
     )
@@ -71,7 +71,7 @@ def test_the_manifest_is_what_kubernetes_describes():
     assert {"Deployment", "Service", "HorizontalPodAutoscaler"} <= set(kinds)
 
 
-def test_the_container_may_do_nothing_but_serve():
+def test_container_has_no_privileges():
     deployment = next(each for each in documents() if each["kind"] == "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -84,7 +84,7 @@ def test_the_container_may_do_nothing_but_serve():
     assert re.search(r"(?m)^HEALTHCHECK", text)
 
 
-def test_the_unit_is_what_systemd_reads():
+def test_systemd_accepts_unit():
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze: the unit is NOT checked")
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_the_unit_is_what_systemd_reads():
     assert all("/opt/catgan/bin/catgan is not executable" in each for each in complaints)
 
 
-def test_the_description_is_openapi():
+def test_openapi_document_is_valid():
     validator = pytest.importorskip(
         "openapi_spec_validator", reason="no openapi-spec-validator: /openapi.json is NOT checked"
     )

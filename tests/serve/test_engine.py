@@ -1,4 +1,4 @@
-"""The queue: bounded, rejected at once, and freed by those who leave."""
+"""The worker pool: a bounded queue, immediate rejection, timeouts, disconnects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_engine():
         engine.close()
 
 
-def test_what_a_job_returns_or_raises_comes_back(make_engine):
+def test_run_returns_result_or_raises_error_of_job(make_engine):
     engine = make_engine()
 
     def fail(stop):
@@ -40,10 +40,10 @@ def test_what_a_job_returns_or_raises_comes_back(make_engine):
     with pytest.raises(KeyError, match="reason"):
         asyncio.run(engine.run(fail, 1, forever))
     assert engine.pending == 0
-    assert asyncio.run(engine.run(lambda stop: 8, 4, forever)) == 8  # the worker goes on
+    assert asyncio.run(engine.run(lambda stop: 8, 4, forever)) == 8  # the worker still runs
 
 
-def test_more_than_the_queue_holds_is_refused_while_what_was_accepted_is_done(make_engine):
+def test_full_queue_rejects_new_jobs_and_finishes_accepted_ones(make_engine):
     engine, go = make_engine(capacity=4), threading.Event()
 
     async def overload():
@@ -62,7 +62,7 @@ def test_more_than_the_queue_holds_is_refused_while_what_was_accepted_is_done(ma
     assert engine.pending == 0
 
 
-def test_what_takes_too_long_is_given_up_and_stopped(make_engine):
+def test_timeout_stops_job(make_engine):
     engine, stopped = make_engine(timeout=0.05), threading.Event()
 
     def slow(stop):
@@ -75,29 +75,29 @@ def test_what_takes_too_long_is_given_up_and_stopped(make_engine):
     assert stopped.wait(30)
 
 
-def test_a_client_that_leaves_frees_its_place_at_once(make_engine):
+def test_disconnect_frees_queue_immediately(make_engine):
     engine, go = make_engine(capacity=4), threading.Event()
-    procedural = []
+    started = []
 
     async def leave():
         running = asyncio.create_task(engine.run(lambda stop: go.wait(30), 1, forever))
         await asyncio.sleep(0.01)
 
-        async def gone():
+        async def disconnected():
             return
 
         with pytest.raises(ClientGoneError):
-            await engine.run(lambda stop: procedural.append("nobody waits"), 3, gone)
+            await engine.run(lambda stop: started.append(True), 3, disconnected)
         assert engine.pending == 1
         go.set()
         await running
 
     asyncio.run(leave())
-    assert procedural == []
+    assert started == []
     assert engine.pending == 0
 
 
-def test_it_says_later_when_more_is_waiting(make_engine):
+def test_retry_after_grows_with_queue(make_engine):
     engine = make_engine(workers=2, capacity=1000)
     engine.pending = 1
     soon = engine.retry_after()

@@ -1,4 +1,4 @@
-"""Random and mutated requests: each gets an answer of the right class, and none a traceback."""
+"""Random valid and invalid requests: each gets a valid response, none a traceback."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
 
-from requests_at_random import check, requests
+from requests_at_random import check_response, requests
 
 
 @pytest.fixture
 def quick_client(make_client):
-    """A service whose largest answers are small; the tiny generator's images have 8 pixels."""
+    """A client of a service with small limits; the tiny generator's images have 8 pixels."""
     return make_client(max_pixels=65_536, max_frames=8, max_size=32, rate=0)
 
 
@@ -25,9 +25,9 @@ def quick_client(make_client):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
-def test_every_request_is_answered_as_it_should_be(quick_client, data):
-    asked = data.draw(requests())
-    answer = quick_client.request(
-        asked.method, asked.target, content=asked.body, headers=asked.headers
+def test_every_random_request_gets_valid_response(quick_client, data):
+    request = data.draw(requests())
+    response = quick_client.request(
+        request.method, request.target, content=request.body, headers=request.headers
     )
-    check(asked, answer.status_code, answer.headers, answer.content)
+    check_response(request, response.status_code, response.headers, response.content)

@@ -9,7 +9,7 @@ import pytest
 from artifacts import SIDE, SIZE
 from serving import serving
 
-ADDRESS = "/v2/models/default/infer"
+URL = "/v2/models/default/infer"
 
 
 def tensor(name, datatype, data, shape=None):
@@ -24,14 +24,14 @@ def tensor(name, datatype, data, shape=None):
 SEEDS = tensor("seed", "INT64", [7, 8])
 
 
-def images_of(answer):
-    """The images of an answer in JSON."""
-    (output,) = answer.json()["outputs"]
+def images_of(response):
+    """Return the images of a JSON response."""
+    (output,) = response.json()["outputs"]
     assert (output["name"], output["datatype"]) == ("images", "UINT8")
     return np.array(output["data"], np.uint8).reshape(output["shape"])
 
 
-def test_seeds_and_latents_are_the_cats_that_python_draws(client, cats):
+def test_seeds_and_latents_give_same_images_as_python(client, cats):
     z = cats.latents([7, 8])
     for inputs, expected in (
         ([SEEDS], cats.sample([7, 8])),
@@ -40,15 +40,15 @@ def test_seeds_and_latents_are_the_cats_that_python_draws(client, cats):
         ([tensor("z", "FP32", z.ravel().tolist(), [2, SIZE])], cats.sample([7, 8])),
         ([SEEDS, tensor("truncation", "FP32", [0.5])], cats.sample([7, 8], 0.5)),
     ):
-        answer = client.post(ADDRESS, json={"id": "one", "inputs": inputs})
-        assert answer.status_code == 200
-        assert answer.json()["id"] == "one"
-        assert (images_of(answer) == expected).all()
+        response = client.post(URL, json={"id": "one", "inputs": inputs})
+        assert response.status_code == 200
+        assert response.json()["id"] == "one"
+        assert (images_of(response) == expected).all()
 
 
-def test_tensors_in_binary_go_in_and_come_out(client, cats):
+def test_binary_input_and_output(client, cats):
     z = cats.latents([7, 8])
-    head = {
+    document = {
         "inputs": [
             {
                 "name": "z",
@@ -59,24 +59,24 @@ def test_tensors_in_binary_go_in_and_come_out(client, cats):
         ],
         "outputs": [{"name": "images", "parameters": {"binary_data": True}}],
     }
-    start = json.dumps(head).encode()
-    headers = {"Inference-Header-Content-Length": str(len(start))}
-    answer = client.post(ADDRESS, content=start + z.astype("<f4").tobytes(), headers=headers)
-    length = int(answer.headers["inference-header-content-length"])
-    (output,) = json.loads(answer.content[:length])["outputs"]
-    images = np.frombuffer(answer.content[length:], np.uint8).reshape(output["shape"])
+    json_part = json.dumps(document).encode()
+    headers = {"Inference-Header-Content-Length": str(len(json_part))}
+    response = client.post(URL, content=json_part + z.astype("<f4").tobytes(), headers=headers)
+    length = int(response.headers["inference-header-content-length"])
+    (output,) = json.loads(response.content[:length])["outputs"]
+    images = np.frombuffer(response.content[length:], np.uint8).reshape(output["shape"])
     assert output["parameters"]["binary_data_size"] == images.nbytes
     assert (images == cats.sample([7, 8])).all()
 
 
-def test_what_it_says_of_itself(client):
+def test_server_and_model_metadata(client):
     assert client.get("/v2").json()["name"] == "catgan"
-    about = client.get("/v2/models/default").json()
-    assert about["outputs"][0]["shape"] == [-1, SIDE, SIDE, 3]
-    assert {each["name"] for each in about["inputs"]} == {"z", "seed", "truncation"}
-    (version,) = about["versions"]
+    metadata = client.get("/v2/models/default").json()
+    assert metadata["outputs"][0]["shape"] == [-1, SIDE, SIDE, 3]
+    assert {each["name"] for each in metadata["inputs"]} == {"z", "seed", "truncation"}
+    (version,) = metadata["versions"]
     path = f"/v2/models/default/versions/{version}"
-    assert client.get(path).json() == about
+    assert client.get(path).json() == metadata
     assert client.get(f"{path}/ready").json() == {"name": "default", "ready": True}
     assert client.post(f"{path}/infer", json={"inputs": [SEEDS]}).status_code == 200
 
@@ -118,45 +118,45 @@ def test_what_it_says_of_itself(client):
         ({"inputs": [SEEDS | {"parameters": []}]}, 200),
     ],
 )
-def test_what_is_wrong_is_said_where_its_clients_look(client, document, status):
-    answer = client.post(ADDRESS, json=document)
-    assert answer.status_code == status
-    assert status == 200 or answer.json()["error"] == answer.json()["detail"]
+def test_errors_have_protocol_s_format(client, document, status):
+    response = client.post(URL, json=document)
+    assert response.status_code == status
+    assert status == 200 or response.json()["error"] == response.json()["detail"]
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999999999", "3", "100"])
-def test_a_wrong_length_of_the_header_is_said(client, length):
+def test_invalid_header_length_is_rejected(client, length):
     headers = {"Inference-Header-Content-Length": length}
-    answer = client.post(ADDRESS, content=json.dumps({"inputs": [SEEDS]}), headers=headers)
-    assert answer.status_code == 400
+    response = client.post(URL, content=json.dumps({"inputs": [SEEDS]}), headers=headers)
+    assert response.status_code == 400
 
 
-def test_infinite_numbers_in_binary_are_refused(client):
+def test_nan_in_binary_input_is_rejected(client):
     for name, values in (("z", [np.nan] * SIZE), ("truncation", [np.nan])):
-        part = np.array(values, "<f4").tobytes()
+        data = np.array(values, "<f4").tobytes()
         inputs = [
             {
                 "name": name,
                 "datatype": "FP32",
                 "shape": [1, len(values)] if name == "z" else [1],
-                "parameters": {"binary_data_size": len(part)},
+                "parameters": {"binary_data_size": len(data)},
             }
         ]
         inputs += [SEEDS] if name == "truncation" else []
-        start = json.dumps({"inputs": inputs}).encode()
-        headers = {"Inference-Header-Content-Length": str(len(start))}
-        assert client.post(ADDRESS, content=start + part, headers=headers).status_code == 400
+        json_part = json.dumps({"inputs": inputs}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(json_part))}
+        assert client.post(URL, content=json_part + data, headers=headers).status_code == 400
 
 
-def test_many_pixels_are_given_in_binary_only(make_client, monkeypatch):
+def test_large_output_requires_binary(make_client, monkeypatch):
     monkeypatch.setattr("catgan.serve.inference_protocol.MAX_JSON_PIXELS", 2 * SIDE**2 - 1)
     client = make_client()
-    assert client.post(ADDRESS, json={"inputs": [SEEDS]}).status_code == 413
-    asked = {"inputs": [SEEDS], "parameters": {"binary_data_output": True}}
-    assert client.post(ADDRESS, json=asked).status_code == 200
+    assert client.post(URL, json={"inputs": [SEEDS]}).status_code == 413
+    document = {"inputs": [SEEDS], "parameters": {"binary_data_output": True}}
+    assert client.post(URL, json=document).status_code == 200
 
 
-def test_the_client_of_triton_draws_seed_7(tiny_path, cats):
+def test_triton_client(tiny_path, cats):
     triton = pytest.importorskip(
         "tritonclient.http", reason="no tritonclient[http]: Triton's client is NOT tested"
     )
@@ -172,9 +172,9 @@ def test_the_client_of_triton_draws_seed_7(tiny_path, cats):
             truncation = triton.InferInput("truncation", [1], "FP32")
             truncation.set_data_from_numpy(np.array([0.5], np.float32), binary_data=binary)
             outputs = [triton.InferRequestedOutput("images", binary_data=binary)]
-            for asked in (outputs, None):
-                result = client.infer("tiny", [seeds, truncation], outputs=asked)
+            for requested in (outputs, None):
+                result = client.infer("tiny", [seeds, truncation], outputs=requested)
                 assert (result.as_numpy("images") == cats.sample([7, 8], 0.5)).all()
-        with pytest.raises(triton.InferenceServerException, match="no model 'other' here"):
+        with pytest.raises(triton.InferenceServerException, match="unknown model 'other'"):
             client.infer("other", [seeds])
         client.close()

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from catgan.serve import limits
 from catgan.serve.engine import ClientGoneError
-from catgan.serve.limits import Budget, RateLimiter, read_body
+from catgan.serve.limits import ByteBudget, RateLimiter, read_body
 from catgan.serve.problems import ProblemError
 
 
@@ -31,7 +31,7 @@ def allowed(limiter, address):
     return True
 
 
-def test_one_too_many_is_told_when_to_come_again():
+def test_rate_limit_sets_retry_after():
     limiter = RateLimiter(0.1, Clock())
     limiter.check("10.0.0.1")
     with pytest.raises(ProblemError) as caught:
@@ -40,7 +40,7 @@ def test_one_too_many_is_told_when_to_come_again():
     assert caught.value.headers["Retry-After"] == "10"
 
 
-def test_a_client_gets_its_rate_and_a_burst():
+def test_client_gets_rate_and_burst():
     clock = Clock()
     limiter = RateLimiter(5, clock)
     assert sum(allowed(limiter, "10.0.0.1") for _ in range(20)) == 10  # two seconds' worth
@@ -51,26 +51,26 @@ def test_a_client_gets_its_rate_and_a_burst():
     assert sum(allowed(limiter, "10.0.0.1") for _ in range(20)) == 10
 
 
-def test_a_network_of_version_6_is_one_client():
+def test_ipv6_network_is_one_client():
     limiter = RateLimiter(1, Clock())
     assert [allowed(limiter, f"2001:db8::{number}") for number in range(3)] == [True, True, False]
     assert allowed(limiter, "2001:db8:0:1::1")
 
 
-def test_addresses_of_version_4_in_those_of_version_6_are_clients_of_their_own():
+def test_ipv4_mapped_addresses_are_separate_clients():
     limiter = RateLimiter(0.1, Clock())
     assert allowed(limiter, "::ffff:192.0.2.1")
     assert allowed(limiter, "::ffff:192.0.2.2")
     assert not allowed(limiter, "192.0.2.1")
 
 
-def test_what_a_proxy_calls_a_client_is_not_remembered_at_any_length():
+def test_arbitrary_client_names_are_truncated():
     limiter = RateLimiter(0.1, Clock())
     assert allowed(limiter, "x" * 10_000)
     assert not allowed(limiter, "x" * 100)
 
 
-def test_clients_beyond_number_take_no_more_memory(monkeypatch):
+def test_number_of_tracked_clients_is_bounded(monkeypatch):
     monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
     limiter = RateLimiter(1, Clock())
     for number in range(10):
@@ -78,7 +78,7 @@ def test_clients_beyond_number_take_no_more_memory(monkeypatch):
     assert len(limiter._buckets) == 3
 
 
-def test_without_a_rate_nothing_is_counted():
+def test_zero_rate_disables_limit():
     limiter = RateLimiter(0, Clock())
     assert all(allowed(limiter, "10.0.0.1") for _ in range(100))
     assert not limiter._buckets
@@ -86,7 +86,7 @@ def test_without_a_rate_nothing_is_counted():
 
 def body_of(parts, headers=(), limit=10, timeout=30.0, budget=None):
     """What read_body makes of the parts of a body; None never comes."""
-    budget = budget or Budget(100)
+    budget = budget or ByteBudget(100)
 
     async def read():
         waiting = iter(parts)
@@ -105,7 +105,7 @@ def body_of(parts, headers=(), limit=10, timeout=30.0, budget=None):
     return asyncio.run(read())
 
 
-def test_a_body_is_read_to_its_end():
+def test_body_is_read_completely():
     assert body_of([b"one", b"two", b"end"]) == b"onetwoend"
 
 
@@ -119,17 +119,17 @@ def test_a_body_is_read_to_its_end():
         ([b"1", None], [], 408),
     ],
 )
-def test_a_body_too_long_too_slow_or_compressed_is_refused(parts, headers, status):
-    budget = Budget(100)
+def test_long_slow_or_compressed_body_is_rejected(parts, headers, status):
+    budget = ByteBudget(100)
     with pytest.raises(ProblemError) as caught:
         body_of(parts, headers, timeout=0.05, budget=budget)
     assert caught.value.status == status
     assert budget.used == 0
 
 
-def test_bodies_on_their_way_are_bounded_together():
-    budget = Budget(10)
-    budget.take(5)  # another one's
+def test_total_bytes_of_bodies_in_transit_are_bounded():
+    budget = ByteBudget(10)
+    budget.reserve(5)  # by another request
     assert body_of([b"12", b"end"], budget=budget) == b"12end"
     assert budget.used == 5
     with pytest.raises(ProblemError) as caught:
@@ -138,6 +138,6 @@ def test_bodies_on_their_way_are_bounded_together():
     assert budget.used == 5
 
 
-def test_a_client_that_leaves_within_its_body_is_no_error():
+def test_disconnect_during_body_raises_client_gone():
     with pytest.raises(ClientGoneError):
         body_of([b"1", "gone"])

@@ -1,4 +1,4 @@
-"""The service in this process: what it draws, what it lets others keep, what it answers no to."""
+"""The service in this process: images, HTTP caching, errors, limits, metrics."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ def pixels(content):
 
 @pytest.mark.parametrize("seed", [0, 7, LARGEST])
 @pytest.mark.parametrize("truncation", [1, 0.5, 0])
-def test_an_image_is_the_one_that_python_draws(client, cats, seed, truncation):
-    answer = client.get(f"/cats/{seed}.png?truncation={truncation}")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "image/png"
-    assert (pixels(answer.content) == cats.sample([seed], truncation)[0]).all()
+def test_image_equals_python_s(client, cats, seed, truncation):
+    response = client.get(f"/cats/{seed}.png?truncation={truncation}")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert (pixels(response.content) == cats.sample([seed], truncation)[0]).all()
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("png", "PNG"), ("webp", "WEBP"), ("jpg", "JPEG")])
-def test_the_bytes_are_those_of_catgan_sample(client, cats, tiny_path, tmp_path, suffix, kind):
+def test_file_equals_catgan_sample_s(client, cats, tiny_path, tmp_path, suffix, kind):
     name = tmp_path / f"cat.{suffix}"
     catgan_command("sample", tiny_path, "--seeds", 7, "--size", 20, "-o", name)
     assert client.get(f"/cats/7.{suffix}?size=20").content == name.read_bytes()
     assert name.read_bytes() == encode_image(enlarge(cats.sample([7])[0], 20), kind)
 
 
-def test_a_grid_is_the_one_of_catgan_sample(client, cats, tiny_path, tmp_path):
+def test_grid_equals_catgan_sample_s(client, cats, tiny_path, tmp_path):
     catgan_command("sample", tiny_path, "--seeds", "0-6", "--grid", "7x1", "-o", tmp_path / "a.png")
-    answer = client.get("/grid?seeds=0-6&columns=7")
-    assert answer.content == (tmp_path / "a.png").read_bytes()
+    response = client.get("/grid?seeds=0-6&columns=7")
+    assert response.content == (tmp_path / "a.png").read_bytes()
     assert (pixels(client.get("/grid?seeds=0-6").content) == make_grid(cats.sample(range(7)))).all()
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
-def test_a_morph_is_the_one_of_catgan_morph(client, tiny_path, tmp_path, kind):
+def test_morph_equals_catgan_morph_s(client, tiny_path, tmp_path, kind):
     name = tmp_path / f"morph.{kind}"
     catgan_command("morph", tiny_path, "--seeds", "3,9,27", "--frames", 9, "-o", name)
-    answer = client.get(f"/morph?seeds=3,9,27&frames=9&format={kind}")
-    assert answer.headers["content-type"] == f"image/{kind}"
-    assert answer.content == name.read_bytes()
+    response = client.get(f"/morph?seeds=3,9,27&frames=9&format={kind}")
+    assert response.headers["content-type"] == f"image/{kind}"
+    assert response.content == name.read_bytes()
 
 
-def test_an_address_with_the_checksum_is_kept_for_ever(client):
+def test_url_with_checksum_is_immutable(client):
     (model,) = client.get("/models").json()["models"]
     kept = client.get(f"/{model['address']}/cats/7.png")
     asked = client.get("/cats/7.png")
@@ -77,18 +77,18 @@ def test_an_address_with_the_checksum_is_kept_for_ever(client):
     assert kept.headers["etag"] == asked.headers["etag"]
 
 
-def test_what_the_client_has_is_neither_sent_nor_drawn(client):
+def test_known_entity_tag_gets_304_without_generation(client):
     tag = client.get("/cats/7.png").headers["etag"]
-    procedural = client.service.metrics.images.labels("default")._value.get()
+    count = client.service.metrics.images.labels("default")._value.get()
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-        answer = client.get("/cats/7.png", headers={"If-None-Match": known})
-        assert (answer.status_code, answer.content) == (304, b"")
-        assert answer.headers["etag"] == tag
-    assert client.service.metrics.images.labels("default")._value.get() == procedural
+        response = client.get("/cats/7.png", headers={"If-None-Match": known})
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == tag
+    assert client.service.metrics.images.labels("default")._value.get() == count
     assert client.get("/cats/8.png", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_tags_differ_where_the_bytes_may(client):
+def test_entity_tags_differ_where_content_may_differ(client):
     addresses = [
         *("/cats/7.png", "/cats/8.png", "/cats/7.jpg", "/cats/7.png?truncation=0.5"),
         *("/cats/7.png?size=20", "/grid?seeds=7", "/grid?seeds=7,8", "/grid?seeds=7,8&columns=1"),
@@ -100,20 +100,20 @@ def test_tags_differ_where_the_bytes_may(client):
     assert {client.get(each).headers["etag"] for each in same} <= tags
 
 
-def test_a_head_draws_nothing(client):
+def test_head_request_generates_nothing(client):
     head = client.head("/cats/7.png")
     assert (head.status_code, head.content) == (200, b"")
     assert "content-length" not in head.headers
     assert len(client.service.cache) == 0
-    whole = client.get("/cats/7.png")
+    full = client.get("/cats/7.png")
     head = client.head("/cats/7.png")
-    assert head.headers["content-length"] == str(len(whole.content))
-    assert head.headers["etag"] == whole.headers["etag"]
+    assert head.headers["content-length"] == str(len(full.content))
+    assert head.headers["etag"] == full.headers["etag"]
 
 
-def test_what_was_drawn_once_comes_from_memory(client):
+def test_repeated_request_is_served_from_cache(client):
     first = client.get("/cats/7.png").content
-    client.service.close()  # nothing can be drawn any more
+    client.service.close()  # nothing can be generated from now on
     assert client.get("/cats/7.png").content == first
 
 
@@ -125,7 +125,7 @@ def test_what_was_drawn_once_comes_from_memory(client):
         ("/cats/-1.png", 400),
         ("/cats/9223372036854775808.png", 400),  # 2^63
         ("/cats/99999999999999999999999999.png", 400),
-        ("/cats/%D9%A7.png", 400),  # a seven, but not ASCII's
+        ("/cats/%D9%A7.png", 400),  # a seven in Arabic digits
         ("/cats/7.png?truncation=nan", 400),
         ("/cats/7.png?truncation=inf", 400),
         ("/cats/7.png?truncation=1e999", 400),
@@ -159,27 +159,27 @@ def test_what_was_drawn_once_comes_from_memory(client):
         ("/cats/7.png/", 404),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(client, cats, path, status):
-    answer = client.get(path)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    problem = answer.json()
+def test_invalid_requests_get_one_line_problem(client, cats, path, status):
+    response = client.get(path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    problem = response.json()
     assert problem["status"] == status
     assert problem["detail"].isprintable()
-    assert cats.where not in answer.text
-    assert catgan.__version__ not in answer.text
+    assert cats.where not in response.text
+    assert catgan.__version__ not in response.text
 
 
-def test_another_method_is_answered_with_those_there_are(client):
-    answer = client.post("/cats/7.png")
-    assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
-    assert answer.json()["status"] == 405
+def test_wrong_method_gets_405_with_allowed_methods(client):
+    response = client.post("/cats/7.png")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.json()["status"] == 405
     assert client.get("/v1/images/generations").status_code == 405
 
 
-def test_every_answer_has_the_headers_that_protect(client):
+def test_every_response_has_security_headers(client):
     for path in ("/cats/7.png", "/nothing", "/", "/metrics", "/models"):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -190,93 +190,93 @@ def test_every_answer_has_the_headers_that_protect(client):
         assert len(headers["x-request-id"]) == 16
 
 
-def test_a_request_keeps_its_id_if_that_is_one(client):
+def test_valid_request_id_is_kept(client):
     for given, kept in (("abc-1", True), ("a" * 65, False), ("a b", False), ('"}', False)):
-        answer = client.get("/models", headers={"X-Request-ID": given})
-        assert (answer.headers["x-request-id"] == given) == kept
+        response = client.get("/models", headers={"X-Request-ID": given})
+        assert (response.headers["x-request-id"] == given) == kept
 
 
-def test_the_token_is_asked_for_everywhere_but_by_the_probes(make_client):
+def test_token_is_required_except_for_health_probes(make_client):
     client = make_client(token=BEARER)
     right = {"Authorization": f"Bearer {BEARER}"}
     for path in ("/cats/7.png", "/", "/metrics", "/models", "/v2", "/nothing"):
         wrong = ("Bearer wrong", b"Bearer \xff", "Bearer", BEARER, f"Basic {BEARER}")
         for headers in ({}, *({"Authorization": each} for each in wrong)):
-            answer = client.get(path, headers=headers)
-            assert answer.status_code == 401
-            assert answer.headers["www-authenticate"] == "Bearer"
+            response = client.get(path, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
         assert client.get(path, headers=right).status_code in (200, 404)
     for probe in ("live", "ready"):
         assert client.get(f"/v2/health/{probe}").status_code == 200
     (model,) = client.get("/models", headers=right).json()["models"]
     for path in (f"/{model['address']}/cats/7.png", "/cats/7.png"):
         kept = client.get(path, headers=right).headers["cache-control"]
-        assert kept.startswith("private")  # a shared cache asks nobody for a token
+        assert kept.startswith("private")  # a shared cache does not check tokens
 
 
-def test_other_origins_may_read_only_if_they_are_named(make_client):
+def test_only_configured_origins_get_cors_headers(make_client):
     client = make_client(cors_origins=("https://cats.example",))
     for path, status in (("/cats/7.png", 200), ("/nothing", 404)):
-        answer = client.get(path, headers={"Origin": "https://cats.example"})
-        assert answer.status_code == status
-        assert answer.headers["access-control-allow-origin"] == "https://cats.example"
+        response = client.get(path, headers={"Origin": "https://cats.example"})
+        assert response.status_code == status
+        assert response.headers["access-control-allow-origin"] == "https://cats.example"
     other = client.get("/cats/7.png", headers={"Origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_one_client_too_fast_is_told_when_to_come_again(make_client):
+def test_rate_limit_gets_429_with_retry_after(make_client):
     client = make_client(rate=1)
     codes = [client.get("/models").status_code for _ in range(4)]
     assert codes[:2] == [200, 200]
-    answer = client.get("/models")
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) >= 1
+    response = client.get("/models")
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) >= 1
     assert client.get("/v2/health/live").status_code == 200
 
 
-def test_the_name_of_the_scheme_may_be_written_in_any_way(make_client):
+def test_bearer_scheme_is_case_insensitive(make_client):
     client = make_client(token=BEARER)
     assert client.get("/models", headers={"Authorization": f"bearer {BEARER}"}).status_code == 200
 
 
-def test_guesses_of_the_token_count_as_requests(make_client):
+def test_wrong_tokens_count_toward_rate_limit(make_client):
     client = make_client(rate=1, token=BEARER)
     codes = [client.get("/models").status_code for _ in range(4)]
     assert codes == [401, 401, 429, 429]
 
 
-def test_a_full_queue_is_told_at_once(make_client):
+def test_full_queue_gets_503_immediately(make_client):
     client = make_client(queue=120)
     client.service.engine.pending = 120
-    answer = client.get("/cats/7.png")
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) >= 1
-    assert "queue is full" in answer.json()["detail"]
+    response = client.get("/cats/7.png")
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert "queue is full" in response.json()["detail"]
 
 
-def test_morphs_at_the_same_time_are_bounded(make_client):
+def test_concurrent_morphs_are_limited(make_client):
     client = make_client(max_morphs=0)
-    answer = client.get("/morph?seeds=3,9&frames=4")
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
+    response = client.get("/morph?seeds=3,9&frames=4")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
 
 
-def test_a_bug_is_a_line_to_the_client_and_a_traceback_in_the_log(client, monkeypatch, caplog):
+def test_unexpected_error_is_logged_and_not_revealed(client, monkeypatch, caplog):
     def fail(*arguments):
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(client.service.cache, "get", fail)
-    answer = client.get("/cats/7.png")
-    assert answer.status_code == 500
-    assert "secret" not in answer.text
+    response = client.get("/cats/7.png")
+    assert response.status_code == 500
+    assert "secret" not in response.text
     (record,) = [each for each in caplog.records if each.name == "catgan.serve.error"]
     line = json.loads(record.getMessage())
     assert "ZeroDivisionError" in line["error"]
-    assert line["id"] == answer.headers["x-request-id"]
+    assert line["id"] == response.headers["x-request-id"]
 
 
 class Connection:
-    """What an ASGI server gives the service for one GET; takes pieces of the answer on demand."""
+    """One ASGI GET request whose client reads the response only while `may_send` is set."""
 
     def __init__(self, service, path):
         self.sent, self.may_send = [], asyncio.Event()
@@ -297,69 +297,69 @@ async def until(condition):
         if condition():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError("it never came true")
+    raise AssertionError("the condition did not become true")
 
 
-LONG = "/generator.onnx"
+LONG_PATH = "/generator.onnx"
 
 
-def test_a_long_answer_goes_out_as_its_client_takes_it(client, monkeypatch):
-    monkeypatch.setattr(edge, "PIECE", 1_000)
+def test_long_response_is_sent_in_chunks_as_client_reads(client, monkeypatch):
+    monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
 
-    async def ask():
-        connection = Connection(client.service, LONG)
+    async def send():
+        connection = Connection(client.service, LONG_PATH)
         await until(lambda: len(connection.sent) == 2)
         assert len(connection.sent[1]["body"]) == 1_000
         connection.may_send.set()
         await connection.task
         return connection.sent[1:]
 
-    expected = client.get(LONG).content
-    parts = asyncio.run(ask())
-    assert b"".join(part["body"] for part in parts) == expected
-    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
-    assert max(len(part["body"]) for part in parts) <= 1_000
+    expected = client.get(LONG_PATH).content
+    chunks = asyncio.run(send())
+    assert b"".join(chunk["body"] for chunk in chunks) == expected
+    assert [chunk["more_body"] for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
+    assert max(len(chunk["body"]) for chunk in chunks) <= 1_000
 
 
-def test_answers_on_their_way_are_bounded_together(client, monkeypatch):
-    monkeypatch.setattr(edge, "PIECE", 1_000)
-    length = len(client.get(LONG).content)
+def test_total_bytes_of_responses_in_transit_are_bounded(client, monkeypatch):
+    monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
+    length = len(client.get(LONG_PATH).content)
     client.service.buffers.limit = 2 * length
 
-    async def ask():
-        slow = [Connection(client.service, LONG) for _ in range(2)]
+    async def send():
+        slow = [Connection(client.service, LONG_PATH) for _ in range(2)]
         await until(lambda: all(len(each.sent) == 2 for each in slow))
-        late = Connection(client.service, LONG)
+        late = Connection(client.service, LONG_PATH)
         late.may_send.set()
         await late.task
         for each in slow:
             each.may_send.set()
             await each.task
-        after = Connection(client.service, LONG)
+        after = Connection(client.service, LONG_PATH)
         after.may_send.set()
         await after.task
         return [each.sent[0] for each in (*slow, late, after)]
 
-    starts = asyncio.run(ask())
+    starts = asyncio.run(send())
     assert [start["status"] for start in starts] == [200, 200, 503, 200]
     assert (b"retry-after", b"1") in starts[2]["headers"]
     assert 'catgan_rejected_total{reason="memory"} 1.0' in client.get("/metrics").text
 
 
-def test_an_answer_that_is_not_taken_in_time_ends(make_client, monkeypatch):
-    monkeypatch.setattr(edge, "PIECE", 1_000)
+def test_unread_response_times_out(make_client, monkeypatch):
+    monkeypatch.setattr(edge, "CHUNK_SIZE", 1_000)
     client = make_client(send_timeout=0.1)
 
-    async def ask():
-        connection = Connection(client.service, LONG)
+    async def send():
+        connection = Connection(client.service, LONG_PATH)
         await asyncio.wait_for(connection.task, 10)
         return len(connection.sent)
 
-    assert asyncio.run(ask()) == 2  # its start and one piece
+    assert asyncio.run(send()) == 2  # the headers and one chunk
     assert 'status="499"' in client.get("/metrics").text
 
 
-def test_metrics_count(client):
+def test_metrics_count_requests_and_images(client):
     client.get("/cats/7.png")
     client.get("/cats/7.png")
     client.get("/cats/x.png")
@@ -371,7 +371,7 @@ def test_metrics_count(client):
     assert "catgan_queue_images 0.0" in text
 
 
-def test_the_page_is_there_and_knows_the_server(client, cats):
+def test_page_is_served_and_names_the_server(client, cats):
     page = client.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "script-src 'self'" in page.headers["content-security-policy"]
@@ -382,7 +382,7 @@ def test_the_page_is_there_and_knows_the_server(client, cats):
     assert client.get("/worker.js", headers={"If-None-Match": tag}).status_code == 304
 
 
-def test_without_the_page_the_artifact_is_not_given_out(make_client):
+def test_no_page_does_not_expose_artifact(make_client):
     client = make_client(page=False)
     for path in ("/", "/generator.onnx", "/app.js"):
         assert client.get(path).status_code == 404
@@ -390,7 +390,7 @@ def test_without_the_page_the_artifact_is_not_given_out(make_client):
     assert client.get("/cats/7.png").status_code == 200
 
 
-def test_it_can_be_mounted_in_another_application(cats):
+def test_service_can_be_mounted(cats):
     service = app(cats)
     with TestClient(Starlette(routes=[Mount("/art", service)])) as client:
         assert (pixels(client.get("/art/cats/7.png").content) == cats.sample([7])[0]).all()
@@ -399,38 +399,38 @@ def test_it_can_be_mounted_in_another_application(cats):
     service.close()
 
 
-def test_the_description_has_every_address(client):
+def test_openapi_document_has_every_route(client):
     described = set(client.get("/openapi.json").json()["paths"])
     routed = {route.path for route in client.service._app.app.app.routes}
-    versions = {path for path in routed if "{version}" in path}  # the same once more
+    versions = {path for path in routed if "{version}" in path}  # optional in the protocol
     files = {f"/{name}" for name in client.service.page.files}
     assert described == routed - versions - files
 
 
-def test_replaced_models_answer_by_checksum_until_the_next_reload(client, tmp_path):
+def test_replaced_models_stay_available_by_checksum_until_next_reload(client, tmp_path):
     service = client.service
     old = service.models.default
     other = catgan.load(write(tmp_path / "other.onnx", artifact(name="other cats")))
-    models = Models.of([("default", other)], 1, service.models)
+    models = Models.create([("default", other)], 1, service.models)
     service.replace_models(models, Page(models.default))
     assert client.get(f"/artifacts/{old.checksum}/cats/7.png").status_code == 200
     assert client.get("/models").json()["models"][0]["checksum"] != old.checksum
-    again = Models.of([("default", other)], 1, models)
+    again = Models.create([("default", other)], 1, models)
     assert again.default is models.default  # the same file is not loaded twice
     assert old.checksum not in again.by_checksum
 
 
-def test_draining_is_not_ready_and_asks_to_close(client):
+def test_draining_service_is_not_ready_and_closes_connections(client):
     assert client.get("/v2/health/ready").status_code == 200
     client.service.draining = True
     for path in ("/v2/health/ready", "/v2/models/default/ready"):
         assert client.get(path).status_code == 503
     assert client.get("/v2/health/live").status_code == 200
-    answer = client.get("/cats/7.png")
-    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    response = client.get("/cats/7.png")
+    assert (response.status_code, response.headers["connection"]) == (200, "close")
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch):
+def test_missing_extra_names_what_to_install(monkeypatch):
     monkeypatch.setattr("catgan.serve.find_spec", lambda name: None)
     with pytest.raises(CatganError, match=r"pip install 'catgan\[serve\]'"):
         require_serve_extra()

@@ -48,7 +48,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def few_seeds(monkeypatch):
-    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
+    monkeypatch.setattr("catgan.exporters.export.SEEDS", 8)
 
 
 def test_an_embedded_generator_draws_informs_and_teaches(
@@ -119,7 +119,7 @@ def test_too_large_a_generator_and_one_without_a_license_are_refused(
 def embedded(tool, run, tmp_path_factory):
     place = tmp_path_factory.mktemp("embedded")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("catgan.export.export.SEEDS", 8)
+        patch.setattr("catgan.exporters.export.SEEDS", 8)
         tool.embed(run, place, checkpoint="latest", name=None, names=[], license=None, credit=None)
     return place
 
@@ -173,13 +173,13 @@ def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_
 
     plan = begin("kept")
     assert plan.config.optimizer.generator_freeze_images == FREEZE_IMAGES
-    assert any("its discriminator comes with it" in note for note in plan.notes)
+    assert any("keeps the discriminator of the source" in note for note in plan.notes)
     own = "optimizer.generator_freeze_images=64"
     plan = begin("chosen", own)
     assert plan.config.optimizer.generator_freeze_images == 64
     plan = begin("doubled", resolution=64)
     assert plan.config.optimizer.generator_freeze_images > FREEZE_IMAGES
-    assert not any("its discriminator comes with it" in note for note in plan.notes)
+    assert not any("keeps the discriminator of the source" in note for note in plan.notes)
 
 
 def test_a_package_without_a_discriminator_gives_the_generator_alone(package):
@@ -195,7 +195,7 @@ def test_a_package_without_a_discriminator_gives_the_generator_alone(package):
             "is damaged", id="other weights than its sum says",
         ),
         pytest.param(
-            lambda place: rewrite(place, another_generator=True), "is not of the export",
+            lambda place: rewrite(place, another_generator=True), "does not belong to the export",
             id="of another generator",
         ),
         pytest.param(
@@ -218,7 +218,7 @@ def test_a_damaged_discriminator_of_the_package_is_one_line(package, spoil, reas
     spoil(package)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point("bundled", print)
-    assert "install catgan again" in str(error.value)
+    assert "reinstall catgan" in str(error.value)
     assert str(error.value).isprintable()
 
 

@@ -1,9 +1,9 @@
-"""What `test_distributed.py` runs in one process and, under torchrun, in two.
+"""Script that `test_distributed.py` runs in one process and, under torchrun, in two.
 
-    torchrun --nproc-per-node=2 tests/training/distributed_worker.py PLACE
+    torchrun --nproc-per-node=2 tests/training/distributed_worker.py DIRECTORY
 
-PLACE/CASE/dataset is trained on for two steps; the first process writes what it measured and every
-gradient after averaging into PLACE/CASE/gradients-N.safetensors, N the number of processes.
+It trains two steps on DIRECTORY/CASE/dataset. Rank 0 writes the metrics and every averaged
+gradient into DIRECTORY/CASE/gradients-N.safetensors, N the number of processes.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ TINY = [
     "augment.diffaugment_color=true",
     "augment.diffaugment_translation=true",
     "augment.diffaugment_cutout=true",
-    # Weights stay, so that the gradients of the second step are of the same weights: Adam's first
-    # step is the sign of a gradient, which of a gradient near 0 is the sign of a rounding error.
+    # Weights stay, so that the second step has the gradients of the same weights: Adam's first
+    # step is the sign of a gradient, and near 0 that is the sign of a rounding error.
     "optimizer.generator_learning_rate=0",
     "optimizer.discriminator_learning_rate=0",
 ]
 CASES = {
     "lsgan-64": [],
     "dcgan-128": [],  # with dropout
-    # penalties on the same images: the first of each process's share
+    # penalties on the same images: the first of each process's slice
     "projected-128": ["network.resolution=64", "loss.penalty_every=4"],
-    "quick-64": [  # batch statistics differentiated twice, and a loss of pairs
+    "quick-64": [  # batch statistics differentiated twice, and a relativistic loss
         "loss.penalty=1",
         "loss.penalty_final=1",
         "loss.discriminator=relativistic",
@@ -73,12 +73,12 @@ class Silent:
 
 
 def config_of(case: str) -> Config:
-    """The case's configuration."""
+    """Return the configuration of a case."""
     return override(load_recipe(case), [*TINY, *CASES[case]])
 
 
 def without_corners(*arguments):
-    """A discriminator whose activations are smooth.
+    """Return a discriminator with smooth activations.
 
     A gradient jumps where ReLU6 or LeakyReLU has a corner. Millions of numbers go through the
     frozen network's, so some are a rounding error away from one: the images of a single process
@@ -96,65 +96,65 @@ def without_corners(*arguments):
     return discriminator
 
 
-def record(case: str, place: Path) -> None:
-    """Two steps of a case; gradients and log rows go into `place`."""
+def record(case: str, directory: Path) -> None:
+    """Train two steps of a case; write gradients and log rows into `directory`."""
     config, world = config_of(case), distributed.world()
     gradients: dict[str, torch.Tensor] = {}
     average = distributed.average_gradients
 
-    def remember(module):
+    def record_gradients(module):
         average(module)
         for name, parameter in module.named_parameters():
             gradients[f"{len(gradients)}/{name}"] = parameter.grad.detach().clone()
 
-    run = RunDirectory(place / f"run-{world.processes}")
+    run = RunDirectory(directory / f"run-{world.processes}")
     if world.is_main_process:
         run = RunDirectory.create(run.path, config, {"dataset": {"name": "cats"}, "machine": {}})
-    dataset = Dataset.open(place / "dataset")
+    dataset = Dataset.open(directory / "dataset")
     with (
         mock.patch.object(initialize, "STATISTICS_IMAGES", 8),
         mock.patch.object(sampling, "CALIBRATION_SEEDS", range(64)),
         mock.patch.object(initialize, "build_discriminator", without_corners),
-        mock.patch.object(distributed, "average_gradients", remember),
+        mock.patch.object(distributed, "average_gradients", record_gradients),
     ):
         loop.train(config, dataset, run, Silent(), device=torch.device("cpu"))
     if world.is_main_process:
         data = safetensors.torch.save({k: v.contiguous() for k, v in gradients.items()})
-        (place / f"gradients-{world.processes}.safetensors").write_bytes(data)
+        (directory / f"gradients-{world.processes}.safetensors").write_bytes(data)
 
 
 def collectives() -> dict[str, object]:
-    """What each of the two processes gets from the functions that talk."""
+    """Return the result of every collective in this process."""
     world = distributed.world()
     mine = torch.arange(4.0).view(2, 2) + 10 * world.rank
-    scalars, batch = distributed.whole_batch([mine[:1, 0], mine])
+    scalars, batch = distributed.gather_batch([mine[:1, 0], mine])
     return {
         "rank": world.rank,
-        "shared": distributed.share({"of": world.rank, "text": "cät"}),
-        "highest": distributed.highest(world.rank * 15),
+        "shared": distributed.broadcast_json({"of": world.rank, "text": "cät"}),
+        "highest": distributed.all_reduce_max(world.rank * 15),
         "scalars": scalars.tolist(),
         "batch": batch.tolist(),
     }
 
 
 def long_work() -> dict[str, bool]:
-    """Whether this process waits for one that works longer than collectives wait; and then not."""
+    """Return whether this process waits for a busy process, and not for a hung one."""
     is_main_process = distributed.world().is_main_process
     waited, gave_up = True, False
     with (
         mock.patch.object(distributed, "TIMEOUT", timedelta(seconds=1)),
-        mock.patch.object(distributed, "BEAT_SECONDS", 0.1),
+        mock.patch.object(distributed, "HEARTBEAT_SECONDS", 0.1),
     ):
         began = time.monotonic()
-        with distributed.may_take_long():
+        with distributed.keep_alive():
             time.sleep(3 if is_main_process else 0)
         waited = time.monotonic() - began >= 3
-        # The main process shows no sign of life: it hangs.
-        silent = mock.patch.object(distributed, "BEAT_SECONDS", 100.0)
+        # The main process sends no heartbeat: it hangs.
+        silent = mock.patch.object(distributed, "HEARTBEAT_SECONDS", 100.0)
         try:
             with (
                 silent if is_main_process else contextlib.nullcontext(),
-                distributed.may_take_long(),
+                distributed.keep_alive(),
             ):
                 time.sleep(4 if is_main_process else 0)
         except distributed.LostProcessError:
@@ -163,13 +163,13 @@ def long_work() -> dict[str, bool]:
 
 
 def main() -> None:
-    """Every case, and the collectives, in the processes that there are."""
-    place = Path(sys.argv[1])
-    with distributed.joined():
-        (place / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
-        (place / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
+    """Run every case and the collectives in the given processes."""
+    directory = Path(sys.argv[1])
+    with distributed.process_group():
+        (directory / f"collectives-{os.environ['RANK']}.json").write_text(json.dumps(collectives()))
+        (directory / f"long-{os.environ['RANK']}.json").write_text(json.dumps(long_work()))
         for case in CASES:
-            record(case, place / case)
+            record(case, directory / case)
     distributed.end_process(0)
 
 

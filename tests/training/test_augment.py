@@ -24,7 +24,7 @@ EVERYTHING = AugmentConfig(
 EACH = [
     dataclasses.replace(NOTHING, **{field.name: getattr(EVERYTHING, field.name)})
     for field in dataclasses.fields(AugmentConfig)
-    if field.name != "views"  # of real images alone: which of the augmentations come again
+    if field.name != "views"  # only affects which augmentations of real images recur
 ]
 RANGES = [(-1.0, 1.0), (0.0, 1.0)]
 
@@ -33,15 +33,15 @@ def stream(step=0):
     return BatchRandom(torch_generator(1, Stream.AUGMENT, step))
 
 
-def pictures(count=8, side=32, low=-1.0, high=1.0):
+def random_images(count=8, side=32, low=-1.0, high=1.0):
     torch.manual_seed(3)
     return low + (high - low) * torch.rand(count, 3, side, side)
 
 
 @pytest.mark.parametrize("config", [*EACH, EVERYTHING])
 @pytest.mark.parametrize("pixel_range", RANGES)
-def test_pure_in_its_generator_and_changes_something(config, pixel_range):
-    images = pictures(low=pixel_range[0], high=pixel_range[1])
+def test_augmentations_are_pure_and_change_images(config, pixel_range):
+    images = random_images(low=pixel_range[0], high=pixel_range[1])
     before = images.clone()
     first, again = (augment(images, config, stream(5), pixel_range) for _ in range(2))
     other = augment(images, config, stream(6), pixel_range)
@@ -54,7 +54,7 @@ def test_pure_in_its_generator_and_changes_something(config, pixel_range):
 
 @pytest.mark.parametrize("config", [*EACH, EVERYTHING])
 def test_differentiable(config):
-    images = pictures(2, 16).double().mul(0.5).requires_grad_()
+    images = random_images(2, 16).double().mul(0.5).requires_grad_()
     augment(images, config, stream(), (-1, 1)).square().sum().backward()
     direction = torch.randn_like(images)
     step = 1e-6
@@ -68,22 +68,22 @@ def test_differentiable(config):
     assert images.grad.abs().sum() > 0
 
 
-def test_nothing_asked_nothing_done():
-    images = pictures()
+def test_no_augmentation_returns_the_images():
+    images = random_images()
     assert augment(images, NOTHING, stream(), (-1, 1)) is images
 
 
 @pytest.mark.parametrize("pixel_range", RANGES)
-def test_both_pixel_ranges_see_the_same_augmentation(pixel_range):
+def test_both_pixel_ranges_get_the_same_augmentation(pixel_range):
     low, high = pixel_range
-    unit = pictures(low=0.0)
+    unit = random_images(low=0.0)
     ours = augment(low + (high - low) * unit, EVERYTHING, stream(), pixel_range)
     reference = augment(unit, EVERYTHING, stream(), (0.0, 1.0))
     torch.testing.assert_close((ours - low) / (high - low), reference, rtol=0, atol=1e-5)
 
 
 def test_flip_mirrors_about_half_and_nothing_else():
-    images = pictures(400, 4)
+    images = random_images(400, 4)
     flipped = augmentation.flip(images, stream())
     mirrored = (flipped == images.flip(3)).all(dim=(1, 2, 3))
     same = (flipped == images).all(dim=(1, 2, 3))
@@ -120,8 +120,8 @@ def test_cutout_covers_a_square_of_half_the_side_clipped_at_the_border():
         assert box.all()
 
 
-def test_color_does_what_its_words_say():
-    images = pictures(4, 8, 0.0, 1.0)
+def test_color_equals_its_description():
+    images = random_images(4, 8, 0.0, 1.0)
     one, zero = torch.ones(4, 1, 1, 1), torch.zeros(4, 1, 1, 1)
     color = augmentation.color
     torch.testing.assert_close(color(images, 0.0, one, one, 0.0), images)
@@ -136,7 +136,7 @@ def test_color_does_what_its_words_say():
 def test_sharpness_leaves_constants_alone_and_goes_both_ways():
     flat = torch.full((8, 3, 16, 16), 0.3)
     torch.testing.assert_close(augmentation.sharpness(flat, 1.0, stream()), flat)
-    images = pictures(200, 16)
+    images = random_images(200, 16)
     changed = augmentation.sharpness(images, 0.5, stream())
     contrast = changed.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
     assert contrast.min() < 0.6

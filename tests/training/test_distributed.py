@@ -1,4 +1,4 @@
-"""One process and two take the same steps; a job of two survives what happens to it."""
+"""Two processes take the steps of one; a job of two survives failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from catgan.networks.layers.dropout import Dropout
 from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, signals, start
 from catgan.training.distributed import LostProcessError, SynchronizedBatchNorm
-from catgan.training.streams import BatchRandom, Share, Stream, torch_generator
+from catgan.training.streams import BatchRandom, Stream, World, torch_generator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -50,32 +50,32 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Every case of `distributed_worker`, run in this process and then in two."""
-    place = tmp_path_factory.mktemp("both")
+    """Run every case of `distributed_worker` in this process and then in two."""
+    directory = tmp_path_factory.mktemp("both")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as torchrun's processes have: more would add up in another order
+    torch.set_num_threads(1)  # as in torchrun's processes: more would sum in another order
     for case in worker.CASES:
-        (place / case).mkdir()
+        (directory / case).mkdir()
         write_procedural_cats(
-            place / case / "dataset", 30, worker.config_of(case).network.resolution
+            directory / case / "dataset", 30, worker.config_of(case).network.resolution
         )
-        worker.record(case, place / case)
+        worker.record(case, directory / case)
     torch.set_num_threads(threads)
-    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(place)]
+    command = [*TORCHRUN, str(HERE / "distributed_worker.py"), str(directory)]
     job = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert job.returncode == 0, job.stderr[-4000:]
-    return place
+    return directory
 
 
 @pytest.mark.parametrize("case", worker.CASES)
-def test_gradients_of_one_process_and_of_two_are_the_same(both, case):
-    """To 1e-5 of each tensor; where a tensor cancels to nearly 0, to 1e-6 of its player's."""
+def test_two_processes_have_the_gradients_of_one(both, case):
+    """To 1e-5 of each tensor; where a tensor cancels to nearly 0, to 1e-6 of its network's."""
     one, two = (
         safetensors.torch.load_file(both / case / f"gradients-{processes}.safetensors")
         for processes in (1, 2)
     )
     assert one.keys() == two.keys()
-    assert sum("running" not in name for name in one) > 30  # two players, two steps
+    assert sum("running" not in name for name in one) > 30  # two networks, two steps
     largest = max(gradient.norm() for gradient in one.values())
     assert largest > 0
     for name in one:
@@ -84,12 +84,12 @@ def test_gradients_of_one_process_and_of_two_are_the_same(both, case):
 
 
 @pytest.mark.parametrize("case", worker.CASES)
-def test_log_and_batch_statistics_of_one_process_and_of_two_are_the_same(both, case):
+def test_two_processes_have_the_log_and_batch_statistics_of_one(both, case):
     one, two = (RunDirectory(both / case / f"run-{processes}") for processes in (1, 2))
     assert [row["images"] for row in one.rows()] == [8, 16]
     for a, b in zip(one.rows(), two.rows(), strict=True):
         a.pop("machine"), b.pop("machine")
-        # r_v divides by a difference of means, which magnifies rounding.
+        # r_v divides by a difference of means, which amplifies rounding errors.
         assert b.pop("overfitting", 0) == pytest.approx(a.pop("overfitting", 0), rel=1e-3, abs=1e-4)
         assert b == pytest.approx(a, rel=1e-5)
     a, b = (run.checkpoints.load("latest", print).tensors for run in (one, two))
@@ -100,7 +100,7 @@ def test_log_and_batch_statistics_of_one_process_and_of_two_are_the_same(both, c
                 torch.testing.assert_close(b[part][name], tensor, rtol=1e-5, atol=1e-6)
 
 
-def test_what_processes_tell_each_other(both):
+def test_collectives(both):
     for rank in range(2):
         told = json.loads((both / f"collectives-{rank}.json").read_text())
         assert told == {
@@ -112,15 +112,15 @@ def test_what_processes_tell_each_other(both):
         }
 
 
-def test_a_process_that_works_long_is_waited_for_and_one_that_hangs_is_not(both):
-    """Longer than any collective would wait."""
+def test_keep_alive_waits_for_a_busy_process_but_not_for_a_hung_one(both):
+    """Longer than the timeout of a collective."""
     main, other = (json.loads((both / f"long-{rank}.json").read_text()) for rank in range(2))
     assert main == {"waited": True, "gave up": False}
     assert other == {"waited": True, "gave up": True}
 
 
-def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
-    """A thread that is in the store while Python ends takes the process with it (SIGABRT)."""
+def test_no_heartbeat_after_the_block(monkeypatch):
+    """A thread that uses the store while Python exits would abort the process (SIGABRT)."""
 
     class SlowStore:
         asked = threading.Event()
@@ -132,27 +132,27 @@ def test_no_sign_of_life_is_under_way_once_the_block_is_left(monkeypatch):
             return 1
 
     monkeypatch.setattr(distributed, "_job", SlowStore())
-    monkeypatch.setattr(distributed, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(distributed, "HEARTBEAT_SECONDS", 0.001)
     before = threading.active_count()
-    with distributed.may_take_long():
+    with distributed.keep_alive():
         assert SlowStore.asked.wait(timeout=60)
     assert threading.active_count() <= before
 
 
-def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
-    """A copy that was damaged on another machine trained on in silence."""
+def test_every_machine_checks_its_pixels(tmp_path, monkeypatch):
+    """A corrupt copy on another machine was once used silently."""
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
     write_procedural_cats(tmp_path / "cats", 12, 32)
     settings = ["network.resolution=32", "training.batch_size=4", "output.score_samples=0"]
     arguments = (tmp_path / "cats", "lsgan-64", settings, tmp_path / "run", "cpu")
     plan = start.new_run(*arguments, lambda *_: None)
-    told = start._told(plan)
+    told = start._plan_message(plan)
     images = tmp_path / "cats" / "images.npy"
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
-    monkeypatch.setattr(distributed, "world", lambda: Share(1, 2))
-    monkeypatch.setattr(distributed, "share", lambda _: told)
+    monkeypatch.setattr(distributed, "world", lambda: World(1, 2))
+    monkeypatch.setattr(distributed, "broadcast_json", lambda _: told)
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(CatganError, match="has changed on disk"):
         start.on_all_ranks(pytest.fail, tmp_path / "cats", "cpu")
@@ -165,8 +165,8 @@ def test_every_machine_reads_the_pixels_it_will_train_on(tmp_path, monkeypatch):
     ("end", "code"),
     [("sys.exit(5)", 5), ("sys.exit()", 0), ("sys.exit('no')", 1), ("pass", 0)],
 )
-def test_a_process_of_a_job_ends_with_its_code_whatever_its_threads_still_do(end, code):
-    """Such a thread asks for the interpreter while it goes down, which aborts the process."""
+def test_a_process_ends_with_its_exit_code_despite_running_threads(end, code):
+    """A thread that needs the interpreter while it shuts down aborts the process."""
     script = f"""
 import sys, threading, time
 from catgan.cli import app as cli
@@ -190,23 +190,27 @@ cli.main()
     assert (job.returncode, job.stdout, job.stderr) == (code, "said", "")
 
 
-def test_shares_of_random_numbers_make_up_the_whole_ones():
-    def draws(share):
-        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), share)
+def test_slices_of_random_numbers_make_up_the_whole_batch():
+    def batch_random(world):
+        return BatchRandom(torch_generator(3, Stream.AUGMENT, 1), world)
 
-    for draw in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
-        parts = [draw(draws(Share(rank, 3)), 4) for rank in range(3)]
-        assert torch.equal(torch.cat(parts, -1), draw(draws(Share()), 12))
-    assert [Share(rank, 3).of(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+    for sample in (lambda d, n: d.uniform(2, n), lambda d, n: d.integers(-3, 4, 2, n)):
+        parts = [sample(batch_random(World(rank, 3)), 4) for rank in range(3)]
+        assert torch.equal(torch.cat(parts, -1), sample(batch_random(World()), 12))
+    assert [World(rank, 3).batch_slice(12) for rank in range(3)] == [
+        slice(0, 4),
+        slice(4, 8),
+        slice(8, 12),
+    ]
 
 
-def test_shares_of_dropout_make_up_the_whole_one():
+def test_slices_of_dropout_masks_make_up_the_whole_batch():
     layer, x = Dropout(0.5).train(), torch.ones(6, 3, 5, 7).to(memory_format=torch.channels_last)
     torch.manual_seed(1)
     whole = layer(x)
     parts = []
     for rank in range(3):
-        layer.share = (rank, 3)
+        layer.world = (rank, 3)
         torch.manual_seed(1)
         parts.append(layer(x[2 * rank : 2 * rank + 2]))
     assert torch.equal(torch.cat(parts), whole)
@@ -220,15 +224,15 @@ def group_of_one():
     dist.destroy_process_group()
 
 
-def test_synchronized_batch_norm_is_batch_norm(group_of_one):
-    """Its output, gradient, gradient of gradient and statistics; while evaluating, too."""
+def test_synchronized_batch_norm_equals_batch_norm(group_of_one):
+    """Output, gradient, second gradient and statistics; in evaluation mode, too."""
     torch.manual_seed(0)
     theirs = nn.BatchNorm2d(5)
     nn.init.normal_(theirs.weight)
     nn.init.normal_(theirs.bias)
     copy = nn.BatchNorm2d(5)
     copy.load_state_dict(theirs.state_dict())
-    ours = SynchronizedBatchNorm.of(copy)
+    ours = SynchronizedBatchNorm.from_layer(copy)
     x = 7 + torch.randn(4, 5, 3, 3)
     results = []
     for layer in (theirs, ours):
@@ -274,7 +278,7 @@ def wait_until(condition, process, seconds=100):
 
 
 def workers_of(job):
-    """The job's processes by rank."""
+    """Return the job's processes by rank."""
     found = {}
     for child in psutil.Process(job.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -283,7 +287,7 @@ def workers_of(job):
     return found
 
 
-def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_on(tmp_path):
+def test_a_job_survives_a_killed_worker_and_sigterm_and_resumes_in_one_process(tmp_path):
     write_procedural_cats(tmp_path / "cats", 60, 32)
     run = RunDirectory(tmp_path / "run")
     command = [*TORCHRUN, "--max-restarts=1", "-m", "catgan", "train", str(tmp_path / "cats")]
@@ -310,13 +314,13 @@ def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_
     out, err = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
     assert out.count("catgan 0.") == 2, out  # rank 0 alone, before and after
     assert out.count("stopped after") == 1, out
-    assert len(re.findall("catgan: error", err)) == 1, err  # of the one that was not killed
+    assert len(re.findall("catgan: error", err)) == 1, err  # from the process that was not killed
     assert "another process of this job ended" in err
     stopped_at = int(re.search(r"stopped after ([\d,]+)", out)[1].replace(",", ""))
     assert run.checkpoints.pointer("latest") == f"{stopped_at:09d}"
     rows = [row["images"] for row in run.rows()]
-    assert rows == list(range(40, rows[-1] + 1, 40))  # nothing twice, nothing left out
-    # Another number of processes: the rest in this one.
+    assert rows == list(range(40, rows[-1] + 1, 40))  # no row twice, none missing
+    # The rest in one process.
     total = stopped_at + 80
     said = catgan("train", "--resume", run.path, "--set", f"training.images={total}")
     assert "processes: 2 when the run began, 1 now" in said
@@ -324,8 +328,8 @@ def test_a_killed_worker_restarts_the_job_sigterm_saves_it_and_one_process_goes_
     assert run.rows()[-1]["images"] // 40 == total // 40
 
 
-def run_on_two_machines(place, *words):
-    """Run the command as two processes, each in its own directory; what either printed."""
+def run_on_two_machines(directory, *words):
+    """Run the command as two processes in separate directories; return codes and outputs."""
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
     jobs = []
@@ -337,7 +341,9 @@ def run_on_two_machines(place, *words):
         command = [sys.executable, "-m", "catgan", "train", *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         jobs.append(
-            subprocess.Popen(command, cwd=place / str(rank), env=environment, text=True, **pipes)
+            subprocess.Popen(
+                command, cwd=directory / str(rank), env=environment, text=True, **pipes
+            )
         )
     said = [job.communicate(timeout=200) for job in jobs]
     return [job.returncode for job in jobs], said
@@ -348,12 +354,12 @@ def test_a_process_with_other_images_ends_the_job_with_one_line(tmp_path):
         (tmp_path / str(rank)).mkdir()
         write_procedural_cats(
             tmp_path / str(rank) / "cats", 30 + rank, 32
-        )  # one name, other images
+        )  # the same name, other images
     codes, said = run_on_two_machines(tmp_path, "cats", "--out=run", *SETTINGS)
     assert all(code > 0 for code in codes), (codes, said)
     errors = "".join(err for _, err in said).strip().splitlines()
     assert len(errors) == 1, said
-    assert "holds other images than the first process has" in errors[0]
+    assert "has other images than rank 0" in errors[0]
     assert not (tmp_path / "1" / "run").exists()
 
 
@@ -372,7 +378,7 @@ STARTED = [
         "output.grid_seeds=1",
         "output.score_samples=0",
         "augment.diffaugment_cutout=true",
-        # So small that weights stay near each other, whatever Adam makes of a gradient near 0.
+        # So small that weights stay close, whatever Adam does with gradients near 0.
         "optimizer.generator_learning_rate=1e-7",
         "optimizer.discriminator_learning_rate=1e-7",
     )
@@ -381,7 +387,7 @@ STARTED = [
 
 @pytest.fixture
 def two_machines(tmp_path):
-    """Directories `0` and `1` of two processes with the same cats; the first has the weights."""
+    """Directories `0` and `1` of two processes with the same cats; only `0` has the weights."""
     for rank in (0, 1):
         (tmp_path / str(rank)).mkdir()
         write_procedural_cats(tmp_path / str(rank) / "cats", 40, 32)
@@ -390,7 +396,7 @@ def two_machines(tmp_path):
 
 
 def assert_trained_alike(one, two):
-    """The starting weights are the same to the bit, what came of them to rounding errors."""
+    """Initial weights are bit-equal, later ones up to rounding errors."""
     assert [row["images"] for row in one.rows()] == [8, 16, 24]
     for a, b in zip(one.rows(), two.rows(), strict=True):
         a.pop("machine"), b.pop("machine")
@@ -409,14 +415,14 @@ def assert_trained_alike(one, two):
 
 
 def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_machines, monkeypatch):
-    """As one process does; and begins with them again, where it was stopped before it saved any."""
+    """As in one process; a job stopped before its first checkpoint starts from them again."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.chdir(two_machines / "0")
     words = ["cats", "--from=source", *STARTED]
     try:
         catgan("train", *words, "--out", "one")
-        # Made, and stopped before a step: what `--resume` finds has no checkpoint.
+        # Created and stopped before a step: `--resume` finds no checkpoint.
         settings = [word.removeprefix("--set=") for word in STARTED]
         early = start.new_run(
             Path("cats"), None, settings, Path("early"), "cpu", lambda *_: None, "source"
@@ -444,13 +450,13 @@ def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_mach
     assert_trained_alike(one, RunDirectory(two_machines / "0" / "early"))
     assert sorted(path.name for path in (two_machines / "1").iterdir()) == ["cats"]
 
-    # Once there is a checkpoint, what it was started from is no longer asked for.
+    # Once there is a checkpoint, the source is no longer needed.
     shutil.rmtree(two_machines / "0" / "source")
     codes, said = run_on_two_machines(
         two_machines, "cats", "--resume=two", "--set=training.images=32"
     )
     assert codes == [0, 0], said
-    assert "goes on after 24 of 32 images" in said[0][0]
+    assert "resumes after 24 of 32 images" in said[0][0]
     catgan("train", "cats", "--resume", "one", "--set", "training.images=32")
     assert two.rows()[-1]["discriminator_loss"] == pytest.approx(
         one.rows()[-1]["discriminator_loss"], rel=1e-4
@@ -474,18 +480,18 @@ def test_a_job_without_the_weights_to_start_from_ends_with_one_line(two_machines
 
 
 @pytest.mark.parametrize(("processes", "nearest"), [(3, 33), (5, 30), (64, 64)])
-def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch, processes, nearest):
-    monkeypatch.setattr(distributed, "world", lambda: Share(0, processes))
+def test_an_indivisible_batch_size_is_rejected(tmp_path, monkeypatch, processes, nearest):
+    monkeypatch.setattr(distributed, "world", lambda: World(0, processes))
     words = f"batch_size = 32 .* {processes} processes: try --set training.batch_size={nearest},"
     with pytest.raises(CatganError, match=words) as error:
         start.new_run(None, "lsgan-64", [], tmp_path / "run", "cpu", print)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
     fits = override(load_recipe("lsgan-64"), [f"training.batch_size={nearest}"])
-    start._check_batch(fits)
+    start._check_batch_size(fits)
 
 
-def test_a_job_that_may_restart_must_find_its_run_again(monkeypatch):
+def test_a_job_that_may_restart_needs_out(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     assert "--out" in catgan("train", "--recipe", "lsgan-64", code=2)
 
@@ -514,7 +520,7 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
         assert stop.received == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-    monkeypatch.setattr(distributed, "world", lambda: Share(0, 2))
+    monkeypatch.setattr(distributed, "world", lambda: World(0, 2))
     with signals.StopSignals(float("inf")) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -536,7 +542,7 @@ def test_torchruns_second_sigterm_does_not_end_a_save(monkeypatch):
 )
 def test_a_broken_connection_is_a_lost_process(words):
     ended = pytest.raises(LostProcessError, match="another process of this job ended")
-    with ended as error, distributed._together():
+    with ended as error, distributed._collective():
         raise RuntimeError(words)
     assert "\n" not in str(error.value)
 
@@ -553,17 +559,17 @@ def test_a_broken_connection_is_a_lost_process(words):
         ),
     ],
 )
-def test_another_error_of_a_collective_is_no_lost_process(error):
-    with pytest.raises(RuntimeError) as raised, distributed._together():
+def test_other_errors_of_a_collective_are_raised_unchanged(error):
+    with pytest.raises(RuntimeError) as raised, distributed._collective():
         raise error
     assert raised.value is error
 
 
 @pytest.mark.parametrize("size", ["2", "many", ""])
-def test_a_world_that_torchrun_did_not_make_is_one_line(monkeypatch, size):
+def test_world_size_without_torchrun_is_one_line(monkeypatch, size):
     monkeypatch.setenv("WORLD_SIZE", size)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     rejected = pytest.raises(CatganError, match=r"not by torchrun.* unset WORLD_SIZE")
-    with rejected, distributed.joined():
+    with rejected, distributed.process_group():
         raise AssertionError("joined")

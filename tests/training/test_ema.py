@@ -9,11 +9,11 @@ from torch import nn
 from catgan.training.ema import ema_decay, update_ema
 
 
-def test_a_weight_fades_by_half_in_a_half_life():
+def test_a_weight_halves_in_one_half_life():
     assert ema_decay(32, 10**9, 5_000, 0.05) ** (5_000 / 32) == pytest.approx(0.5)
 
 
-def test_early_on_the_average_is_short():
+def test_the_half_life_is_short_early_on():
     assert ema_decay(64, 0, 5_000, 0.05) == 0
     assert ema_decay(64, 2_000, 5_000, 0.05) == pytest.approx(0.5 ** (64 / 100))
 
@@ -39,7 +39,7 @@ def test_parameters_and_statistics_follow_the_closed_form():
 
 
 class Calibrated(nn.Module):
-    """One weight, and what was measured for it."""
+    """One weight, and a buffer calibrated for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class Calibrated(nn.Module):
         self.register_buffer("level", torch.zeros(3))
 
 
-def test_what_was_calibrated_for_other_weights_is_copied_and_not_averaged():
+def test_calibrated_buffers_are_copied_and_not_averaged():
     model, average = Calibrated(), Calibrated()
-    average.level.fill_(7.0)  # measured for the average as it was
+    average.level.fill_(7.0)  # calibrated for the average
     model.level.fill_(1.0)
     model.weight.data.fill_(3.0)
     update_ema(average, model, 0.5)

@@ -12,16 +12,16 @@ from catgan.config import Config
 from catgan.runs.directory import RunDirectory
 from catgan.runs.log import LOGGED_METRICS
 from catgan.training.guard import (
-    CERTAIN,
-    COARSE_SIDE,
+    DIVERSITY_SIDE,
+    MAX_ACCURACY,
     MIN_DIVERSITY,
     ROWS_WATCHED,
     WARMUP_IMAGES,
     Guard,
     TrainingFailedError,
     accuracies,
-    coarse,
     diversity,
+    downsample,
 )
 
 HEALTHY = {
@@ -42,7 +42,7 @@ def run(tmp_path):
 
 
 def watch(guard, changes, first=WARMUP_IMAGES):
-    """Show the guard healthy rows, each with its changes; the images after which it raised."""
+    """Give the guard healthy rows with changes; return the images after which it raised."""
     for index, change in enumerate(changes):
         images = first + index * STEP
         try:
@@ -65,12 +65,12 @@ def test_the_example_is_complete():
         [SURE] * (ROWS_WATCHED - 1) + [{}] + [SURE] * (ROWS_WATCHED - 1),
         [{"real_accuracy": 1.0}] * 30,
         [{"generated_accuracy": 1.0}] * 30,
-        [{"real_accuracy": CERTAIN, "generated_accuracy": 1.0}] * 30,
+        [{"real_accuracy": MAX_ACCURACY, "generated_accuracy": 1.0}] * 30,
         [{"diversity": 5.0}, {"real_accuracy": 0.0, "generated_accuracy": 0.0}] * 15,
         [SAME, SURE] * 15,
     ],
 )
-def test_a_run_that_may_recover_goes_on(run, changes):
+def test_a_run_that_may_recover_continues(run, changes):
     assert watch(Guard(run), changes) is None
 
 
@@ -81,7 +81,7 @@ def test_a_run_that_may_recover_goes_on(run, changes):
         (SURE, ("never wrong", "optimizer.generator_learning_rate", "best")),
     ],
 )
-def test_a_collapse_is_stopped_after_rows_that_agree_and_no_sooner(run, change, words):
+def test_a_collapse_stops_the_run_after_enough_rows(run, change, words):
     images, text, error = watch(Guard(run), [{}] * 5 + [change] * 30)
     assert images == WARMUP_IMAGES + (5 + ROWS_WATCHED - 1) * STEP
     assert error.exit_code == 3
@@ -91,8 +91,8 @@ def test_a_collapse_is_stopped_after_rows_that_agree_and_no_sooner(run, change, 
 
 
 @pytest.mark.parametrize("change", [SAME, SURE])
-def test_networks_that_still_find_their_feet_are_left_alone(run, change):
-    """Rows of before count, but none of them stops a run."""
+def test_no_collapse_during_warmup(run, change):
+    """Earlier rows count, but do not stop a run by themselves."""
     assert WARMUP_IMAGES % STEP == 0
     images, _, _ = watch(Guard(run), [change] * 30, first=STEP)
     assert images == WARMUP_IMAGES
@@ -100,10 +100,10 @@ def test_networks_that_still_find_their_feet_are_left_alone(run, change):
 
 @pytest.mark.parametrize("measure", LOGGED_METRICS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_stops_a_run_at_once(run, measure, value):
+def test_not_finite_metrics_stop_the_run(run, measure, value):
     images, text, error = watch(Guard(run), [{}, {measure: value}], first=STEP)
     assert images == 2 * STEP
-    assert f"diverged before {images} images, numbers of the log ({measure}) are not" in text
+    assert f"diverged before {images} images: values of the log ({measure}) are not" in text
     assert error.exit_code == 3
     assert "\n" not in text
 
@@ -113,12 +113,12 @@ def test_tensors_are_checked_before_they_are_saved(run):
     good = [torch.ones(3), torch.tensor(7), torch.zeros(0), torch.ones(2, dtype=torch.bfloat16)]
     guard.check_finite(good, "weights of ema", 640)
     for value in (math.nan, math.inf):
-        with pytest.raises(TrainingFailedError, match="before 640 images, weights of ema are not"):
+        with pytest.raises(TrainingFailedError, match="before 640 images: weights of ema are not"):
             guard.check_finite([*good, torch.tensor([1.0, value])], "weights of ema", 640)
 
 
 @pytest.mark.parametrize("before", [1, ROWS_WATCHED - 1, ROWS_WATCHED + 5])
-def test_a_resumed_run_remembers_what_its_log_says(run, before):
+def test_a_resumed_guard_reads_the_log(run, before):
     rows = [{"images": WARMUP_IMAGES + index * STEP, **HEALTHY, **SAME} for index in range(before)]
     for row in rows:
         run.append_row(row)
@@ -128,7 +128,7 @@ def test_a_resumed_run_remembers_what_its_log_says(run, before):
     assert images == WARMUP_IMAGES + max(before, ROWS_WATCHED - 1) * STEP
 
 
-def test_a_run_without_a_log_begins_with_nothing(run):
+def test_a_run_without_a_log_starts_empty(run):
     assert len(Guard(run).recent) == 0
 
 
@@ -136,14 +136,14 @@ def test_a_run_without_a_log_begins_with_nothing(run):
 
 
 @pytest.mark.parametrize("kind", ["bce", "hinge", "mse", "relativistic"])
-@pytest.mark.parametrize("judgments", [1, 4])
-def test_accuracies_by_counting(kind, judgments):
-    rng = np.random.default_rng(judgments)
-    offsets = rng.normal(0, 5, judgments) if kind == "relativistic" else 0.3
-    real = (rng.normal(0.5, 1, (40, judgments)) + offsets).astype(np.float32)
-    generated = (rng.normal(-0.5, 1, (40, judgments)) + offsets).astype(np.float32)
+@pytest.mark.parametrize("heads", [1, 4])
+def test_accuracies_equal_a_count(kind, heads):
+    rng = np.random.default_rng(heads)
+    offsets = rng.normal(0, 5, heads) if kind == "relativistic" else 0.3
+    real = (rng.normal(0.5, 1, (40, heads)) + offsets).astype(np.float32)
+    generated = (rng.normal(-0.5, 1, (40, heads)) + offsets).astype(np.float32)
     right = {"real": 0, "generated": 0}
-    for k in range(judgments):
+    for k in range(heads):
         level = {"bce": 0.0, "hinge": 0.0, "mse": 0.5}.get(kind)
         if level is None:
             level = (real[:, k].mean() + generated[:, k].mean()) / 2
@@ -156,33 +156,33 @@ def test_accuracies_by_counting(kind, judgments):
     assert min(ours) > 0.4
 
 
-def test_a_discriminator_that_tells_nothing_is_right_half_of_the_time():
+def test_an_uninformative_discriminator_has_half_accuracy():
     torch.manual_seed(0)
-    judged = torch.randn(2, 4_000, 4)
-    for accuracy in accuracies("relativistic", *judged):
+    logits = torch.randn(2, 4_000, 4)
+    for accuracy in accuracies("relativistic", *logits):
         assert accuracy.item() == pytest.approx(0.5, abs=0.02)
     constant = torch.full((8, 4), 3.0)
     assert [a.item() for a in accuracies("relativistic", constant, constant)] == [0.0, 1.0]
 
 
-def spread(images):
-    return diversity(coarse(images))
+def diversity_of(images):
+    return diversity(downsample(images))
 
 
-def test_diversity_is_the_deviation_of_a_pixel_seen_from_afar():
+def test_diversity_is_the_std_of_downsampled_pixels():
     rng = np.random.default_rng(0)
     images = rng.normal(0, 1, (16, 3, 32, 32))
-    blocks = images.reshape(16, 3, COARSE_SIDE, 4, COARSE_SIDE, 4).mean((3, 5))
+    blocks = images.reshape(16, 3, DIVERSITY_SIDE, 4, DIVERSITY_SIDE, 4).mean((3, 5))
     expected = blocks.std(0, ddof=1).mean()
-    assert spread(torch.from_numpy(images)).item() == pytest.approx(expected)
+    assert diversity_of(torch.from_numpy(images)).item() == pytest.approx(expected)
 
 
 def test_diversity_follows_contrast_and_not_brightness_and_sees_copies():
     torch.manual_seed(0)
-    pictures = torch.randn(32, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    one = spread(pictures).item()
+    images = torch.randn(32, 3, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    one = diversity_of(images).item()
     assert one == pytest.approx(1, abs=0.05)
-    assert spread(pictures / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
-    assert spread(pictures[:1].expand(32, -1, -1, -1)).item() == 0
-    fine = torch.randn(32, 3, 32, 32)  # noise that is gone from afar
-    assert spread(fine).item() < 0.3
+    assert diversity_of(images / 2 + 3).item() == pytest.approx(one / 2, rel=1e-4)
+    assert diversity_of(images[:1].expand(32, -1, -1, -1)).item() == 0
+    fine = torch.randn(32, 3, 32, 32)  # noise that averages out
+    assert diversity_of(fine).item() < 0.3

@@ -1,4 +1,4 @@
-"""What comes before the first step: each image once, its progress, and nothing of it on resume."""
+"""Initialization: each image once, with progress, and none on resume."""
 
 from __future__ import annotations
 
@@ -23,40 +23,39 @@ def config_of(recipe="projected-128"):
 
 
 def build(images, count, recipe="projected-128", progress=None):
-    told = progress or (lambda *_: None)
-    return initial_networks(config_of(recipe), CPU, torch.float32, images, count, told)
+    reports = progress or (lambda *_: None)
+    return initial_networks(config_of(recipe), CPU, torch.float32, images, count, reports)
 
 
-def pictures(first, count):
-    numbers = torch.arange(first, first + count)
-    draws = [torch.Generator().manual_seed(int(number)) for number in numbers]
-    return torch.stack([torch.rand(3, 64, 64, generator=draw) * 2 - 1 for draw in draws])
+def random_images(first, count):
+    generators = [torch.Generator().manual_seed(seed) for seed in range(first, first + count)]
+    return torch.stack([torch.rand(3, 64, 64, generator=each) * 2 - 1 for each in generators])
 
 
 @pytest.mark.parametrize("count", [5, 20, 70])
-def test_each_image_is_looked_at_once_by_either_network(monkeypatch, count):
+def test_each_network_requests_each_image_once(monkeypatch, count):
     monkeypatch.setattr(initialize, "EIGENFACE_IMAGES", 50)
     monkeypatch.setattr(initialize, "STATISTICS_IMAGES", 12)
     monkeypatch.setattr(initialize, "_CHUNK", 16)
-    seen, told = [], []
+    requested, reports = [], []
 
     def images(first, number):
-        seen.extend(range(first, first + number))
-        return pictures(first, number)
+        requested.extend(range(first, first + number))
+        return random_images(first, number)
 
-    build(images, count, progress=lambda *call: told.append(call))
-    assert seen == [*range(min(count, 50)), *range(min(count, 12))]
-    eigenfaces = [(done, total) for what, done, total in told if "eigenfaces" in what]
+    build(images, count, progress=lambda *call: reports.append(call))
+    assert requested == [*range(min(count, 50)), *range(min(count, 12))]
+    eigenfaces = [(done, total) for what, done, total in reports if "eigenfaces" in what]
     assert eigenfaces[-1] == (min(count, 50), min(count, 50))
     assert [done for done, _ in eigenfaces] == sorted({done for done, _ in eigenfaces})
-    assert any("features" in what for what, *_ in told)
+    assert any("features" in what for what, *_ in reports)
 
 
-def test_without_images_only_the_shapes_are_there(monkeypatch):
-    """The state that is loaded into them then holds all that was found in images."""
+def test_without_images_networks_have_the_right_shapes(monkeypatch):
+    """The state that is loaded later holds all statistics of images."""
     generator, discriminator = build(None, 20, progress=pytest.fail)
-    learned = build(pictures, 20)
-    z, images = torch.randn(2, 8), pictures(90, 2)
+    learned = build(random_images, 20)
+    z, images = torch.randn(2, 8), random_images(90, 2)
     for ours, theirs in zip((generator, discriminator), learned, strict=True):
         ours.load_state_dict(theirs.state_dict())
         assert ours.eval() is ours
@@ -68,17 +67,22 @@ def test_without_images_only_the_shapes_are_there(monkeypatch):
 
 
 @pytest.mark.parametrize("recipe", ["lsgan-64", "dcgan-128"])
-def test_classic_families_look_at_nothing(recipe):
+def test_classic_families_request_no_images(recipe):
     def images(first, count):
         pytest.fail("asked for images")
 
     build(images, 20, recipe)
 
 
-def test_it_is_a_function_of_seed_and_images():
-    one, same = build(pictures, 8), build(pictures, 8)
+def test_initial_networks_are_a_function_of_seed_and_images():
+    one, same = build(random_images, 8), build(random_images, 8)
     other = initial_networks(
-        override(config_of(), ["training.seed=1"]), CPU, torch.float32, pictures, 8, lambda *_: None
+        override(config_of(), ["training.seed=1"]),
+        CPU,
+        torch.float32,
+        random_images,
+        8,
+        lambda *_: None,
     )
     for a, b, c in zip(one, same, other, strict=True):
         states = [network.state_dict() for network in (a, b, c)]

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 class Silent:
-    """A display that remembers notes and may act at a step."""
+    """A display that records notes and can act at a step."""
 
     def prepare(self, what, done, total):
         self.prepared = {**getattr(self, "prepared", {}), what: (done, total)}
@@ -68,7 +68,7 @@ def repeatable_rows(run):
 
 
 def assert_same_run(one: RunDirectory, other: RunDirectory):
-    """Weights, averages, optimizers and log rows agree to the bit."""
+    """Assert that weights, EMA, optimizers and log rows are bit-equal."""
     assert one.checkpoints.pointer("latest") == other.checkpoints.pointer("latest")
     a, b = (read_checkpoint(r.checkpoints.directory / r.checkpoints.pointer("latest"))
             for r in (one, other))  # fmt: skip
@@ -86,13 +86,13 @@ def assert_same_run(one: RunDirectory, other: RunDirectory):
 
 @pytest.fixture(scope="module")
 def finished():
-    """Runs that were trained in one go, by configuration."""
+    """Uninterrupted runs, by configuration."""
     return {}
 
 
 @pytest.fixture
 def straight(tmp_path, tiny_config, cats, finished, tmp_path_factory):
-    """A copy of a run of `tiny_config` that was trained in one go."""
+    """A copy of an uninterrupted run of `tiny_config`."""
     key = to_toml(tiny_config)
     if key not in finished:
         run = new_run(tmp_path_factory.mktemp("finished") / "run", tiny_config)
@@ -146,12 +146,12 @@ def run_child(run, cats, at, signal_name, starting=None):
     )
 
 
-def test_forty_steps_equal_seventeen_kill_nine_and_resume(tmp_path, tiny_config, cats, straight):
+def test_resume_after_kill_9_is_bit_exact(tmp_path, tiny_config, cats, straight):
     broken = new_run(tmp_path / "broken", tiny_config)
     child = run_child(broken, cats, at=17 * 8, signal_name="SIGKILL")
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert broken.checkpoints.names() == ["000000080"]
-    assert broken.rows()[-1]["images"] == 120  # rows beyond the checkpoint, to be written again
+    assert broken.rows()[-1]["images"] == 120  # rows after the checkpoint are written again
     display = Silent()
     outcome = train(tiny_config, cats, broken, display, device=CPU, resume=True)
     assert outcome.finished
@@ -159,7 +159,7 @@ def test_forty_steps_equal_seventeen_kill_nine_and_resume(tmp_path, tiny_config,
     assert_same_run(straight, broken)
 
 
-def test_a_signal_saves_the_very_step_and_resume_is_exact(tmp_path, tiny_config, cats, straight):
+def test_a_signal_saves_a_checkpoint_and_resume_is_bit_exact(tmp_path, tiny_config, cats, straight):
     name = {"lsgan-64": "SIGINT", "dcgan-128": "SIGTERM"}[tiny_config.recipe]
     broken = new_run(tmp_path / "broken", tiny_config)
     child = run_child(broken, cats, at=136, signal_name=name)
@@ -171,7 +171,7 @@ def test_a_signal_saves_the_very_step_and_resume_is_exact(tmp_path, tiny_config,
     assert_same_run(straight, broken)
 
 
-def test_killed_before_the_first_checkpoint_it_begins_again(tmp_path, tiny_config, cats, straight):
+def test_killed_before_the_first_checkpoint_a_run_restarts(tmp_path, tiny_config, cats, straight):
     broken = new_run(tmp_path / "broken", tiny_config)
     run_child(broken, cats, at=48, signal_name="SIGKILL")
     assert broken.checkpoints.names() == []
@@ -180,9 +180,7 @@ def test_killed_before_the_first_checkpoint_it_begins_again(tmp_path, tiny_confi
     assert_same_run(straight, broken)
 
 
-def test_a_damaged_last_checkpoint_costs_no_more_than_its_images(
-    tmp_path, tiny_config, cats, straight
-):
+def test_a_corrupt_last_checkpoint_costs_only_its_images(tmp_path, tiny_config, cats, straight):
     broken = new_run(tmp_path / "broken", tiny_config)
     train(tiny_config, cats, broken, Silent(), device=CPU)
     newest = broken.checkpoints.directory / broken.checkpoints.pointer("latest")
@@ -191,7 +189,7 @@ def test_a_damaged_last_checkpoint_costs_no_more_than_its_images(
     display = Silent()
     train(tiny_config, cats, broken, display, device=CPU, resume=True)
     assert display.began == (240, 320)
-    assert "unsound" in display.notes[0]
+    assert "corrupt" in display.notes[0]
     assert_same_run(straight, broken)
 
 
@@ -205,14 +203,14 @@ def test_stopping_by_the_clock_and_a_longer_run(tmp_path, tiny_config, cats, str
     assert_same_run(straight, run)
 
 
-def test_a_finished_run_resumed_stays_as_it_is(straight, tiny_config, cats):
+def test_resuming_a_finished_run_changes_nothing(straight, tiny_config, cats):
     before = straight.log.read_bytes()
     outcome = train(tiny_config, cats, straight, Silent(), device=CPU, resume=True)
     assert outcome.finished
     assert straight.log.read_bytes() == before
 
 
-def test_the_log_says_what_happened(straight):
+def test_the_log_has_all_metrics(straight):
     rows = straight.rows()
     assert [row["images"] for row in rows] == list(range(40, 321, 40))
     for row in rows:
@@ -224,9 +222,7 @@ def test_the_log_says_what_happened(straight):
     assert straight.report.read_text().count("data:image/webp") == 3
 
 
-def test_not_a_number_stops_the_run_and_keeps_what_was_good(
-    tmp_path, tiny_config, cats, monkeypatch
-):
+def test_nan_stops_the_run_and_keeps_good_checkpoints(tmp_path, tiny_config, cats, monkeypatch):
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
     real = losses.generator_loss
@@ -238,7 +234,7 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
     monkeypatch.setattr(losses, "generator_loss", poisoned)
     display = Silent()
     with pytest.raises(
-        TrainingFailedError, match=r"before 160 images, numbers of the log \(dis"
+        TrainingFailedError, match=r"before 160 images: values of the log \(dis"
     ) as error:
         train(tiny_config, cats, run, display, device=CPU)
     assert error.value.exit_code == 3
@@ -251,10 +247,10 @@ def test_not_a_number_stops_the_run_and_keeps_what_was_good(
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the log"))
 
 
-def test_a_run_that_fails_before_its_first_step_is_let_go_of(
+def test_a_run_that_fails_before_its_first_step_releases_the_lock(
     tmp_path, tiny_config, cats, monkeypatch
 ):
-    """The lock was kept, and a terminal's cursor hidden."""
+    """The lock was once kept, and the terminal's cursor hidden."""
 
     def fail(*_):
         raise KeyboardInterrupt
@@ -267,8 +263,8 @@ def test_a_run_that_fails_before_its_first_step_is_let_go_of(
     RunDirectory.open(run.path).lock.acquire()
 
 
-def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, cats, monkeypatch):
-    """The loss of the very step is still finite; only its gradient is not."""
+def test_not_finite_weights_are_never_saved(tmp_path, tiny_config, cats, monkeypatch):
+    """The loss of that step is finite, its gradient is not."""
     run = new_run(tmp_path / "run", tiny_config)
     calls = {"count": 0}
     real = losses.generator_loss
@@ -281,7 +277,7 @@ def test_weights_that_are_lost_never_become_a_checkpoint(tmp_path, tiny_config, 
         return loss
 
     monkeypatch.setattr(losses, "generator_loss", poisoned)
-    with pytest.raises(TrainingFailedError, match="before 160 images, weights of generator"):
+    with pytest.raises(TrainingFailedError, match="before 160 images: weights of generator"):
         train(tiny_config, cats, run, Silent(), device=CPU)
     assert run.checkpoints.names() == ["000000080"]
 
@@ -338,10 +334,8 @@ def checkpoint_of(run, name=None):
     return read_checkpoint(run.checkpoints.directory / (name or run.checkpoints.pointer("latest")))
 
 
-def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
-    tmp_path, projected_config, cats_64
-):
-    """Statistics, penalties, averages and what the guard has seen among it."""
+def test_projected_resume_is_bit_exact(tmp_path, projected_config, cats_64):
+    """Including statistics, penalties, averages and the guard's rows."""
     config = projected_config
     straight = new_run(tmp_path / "straight", config)
     assert train(config, cats_64, straight, Silent(), device=CPU).finished
@@ -361,11 +355,11 @@ def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
     train(config, cats_64, stopped, Silent(), device=CPU, resume=True)
     assert_same_run(straight, stopped)
 
-    # Heads learn; what mixes and scales what they see stays, and the frozen network is not kept.
+    # Heads learn; mixing and scales stay; the frozen backbone is not saved.
     before, after = (checkpoint_of(straight, name) for name in straight.checkpoints.names())
     for name, tensor in after.tensors["discriminator"].items():
         frozen = name.startswith(("projection.", "frequencies.", "colors."))
-        if frozen or tensor.dim() > 1:  # the level of a judgment is nothing to this loss
+        if frozen or tensor.dim() > 1:  # this loss ignores a common offset of the logits
             assert torch.equal(tensor, before.tensors["discriminator"][name]) == frozen, name
     assert not any("network" in name for name in after.tensors["discriminator"])
     assert not any(".projection." in f".{name}" for name in after.tensors["optimizer"])
@@ -374,14 +368,14 @@ def test_a_projected_run_stopped_and_killed_is_the_straight_one_to_the_bit(
         assert row["diversity"] > 0
 
 
-def test_what_is_drawn_of_a_projected_run_is_settled(
+def test_samples_of_a_projected_run_are_calibrated(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
-    """Scores and sheets; checkpoints are below."""
-    procedural = []
+    """Scores and grids; checkpoints are tested below."""
+    calibrations = []
 
     def remember(sampler, seeds, *others):
-        procedural.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
+        calibrations.append((len(seeds), sampler.generator.eigenfaces.decorrelation.clone()))
         return real(sampler, seeds, *others)
 
     real = sampling.Sampler.__call__
@@ -394,14 +388,14 @@ def test_what_is_drawn_of_a_projected_run_is_settled(
     saved = checkpoint_of(run).tensors["ema"]["eigenfaces.decorrelation"]
     none = torch.eye(len(saved))
     assert not torch.equal(saved, none)
-    (begun, first), *later = procedural
+    (begun, first), *later = calibrations
     assert begun == 4
-    assert torch.equal(first, none)  # before training there is nothing to find
+    assert torch.equal(first, none)  # before training there is nothing to measure
     assert {count for count, _ in later} == {4, 16}
     assert all(torch.equal(matrix, saved) for _, matrix in later)
 
 
-def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
+def test_the_ema_of_a_projected_run_is_the_recursion_over_its_weights(
     tmp_path, projected_config, cats_64, monkeypatch
 ):
     steps = []
@@ -426,7 +420,7 @@ def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
         if name in (
             "eigenfaces.coefficient_mean",
             "eigenfaces.decorrelation",
-        ):  # measured, not averaged
+        ):  # calibrated, not averaged
             assert not torch.equal(average, steps[0][1][name])
             continue
         expected = torch.zeros(())
@@ -437,7 +431,7 @@ def test_the_average_of_a_projected_run_is_the_recursion_over_its_weights(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_projected_run_trains_in_either_precision(
+def test_a_projected_run_trains_in_both_precisions(
     tmp_path, projected_config, cats_64, precision, request
 ):
     if precision == "bfloat16":
@@ -462,9 +456,9 @@ def test_a_projected_run_trains_in_either_precision(
 # -- what else a run may ask for -------------------------------------------------------------------
 
 
-def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats, monkeypatch):
+def test_a_collapsed_generator_stops_the_run(tmp_path, tiny_config, cats, monkeypatch):
     class One(BaseGenerator):
-        """Whatever is asked for, the same image."""
+        """The same image for every seed."""
 
         def __init__(self, network, reals=None):
             super().__init__()
@@ -490,7 +484,7 @@ def test_a_generator_that_draws_one_image_is_stopped(tmp_path, tiny_config, cats
     assert all(row["diversity"] < 1e-3 for row in run.rows())
 
 
-def test_only_a_projected_run_looks_at_images_for_statistics(
+def test_only_a_projected_run_needs_statistics_images(
     tmp_path, tiny_config, projected_config, cats, cats_64, monkeypatch
 ):
     indices, chosen = loop.batch_indices, []
@@ -500,10 +494,10 @@ def test_only_a_projected_run_looks_at_images_for_statistics(
         return indices(seed, images_seen, count, length)
 
     monkeypatch.setattr(loop, "batch_indices", remember)
-    looked = [(0, len(cats_64.indices("train"))), (0, 8)]
+    expected_calls = [(0, len(cats_64.indices("train"))), (0, 8)]
     for name, config, data, at_first in (
         ("classic", override(tiny_config, ["training.images=16"]), cats, []),
-        ("projected", override(projected_config, ["training.images=8"]), cats_64, looked),
+        ("projected", override(projected_config, ["training.images=8"]), cats_64, expected_calls),
     ):
         config = override(config, ["training.precision=float32"])
         chosen.clear()
@@ -523,8 +517,8 @@ def test_the_classic_families_may_be_penalized_and_relativistic(tmp_path, tiny_c
     assert repeatable_rows(runs[0]) != repeatable_rows(runs[1])
 
 
-def test_a_single_photo_can_be_learnt_by_heart(tmp_path, tiny_config, cats, monkeypatch):
-    """Its copies do not differ, which is no failure of the generator."""
+def test_a_single_photo_can_be_memorized(tmp_path, tiny_config, cats, monkeypatch):
+    """Real images do not differ either, so the guard must not stop the run."""
     only = cats.indices("train")[:1]
     monkeypatch.setattr(type(cats), "indices", lambda self, split: only)
     config = override(tiny_config, ["training.images=40"])

@@ -1,4 +1,4 @@
-"""Every loss against the formula of its paper, computed in float64 with numpy."""
+"""Every loss against its paper's formula, in float64 with numpy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from torch import nn
 
 from catgan.config import LossConfig
 from catgan.errors import CatganError
+from catgan.training import losses
 from catgan.training.losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    mean_loss,
     penalty_strength,
 )
 
 RNG = np.random.default_rng(0)
-REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four judgments of each of fifty images
+REAL, GENERATED = RNG.normal(1, 3, (2, 50, 4))  # four logits of each of fifty images
 
 
 def sigmoid(x):
@@ -43,9 +45,9 @@ def of_generator(kind, real, generated):
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-@pytest.mark.parametrize("judgments", [1, 4])
-def test_losses_equal_their_papers_formulas_summed_over_judgments(kind, judgments):
-    real, generated = REAL[:, :judgments], GENERATED[:, :judgments]
+@pytest.mark.parametrize("heads", [1, 4])
+def test_losses_equal_the_papers_formulas_summed_over_heads(kind, heads):
+    real, generated = REAL[:, :heads], GENERATED[:, :heads]
     for ours, formula in ((discriminator_loss, DISCRIMINATOR), (of_generator, GENERATOR)):
         expected = formula[kind](real, generated).sum(1).mean(0)
         loss = ours(kind, torch.tensor(real), torch.tensor(generated)).item()
@@ -61,17 +63,17 @@ def test_gradients_equal_finite_differences(kind):
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-def test_the_generator_s_loss_moves_the_generated_images_alone(kind):
+def test_the_generator_loss_has_no_gradient_for_real_images(kind):
     real = torch.tensor(REAL, requires_grad=True)
     generated = torch.tensor(GENERATED, requires_grad=True)
     of_generator(kind, real, generated).backward()
     assert real.grad is None
     assert generated.grad.abs().sum() > 0
-    assert (generated.grad <= 0).all() or kind == "mse"  # lower is: higher judgments
+    assert (generated.grad <= 0).all() or kind == "mse"  # a lower loss means higher logits
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATOR)
-def test_extreme_outputs_stay_finite(kind):
+def test_extreme_logits_give_finite_losses(kind):
     extreme = torch.tensor([[-1e4], [1e4]], requires_grad=True)
     for first, second in ((extreme, extreme), (extreme, extreme.flip(0))):
         for loss in (
@@ -83,7 +85,7 @@ def test_extreme_outputs_stay_finite(kind):
             assert torch.isfinite(gradient).all()
 
 
-def test_a_relativistic_loss_knows_no_level():
+def test_the_relativistic_loss_ignores_a_common_offset():
     real, generated = torch.tensor(REAL), torch.tensor(GENERATED)
     for loss in (discriminator_loss, of_generator):
         level = loss("relativistic", real, generated)
@@ -95,21 +97,21 @@ def test_a_relativistic_loss_knows_no_level():
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse", "hinge"])
-def test_only_a_loss_of_pairs_asks_for_real_images(kind):
+def test_only_the_relativistic_loss_uses_real_logits(kind):
     generator_loss(kind, lambda: pytest.fail("asked"), torch.tensor(GENERATED))
 
 
 # -- gradient penalties ----------------------------------------------------------------------------
 
 
-def test_the_penalty_of_a_linear_judge_is_its_weights_squared():
+def test_the_penalty_of_a_linear_discriminator():
     torch.manual_seed(0)
     features = [torch.randn(5, 3, 2, 2), torch.randn(5, 7)]
     first, second = nn.Linear(12, 4), nn.Linear(7, 1)
     penalty = gradient_penalty(
         lambda maps: torch.cat([first(maps[0].flatten(1)), second(maps[1])], 1), features
     )
-    # The slope of the sum of the four judgments is the sum of their weights.
+    # The slope of the sum of the four logits is the sum of their weights.
     expected = first.weight.detach().sum(0).square().sum() + second.weight.detach().square().sum()
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-6)
     penalty.backward()
@@ -118,7 +120,7 @@ def test_the_penalty_of_a_linear_judge_is_its_weights_squared():
     assert first.bias.grad is None
 
 
-def test_the_penalty_of_a_quadratic_judge_is_its_closed_form():
+def test_the_penalty_of_a_quadratic_discriminator():
     torch.manual_seed(0)
     x = torch.randn(6, 4, dtype=torch.double)
     matrix = torch.randn(4, 4, dtype=torch.double, requires_grad=True)
@@ -133,7 +135,7 @@ def test_the_penalty_of_a_quadratic_judge_is_its_closed_form():
     np.testing.assert_allclose(gradient.numpy(), half + half.T, rtol=1e-5)
 
 
-def test_nothing_of_the_penalty_flows_back_to_where_the_features_came_from():
+def test_the_penalty_has_no_gradient_for_the_features():
     source = torch.randn(3, 2, requires_grad=True)
     weight = torch.randn(2, requires_grad=True)
     gradient_penalty(lambda seen: seen[0].square() * weight, [2 * source]).backward()
@@ -141,7 +143,7 @@ def test_nothing_of_the_penalty_flows_back_to_where_the_features_came_from():
     assert weight.grad is not None
 
 
-def test_the_penalty_averages_images_and_is_taken_in_float32():
+def test_the_penalty_averages_images_in_float32():
     x = torch.tensor([[1.0], [3.0]])
     assert gradient_penalty(lambda seen: seen[0].square(), [x]).item() == pytest.approx(
         (2**2 + 6**2) / 2
@@ -156,12 +158,12 @@ def test_the_penalty_averages_images_and_is_taken_in_float32():
     ("images", "strength"),
     [(0, 1000.0), (50, 10**2.5), (100, 100.0), (150, 10**1.5), (200, 10.0), (10**9, 10.0)],
 )
-def test_the_strength_falls_geometrically_to_its_last(images, strength):
+def test_the_penalty_strength_falls_geometrically(images, strength):
     config = LossConfig(penalty=1000.0, penalty_final=10.0, penalty_images=200)
     assert penalty_strength(config, images) == pytest.approx(strength)
 
 
-def test_the_strength_may_be_constant_may_rise_and_stays_0():
+def test_the_penalty_strength_may_be_constant_or_rise():
     constant = LossConfig(penalty=5.0, penalty_final=5.0)
     rising = LossConfig(penalty=1.0, penalty_final=4.0, penalty_images=100)
     for images in (0, 1, 50, 10**6):
@@ -171,18 +173,38 @@ def test_the_strength_may_be_constant_may_rise_and_stays_0():
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse", "hinge", "relativistic"])
-def test_places_of_a_judgment_are_averaged_and_judgments_summed(kind):
+def test_positions_are_averaged_and_heads_summed(kind):
     generator = torch.Generator().manual_seed(0)
     real, generated = torch.randn(2, 5, 4, 16, generator=generator)
-    by_place = [(real[:, :, place], generated[:, :, place]) for place in range(real.shape[2])]
+    positions = range(real.shape[2])
+    by_position = [(real[:, :, position], generated[:, :, position]) for position in positions]
     for loss in (discriminator_loss, of_generator):
-        expected = sum(loss(kind, *pair).item() for pair in by_place) / len(by_place)
+        expected = sum(loss(kind, *pair).item() for pair in by_position) / len(by_position)
         assert loss(kind, real, generated).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["wgan", "Hinge", "", None])
-def test_an_unknown_loss_is_no_relativistic_one(kind):
+def test_an_unknown_loss_raises(kind):
     values = torch.zeros(2, 1)
     for loss in (discriminator_loss, of_generator):
         with pytest.raises(CatganError, match="choose from bce, mse, hinge, relativistic"):
             loss(kind, values, values)
+
+
+def test_a_new_loss_is_a_function_in_each_table(monkeypatch):
+    monkeypatch.setitem(
+        losses.DISCRIMINATOR_LOSSES, "wasserstein", lambda real, fake: mean_loss(fake - real)
+    )
+    monkeypatch.setitem(
+        losses.GENERATOR_LOSSES, "wasserstein", lambda real, fake: mean_loss(real - fake)
+    )
+    real, fake = torch.tensor(REAL), torch.tensor(GENERATED)
+    expected = (GENERATED - REAL).sum(1).mean()
+    losses.require_losses(LossConfig("wasserstein", "wasserstein"))
+    assert discriminator_loss("wasserstein", real, fake).item() == pytest.approx(expected)
+    assert of_generator("wasserstein", real, fake).item() == pytest.approx(-expected)
+
+
+def test_both_tables_have_the_same_names():
+    assert list(losses.DISCRIMINATOR_LOSSES) == list(losses.GENERATOR_LOSSES)
+    assert set(losses.GENERATOR_LOSSES) > losses.WITHOUT_REAL_LOGITS

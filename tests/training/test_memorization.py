@@ -1,4 +1,4 @@
-"""Whether a run's samples are nearer to its training photos than to others."""
+"""Memorization: distances of samples to training photos and to others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def many(tmp_path, monkeypatch):
     return Dataset.open(tmp_path / "cats")
 
 
-def test_the_best_checkpoint_is_evaluated_where_evaluate_would_put_it(many, tmp_path):
+def test_the_best_checkpoint_is_evaluated(many, tmp_path):
     assert memorization.can_be_checked(many)
     run = RunDirectory(make_run(tmp_path / "run", "lsgan-64"))
     found, page = memorization.check_memorization(run, many, CPU, lambda *_: None)
@@ -39,7 +39,7 @@ def test_the_best_checkpoint_is_evaluated_where_evaluate_would_put_it(many, tmp_
     assert "0 exact copies among 24 samples" in memorization.describe_memorization(found)
 
 
-def test_a_generator_that_copies_is_told_so(many, tmp_path, monkeypatch):
+def test_copies_are_reported(many, tmp_path, monkeypatch):
     photos = np.asarray(many.images[many.indices("train")])
 
     class Copier:
@@ -57,7 +57,7 @@ def test_a_generator_that_copies_is_told_so(many, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("train", "held_out", "can"), [(12, 5, True), (11, 5, False), (12, 4, False)]
 )
-def test_of_too_few_images_nothing_is_said(many, train, held_out, can):
+def test_too_few_images_are_not_checked(many, train, held_out, can):
     splits = ["train"] * train + ["holdout"] * held_out
     records = ImageRecords.of(
         dataclasses.replace(record, split=split)

@@ -33,14 +33,14 @@ def test_a_row_holds_the_means_since_the_last_one():
     assert row["machine"]["images_per_second"] == pytest.approx(4.0)
 
 
-def test_measures_are_numbers_and_keep_no_graph():
+def test_metrics_keep_no_autograd_graph():
     averager = MetricAverager(CPU, batch_size=2)
     averager.add([torch.ones((), requires_grad=True) * 2 for _ in LOGGED_METRICS], 1.0)
     assert not averager.sums.requires_grad
     assert all(type(averager.row(2)[name]) is float for name in LOGGED_METRICS[:1])
 
 
-def test_a_window_carries_the_sums_over_a_stop_to_the_bit():
+def test_restored_state_is_bit_exact():
     straight, first, second = (MetricAverager(CPU, batch_size=4) for _ in range(3))
     values = [0.1, 1 / 3, 2.7, 1e-8]
     for averager, part in ((straight, values), (first, values[:2])):
@@ -57,14 +57,14 @@ def test_a_window_carries_the_sums_over_a_stop_to_the_bit():
     assert theirs["machine"]["images_per_second"] == pytest.approx(2 * 4 / 1.0)
 
 
-def test_a_window_of_other_measures_is_passed_over():
+def test_state_of_other_metrics_is_ignored():
     averager = MetricAverager(CPU, batch_size=4)
     averager.restore(MetricState([1.0, 2.0], 3))
     averager.add(measures(5.0), 1.0)
     assert averager.row(4)[LOGGED_METRICS[0]] == 5.0
 
 
-def test_a_lost_number_shows_in_the_row():
+def test_nan_shows_in_the_row():
     averager = MetricAverager(CPU, batch_size=4)
     averager.add([torch.tensor(float("nan")), *measures(1.0)[1:]], 1.0)
     averager.add(measures(1.0), 1.0)

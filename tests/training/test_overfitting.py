@@ -14,18 +14,18 @@ from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
 CPU = torch.device("cpu")
-LOGIT = -50.0  # of generated images, lower than any real one has
+LOGIT = -50.0  # of generated images, lower than any of a real image
 
 
 @pytest.mark.parametrize(
     ("held_out", "expected"), [(3.0, 0.0), (1.0, 1.0), (2.0, 0.5), (4.0, -0.5)]
 )
-def test_where_held_out_images_stand_between_generated_and_training_ones(held_out, expected):
+def test_r_v_of_held_out_images(held_out, expected):
     assert overfitting(3.0, 1.0, held_out) == expected
 
 
 @pytest.mark.parametrize("generated", [3.0, 4.0])
-def test_a_discriminator_that_tells_nothing_apart_has_no_ratio(generated):
+def test_no_ratio_if_training_images_have_no_higher_logits(generated):
     assert overfitting(3.0, generated, 2.0) is None
 
 
@@ -46,7 +46,7 @@ def discriminator():
     return build_discriminator(config, lambda: reals, torch.float32)
 
 
-def test_it_asks_the_discriminator_about_the_held_out_images(cats, discriminator):
+def test_the_monitor_uses_held_out_images(cats, discriminator):
     monitor = OverfittingMonitor(cats, discriminator, discriminator, CPU)
     found = []
     for split in ("train", "holdout"):
@@ -59,13 +59,13 @@ def test_it_asks_the_discriminator_about_the_held_out_images(cats, discriminator
     assert monitor.measure(LOGIT)["overfitting"] == pytest.approx(expected, rel=0.01)
 
 
-def test_it_says_nothing_of_data_without_held_out_images(cats, discriminator):
+def test_no_ratio_without_held_out_images(cats, discriminator):
     records = ImageRecords.of(dataclasses.replace(record, split="train") for record in cats.records)
     cats = dataclasses.replace(cats, records=records)
     assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGIT) == {}
 
 
-def test_batch_normalization_is_left_alone(cats):
+def test_no_ratio_for_networks_with_batch_normalization(cats):
     discriminator = build_discriminator(NetworkConfig("dcgan", 64), None, torch.float32)
     before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
     assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGIT) == {}

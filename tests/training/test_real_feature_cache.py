@@ -18,8 +18,8 @@ ONLY_FLIP = AugmentConfig(flip=True)
 
 @pytest.fixture(scope="module")
 def images():
-    draws = torch.Generator().manual_seed(2)
-    return torch.rand(5, 3, 64, 64, generator=draws) * 2 - 1
+    random = torch.Generator().manual_seed(2)
+    return torch.rand(5, 3, 64, 64, generator=random) * 2 - 1
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +29,26 @@ def discriminator(images):
     return build_discriminator(config, lambda: images, torch.float32)
 
 
-def names(chosen, mirrored):
+def view_ids(chosen, mirrored):
     return 2 * chosen + torch.tensor(mirrored)
 
 
 def looks(discriminator):
-    """Counts the images that the frozen network is shown."""
+    """Count the images that pass the frozen backbone."""
     counted = []
 
-    def see(pictures):
-        assert len(pictures) in (5, memory_module.CHUNK_SIZE)
-        counted.extend(pictures.flatten(1).unique(dim=0))
-        return projection(pictures)
+    def count_pass(augmented):
+        assert len(augmented) in (5, memory_module.CHUNK_SIZE)
+        counted.extend(augmented.flatten(1).unique(dim=0))
+        return projection(augmented)
 
     projection = discriminator.projection.forward
-    return mock.patch.object(discriminator.projection, "forward", see), counted
+    return mock.patch.object(discriminator.projection, "forward", count_pass), counted
 
 
 @torch.no_grad()
-def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, images):
-    memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
+def test_each_image_and_mirror_image_passes_the_backbone_once(discriminator, images):
+    cache = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     for numbers, turned in (
         ([0, 1, 2], [False, False, True]),
@@ -57,16 +57,16 @@ def test_each_image_and_each_mirror_image_is_looked_at_once(discriminator, image
         ([1, 0, 2], [False, True, False]),
     ):
         chosen, mirrored = torch.tensor(numbers), torch.tensor(turned)[:, None, None, None]
-        pictures = torch.where(mirrored, images[chosen].flip(3), images[chosen])
+        augmented = torch.where(mirrored, images[chosen].flip(3), images[chosen])
         with patch:
-            seen = memory.features(pictures, names(chosen, turned))
-        for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
+            seen = cache.features(augmented, view_ids(chosen, turned))
+        for ours, expected in zip(seen, discriminator.features(augmented), strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert len(counted) == 5
 
 
 @torch.no_grad()
-def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, images):
+def test_features_do_not_depend_on_batch_or_order(discriminator, images):
     together, alone = (RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU) for _ in range(2))
     everything = together.features(images, 2 * torch.arange(5))
     for number in (3, 0, 4):
@@ -79,76 +79,74 @@ def test_what_is_seen_does_not_depend_on_company_or_on_order(discriminator, imag
 @pytest.mark.parametrize(
     "augmentation", [AugmentConfig(crop=0.1), AugmentConfig(flip=False, diffaugment_color=True)]
 )
-def test_images_that_never_come_again_are_looked_at_each_time(discriminator, images, augmentation):
-    memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
+def test_views_that_never_recur_are_not_cached(discriminator, images, augmentation):
+    cache = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for step in range(2):
-            draws = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
-            pictures = augment_reals(images, torch.arange(5), augmentation, draws, (-1, 1), 0)
-            memory.features(*pictures)
+            random = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
+            augmented = augment_reals(images, torch.arange(5), augmentation, random, (-1, 1), 0)
+            cache.features(*augmented)
     assert len(counted) == 10
 
 
 @torch.no_grad()
-def test_of_so_many_views_each_is_looked_at_once(discriminator, images):
+def test_each_fixed_view_passes_the_backbone_once(discriminator, images):
     augmentation = AugmentConfig(zoom=0.3, views=3)
-    memory = RealFeatureCache(discriminator, augmentation, 5, CPU)
+    cache = RealFeatureCache(discriminator, augmentation, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for step in range(40):
-            draws = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
-            pictures, known = augment_reals(
-                images, torch.arange(5), augmentation, draws, (-1, 1), 0
+            random = BatchRandom(torch_generator(0, Stream.AUGMENT, step))
+            augmented, known = augment_reals(
+                images, torch.arange(5), augmentation, random, (-1, 1), 0
             )
-            seen = memory.features(pictures, known)
+            seen = cache.features(augmented, known)
     assert len(counted) == 15
-    for ours, expected in zip(seen, discriminator.features(pictures), strict=True):
+    for ours, expected in zip(seen, discriminator.features(augmented), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_generated_images_are_looked_at_with_gradients(discriminator, images):
-    pictures = images.clone().requires_grad_()
-    seen = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).features(pictures, None)
-    (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), pictures)
+def test_generated_images_get_gradients(discriminator, images):
+    augmented = images.clone().requires_grad_()
+    seen = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).features(augmented, None)
+    (gradient,) = torch.autograd.grad(sum(x.sum() for x in seen), augmented)
     assert gradient.abs().sum() > 0
 
 
 def give_room(monkeypatch, discriminator, views):
-    """Let there be room for so many views."""
+    """Limit the cache to this many views."""
     maps = RealFeatureCache(discriminator, ONLY_FLIP, 1, CPU).maps
     monkeypatch.setattr(memory_module, "MAX_BYTES", views * sum(4 * m[0].numel() for m in maps))
 
 
-# Of 10 views, the even ones come: 0 to 8.
+# Of 10 views, the even ones occur: 0 to 8.
 @pytest.mark.parametrize(("room", "expected"), [(10, 5), (9, 5), (8, 6), (5, 7), (3, 8), (2, 10)])
-def test_views_are_remembered_as_far_as_there_is_room_for_a_quarter(
-    discriminator, images, monkeypatch, room, expected
-):
+def test_views_are_cached_if_a_quarter_fits(discriminator, images, monkeypatch, room, expected):
     give_room(monkeypatch, discriminator, room)
-    memory = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
+    cache = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     patch, counted = looks(discriminator)
     with patch:
         for _ in range(2):
-            memory.features(images, 2 * torch.arange(5))
+            cache.features(images, 2 * torch.arange(5))
     assert len(counted) == expected
 
 
 @torch.no_grad()
-def test_what_is_seen_does_not_depend_on_the_room(discriminator, images, monkeypatch):
+def test_features_do_not_depend_on_the_cache_size(discriminator, images, monkeypatch):
     views = torch.tensor([0, 8, 4, 0, 6])
-    pictures = images[views // 2]
+    augmented = images[views // 2]
     whole = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     give_room(monkeypatch, discriminator, 5)
     part = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
     for _ in range(2):
         for ours, expected in zip(
-            part.features(pictures, views), whole.features(pictures, views), strict=True
+            part.features(augmented, views), whole.features(augmented, views), strict=True
         ):
             assert torch.equal(ours, expected)
 
 
-def test_no_more_than_a_quarter_of_the_memory_is_taken(discriminator, monkeypatch):
+def test_the_cache_takes_at_most_a_quarter_of_memory(discriminator, monkeypatch):
     give_room(monkeypatch, discriminator, 8)
     total = 4 * 6 / 8 * memory_module.MAX_BYTES
     machine = mock.Mock(total=int(total))
@@ -157,9 +155,7 @@ def test_no_more_than_a_quarter_of_the_memory_is_taken(discriminator, monkeypatc
 
 
 @pytest.mark.parametrize(("processes", "kept"), [("1", 10), ("2", 5)])
-def test_the_room_is_that_of_a_machine_however_many_processes_share_it(
-    discriminator, monkeypatch, processes, kept
-):
+def test_processes_of_a_machine_divide_the_cache_limit(discriminator, monkeypatch, processes, kept):
     give_room(monkeypatch, discriminator, 10)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     assert len(RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU).maps[0]) == kept

@@ -1,4 +1,4 @@
-"""What a run keeps, and when it has waited long enough for something better."""
+"""Checkpoints, scores and early stopping of a run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from catgan.evaluation.fingerprint import ExtractorIdentity, Fingerprint
 from catgan.evaluation.quick import QuickScore
 from catgan.runs.directory import RunDirectory
 from catgan.training import recorder
+from catgan.training.display import score_line
 from catgan.training.guard import Guard, TrainingFailedError
 from catgan.training.metric_averager import MetricAverager
 from catgan.training.recorder import Recorder
@@ -32,9 +33,12 @@ class Notes:
     def note(self, text):
         self.notes.append(text)
 
+    def score(self, row):
+        self.notes.append(score_line(row))
+
 
 class FakeSampler:
-    """Knows after how many images it was measured, and draws nothing."""
+    """A sampler that records its calibrations and generates nothing."""
 
     def calibrated(self, images, precision):
         return lambda seeds: np.zeros((len(seeds), 4, 4, 3), np.uint8)
@@ -73,7 +77,7 @@ def log(run, scores, name=HELD_OUT, samples=16):
 
 
 def score_with(monkeypatch, values, metric="kernel", split="holdout"):
-    """Let `quick_score` find these values, one after the other."""
+    """Make `quick_score` return these values in turn."""
     remaining = iter(values)
 
     def quick_score(sample, statistics, *, count):
@@ -100,25 +104,25 @@ def score_with(monkeypatch, values, metric="kernel", split="holdout"):
         ({100: -0.002, 200: -0.001, 300: 0.0}, True),
     ],
 )
-def test_a_run_waits_so_many_images_for_a_better_score(run, scores, past):
+def test_a_run_stops_early_without_a_better_score(run, scores, past):
     log(run, scores)
     assert recorder_of(run, patience=200).is_past_its_best == past
 
 
-def test_without_patience_no_score_ends_a_run(run):
+def test_no_early_stopping_by_default(run):
     log(run, {100: 0.1, 10**9: 9.0})
     assert not recorder_of(run, patience=0).is_past_its_best
 
 
-def test_rows_of_losses_are_no_scores_and_do_not_end_the_wait(run):
+def test_log_rows_without_a_score_are_ignored(run):
     log(run, {100: 0.5})
     run.append_row({"images": 10_000, "discriminator_loss": 1.0})
-    run.append_row({"images": 10_000, "score": 9.0})  # of nobody knows what
+    run.append_row({"images": 10_000, "score": 9.0})  # of unknown kind
     assert not recorder_of(run, patience=200).is_past_its_best
 
 
-def test_scores_of_another_kind_are_not_mixed(run):
-    """Those against training images, or of another number of samples, decide nothing."""
+def test_scores_of_another_kind_are_ignored(run):
+    """Scores against training images, or of another number of samples, do not count."""
     log(run, {100: 40.0, 400: 41.0}, "FD-lite2")
     log(run, {100: 0.001, 400: 0.002}, samples=1000)
     assert not recorder_of(run, patience=200).is_past_its_best
@@ -128,7 +132,7 @@ def test_scores_of_another_kind_are_not_mixed(run):
     assert not recorder_of(run, patience=200).is_past_its_best
 
 
-def test_without_anything_to_score_against_no_old_score_ends_a_run(run):
+def test_old_scores_do_not_stop_a_run_that_is_not_scored(run):
     log(run, {100: 0.5, 900: 0.6})
     assert not recorder_of(run, patience=200, reals=None).is_past_its_best
 
@@ -142,7 +146,7 @@ def test_only_the_main_process_reads_the_log(run, monkeypatch):
     assert not recorder_of(run, patience=200).is_past_its_best
 
 
-def test_the_wait_begins_when_the_generator_moves(run):
+def test_patience_starts_when_the_generator_trains(run):
     log(run, {0: 0.5, 100: 0.5, 500: 0.5})
     held = ["optimizer.generator_freeze_images=300", "optimizer.generator_ramp_images=100"]
     assert recorder_of(run, patience=200).is_past_its_best
@@ -151,7 +155,7 @@ def test_the_wait_begins_when_the_generator_moves(run):
     assert recorder_of(run, patience=200, settings=held).is_past_its_best
 
 
-def test_checkpoints_find_out_and_a_resumed_run_knows_from_its_log(run, monkeypatch):
+def test_early_stopping_survives_a_resume(run, monkeypatch):
     reals = score_with(monkeypatch, [0.02, 0.01, 0.03, 0.04])
     kept = recorder_of(run, patience=200, reals=reals)
     found = []
@@ -166,13 +170,11 @@ def test_checkpoints_find_out_and_a_resumed_run_knows_from_its_log(run, monkeypa
     assert run.rows()[-1] == row
     assert recorder_of(run, patience=200).is_past_its_best
     assert not recorder_of(run, patience=300).is_past_its_best
-    run.rewind(300)  # it goes on from an earlier checkpoint
+    run.rewind(300)  # resumes from an earlier checkpoint
     assert not recorder_of(run, patience=200).is_past_its_best
 
 
-def test_a_lower_score_of_another_kind_is_not_called_better_and_the_next_is_the_best(
-    run, monkeypatch
-):
+def test_scores_of_different_kinds_are_not_compared(run, monkeypatch):
     recorder_of(run, 0, score_with(monkeypatch, [0.01])).checkpoint(100)
     reals = score_with(monkeypatch, [40.0, 50.0], metric="frechet", split="train")
     later = recorder_of(run, 0, reals)
@@ -182,24 +184,24 @@ def test_a_lower_score_of_another_kind_is_not_called_better_and_the_next_is_the_
     assert run.checkpoints.pointer("best") == "000000200"
 
 
-def test_a_checkpoint_that_is_not_to_be_scored_is_kept_without_a_score(run, monkeypatch):
+def test_a_checkpoint_may_be_unscored(run, monkeypatch):
     recorder_of(run, 200, score_with(monkeypatch, [])).checkpoint(100, scored=False)
     assert run.rows() == []
     assert run.checkpoints.names() == ["000000100"]
     assert run.checkpoints.pointer("best") is None
 
 
-def test_weights_that_are_not_finite_replace_none_that_are(run):
+def test_not_finite_weights_replace_no_checkpoint(run):
     kept = recorder_of(run, 0, reals=None)
     kept.checkpoint(100)
     with torch.no_grad():
         kept.modules["ema"].weight[0, 0] = torch.inf
-    with pytest.raises(TrainingFailedError, match="before 200 images, weights of generator"):
+    with pytest.raises(TrainingFailedError, match="before 200 images: weights of generator"):
         kept.checkpoint(200)
     assert run.checkpoints.names() == ["000000100"]
     assert run.checkpoints.pointer("latest") == "000000100"
 
 
-def test_a_sheet_has_the_cats_that_are_asked_for(run):
+def test_a_grid_has_the_configured_seeds(run):
     recorder_of(run, 0).make_grid(100)
     assert list(run.grids()) == [100]

@@ -14,35 +14,35 @@ from catgan.training.schedules import (
 
 
 @pytest.mark.parametrize(
-    ("images", "share"), [(0, 0), (99, 0), (100, 0), (150, 0.25), (300, 1), (10**9, 1)]
+    ("images", "fraction"), [(0, 0), (99, 0), (100, 0), (150, 0.25), (300, 1), (10**9, 1)]
 )
-def test_the_generator_stands_still_then_gathers_pace(images, share):
+def test_the_generator_is_frozen_then_ramps_up(images, fraction):
     config = OptimizerConfig(
         generator_learning_rate=2e-3, generator_freeze_images=100, generator_ramp_images=200
     )
-    assert generator_learning_rate(config, images, late=False) == pytest.approx(2e-3 * share)
+    assert generator_learning_rate(config, images, late=False) == pytest.approx(2e-3 * fraction)
 
 
 @pytest.mark.parametrize(
-    ("images", "share"), [(299, 0), (300, 0), (350, 0.25), (500, 1), (10**9, 1)]
+    ("images", "fraction"), [(299, 0), (300, 0), (350, 0.25), (500, 1), (10**9, 1)]
 )
-def test_inner_convolutions_follow_later(images, share):
+def test_inner_convolutions_follow_later(images, fraction):
     config = OptimizerConfig(
         generator_learning_rate=2e-3,
         generator_freeze_images=100,
         generator_ramp_images=200,
         generator_thaw_images=200,
     )
-    assert generator_learning_rate(config, images, late=True) == pytest.approx(2e-3 * share)
+    assert generator_learning_rate(config, images, late=True) == pytest.approx(2e-3 * fraction)
 
 
 @pytest.mark.parametrize("images", [0, 1, 10**6])
 @pytest.mark.parametrize("late", [False, True])
-def test_by_default_the_rate_never_changes(images, late):
+def test_the_learning_rate_is_constant_by_default(images, late):
     assert generator_learning_rate(OptimizerConfig(), images, late) == 2e-4
 
 
-@pytest.mark.parametrize("recipe", ["dcgan-128", "lsgan-64", "projected-64"])
+@pytest.mark.parametrize("recipe", ["dcgan-128", "lsgan-64", "projected-128"])
 def test_every_parameter_is_in_one_group_and_only_inner_convolutions_are_late(recipe):
     generator = build_generator(load_recipe(recipe).network)
     early, late = generator_parameter_groups(generator)
@@ -56,8 +56,8 @@ def test_every_parameter_is_in_one_group_and_only_inner_convolutions_are_late(re
     assert sum(p.numel() for p in late["params"]) > sum(p.numel() for p in early["params"]) / 2
 
 
-def test_refinements_are_never_late_and_the_others_as_without_them():
-    network = load_recipe("projected-64").network
+def test_refinements_are_never_in_the_late_group():
+    network = dataclasses.replace(load_recipe("projected-128").network, resolution=64)
     plain = build_generator(network)
     refined = build_generator(dataclasses.replace(network, resolution=128, refinements=1))
 
@@ -71,5 +71,5 @@ def test_refinements_are_never_late_and_the_others_as_without_them():
 
 
 @pytest.mark.parametrize(("interval", "times"), [(8, 12), (12, 8), (96, 1), (1, 12), (1000, 0)])
-def test_what_is_due_comes_as_often_as_its_interval_allows(interval, times):
+def test_due_once_per_interval(interval, times):
     assert sum(due(interval, images, 8) for images in range(8, 97, 8)) == times

@@ -1,4 +1,4 @@
-"""Weights to begin with: read back to the very images, and carried on with their terms."""
+"""Starting points: weights are read back exactly, with their license and credit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
 from catgan.evaluation.metrics.path_length import path_length
-from catgan.export import directions, export
-from catgan.export.document import data_facts
+from catgan.exporters import directions, export
+from catgan.exporters.document import data_facts
 from catgan.generation import artifact as artifact
 from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
 from catgan.networks.build import build_generator
@@ -47,8 +47,8 @@ REFINED = ["network.resolution=128", "network.refinements=2"]
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """By recipe, a run and what was exported of it, in float32."""
+def sources(tmp_path_factory):
+    """By recipe, a run and its float32 export."""
     home = tmp_path_factory.mktemp("sources")
     found = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -65,19 +65,19 @@ def places(tmp_path_factory):
     return found
 
 
-def procedural(starting, seeds=range(20, 32)):
+def generated(starting, seeds=range(20, 32)):
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
     return Sampler(generator, starting.network, CPU)(seeds).astype(int)
 
 
 @pytest.mark.parametrize("recipe", FAMILIES)
-def test_what_is_read_from_a_run_or_a_file_draws_the_very_images(places, recipe):
-    run, file = places[recipe]
+def test_weights_from_a_run_or_a_file_generate_the_same_images(sources, recipe):
+    run, file = sources[recipe]
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
-    from_run, from_file = (load_starting_point(str(place), print) for place in (run, file))
+    from_run, from_file = (load_starting_point(str(path), print) for path in (run, file))
     for starting in (from_run, from_file):
-        assert abs(procedural(starting) - expected).max() <= 1
+        assert abs(generated(starting) - expected).max() <= 1
     assert from_run.discriminator is not None
     assert from_file.discriminator is None
     assert from_file.network == from_run.network
@@ -88,9 +88,9 @@ def test_what_is_read_from_a_run_or_a_file_draws_the_very_images(places, recipe)
     [("projected-128", "float32"), ("projected-128", "float16"), ("refined", "float16")],
 )
 def test_a_projected_generator_is_read_back_from_its_graph_alone(
-    places, tmp_path, which, precision
+    sources, tmp_path, which, precision
 ):
-    run, _ = places[which]
+    run, _ = sources[which]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 4)
         patch.setattr(directions, "SAMPLES", 64)
@@ -101,9 +101,9 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
     file.with_suffix(".safetensors").unlink()
     starting = load_starting_point(str(file), print)
     expected = catgan.load(file).sample(range(20, 32)).astype(int)
-    assert abs(procedural(starting) - expected).max() <= 1
+    assert abs(generated(starting) - expected).max() <= 1
     assert expected.std(0).mean() > 1
-    # In training, normalizations take the statistics of a batch: they must do what they did.
+    # In training, normalization uses batch statistics: it must be unchanged, too.
     generator = build_generator(starting.network)
     generator.load_state_dict(starting.generator)
     z = torch.randn(256, starting.network.latent_size, generator=torch.Generator().manual_seed(1))
@@ -118,9 +118,9 @@ def test_a_projected_generator_is_read_back_from_its_graph_alone(
     assert (found[True] - found[False]).abs().mean() < 0.1 * found[False].abs().mean()
 
 
-def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(places, tmp_path):
-    """As one of 8-bit weights does."""
-    run, _ = places["projected-128"]
+def test_a_graph_that_lacks_weights_is_not_filled_up_with_random_ones(sources, tmp_path):
+    """As in a graph with 8-bit weights."""
+    run, _ = sources["projected-128"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "SEEDS", 4)
         patch.setattr(export, "require_parity", lambda *_: None)
@@ -139,9 +139,9 @@ def bundled():
     return load_starting_point("bundled", print)
 
 
-def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel(bundled):
+def test_bundled_weights_generate_the_same_images_within_one_gray_level(bundled):
     expected = catgan.load().sample(range(20, 32)).astype(int)
-    assert abs(procedural(bundled) - expected).max() <= 1
+    assert abs(generated(bundled) - expected).max() <= 1
     assert bundled.lineage[0].license == "CC BY-NC 4.0"
 
 
@@ -154,39 +154,39 @@ def test_the_bundled_generator_is_read_back_to_a_step_of_a_pixel(bundled):
         ("run@best2", "no checkpoint"),
     ],
 )
-def test_what_cannot_be_started_from_is_one_line(places, tmp_path, monkeypatch, text, reason):
-    monkeypatch.chdir(places["lsgan-64"][0].parent)
+def test_an_invalid_source_is_one_line(sources, tmp_path, monkeypatch, text, reason):
+    monkeypatch.chdir(sources["lsgan-64"][0].parent)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point(text.replace("run@", "lsgan-64@"), print)
     assert "\n" not in str(error.value)
 
 
-def test_a_classic_file_without_its_weights_says_what_is_missing(places, tmp_path):
+def test_a_classic_file_without_its_weights_says_what_is_missing(sources, tmp_path):
     file = tmp_path / "cats.onnx"
-    file.write_bytes(places["lsgan-64"][1].read_bytes())
-    with pytest.raises(CatganError, match=r"put the \.safetensors beside it"):
+    file.write_bytes(sources["lsgan-64"][1].read_bytes())
+    with pytest.raises(CatganError, match=r"needs the \.safetensors"):
         load_starting_point(str(file), print)
 
 
-def test_weights_of_another_export_are_not_taken(places, tmp_path):
+def test_weights_of_another_export_are_rejected(sources, tmp_path):
     file = tmp_path / "cats.onnx"
-    file.write_bytes(places["lsgan-64"][1].read_bytes())
-    other = places["dcgan-128"][1].with_suffix(".safetensors")
+    file.write_bytes(sources["lsgan-64"][1].read_bytes())
+    other = sources["dcgan-128"][1].with_suffix(".safetensors")
     file.with_suffix(".safetensors").write_bytes(other.read_bytes())
-    with pytest.raises(CatganError, match="is not of the export beside it"):
+    with pytest.raises(CatganError, match="does not belong to the export beside it"):
         load_starting_point(str(file), print)
 
 
 # -- what a stranger's file may hold ---------------------------------------------------------------
 
 
-def rewritten(places, tmp_path, edit=None, config=None):
-    """A copy of the exported projected generator, nothing beside it, sealed again after edits.
+def rewritten(sources, tmp_path, edit=None, config=None):
+    """Return a copy of the exported projected generator, edited, with valid checksums.
 
     `edit` is given the ONNX graph, `config` replaces settings of the card's networks.
     """
-    document = catgan.load(places["projected-128"][1]).card.document
-    model = onnx.load(places["projected-128"][1])
+    document = catgan.load(sources["projected-128"][1]).card.document
+    model = onnx.load(sources["projected-128"][1])
     del model.metadata_props[:]
     if edit:
         edit(model.graph)
@@ -208,7 +208,7 @@ def replace_weight(graph, name, values):
 
 
 def merged_layer(graph):
-    """The names of the first layer's weight and bias."""
+    """Return the names of the first layer's weight and bias."""
     return next(
         node.input[1:]
         for node in graph.node
@@ -285,7 +285,7 @@ def no_more_weights(graph):
     del graph.initializer[:]
 
 
-UNREADABLE = "not one that a generator can be read back from"
+UNREADABLE = "a generator cannot be read from its graph"
 
 
 @pytest.mark.parametrize(
@@ -306,16 +306,16 @@ UNREADABLE = "not one that a generator can be read back from"
         pytest.param(no_more_weights, UNREADABLE, id="nothing"),
     ],
 )
-def test_weights_of_a_hostile_graph_are_one_line(places, tmp_path, monkeypatch, edit, reason):
+def test_weights_of_a_hostile_graph_are_one_line(sources, tmp_path, monkeypatch, edit, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_bytes(bytes(2**16))
     with pytest.raises(CatganError, match=reason) as error:
-        load_starting_point(str(rewritten(places, tmp_path, edit)), print)
+        load_starting_point(str(rewritten(sources, tmp_path, edit)), print)
     assert str(error.value).isprintable()
 
 
-def test_a_cyclic_graph_is_read_without_going_round(places, tmp_path):
-    """ONNX Runtime rejects it; its weights are where they are."""
+def test_a_cyclic_graph_terminates(sources, tmp_path):
+    """ONNX Runtime rejects it, but its weights can be read."""
 
     def bite_its_tail(graph):
         layers = [node for node in graph.node if node.op_type == "LeakyRelu"]
@@ -323,7 +323,7 @@ def test_a_cyclic_graph_is_read_without_going_round(places, tmp_path):
             layer.input[0] = layer.output[0]
         assert layers
 
-    file = rewritten(places, tmp_path, bite_its_tail)
+    file = rewritten(sources, tmp_path, bite_its_tail)
     assert load_starting_point(str(file), print).network.latent_size == 8
 
 
@@ -332,7 +332,7 @@ ENORMOUS = {"resolution": 256, "channels": 4096, "maximum_channels": 8192, "late
 
 @pytest.fixture
 def built(monkeypatch):
-    """The devices on which generators are built from now on."""
+    """Record the devices on which generators are built."""
     devices = []
 
     def build(network, *rest):
@@ -345,26 +345,26 @@ def built(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["graph", "weights", "run"])
-def test_networks_that_no_memory_holds_are_not_built(places, tmp_path, built, kind):
-    """14 GB here, named by a file of some hundred kilobytes."""
+def test_oversized_networks_are_not_built(sources, tmp_path, built, kind):
+    """A file of some hundred kilobytes asks for 14 GB."""
     if kind == "run":
-        place = make_run(tmp_path / "run", "projected-128")
-        (manifest,) = place.glob("checkpoints/*/manifest.json")
+        path = make_run(tmp_path / "run", "projected-128")
+        (manifest,) = path.glob("checkpoints/*/manifest.json")
         about = json.loads(manifest.read_text())
         about["config"]["network"].update(ENORMOUS)
         about["checksum"] = checkpoint_module._manifest_checksum(about)
         manifest.write_text(json.dumps(about))
     else:
-        place = rewritten(places, tmp_path, config=ENORMOUS)
+        path = rewritten(sources, tmp_path, config=ENORMOUS)
     if kind == "weights":
-        beside(place, places["projected-128"][1].with_suffix(".safetensors"))
+        beside(path, sources["projected-128"][1].with_suffix(".safetensors"))
     with pytest.raises(CatganError, match="do not fit" if kind != "graph" else UNREADABLE):
-        load_starting_point(str(place), print)
+        load_starting_point(str(path), print)
     assert set(built) == {"meta"}
 
 
 def beside(file, weights, change=lambda state: state):
-    """Put changed `weights` of another export beside `file`, as if they were of it."""
+    """Write changed `weights` of another export next to `file`, as if they were its own."""
     state = change(safetensors.torch.load_file(weights))
     about = {artifact.CHECKSUM: catgan.load(file).card.document[artifact.CHECKSUM]}
     data = safetensors.torch.save(state, metadata={"catgan": json.dumps(about)})
@@ -394,18 +394,18 @@ def all_but(name, change):
         pytest.param(lambda s: {"constant": s["constant"]}, "do not fit", id="most are missing"),
     ],
 )  # fmt: skip
-def test_hostile_weights_beside_a_file_are_one_line(places, tmp_path, change, reason):
-    file = rewritten(places, tmp_path)
-    beside(file, places["projected-128"][1].with_suffix(".safetensors"), change)
+def test_hostile_weights_beside_a_file_are_one_line(sources, tmp_path, change, reason):
+    file = rewritten(sources, tmp_path)
+    beside(file, sources["projected-128"][1].with_suffix(".safetensors"), change)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point(str(file), print)
     assert str(error.value).isprintable()
 
 
-def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(places, tmp_path):
-    file = rewritten(places, tmp_path)
+def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(sources, tmp_path):
+    file = rewritten(sources, tmp_path)
     halve = lambda state: {k: v.half() if v.is_floating_point() else v for k, v in state.items()}  # noqa: E731
-    beside(file, places["projected-128"][1].with_suffix(".safetensors"), halve)
+    beside(file, sources["projected-128"][1].with_suffix(".safetensors"), halve)
     starting = load_starting_point(str(file), print)
     expected = build_generator(starting.network).state_dict()
     assert {k: v.dtype for k, v in starting.generator.items()} == {
@@ -419,7 +419,7 @@ def test_halved_weights_beside_a_file_are_taken_as_what_a_generator_holds(places
     [(lambda t: t[:1], "(do|does) not fit"), (lambda t: t * np.nan, "not finite")],
 )
 def test_a_run_with_other_weights_than_its_networks_is_one_line(tmp_path, part, change, reason):
-    """Those of the discriminator were found not to fit after the new run had been made."""
+    """A misfit of the discriminator was once found only after the new run was created."""
     run = RunDirectory.open(make_run(tmp_path / "run", "lsgan-64"))
     loaded = run.checkpoints.load("latest", print)
     # Safetensors gives the tensors in no fixed order, and one convolution has a single output.
@@ -450,8 +450,8 @@ def test_names_in_a_run_cannot_write_to_the_terminal(tmp_path):
     assert (lineage[0].data, lineage[1].images) == ("cats", 7)
 
 
-def test_a_chain_too_long_to_be_read_again_is_not_begun(tmp_path):
-    """The new run could neither be resumed nor exported: its lineage was found to be damaged."""
+def test_a_lineage_that_is_too_long_is_rejected(tmp_path):
+    """Otherwise the new run could neither be resumed nor exported."""
     run = make_run(tmp_path / "run", "lsgan-64")
     record = json.loads((run / "run.json").read_text())
     ancestor = dict.fromkeys(("name", "recipe", "data", "license", "credit"), "x")
@@ -462,7 +462,7 @@ def test_a_chain_too_long_to_be_read_again_is_not_begun(tmp_path):
             lineage = load_starting_point(str(run), print).lineage
             assert len(read_lineage([vars(each) for each in lineage])) == MAX_ANCESTORS
         else:
-            with pytest.raises(CatganError, match="50 in a row"):
+            with pytest.raises(CatganError, match="50 starts in a row"):
                 load_starting_point(str(run), print)
 
 
@@ -517,7 +517,7 @@ def source(projected_config, cats_64, tmp_path):
     return run
 
 
-def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_it_is_from(
+def test_a_run_from_a_run_freezes_the_generator_first_and_records_its_source(
     few, source, cats_64, tmp_path
 ):
     write_procedural_cats(tmp_path / "others", 12, 64)
@@ -538,7 +538,7 @@ def test_a_run_from_a_run_keeps_weights_until_the_heads_are_warm_and_says_where_
     assert (ancestor["license"], ancestor["images"]) == ("CC BY 4.0", 24)
 
 
-def test_the_generator_stands_still_while_it_is_frozen(few, source, cats_64, tmp_path):
+def test_a_frozen_generator_does_not_change(few, source, cats_64, tmp_path):
     settings = [*SETTINGS, "output.checkpoint_images=8"]
     plan = begin(cats_64, tmp_path / "run", f"{source.path}@latest", settings)
     follow(plan)
@@ -551,7 +551,7 @@ def test_the_generator_stands_still_while_it_is_frozen(few, source, cats_64, tmp
     assert any(moved)
 
 
-def test_killed_and_resumed_it_is_the_straight_run_to_the_bit(few, source, cats_64, tmp_path):
+def test_killed_and_resumed_transfer_is_bit_exact(few, source, cats_64, tmp_path):
     settings = [*SETTINGS, "augment.views=3", "augment.zoom=0.2"]
     straight = begin(cats_64, tmp_path / "straight", str(source.path), settings)
     follow(straight)
@@ -568,7 +568,7 @@ def test_killed_and_resumed_it_is_the_straight_run_to_the_bit(few, source, cats_
     assert_same_run(straight.run, early.run)
 
 
-def test_a_start_that_has_changed_meanwhile_is_refused(few, source, cats_64, tmp_path):
+def test_a_changed_source_is_rejected(few, source, cats_64, tmp_path):
     plan = begin(cats_64, tmp_path / "run", str(source.path))
     record = json.loads((plan.run.path / "run.json").read_text())
     record["from"]["sha256"] = "0" * 64
@@ -585,7 +585,7 @@ def test_a_start_that_has_changed_meanwhile_is_refused(few, source, cats_64, tmp
         (None, ["network.channels=4"], "keeps its networks: leave out --set network"),
     ],
 )
-def test_other_networks_than_the_start_s_are_refused(
+def test_networks_that_differ_from_the_source_are_rejected(
     few, source, cats_64, tmp_path, recipe, settings, reason
 ):
     with pytest.raises(CatganError, match=reason):
@@ -612,14 +612,12 @@ def small(few, cats, tmp_path):
     return run
 
 
-def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
-    few, small, cats_64, tmp_path
-):
+def test_a_run_of_twice_the_resolution_starts_with_upsampled_images(few, small, cats_64, tmp_path):
     plan = begin(cats_64, tmp_path / "run", str(small.path), DOUBLED)
     old, new = small.config().network, plan.config.network
     assert (old.resolution, new.resolution, new.refinements) == (32, 64, 1)
     assert new == dataclasses.replace(old, resolution=64, refinements=1)
-    assert any("32 px become 64" in note for note in plan.notes)
+    assert any("from 32 to 64 px" in note for note in plan.notes)
     display = Silent()
     assert follow(plan, display).finished
     assert display.rows
@@ -639,14 +637,14 @@ def test_a_run_of_twice_the_resolution_begins_with_the_source_s_images_enlarged(
     expected = torch.nn.functional.interpolate(before, scale_factor=2, mode="bicubic")
     torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
 
-    # All that is new learns, although inner convolutions may still be frozen.
+    # All new layers learn, although inner convolutions may still be frozen.
     fresh = [n for n in first["generator"] if n.startswith("refinements.") and "noise.m" not in n]
     assert all(not torch.equal(first["generator"][n], last["generator"][n]) for n in fresh)
     heads = {name: x.shape for name, x in first["discriminator"].items()}
     assert heads != {name: x.shape for name, x in learned["discriminator"].items()}
 
 
-def test_the_frozen_network_may_look_closer_than_the_source_s_did(few, source, cats_64, tmp_path):
+def test_feature_resolution_may_differ_from_the_source(few, source, cats_64, tmp_path):
     settings = [*SETTINGS, "network.feature_resolution=256"]
     plan = begin(cats_64, tmp_path / "run", str(source.path), settings)
     was = source.config().network
@@ -661,7 +659,7 @@ def test_the_frozen_network_may_look_closer_than_the_source_s_did(few, source, c
     assert heads != {name: tensor.shape for name, tensor in learned["discriminator"].items()}
 
 
-def test_inner_convolutions_thaw_after_what_is_new(few, small, cats_64, tmp_path):
+def test_inner_convolutions_thaw_after_new_layers(few, small, cats_64, tmp_path):
     settings = [*DOUBLED, "optimizer.generator_thaw_images=999"]
     plan = begin(cats_64, tmp_path / "run", str(small.path), settings)
     follow(plan)
@@ -672,9 +670,7 @@ def test_inner_convolutions_thaw_after_what_is_new(few, small, cats_64, tmp_path
     assert not any(n.startswith("blocks.") and "convolution" in n for n in moved)
 
 
-def test_a_doubled_run_killed_and_resumed_is_the_straight_run_to_the_bit(
-    few, small, cats_64, tmp_path
-):
+def test_killed_and_resumed_doubled_run_is_bit_exact(few, small, cats_64, tmp_path):
     straight = begin(cats_64, tmp_path / "straight", str(small.path), DOUBLED)
     follow(straight)
     broken = begin(cats_64, tmp_path / "broken", str(small.path), DOUBLED)
@@ -688,14 +684,14 @@ def test_a_doubled_run_killed_and_resumed_is_the_straight_run_to_the_bit(
     assert_same_run(straight.run, early.run)
 
 
-def test_a_doubled_run_is_exported_drawn_and_doubled_again(
+def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     few, small, cats_64, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(export, "SEEDS", 4)
     monkeypatch.setattr(directions, "SAMPLES", 64)
     plan = begin(cats_64, tmp_path / "run", str(small.path), DOUBLED)
     follow(plan)
-    done = export.export_run(  # whose new layer of colors is still zeros
+    done = export.export_run(  # its new RGB layer is still zero
         plan.run.path, tmp_path / "out" / "cats.onnx", checkpoint="0", precision="float32",
         note=print, on_progress=lambda *_: None,
     )  # fmt: skip
@@ -705,7 +701,7 @@ def test_a_doubled_run_is_exported_drawn_and_doubled_again(
     assert images.shape == (12, 64, 64, 3)
     done.files["weights"].unlink()
     starting = load_starting_point(str(done.path), print)
-    assert abs(procedural(starting) - images).max() <= 1
+    assert abs(generated(starting) - images).max() <= 1
 
     write_procedural_cats(tmp_path / "large", 12, 128)
     settings = [*SETTINGS, "network.resolution=128", "network.feature_resolution=256"]
@@ -719,8 +715,8 @@ def test_a_doubled_run_is_exported_drawn_and_doubled_again(
     assert abs(small_again - images).mean() < 1
 
 
-def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
-    """As Pillow enlarges them, whose bicubic kernel is another one, to a step on the average."""
+def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
+    """Within one gray level on average of Pillow, which has another bicubic kernel."""
     network = dataclasses.replace(bundled.network, resolution=256, refinements=1)
     generator = build_generator(network)
     generator.load_state_dict(generator.state_dict() | bundled.generator)
@@ -741,9 +737,9 @@ def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
         (
             "refined",
             ["network.resolution=64"],
-            "refinements = 2 does not fit network.resolution = 64",
+            "refinements = 2 for network.resolution = 64",
         ),
-        ("refined", ["network.resolution=512"], "must be one of"),
+        ("refined", ["network.resolution=512"], "expected one of"),
         (
             "lsgan-64",
             ["network.resolution=64"],
@@ -751,18 +747,18 @@ def test_the_bundled_generator_doubled_draws_its_images_enlarged(bundled):
         ),
     ],
 )
-def test_no_other_change_of_networks_is_a_doubling(places, tmp_path, which, settings, reason):
+def test_other_network_changes_are_rejected(sources, tmp_path, which, settings, reason):
     recipe = None if which != "lsgan-64" else "lsgan-64"
     with pytest.raises(CatganError, match=reason) as error:
         new_run(
             tmp_path, recipe, settings, tmp_path / "run", "cpu", lambda *_: None,
-            str(places[which][0]),
+            str(sources[which][0]),
         )  # fmt: skip
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
+def test_lineage_and_licenses_are_in_report_card_and_info(
     few, source, cats_64, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(export, "SEEDS", 4)
@@ -793,10 +789,10 @@ def test_the_chain_and_its_terms_are_told_by_report_card_and_info(
     assert f"- license: {terms}" in page
 
 
-def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last(
-    few, places, tmp_path, monkeypatch
+def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
+    few, sources, tmp_path, monkeypatch
 ):
-    """And exported, with the terms of what it began as in all that says terms."""
+    """It is exported, too, with the license of its source wherever licenses are stated."""
     monkeypatch.setattr(export, "SEEDS", 4)
     monkeypatch.setattr(directions, "SAMPLES", 64)
     few_paths = functools.partial(path_length, paths=20)
@@ -804,7 +800,7 @@ def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last
     monkeypatch.chdir(tmp_path)
     write_procedural_cats(tmp_path / "cats", 30, 32)
     words = [word for setting in SETTINGS for word in ("--set", setting)]
-    said = command("train", "cats", "--from", places["projected-128"][1], "-o", "run", *words)
+    said = command("train", "cats", "--from", sources["projected-128"][1], "-o", "run", *words)
     assert "CC BY-NC 4.0" in said
     assert "finished after 32 images" in said
     for checkpoint, images in (("0", 0), ("latest", 32)):
@@ -817,11 +813,11 @@ def test_a_run_from_a_file_is_evaluated_before_its_first_step_and_after_its_last
     assert "began as drawn-cats by projected-128 (64 images seen of drawn-cats, CC BY" in told
     assert "of the weights it was started from: CC BY-NC 4.0" in told
     assert "transfer, 32 images seen" in told
-    assert "FD-raw-64" in told  # the evaluation of this very checkpoint
+    assert "FD-raw-64" in told  # the evaluation of this checkpoint
     command("sample", "out/cats.onnx", "--seeds", "0-3", "-o", "cats.png")
 
 
-def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
+def test_more_photos_move_eigenface_statistics_further_but_not_components():
     config = override(load_recipe("projected-128"), ["network.resolution=64", "network.channels=8",
                                                      "network.maximum_channels=16",
                                                      "network.latent_size=8"])  # fmt: skip
@@ -843,14 +839,14 @@ def test_more_photos_move_the_eigenfaces_further_and_never_their_components():
     assert moved[2] == pytest.approx(target * 500 / 600, rel=0.2)
 
 
-def test_the_recipe_for_it_is_refused_without_weights_to_start_from(tmp_path):
+def test_the_transfer_recipe_needs_a_source(tmp_path):
     said = command("train", "--recipe", "transfer", "-o", tmp_path / "run", code=2)
     assert "add --from bundled" in said
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("lineage", [7, [7], [{"name": "a"}], [{"images": "many"}]])
-def test_a_lineage_edited_by_hand_is_one_line(places, tmp_path, lineage):
+def test_a_lineage_edited_by_hand_is_one_line(sources, tmp_path, lineage):
     run = make_run(tmp_path / "run", "lsgan-64")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"lineage": lineage}))

@@ -20,15 +20,15 @@ def test_an_epoch_shows_every_image_once_and_epochs_differ():
     assert not np.array_equal(orders[0], image_order(1, 0, 100))
 
 
-def test_batches_read_the_epochs_end_to_end():
-    procedural = np.concatenate([batch_indices(7, start, 8, 30) for start in range(0, 96, 8)])
+def test_batches_continue_across_epochs():
+    batches = np.concatenate([batch_indices(7, start, 8, 30) for start in range(0, 96, 8)])
     expected = np.concatenate([image_order(7, epoch, 30) for epoch in range(4)])[:96]
-    assert np.array_equal(procedural, expected)
+    assert np.array_equal(batches, expected)
 
 
 def test_an_epoch_is_sorted_once_and_not_for_each_batch():
     image_order.cache_clear()
-    for start in range(0, 70, 7):  # ten batches of three epochs
+    for start in range(0, 70, 7):  # ten batches over three epochs
         batch_indices(3, start, 7, 30)
     assert image_order.cache_info().misses == 3
     assert not image_order(3, 0, 30).flags.writeable
@@ -46,7 +46,7 @@ def test_streams_and_steps_are_independent_and_repeatable():
 
 
 def test_the_numbers_of_a_seed_never_change():
-    # Pinned: a run resumed with a later version must draw what it would have drawn.
+    # Pinned: a run resumed with a later version must use the same random numbers.
     assert stream_seed(0, Stream.NOISE, 0) == PINNED_SEED
     assert image_order(0, 0, 8).tolist() == PINNED_ORDER
 

@@ -10,7 +10,7 @@ from catgan.training.tensorboard import TensorBoard
 pytest.importorskip("tensorboard")
 
 
-def test_what_the_disk_refuses_is_one_line_with_the_way_on(tmp_path, monkeypatch):
+def test_a_failed_write_is_one_line_with_a_remedy(tmp_path, monkeypatch):
     events = TensorBoard(tmp_path / "run", 0)
 
     def full():
@@ -25,20 +25,20 @@ def test_what_the_disk_refuses_is_one_line_with_the_way_on(tmp_path, monkeypatch
         TensorBoard(tmp_path / "file", 0)
 
 
-def test_a_missing_package_is_told_before_anything_is_prepared(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_first(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     said = catgan("train", tmp_path / "nowhere", "--tensorboard", "-o", tmp_path / "run", code=2)
     assert "pip install 'catgan[tensorboard]'" in said
     assert not (tmp_path / "run").exists()
 
 
-def test_how_far_a_discriminator_overfits_is_among_the_scalars(tmp_path):
+def test_overfitting_is_among_the_scalars(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = TensorBoard(tmp_path, 0)
     for images, overfitting in ((8, 0.25), (16, 0.0)):
         events.row({"images": images, "diversity": 1.5, "overfitting": overfitting, "machine": {}})
-    events.row({"images": 24, "diversity": 1.5, "machine": {}})  # r_v cannot always be told
+    events.row({"images": 24, "diversity": 1.5, "machine": {}})  # r_v is not always defined
     events.writer.close()
     read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in read.Scalars("overfitting")] == [(8, 0.25), (16, 0.0)]

@@ -1,4 +1,4 @@
-"""Few photos: how far they are from the source, and what the recipe makes of their number."""
+"""Transfer: distance of photos to the source, and the recipe for their number."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def distance(source, dataset):
     return transfer.distance_to_source(source, dataset, CPU, lambda *_: None)
 
 
-def test_what_a_source_draws_itself_is_at_no_distance_from_it(untrained, tmp_path, cats_64):
+def test_samples_of_the_source_have_distance_zero(untrained, tmp_path, cats_64):
     generator = build_generator(untrained.network)
     generator.load_state_dict(untrained.generator)
     own = Sampler(generator, untrained.network, CPU)(np.arange(1000, 1016))
@@ -46,19 +46,19 @@ def test_what_a_source_draws_itself_is_at_no_distance_from_it(untrained, tmp_pat
     assert abs(distance(untrained, itself)) < 0.1 * distance(untrained, cats_64)
 
 
-def test_photos_of_more_pixels_are_reduced_to_those_of_the_source(untrained, cats_64):
+def test_larger_photos_are_reduced_to_the_source_resolution(untrained, cats_64):
     images = np.asarray(cats_64.images).repeat(2, 1).repeat(2, 2)
     larger = dataclasses.replace(cats_64, images=images, resolution=128, identity="1" * 64)
     assert distance(untrained, larger) == pytest.approx(distance(untrained, cats_64), rel=1e-6)
 
 
-def test_of_a_few_photos_no_distance_is_told(untrained, tmp_path):
+def test_too_few_photos_have_no_distance(untrained, tmp_path):
     write_procedural_cats(tmp_path / "cats", 4, 64)
     assert distance(untrained, Dataset.open(tmp_path / "cats")) is None
 
 
-def test_photos_of_something_else_are_told_that_it_takes_long():
-    assert "it takes long" in transfer.describe_distance(0.175, "catgan cats")
+def test_a_large_distance_is_noted():
+    assert "training takes long" in transfer.describe_distance(0.175, "catgan cats")
     near = transfer.describe_distance(0.044, "catgan cats")
     assert "it takes long" not in near
     assert "catgan cats" in near
@@ -75,13 +75,13 @@ def test_with_few_photos_a_run_may_stop_early(photos):
     assert "held-out" not in transfer.describe_choice(config, photos, may_stop=False)
 
 
-def test_with_many_it_goes_on_to_the_end():
+def test_with_many_photos_a_run_does_not_stop_early():
     config = transfer.fit_to_photos(RECIPE, 5000)
     assert config.training.early_stopping_images == 0
     assert "5,000 photos" in transfer.describe_choice(config, 5000, may_stop=True)
 
 
-def test_under_thirty_photos_are_told_what_to_expect():
+def test_under_thirty_photos_a_note_says_what_to_expect():
     said = [
         transfer.describe_choice(transfer.fit_to_photos(RECIPE, n), n, may_stop=True)
         for n in (29, 30)

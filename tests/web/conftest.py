@@ -1,4 +1,4 @@
-"""A site in a real browser; browser.py says what happens without one."""
+"""Fixtures: a site in a real browser. `browser.py` skips or fails the tests without one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ RUNTIME = Path(site.__file__).parent / "runtime" / "ort.wasm.gz"
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
     if not RUNTIME.is_file():
-        without("ONNX Runtime for browsers (`make web-runtime` fetches it)")
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+        without("ONNX Runtime Web (`make web-runtime` fetches it)")
+    with browser(tmp_path_factory.mktemp("profile")) as browser_page:
+        yield browser_page
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,8 @@ def cats(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def address(chromium, cats, tmp_path_factory):
-    """The address of a site of the tiny artifact."""
+def site_url(chromium, cats, tmp_path_factory):
+    """The URL of a site with the tiny artifact."""
     out = tmp_path_factory.mktemp("site") / "site"
     write_site(out, cats)
     with served(out) as url:

@@ -1,4 +1,4 @@
-"""Where the browser is required, a test that lacks it fails, and is not skipped."""
+"""Without Chromium, browser tests are skipped, or fail if a browser is required."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("required", "end"), [(False, pytest.skip.Exception), (True, pytest.fail.Exception)]
+    ("required", "outcome"), [(False, pytest.skip.Exception), (True, pytest.fail.Exception)]
 )
-def test_without_chromium(tmp_path, monkeypatch, required, end):
+def test_missing_chromium_skips_or_fails(tmp_path, monkeypatch, required, outcome):
     monkeypatch.setattr(browser, "CHROMIUM", None)
     monkeypatch.setattr(browser, "REQUIRED", required)
-    with pytest.raises(end, match="no Chromium"), browser.browser(tmp_path):
+    with pytest.raises(outcome, match="no Chromium"), browser.browser(tmp_path):
         pass

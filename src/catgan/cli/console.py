@@ -1,59 +1,56 @@
-"""What the verbs share: how the command speaks, and how it fails."""
+"""What the commands share: output, progress bars and one-line errors."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from catgan.errors import CatganError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
 
-# What the system rejects though the program is right, and what to do about it.
+# Errors of the operating system that are not bugs, and what the user can do about them.
 REMEDIES = {
     errno.ENOSPC: "make room on that disk, then run the command again",
     errno.EDQUOT: "make room, your quota is used up, then run the command again",
-    errno.EFBIG: "that file system takes no file so large: choose another place",
-    errno.EACCES: "see that it is yours to read and write, or choose another place",
-    errno.EPERM: "see that it is yours to read and write, or choose another place",
-    errno.EROFS: "choose a place that can be written",
-    errno.ENOENT: "see that it is there, and stays while the command runs",
-    errno.ENOTDIR: "choose another place",
+    errno.EFBIG: "that file system does not allow files this large: choose another path",
+    errno.EACCES: "check its permissions, or choose another path",
+    errno.EPERM: "check its permissions, or choose another path",
+    errno.EROFS: "choose a path that can be written",
+    errno.ENOENT: "check that it exists, and keep it while the command runs",
+    errno.ENOTDIR: "choose another path",
     errno.EISDIR: "name a file",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "mend its symbolic links",
+    errno.ELOOP: "repair its symbolic links",
     errno.EMFILE: "allow more open files (ulimit -n 4096), then run the command again",
     errno.ENFILE: "close other programs, then run the command again",
     errno.ENOMEM: "close other programs, then run the command again",
-    errno.EIO: "see that the disk or drive works, then run the command again",
-    errno.ENODEV: "see that the disk or drive is there, then run the command again",
+    errno.EIO: "check that the disk or drive works, then run the command again",
+    errno.ENODEV: "check that the disk or drive is connected, then run the command again",
     errno.ESTALE: "the network drive was lost: mount it again, then run the command again",
     errno.ETXTBSY: "end the program that uses it, then run the command again",
 }
 
 
 def explain_system_error(error: OSError) -> str | None:
-    """What was rejected and the remedy in one line; None for what only a bug can have caused."""
+    """Return a line with the error and its remedy, or None if only a bug can have caused it."""
     remedy = REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
-    place = error.filename if isinstance(error.filename, str | os.PathLike) else None
+    path = error.filename if isinstance(error.filename, str | os.PathLike) else None
     if error.errno == errno.ENOENT:
-        if place is None:
+        if path is None:
             return (
                 None if _has_current_directory() else "the current directory is gone: enter another"
             )
-        if Path(place).is_relative_to(Path(__file__).parents[1]):
-            return None  # nobody names the package's own files
-    where = "" if place is None else f"{place}: "
-    return f"{where}{error.strerror or error}: {remedy}"
+        if Path(path).is_relative_to(Path(__file__).parents[1]):
+            return None  # a file of the package is missing, which is a bug
+    prefix = "" if path is None else f"{path}: "
+    return f"{prefix}{error.strerror or error}: {remedy}"
 
 
 def _has_current_directory() -> bool:
@@ -65,60 +62,39 @@ def _has_current_directory() -> bool:
 
 
 def fail(text: str, code: int) -> None:
-    """End the process with one line on stderr, of characters that a terminal can show."""
+    """End the process with one line on stderr, escaping what a terminal cannot print."""
     from rich.console import Console
     from rich.text import Text
 
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split())
+    printable = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in " ".join(text.split())
     )
-    line = Text.assemble(("catgan: error: ", "bold red"), shown)
+    line = Text.assemble(("catgan: error: ", "bold red"), printable)
     Console(stderr=True).print(line, soft_wrap=True)
     sys.exit(code)
 
 
-def cannot_write(path: Path, error: OSError, option: str = "--out") -> CatganError:
-    """The error for a place that `option` named and that cannot be written."""
-    return CatganError(
-        f"{path}: cannot be written ({error.strerror or error}): choose another place with {option}"
-    )
-
-
 def make_console(*, quiet: bool = False) -> Console:
-    """Where results go; with `quiet`, nowhere."""
+    """Return the console for results; with `quiet` it prints nothing."""
     from rich.console import Console
 
     return Console(quiet=quiet)
 
 
 def print_line(console: Console, line: str) -> None:
-    """Print text as it is: no markup, no wrapping, no colors of its own."""
+    """Print text verbatim: without markup, wrapping or highlighting."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def require_training_extra(*also: str) -> None:
-    """Say in one line what to install when the train extra, or `also` a module, is missing."""
-    require_extra("train", "torch", "safetensors", "psutil", "jinja2", *also)
-
-
-def require_extra(extra: str, *modules: str) -> None:
-    """Say in one line what to install when one of the `modules` of an extra is missing."""
-    missing = [name for name in modules if not find_spec(name)]
-    if missing:
-        raise CatganError(
-            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[{extra}]'"
-        )
-
-
 class ProgressBar:
-    """A bar for what takes a while; where nobody watches, one line."""
+    """Progress bars on a terminal; elsewhere, one line per stage."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
-        self.told: set[str] = set()
+        self.announced: set[str] = set()
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -127,21 +103,21 @@ class ProgressBar:
         if self.bar is not None:
             self.bar.stop()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of `what` is done; its bar appears with its first call."""
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done; the first call adds a bar for `stage`."""
         if not self.console.is_terminal:
-            if what not in self.told:
-                print_line(self.console, f"{what}: {total:,}")
-            self.told.add(what)
+            if stage not in self.announced:
+                print_line(self.console, f"{stage}: {total:,}")
+            self.announced.add(stage)
             return
         if self.bar is None:
             self.bar = self._start()
-        if what not in self.tasks:
-            self.tasks[what] = self.bar.add_task(what, total=total)
-        self.bar.update(self.tasks[what], completed=done, total=total)
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bar.add_task(stage, total=total)
+        self.bar.update(self.tasks[stage], completed=done, total=total)
 
     def _start(self) -> Progress:
-        # Its import takes as long as drawing a cat.
+        # Imported here because the import takes as long as generating an image.
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -151,7 +127,7 @@ class ProgressBar:
         )
 
         bar = Progress(
-            TextColumn("{task.description}", markup=False),  # names are no markup
+            TextColumn("{task.description}", markup=False),  # names may contain brackets
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),

@@ -1,4 +1,4 @@
-"""The verbs of data: `catgan prepare`, `catgan inspect` and `catgan download`."""
+"""The commands for data: `catgan prepare`, `catgan inspect` and `catgan download`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catgan.cli.console import (
-    ProgressBar,
-    cannot_write,
-    make_console,
-    print_line,
-    require_training_extra,
-)
-from catgan.errors import CatganError, shell_words
+from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.errors import CatganError, cannot_write, shell_words
+from catgan.extras import require_extra, require_training_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,21 +20,23 @@ if TYPE_CHECKING:
 def prepare(
     source: Annotated[
         Path,
-        typer.Argument(help="A folder, a zip, a tar, or a .txt with the path of a photo a line."),
+        typer.Argument(help="A folder, a zip, a tar, or a .txt with one photo path per line."),
     ],
-    destination: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
+    destination: Annotated[Path, typer.Argument(help="The dataset directory to create.")],
     size: Annotated[
         int, typer.Option(help="Side of the square images in pixels: 32, 64, 128 or 256.")
     ] = 128,
     holdout: Annotated[
-        float, typer.Option(help="Fraction kept out of training, to notice memorization.")
+        float, typer.Option(help="Fraction held out of training, to detect memorization.")
     ] = 0.1,
     license: Annotated[
-        str, typer.Option(help="The photos' license, kept with the data.")
+        str, typer.Option(help="License of the photos, stored with the dataset.")
     ] = "unknown",
-    credit: Annotated[str, typer.Option(help="Whom to credit, kept with the data.")] = "unknown",
+    credit: Annotated[
+        str, typer.Option(help="Whom to credit, stored with the dataset.")
+    ] = "unknown",
     faces: Annotated[
-        bool, typer.Option("--faces", help="Find, crop and check the cat faces in whole photos.")
+        bool, typer.Option("--faces", help="Find, crop and check cat faces in whole photos.")
     ] = False,
     gate: Annotated[
         list[str] | None,
@@ -47,12 +44,12 @@ def prepare(
     ] = None,
     review: Annotated[
         bool,
-        typer.Option("--review", help="With --faces: decide about each crop on a local page."),
+        typer.Option("--review", help="With --faces: accept or reject each crop on a local page."),
     ] = False,
     decisions: Annotated[
         Path | None,
         typer.Option(
-            help="With --faces: decisions of an earlier review to follow, and to add to.",
+            help="With --faces: file of review decisions to apply and to extend.",
             show_default="DESTINATION-decisions.json with --review",
         ),
     ] = None,
@@ -60,12 +57,12 @@ def prepare(
     """Turn photos into a dataset: checked, cropped square, resized, split."""
     console = make_console()
     if faces:
-        about = {"holdout_fraction": holdout, "license": license, "credit": credit}
-        _prepare_faces(console, source, destination, size, gate or [], review, decisions, about)
+        options = {"holdout_fraction": holdout, "license": license, "credit": credit}
+        _prepare_faces(console, source, destination, size, gate or [], review, decisions, options)
         return
-    for name, given in (("--gate", gate), ("--review", review), ("--decisions", decisions)):
-        if given:
-            raise CatganError(f"{name} is for faces: add --faces, or leave it out")
+    for name, value in (("--gate", gate), ("--review", review), ("--decisions", decisions)):
+        if value:
+            raise CatganError(f"{name} requires --faces: add --faces, or leave it out")
     from catgan.data.dataset import prepare as preparing
 
     with ProgressBar(console) as progress:
@@ -78,34 +75,37 @@ def prepare(
             credit=credit,
             on_progress=lambda done, total, *_: progress("preparing", done, total),
         )
-    _print_left_out(console, report.rejected, report.duplicates)
+    _print_skipped(console, report.rejected, report.duplicates)
     print_line(
         console,
         f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
         f"held out), {len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
-    _print_if_none_is_held_out(console, report.kept, report.holdout, holdout)
+    _warn_if_holdout_is_empty(console, report.kept, report.holdout, holdout)
     _print_next(console, report.path, size)
 
 
 def inspect(
-    dataset: Annotated[Path, typer.Argument(help="A dataset that `catgan prepare` made.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset from `catgan prepare`.")],
     like: Annotated[
         Path | None,
-        typer.Option(help="What it should look like: a run's data, a dataset, or photos."),
+        typer.Option(help="What to compare with: a run (its training data), a dataset, or photos."),
     ] = None,
     extractor: Annotated[
-        str, typer.Option(help="lite2, inception or raw-64 (quick), for what looks alike.")
+        str,
+        typer.Option(
+            help="Feature extractor for similar images: lite2, inception or raw-64 (fast)."
+        ),
     ] = "lite2",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The page to write.", show_default="DATASET-inspect.html"),
     ] = None,
 ) -> None:
-    """Look at a dataset: contact sheet, rejections, doubles, outliers, would more images help?"""
+    """Inspect a dataset: contact sheet, rejections, near-duplicates, outliers, dataset size."""
     require_training_extra()
-    _require_prepare_extra()
+    require_extra("prepare", "cv2", "imagehash")
     from catgan.data.dataset.dataset import Dataset
     from catgan.evaluation.extractors.registry import load_extractor
     from catgan.files import write_durably
@@ -116,13 +116,13 @@ def inspect(
     console = make_console()
     opened = Dataset.open(dataset)
     page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
-    _check_writable(page, "--out")  # before the work, which is long
+    _check_writable(page, "--out")  # before the work, which takes long
     network = load_extractor(extractor)
     with ProgressBar(console) as progress:
         check_pixels(opened, progress)
-        other = data_of(like, opened.resolution, progress) if like is not None else None
-        found = inspect_dataset(opened, network, like=other, progress=progress)
-    if like is not None and other is not None and (changed := changed_data(like, other)):
+        reference = data_of(like, opened.resolution, progress) if like is not None else None
+        found = inspect_dataset(opened, network, like=reference, progress=progress)
+    if like is not None and reference is not None and (changed := changed_data(like, reference)):
         print_line(console, f"note     {changed}")
     for line in summary(found):
         print_line(console, line)
@@ -134,23 +134,23 @@ def inspect(
 
 
 def download(
-    collection: Annotated[str, typer.Argument(help="What to fetch: afhq-cat.")],
+    collection: Annotated[str, typer.Argument(help="The collection to download: afhq-cat.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The zip to make.", show_default="COLLECTION.zip"),
+        typer.Option("--out", "-o", help="The zip to write.", show_default="COLLECTION.zip"),
     ] = None,
     accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="Accept the license without being asked.")
+        bool, typer.Option("--accept-license", help="Accept the license without a prompt.")
     ] = False,
 ) -> None:
-    """Fetch a published collection of cat faces, resumably; its license is shown first."""
+    """Download a public collection of cat faces, after showing its license; resumable."""
     import sys
 
     from catgan.data.reading import download as downloading
 
     if collection not in downloading.COLLECTIONS:
-        known = ", ".join(downloading.COLLECTIONS)
-        raise CatganError(f"{collection} is no collection that catgan knows: choose {known}")
+        names = ", ".join(downloading.COLLECTIONS)
+        raise CatganError(f"unknown collection {collection!r}: expected {names}")
     chosen = downloading.COLLECTIONS[collection]
     console = make_console()
     for line in (
@@ -163,7 +163,9 @@ def download(
         if not sys.stdin.isatty():
             raise CatganError(f"{chosen.name}: read its license and add --accept-license")
         if not typer.confirm("Do you accept this license?"):
-            raise CatganError(f"{chosen.name}: not fetched, since its license was not accepted")
+            raise CatganError(
+                f"{chosen.name}: not downloaded, because its license was not accepted"
+            )
     target = out or Path(f"{chosen.name}.zip")
     with ProgressBar(console) as progress:
         count = downloading.download(chosen, target, progress=progress)
@@ -183,10 +185,10 @@ def _prepare_faces(
     gate: list[str],
     review: bool,
     decisions: Path | None,
-    about: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     require_training_extra()
-    _require_prepare_extra()
+    require_extra("prepare", "cv2", "imagehash")
     import os
     from functools import partial
 
@@ -203,8 +205,8 @@ def _prepare_faces(
     if file.exists() if review else decisions:
         earlier = read_decisions(file)
     if review:
-        _check_writable(file, "--decisions")  # before the search, which is long
-    ask = partial(
+        _check_writable(file, "--decisions")  # before the search, which takes long
+    ask_user = partial(
         review_in_browser,
         path=file,
         announce=lambda address: print_line(console, f"review   {address}  (decisions: {file})"),
@@ -218,25 +220,25 @@ def _prepare_faces(
                 classify,
                 gates=gates,
                 decisions=earlier,
-                review=ask if review else None,
-                **about,
+                review=ask_user if review else None,
+                **options,
                 on_progress=lambda done, total, *_: progress("looking for faces", done, total),
             )
     except KeyboardInterrupt:
         stopped = CatganError(
-            f"stopped; what was found is kept in {journal_directory(destination)}: the same "
-            "command goes on from there"
+            f"stopped; the results so far are in {journal_directory(destination)}: the same "
+            "command resumes from there"
         )
         stopped.exit_code = 130
         raise stopped from None
-    _print_left_out(console, report.rejected, report.duplicates)
+    _print_skipped(console, report.rejected, report.duplicates)
     _print_faces(console, report, size)
-    _print_if_none_is_held_out(console, report.kept, report.holdout, about["holdout_fraction"])
+    _warn_if_holdout_is_empty(console, report.kept, report.holdout, options["holdout_fraction"])
     _print_next(console, report.path, size)
 
 
 def _print_faces(console: Console, report: FacesReport, size: int) -> None:
-    resumed = f", {report.known:,} of them known from before" if report.known else ""
+    resumed = f", {report.known:,} of them from an earlier search" if report.known else ""
     print_line(
         console,
         f"{report.kept:,} cat faces at {size} px from {report.with_face:,} of {report.photos:,} "
@@ -248,7 +250,7 @@ def _print_faces(console: Console, report: FacesReport, size: int) -> None:
         print_line(
             console,
             f"note     {report.enlarged:,} faces are smaller than {size} px in their photos and "
-            "were enlarged: --gate enlarge=1 leaves them out",
+            "were enlarged: --gate enlarge=1 rejects them",
         )
     if report.unmatched:
         print_line(
@@ -258,19 +260,17 @@ def _print_faces(console: Console, report: FacesReport, size: int) -> None:
         )
 
 
-def _print_if_none_is_held_out(
-    console: Console, kept: int, holdout: int, asked_fraction: float
-) -> None:
-    if asked_fraction and not holdout:
+def _warn_if_holdout_is_empty(console: Console, kept: int, holdout: int, fraction: float) -> None:
+    if fraction and not holdout:
         print_line(
             console,
-            f"note     none of {kept:,} is held out, as each photo's content decides it with a "
-            f"chance of {asked_fraction:g}: memorization will not be measured; more photos, or a "
-            "larger --holdout, help",
+            f"note     none of {kept:,} images is held out (each photo is with probability "
+            f"{fraction:g}), so memorization will not be measured: use more photos or a larger "
+            "--holdout",
         )
 
 
-def _print_left_out(
+def _print_skipped(
     console: Console,
     rejected: tuple[tuple[str, str], ...],
     duplicates: tuple[tuple[str, str], ...],
@@ -285,15 +285,15 @@ def _print_next(console: Console, path: Path, size: int) -> None:
     print_line(console, f"dataset  {path}")
     recipe = {
         32: " --recipe lsgan-64 --set network.resolution=32",
-        64: " --recipe projected-64",
+        64: " --set network.resolution=64",
         128: " --from bundled",
-        256: " --recipe projected-256",
+        256: " --from bundled --set network.resolution=256",
     }[size]
     print_line(console, f"next     catgan train {shell_words(path)}{recipe}")
 
 
 def _check_writable(path: Path, option: str) -> None:
-    """Refuse a file that cannot be written before the work for it begins."""
+    """Raise `CatganError` if a file cannot be written."""
     from catgan.files import try_writing
 
     folder = path.parent
@@ -305,13 +305,3 @@ def _check_writable(path: Path, option: str) -> None:
         try_writing(path)
     except OSError as error:
         raise cannot_write(path, error, option) from None
-
-
-def _require_prepare_extra() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("cv2", "imagehash") if not find_spec(name)]
-    if missing:
-        raise CatganError(
-            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[prepare]'"
-        )

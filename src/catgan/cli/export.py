@@ -1,4 +1,4 @@
-"""The verb that ships: `catgan export`."""
+"""Export a generator: `catgan export`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,13 @@ from typing import Annotated
 
 import typer
 
-from catgan.cli.console import (
-    ProgressBar,
-    make_console,
-    print_line,
-    require_extra,
-    require_training_extra,
-)
+from catgan.cli.console import ProgressBar, make_console, print_line
 from catgan.cli.generation import CheckpointName
 from catgan.errors import CatganError, shell_words
+from catgan.extras import require_training_extra
 
-BUNDLED = "bundled"
-
-# Keras imports TensorFlow, where it is installed, to save a model on any backend. Without these it
-# writes four lines about the processor; nothing is computed with it in this process.
+# On any backend, Keras imports TensorFlow to save a model, if it is installed. These settings keep
+# TensorFlow from printing four lines about the processor; it computes nothing in this process.
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
@@ -32,15 +25,15 @@ def export(
         str,
         typer.Argument(
             metavar="RUN|FILE.onnx|bundled",
-            help="A run's directory; or an exported file or the package's generator, for another "
+            help="A run; or an exported file, or the bundled generator, to convert to another "
             "format.",
         ),
     ],
-    format: Annotated[  # noqa: A002  # the option's name
+    format: Annotated[  # noqa: A002  # as the option
         str,
         typer.Option(
             "--format",
-            help="What for: onnx (catgan, ONNX Runtime), keras, litert (phones) or triton.",
+            help="File format: onnx (catgan, ONNX Runtime), keras, litert (phones) or triton.",
         ),
     ] = "onnx",
     out: Annotated[
@@ -48,8 +41,8 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="The file, or for triton the directory. Beside an .onnx file go safetensors and "
-            "README.md.",
+            help="The file, or for triton the directory. An .onnx file gets a .safetensors file "
+            "and a README.md beside it.",
             show_default="RUN/export/generator.onnx",
         ),
     ] = None,
@@ -57,88 +50,71 @@ def export(
         str | None,
         typer.Option(
             help="How weights are stored: float16, float32 or int8.",
-            show_default="float16, in keras float32",
+            show_default="float16, for keras float32",
         ),
     ] = None,
     checkpoint: CheckpointName = None,
     name: Annotated[
-        str | None, typer.Option(help="What to call it.", show_default="DATA by RECIPE")
+        str | None, typer.Option(help="Name on the card.", show_default="DATA by RECIPE")
     ] = None,
     license: Annotated[
-        str | None, typer.Option(help="The photos' license, where the run does not know it.")
+        str | None, typer.Option(help="License of the photos, if the run does not know it.")
     ] = None,
     credit: Annotated[
-        str | None, typer.Option(help="Whom to credit for them, where the run does not know it.")
+        str | None, typer.Option(help="Credit for the photos, if the run does not know it.")
     ] = None,
     directions: Annotated[
         list[str] | None,
         typer.Option(
             "--direction",
             metavar="NUMBER=NAME",
-            help="Name a direction of `catgan edit` by what you saw it change. Repeatable.",
+            help="Name a direction of `catgan edit` after what it changes. Repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Write a generator in a form that needs no torch, once it draws as torch does."""
+    """Export a generator to a format that needs no torch, after comparing its images."""
     require_training_extra("onnx", "onnxscript")
-    from catgan.export.document import UNKNOWN
-    from catgan.export.export import export_artifact, export_run, find_exporter
+    from catgan.exporters.document import UNKNOWN
+    from catgan.exporters.export import export as export_generator
+    from catgan.exporters.export import find_exporter
 
-    exporter = find_exporter(format)
-    require_extra(exporter.extra, *exporter.modules)
     os.environ.update(QUIET_TENSORFLOW)
-    names = parse_names(directions or [])
-    path = Path(source)
-    is_artifact = source == BUNDLED or path.suffix == ".onnx"
-    if is_artifact and (checkpoint is not None or license or credit or names):
-        raise CatganError(
-            f"--checkpoint, --license, --credit and --direction are for a run, and {source} is "
-            "exported already: leave them out"
-        )
-    if out is None:
-        place = Path() if is_artifact else path / "export"
-        out = place / exporter.default_name
     console = make_console()
     with ProgressBar(console) as progress:
-        if is_artifact:
-            done = export_artifact(
-                None if source == BUNDLED else path,
-                out,
-                format=format,
-                precision=precision,
-                name=name,
-                on_progress=progress,
-            )
-        else:
-            done = export_run(
-                path,
-                out,
-                format=format,
-                precision=precision,
-                checkpoint="latest" if checkpoint is None else checkpoint,
-                name=name,
-                license=license,
-                credit=credit,
-                direction_names=names,
-                note=lambda text: print_line(console, text),
-                on_progress=progress,
-            )
+        done = export_generator(
+            source,
+            out,
+            format=format,
+            precision=precision,
+            checkpoint=checkpoint,
+            name=name,
+            license=license,
+            credit=credit,
+            direction_names=parse_names(directions or []),
+            note=lambda text: print_line(console, text),
+            on_progress=progress,
+        )
     print_line(console, f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
     for what, file in done.files.items():
         print_line(console, f"{what:<8} {file}")
     if done.license.startswith(UNKNOWN):
-        print_line(console, "license  unknown: export again with --license and --credit to say it")
-    print_line(console, f"next     {shell_words(*exporter.next_command(out))}")
+        print_line(console, "license  unknown: export again with --license and --credit")
+    next_command = find_exporter(format).next_command(done.path)
+    print_line(console, f"next     {shell_words(*next_command)}")
 
 
 def parse_names(texts: Sequence[str]) -> dict[int, str]:
-    """The names of directions, written NUMBER=NAME; `CatganError` for other texts."""
+    """Return the names of directions, written NUMBER=NAME, by number.
+
+    Raises:
+        CatganError: a text is malformed, or a direction is named twice.
+    """
     names: dict[int, str] = {}
     for text in texts:
         match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*(\S.{0,79})", text)
         if not match:
             raise CatganError(
-                f"--direction {text!r} is not of the form NUMBER=NAME: write, say, '0=lighter coat'"
+                f"--direction {text!r}: expected NUMBER=NAME, for example '0=lighter coat'"
             )
         if int(match[1]) in names:
             raise CatganError(

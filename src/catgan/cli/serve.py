@@ -1,4 +1,4 @@
-"""The verb that serves: `catgan serve`."""
+"""The command `catgan serve`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from catgan.cli.console import print_line
 from catgan.errors import CatganError
+from catgan.serve.settings import Settings, usable_cores
 
 TOKEN_VARIABLE = "CATGAN_SERVE_TOKEN"  # noqa: S105
 _MAX_TOKEN_FILE = 4_096  # bytes
@@ -18,66 +19,88 @@ _MAX_TOKEN_FILE = 4_096  # bytes
 def serve(
     artifacts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Exported .onnx files. Without one: the package's generator."),
+        typer.Argument(help="Exported .onnx files. Without one: the bundled generator."),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="The port; 0 takes a free one.")
     ] = 8000,
     workers: Annotated[
-        int | None, typer.Option(help="Images drawn at once.", show_default="the cores")
+        int | None,
+        typer.Option(help="Requests computed at once, one thread each.", show_default="the cores"),
     ] = None,
-    queue: Annotated[int, typer.Option(help="Images accepted and not yet done.")] = 512,
-    max_seeds: Annotated[int, typer.Option(help="Images of one request.")] = 64,
-    max_frames: Annotated[int, typer.Option(help="Frames of one morph.")] = 120,
-    max_size: Annotated[int, typer.Option(help="Side of an enlarged image in pixels.")] = 1_024,
-    max_pixels: Annotated[int, typer.Option(help="Pixels of one answer.")] = 4_194_304,
-    max_morphs: Annotated[int, typer.Option(help="Morphs drawn at once; 0: none at all.")] = 1,
-    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.")] = 1_048_576,
-    max_header: Annotated[int, typer.Option(help="Bytes of a request's header.")] = 16_384,
+    queue: Annotated[
+        int, typer.Option(help="Images accepted and not yet generated.")
+    ] = Settings.queue,
+    max_seeds: Annotated[int, typer.Option(help="Images in one request.")] = Settings.max_seeds,
+    max_frames: Annotated[int, typer.Option(help="Frames in one morph.")] = Settings.max_frames,
+    max_size: Annotated[
+        int, typer.Option(help="Side of an enlarged image in pixels.")
+    ] = Settings.max_size,
+    max_pixels: Annotated[int, typer.Option(help="Pixels in one response.")] = Settings.max_pixels,
+    max_morphs: Annotated[
+        int, typer.Option(help="Morphs generated at once; 0 disables morphs.")
+    ] = Settings.max_morphs,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.")] = Settings.max_body,
+    max_header: Annotated[
+        int, typer.Option(help="Bytes of a request's header.")
+    ] = Settings.max_header,
     max_buffered: Annotated[
-        int, typer.Option(help="Bytes of bodies and long answers on their way, together.")
-    ] = 268_435_456,
-    max_connections: Annotated[int, typer.Option(help="Connections at once.")] = 512,
-    header_timeout: Annotated[float, typer.Option(help="Seconds for a request's header.")] = 10.0,
+        int, typer.Option(help="Bytes of all request bodies and long responses in transit.")
+    ] = Settings.max_buffered,
+    max_connections: Annotated[
+        int, typer.Option(help="Connections at once.")
+    ] = Settings.max_connections,
+    header_timeout: Annotated[
+        float, typer.Option(help="Seconds to receive a request's header.")
+    ] = Settings.header_timeout,
     request_timeout: Annotated[
-        float, typer.Option(help="Seconds for a request's body, and for drawing.")
-    ] = 30.0,
-    send_timeout: Annotated[float, typer.Option(help="Seconds to take an answer.")] = 30.0,
-    keep_alive: Annotated[float, typer.Option(help="Seconds between two requests.")] = 15.0,
+        float,
+        typer.Option(help="Seconds to receive a request's body, and again to generate images."),
+    ] = Settings.request_timeout,
+    send_timeout: Annotated[
+        float, typer.Option(help="Seconds for the client to read a response.")
+    ] = Settings.send_timeout,
+    keep_alive: Annotated[
+        float, typer.Option(help="Seconds that an idle connection stays open.")
+    ] = Settings.keep_alive,
     rate: Annotated[
         float, typer.Option(help="Requests a second from one client address; 0: no limit.")
-    ] = 0.0,
+    ] = Settings.rate,
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A proxy's address or network, whose X-Forwarded-For is believed; repeatable."
+            help="Address or network of a proxy whose X-Forwarded-For is trusted; repeatable."
         ),
     ] = None,
-    cache: Annotated[int, typer.Option(help="Bytes of answers kept in memory.")] = 67_108_864,
+    cache: Annotated[
+        int, typer.Option(help="Bytes of responses cached in memory.")
+    ] = Settings.cache,
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option(help="An origin whose pages may read answers, or '*'; repeatable."),
+        typer.Option(help="An origin whose pages may read responses, or '*'; repeatable."),
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(help=f"A file with the token to ask for; or set {TOKEN_VARIABLE}."),
+        typer.Option(help=f"File with the token that clients must send; or set {TOKEN_VARIABLE}."),
     ] = None,
-    grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to the end, at most.")] = 30.0,
+    grace: Annotated[
+        float, typer.Option(help="Seconds from SIGTERM to exit, at most.")
+    ] = Settings.grace,
     drain: Annotated[
-        float, typer.Option(help="Of these, seconds not ready but still accepting.")
-    ] = 1.0,
+        float, typer.Option(help="Of these, seconds spent not ready but still accepting requests.")
+    ] = Settings.drain,
     page: Annotated[
         bool,
         typer.Option(
-            "--page/--no-page", help="A web page at /, which gives out the artifact, too."
+            "--page/--no-page", help="Serve a web page at /; it also exposes the artifact."
         ),
-    ] = True,
+    ] = Settings.page,
     access_log: Annotated[
-        bool, typer.Option("--access-log/--no-access-log", help="A line of JSON a request.")
-    ] = True,
+        bool, typer.Option("--access-log/--no-access-log", help="Log one line of JSON a request.")
+    ] = Settings.access_log,
 ) -> None:
-    """Serve cats over HTTP; stop it with Ctrl-C or SIGTERM, reload with SIGHUP."""
+    """Serve cats over HTTP; stop with Ctrl-C or SIGTERM, reload artifacts with SIGHUP."""
     from catgan.serve import require_serve_extra
 
     require_serve_extra()
@@ -87,7 +110,6 @@ def serve(
     from catgan.serve.server import listen
     from catgan.serve.server import serve as run_server
     from catgan.serve.service import Service
-    from catgan.serve.settings import Settings, usable_cores
 
     settings = Settings(
         workers=usable_cores() if workers is None else workers,
@@ -117,26 +139,33 @@ def serve(
     )
     paths = artifacts or []
 
-    def load(before: Models | None) -> Models:
-        return Models.of(load_generators(paths), settings.workers, before)
+    def load(previous: Models | None) -> Models:
+        return Models.create(load_generators(paths), settings.workers, previous)
 
-    listener = listen(host, port)  # before the models, which take longer
+    # Listening comes first: an address in use is reported before the slow load of the models.
+    listener = listen(host, port)
     service = Service(load(None), settings)
-    bound = listener.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
+    bound_port = listener.getsockname()[1]
+    url_host = f"[{host}]" if ":" in host else host
     console = Console(stderr=True)  # stdout is the access log
     print_line(console, f"models   {', '.join(service.models.by_name)}")
     print_line(console, f"workers  {settings.workers}")
-    print_line(console, f"serving  http://{shown}:{bound}/")
+    print_line(console, f"serving  http://{url_host}:{bound_port}/")
     run_server(service, listener, load)
 
 
 def _read_token(path: Path | None) -> str | None:
-    """The token in a file or in the environment; never in an argument, which others can see."""
+    """Return the token in the file `path`, else in the environment, else None.
+
+    There is no option for the token itself: other users can see a process's arguments.
+
+    Raises:
+        CatganError: the file cannot be read or is empty, or both sources are given.
+    """
     if path is None:
         return os.environ.get(TOKEN_VARIABLE) or None
     if os.environ.get(TOKEN_VARIABLE):
-        raise CatganError(f"--token-file and {TOKEN_VARIABLE} are both there: leave out one")
+        raise CatganError(f"--token-file and {TOKEN_VARIABLE} are both set: use one")
     try:
         with path.open("rb") as file:
             token = file.read(_MAX_TOKEN_FILE).decode("ascii").strip()

@@ -1,1 +1,1 @@
-"""Features -> statistics -> scalar: what a generator is worth, with its fingerprint."""
+"""Scores of generated images: features -> statistics -> numbers, each with its fingerprint."""

@@ -1,4 +1,4 @@
-"""One evaluation: a set of images against the reals, every number with its circumstances."""
+"""One evaluation: the scores of a set of images against the reals, with their fingerprint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from catgan import __version__
 from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.features import Features, Progress, extract_features
 from catgan.evaluation.fingerprint import Fingerprint
-from catgan.evaluation.image_sets import Checkpoint, ImageSet
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint
 from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.evaluation.metrics.manifold import ManifoldScores
 from catgan.evaluation.metrics.nearest_neighbors import Memorization, closest_pairs, memorization
@@ -22,12 +22,12 @@ from catgan.evaluation.scores import Scores, score_features
 
 FORMAT = "catgan-evaluation"
 FORMAT_VERSION = 3
-_SHOWN = 12  # best, worst and closest images that are named in a result
+_SHOWN = 12  # best, worst and closest images in a result
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The Frechet distance of a random `count` of the generated images to all reals."""
+    """The Frechet distance of `count` random generated images to all reals."""
 
     count: int
     frechet: float
@@ -55,19 +55,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was found out about `generated` against `reals` (both names).
+    """The result of scoring `generated` against `reals` (both names).
 
-    `checkpoint`: which state of a run was scored, None for images that are no run's. `floor`: two
-    random halves of the reals against each other, `floor_count` images each: what a perfect
-    generator would score at that count. `curve`: the Frechet distance over the number of generated
-    images, `extrapolated` where its line in 1/N meets N = infinity (Chong and Forsyth, CVPR 2020).
-    `repeats`: generated images that are pixel for pixel equal to an earlier one; `copies`: to a
-    real one. `memorization` is None without a holdout, `path_length` without access to the latents.
-    `notes`: what a reader must know, in sentences.
+    `checkpoint`: the checkpoint of the run that was scored, None for other images. `floor`: the
+    scores of one random half of the reals against the other, `floor_count` images each; a perfect
+    generator would score this at that count. `curve`: the Frechet distance over the number N of
+    generated images; `extrapolated`: its fit in 1/N at N = infinity (Chong and Forsyth, CVPR 2020).
+    `repeats`, `copies`: numbers of generated images that equal an earlier one, or a real one, in
+    every pixel. `memorization` is None without a holdout, `path_length` without access to the
+    latents. `notes`: sentences that a reader must know.
     """
 
     generated: str
-    checkpoint: Checkpoint | None
+    checkpoint: ScoredCheckpoint | None
     reals: str
     fingerprint: Fingerprint
     scores: Scores
@@ -87,13 +87,13 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What was scored: the name and, of a run, the images that it had seen."""
+        """The name of what was scored, with the checkpoint of a run."""
         if self.checkpoint is None:
             return self.generated
         return f"{self.generated} at {self.checkpoint}"
 
     def line(self) -> str:
-        """The evaluation in one line for the terminal."""
+        """Return the evaluation as one line for the terminal."""
         identity, scores = self.fingerprint.extractor, self.scores
         return (
             f"{self.title}: {identity.frechet_name} {scores.frechet:.4g} "
@@ -107,7 +107,7 @@ class Evaluation:
         )
 
     def to_json(self) -> str:
-        """The whole evaluation as JSON."""
+        """Return the whole evaluation as JSON."""
         document = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -129,33 +129,37 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score `generated` against the reals of `reference`.
+    """Return the evaluation of `generated` against the reals of `reference`.
 
-    `notes` are sentences about where the images come from, which join those of the evaluation.
-    `seed` decides the samples of the curve, the pieces of the memorization report and the latents
-    of the path length. `progress(stage, done, total)` is called throughout.
+    `notes` are sentences about the origin of the images; they join those of the evaluation. `seed`
+    decides the samples of the curve, the pieces of the memorization test and the latents of the
+    path length. `progress(stage, done, total)` is called throughout.
 
     Raises:
-        CatganError: fewer than 12 images, or images that cannot be read.
+        CatganError: there are fewer than 12 images, or an image cannot be read.
     """
     require_enough(generated)
-    report = progress or _silent
-    reals, real, extractor = reference.images, reference.features, reference.extractor
-    made = extract_features(generated, extractor, progress=progress)
+    report = progress or _ignore
+    reals, extractor = reference.images, reference.extractor
+    real_features = reference.features
+    fake_features = extract_features(generated, extractor, progress=progress)
 
     stage = f"statistics of {generated.name}, steps"
     report(stage, 0, 3)
     scores, manifold = score_features(
-        made.vectors, real.vectors, gaussian=reference.gaussian, radii=reference.radii[1:]
+        fake_features.vectors,
+        real_features.vectors,
+        gaussian=reference.gaussian,
+        radii=reference.radii[1:],
     )
     report(stage, 1, 3)
-    curve = _curve(made.vectors, reference.gaussian, scores.frechet, seed)
+    curve = _curve(fake_features.vectors, reference.gaussian, scores.frechet, seed)
     report(stage, 2, 3)
-    memory = None
+    memorized = None
     if reference.unseen is not None:
-        memory = memorization(
-            made.vectors,
-            real.vectors,
+        memorized = memorization(
+            fake_features.vectors,
+            real_features.vectors,
             reference.unseen.vectors,
             to_train=manifold.distance,
             within_train=reference.radii[0],
@@ -164,7 +168,7 @@ def evaluate(
     report(stage, 3, 3)
     length = _path_length(latents, extractor, seed, report) if latents else None
 
-    copies = _copies(made, real)
+    copies = _count_copies(fake_features, real_features)
     order = np.argsort(-manifold.realism, kind="stable")
     return Evaluation(
         generated=generated.name,
@@ -176,24 +180,24 @@ def evaluate(
             reals_count=reals.count,
             dataset=reals.dataset,
             split=reals.split,
-            reals_sha256=real.sha256,
+            reals_sha256=real_features.sha256,
         ),
         scores=scores,
         floor=reference.floor,
         floor_count=reference.floor_count,
         curve=curve,
         extrapolated=_extrapolated(curve),
-        repeats=made.repeats,
+        repeats=fake_features.repeats,
         copies=copies,
-        memorization=memory,
+        memorization=memorized,
         path_length=length,
-        best=_ranked(generated, made, manifold.realism, order[:_SHOWN]),
-        worst=_ranked(generated, made, manifold.realism, order[: -_SHOWN - 1 : -1]),
-        closest=_closest(generated, reals, made, real, manifold),
+        best=_ranked(generated, fake_features, manifold.realism, order[:_SHOWN]),
+        worst=_ranked(generated, fake_features, manifold.realism, order[: -_SHOWN - 1 : -1]),
+        closest=_closest(generated, reals, fake_features, real_features, manifold),
         notes=tuple(
-            dict.fromkeys(  # each once, also where both sides have one name
+            dict.fromkeys(  # without duplicates, which occur if both sets have the same name
                 [
-                    *_findings(generated, reference, made, copies),
+                    *_findings(generated, reference, fake_features, copies),
                     *notes,
                     *_circumstances(generated, reference),
                 ]
@@ -202,19 +206,22 @@ def evaluate(
     )
 
 
-def _silent(stage: str, done: int, total: int) -> None:
+def _ignore(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
-def _curve(made: np.ndarray, reals: Gaussian, whole: float, seed: int) -> tuple[CurvePoint, ...]:
-    """Eighth, quarter, half and all of the generated images, each a part of the next."""
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(made))
-    counts = sorted({max(2, len(made) // share) for share in (8, 4, 2)} - {len(made)})
+def _curve(
+    generated: np.ndarray, reals: Gaussian, full_distance: float, seed: int
+) -> tuple[CurvePoint, ...]:
+    """Return the distance of an eighth, a quarter, half and all of the images (nested subsets)."""
+    total = len(generated)
+    order = np.random.Generator(np.random.Philox(seed)).permutation(total)
+    counts = sorted({max(2, total // divisor) for divisor in (8, 4, 2)} - {total})
     points = [
-        CurvePoint(count, frechet_distance(reals, gaussian_of(made[order[:count]])))
+        CurvePoint(count, frechet_distance(reals, gaussian_of(generated[order[:count]])))
         for count in counts
     ]
-    return (*points, CurvePoint(len(made), whole))
+    return (*points, CurvePoint(total, full_distance))
 
 
 def _extrapolated(curve: tuple[CurvePoint, ...]) -> float:
@@ -224,12 +231,12 @@ def _extrapolated(curve: tuple[CurvePoint, ...]) -> float:
 
 
 def _ranked(
-    images: ImageSet, made: Features, realism: np.ndarray, rows: np.ndarray
+    images: ImageSet, features: Features, realism: np.ndarray, rows: np.ndarray
 ) -> tuple[RankedImage, ...]:
     return tuple(
         RankedImage(
-            int(made.numbers[row]),
-            images.captions(int(made.numbers[row])),
+            int(features.numbers[row]),
+            images.captions(int(features.numbers[row])),
             float(realism[row]) if np.isfinite(realism[row]) else None,
         )
         for row in rows
@@ -237,20 +244,20 @@ def _ranked(
 
 
 def _closest(
-    images: ImageSet,
+    generated: ImageSet,
     reals: ImageSet,
-    made: Features,
-    real: Features,
+    fake_features: Features,
+    real_features: Features,
     manifold: ManifoldScores,
 ) -> tuple[Pair, ...]:
     found = manifold.nearest, manifold.distance
-    pairs = closest_pairs(made.vectors, real.vectors, found, _SHOWN)
+    pairs = closest_pairs(fake_features.vectors, real_features.vectors, found, _SHOWN)
     return tuple(
         Pair(
-            int(made.numbers[row]),
-            images.captions(int(made.numbers[row])),
-            int(real.numbers[real_row]),
-            reals.captions(int(real.numbers[real_row])),
+            int(fake_features.numbers[row]),
+            generated.captions(int(fake_features.numbers[row])),
+            int(real_features.numbers[real_row]),
+            reals.captions(int(real_features.numbers[real_row])),
             float(distance),
         )
         for row, real_row, distance in zip(
@@ -259,34 +266,37 @@ def _closest(
     )
 
 
-def _copies(made: Features, real: Features) -> int:
-    known = {digest.tobytes() for digest in real.digests}
-    return sum(digest.tobytes() in known for digest in made.digests)
+def _count_copies(fake_features: Features, real_features: Features) -> int:
+    real_digests = {digest.tobytes() for digest in real_features.digests}
+    return sum(digest.tobytes() in real_digests for digest in fake_features.digests)
 
 
 def _path_length(latents: Latents, extractor: Extractor, seed: int, report: Progress) -> PathLength:
     return path_length(
-        lambda points: extractor.extract(latents.synthesize(points)),
+        lambda z: extractor.extract(latents.synthesize(z)),
         latents.size,
         seed=seed,
         progress=lambda done, total: report("path length", done, total),
     )
 
 
-def _findings(generated: ImageSet, reference: Reference, made: Features, copies: int) -> list[str]:
-    """What the pixels and the features give away: copies, repeats, an extractor that is blind."""
-    reals, real = reference.images, reference.features
+def _findings(
+    generated: ImageSet, reference: Reference, fake_features: Features, copies: int
+) -> list[str]:
+    """Return notes on copies, repeats, and features that do not distinguish images."""
+    reals, real_features = reference.images, reference.features
     notes = []
-    if made.sha256 == real.sha256:
+    if fake_features.sha256 == real_features.sha256:
         notes.append(
-            f"{generated.name} and {reals.name} are the same images, pixel for pixel: scored "
-            "against itself, a set is always perfect."
+            f"{generated.name} and {reals.name} are the same images, pixel for pixel: a set scored "
+            "against itself is always perfect."
         )
     elif copies:
         counted = f"{copies:,} of {generated.count:,} generated images"
         what = "is a pixel for pixel copy" if copies == 1 else "are pixel for pixel copies"
         notes.append(f"{generated.name}: {counted} {what} of a real one.")
-    for images, features, kind in ((generated, made, "generated"), (reals, real, "real")):
+    both = ((generated, fake_features, "generated"), (reals, real_features, "real"))
+    for images, features, kind in both:
         if features.repeats:
             counted = f"{features.repeats:,} of {images.count:,} {kind} images"
             verb = "repeats" if features.repeats == 1 else "repeat"
@@ -294,46 +304,47 @@ def _findings(generated: ImageSet, reference: Reference, made: Features, copies:
         if _are_constant(features):
             notes.append(
                 f"{reference.extractor.identity.name} gives all images of {images.name} the same "
-                "features, different as they are: these scores mean nothing; use another extractor."
+                "features, although they differ: these scores mean nothing; use another extractor."
             )
     return notes
 
 
 def _are_constant(features: Features) -> bool:
-    """Whether images that differ have equal features, up to the rounding of float32."""
+    """Return whether different images have equal features, up to the rounding of float32."""
     if features.repeats == len(features.vectors) - 1:
         return False
-    spread = float(np.ptp(features.vectors, axis=0).max())
-    return spread <= 1e-6 * float(np.abs(features.vectors).max())
+    largest_range = float(np.ptp(features.vectors, axis=0).max())
+    return largest_range <= 1e-6 * float(np.abs(features.vectors).max())
 
 
 def _circumstances(generated: ImageSet, reference: Reference) -> list[str]:
+    """Return notes on the extractor, the image sizes, the numbers of images and the holdout."""
     identity, reals = reference.extractor.identity, reference.images
     notes = []
     if identity.name == "lite2":
         notes.append(
-            "The features are EfficientNet-Lite2's, not Inception's: this number is not FID. The "
-            "discriminator of a projected recipe is its cousin (EfficientNet-Lite0, trained on the "
-            "same ImageNet) and is flattered by it; read raw-64 or inception beside it."
+            "The features are EfficientNet-Lite2's, so this distance is not FID. It favors "
+            "projected recipes, whose discriminator has a backbone of the same architecture family "
+            "(EfficientNet-Lite0, also trained on ImageNet); compare raw-64 or inception as well."
         )
     if identity.name == "inception" and not identity.resize.startswith("clean"):
         notes.append(
-            f"Images were resized by the legacy rule {identity.resize}, not the clean one."
+            f"Images were resized by the legacy rule {identity.resize}, not by the clean one."
         )
     shapes = [images.shape for images in (generated, reals)]
     if shapes[0] != shapes[1]:
         shown = [f"{width} x {height}" for height, width in shapes]
         notes.append(
-            f"{generated.name} has images of {shown[0]} pixels, {reals.name} of {shown[1]}: what "
-            "is lost or gained in size is a part of the score."
+            f"{generated.name} has images of {shown[0]} pixels, {reals.name} of {shown[1]}: the "
+            "difference in size affects the score."
         )
     for images in (generated, reals):
         if images.count <= identity.feature_size:
             notes.append(
                 f"{images.name}: {images.count:,} images are too few for the covariance of "
                 f"{identity.feature_size:,} features, so {identity.frechet_name} is biased far "
-                f"upwards; {identity.kernel_name} is not."
+                f"upwards; {identity.kernel_name} is unbiased."
             )
     if reference.unseen is None:
-        notes.append("There is no holdout, so of memorization only exact copies were looked for.")
+        notes.append("There is no holdout, so memorization was only checked by exact copies.")
     return notes

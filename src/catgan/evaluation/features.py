@@ -1,7 +1,7 @@
-"""Features of whole image sets, in an order of their own, and the cache of those of the reals.
+"""Features of whole image sets in a canonical order, and the cache of features of datasets.
 
-Rows are sorted by a digest of the image's pixels. Whatever is drawn at random later (subsets,
-halves) is drawn from that order, so no score depends on the order in which the images came.
+Rows are sorted by a digest of the image's pixels. Later random choices (subsets, halves) use that
+order, so no score depends on the order of the images.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from catgan.files import rename
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
-_READ = 128  # images read at a time: few enough for any memory, many enough for 32 threads
-_COLUMNS = 256  # features put in order at a time
+_READ_BATCH = 128  # images; small enough for any memory, large enough for 32 threads
+_COLUMN_CHUNK = 256  # columns that are sorted at a time
 _DIGEST_BYTES = 16
 _CACHE_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of N images in the order of their pixel digests.
+    """Features of N images, sorted by pixel digest.
 
     `vectors`: N x D float32. `numbers`: N int64, the number of each row's image in its set.
     `digests`: N x 16 uint8, BLAKE2b of each image's shape and pixels.
@@ -43,40 +43,40 @@ class Features:
 
     @property
     def sha256(self) -> str:
-        """Identity of the set of images, whatever their order; that of `pixel_identity`."""
+        """Identity of the set of images, independent of their order; equals `pixel_identity`."""
         return hashlib.sha256(self.digests.tobytes()).hexdigest()
 
     @property
     def repeats(self) -> int:
-        """How many images are pixel for pixel equal to an earlier one."""
+        """Number of images that equal an earlier one in every pixel."""
         return len(self.digests) - len(np.unique(self.digests, axis=0))
 
 
 def extract_features(
     images: ImageSet, extractor: Extractor, *, progress: Progress | None = None
 ) -> Features:
-    """The features of all of `images`; `progress` hears "features of <name>" after each batch."""
+    """Return the features of `images`; `progress` is called after each batch."""
     vectors = np.empty((images.count, extractor.identity.feature_size), dtype=np.float32)
     digests = np.empty((images.count, _DIGEST_BYTES), dtype=np.uint8)
-    for start in range(0, images.count, _READ):
-        numbers = np.arange(start, min(start + _READ, images.count))
+    for start in range(0, images.count, _READ_BATCH):
+        numbers = np.arange(start, min(start + _READ_BATCH, images.count))
         batch = images.read(numbers)
         vectors[numbers] = extractor.extract(batch)
         digests[numbers] = [_digest(image) for image in batch]
         if progress is not None:
             progress(f"features of {images.name}", int(numbers[-1]) + 1, images.count)
     order = _order(digests)
-    for left in range(0, vectors.shape[1], _COLUMNS):  # some at a time, so as not to hold all twice
-        columns = slice(left, left + _COLUMNS)
+    for left in range(0, vectors.shape[1], _COLUMN_CHUNK):  # in chunks, to save a second copy
+        columns = slice(left, left + _COLUMN_CHUNK)
         vectors[:, columns] = vectors[order, columns]
     return Features(vectors, order, digests[order])
 
 
 def pixel_identity(images: ImageSet, *, progress: Progress | None = None) -> str:
-    """The `sha256` that the features of `images` would have, from their pixels alone."""
+    """Return the `sha256` that the features of `images` would have, from the pixels alone."""
     digests = np.empty((images.count, _DIGEST_BYTES), dtype=np.uint8)
-    for start in range(0, images.count, _READ):
-        numbers = np.arange(start, min(start + _READ, images.count))
+    for start in range(0, images.count, _READ_BATCH):
+        numbers = np.arange(start, min(start + _READ_BATCH, images.count))
         digests[numbers] = [_digest(image) for image in images.read(numbers)]
         if progress is not None:
             progress(f"pixels of {images.name}", int(numbers[-1]) + 1, images.count)
@@ -86,24 +86,25 @@ def pixel_identity(images: ImageSet, *, progress: Progress | None = None) -> str
 def cached_features(
     images: ImageSet, extractor: Extractor, *, progress: Progress | None = None
 ) -> Features:
-    """`extract_features`, kept on disk for images of a dataset.
+    """Return the features of `images`, from the cache on disk if they belong to a dataset.
 
-    The key holds the dataset's identity, the selected images and the extractor's identity. A
-    damaged entry is computed again; a cache that cannot be written is done without.
+    The key holds the identity of the dataset, the selected images and the identity of the
+    extractor. Damaged entries are computed again. If the cache cannot be written, nothing is
+    cached.
     """
     if images.dataset is None or images.selection is None:
         return extract_features(images, extractor, progress=progress)
     path = _cache_path(images, extractor)
-    known = _read(path, images.count, extractor.identity.feature_size)
-    if known is not None:
-        return known
+    cached = _read_entry(path, images.count, extractor.identity.feature_size)
+    if cached is not None:
+        return cached
     features = extract_features(images, extractor, progress=progress)
-    _write(path, features)
+    _write_entry(path, features)
     return features
 
 
 def _order(digests: np.ndarray) -> np.ndarray:
-    """The row numbers that sort `digests` as big-endian numbers."""
+    """Return the row numbers that sort `digests` as big-endian numbers."""
     words = digests.view(">u8")
     return np.lexsort((words[:, 1], words[:, 0]))
 
@@ -125,24 +126,24 @@ def _cache_path(images: ImageSet, extractor: Extractor) -> Path:
     return cache_directory() / "features" / f"{key}.npz"
 
 
-def _read(path: Path, count: int, size: int) -> Features | None:
-    """The entry at `path`, or None if there is none that is whole (zip's CRC-32 covers it)."""
+def _read_entry(path: Path, count: int, size: int) -> Features | None:
+    """Return the entry at `path`, or None if it is missing or damaged (zip has a CRC-32)."""
     try:
         with np.load(path, allow_pickle=False) as entry:
             features = Features(entry["vectors"], entry["numbers"], entry["digests"])
-    except Exception:  # zipfile and numpy raise a dozen types, by the bit that has flipped
+    except Exception:  # zipfile and numpy raise a dozen types for damaged files
         return None
-    sound = (
+    valid = (
         features.vectors.shape == (count, size)
         and features.vectors.dtype == np.float32
         and features.numbers.shape == (count,)
         and features.digests.shape == (count, _DIGEST_BYTES)
         and np.array_equal(np.sort(features.numbers), np.arange(count))
     )
-    return features if sound else None
+    return features if valid else None
 
 
-def _write(path: Path, features: Features) -> None:
+def _write_entry(path: Path, features: Features) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as directory:
@@ -158,4 +159,4 @@ def _write(path: Path, features: Features) -> None:
                 os.fsync(file.fileno())
             rename(temporary, path)
     except OSError:
-        return  # full or read-only disk: the next evaluation computes them again
+        return  # the disk is full or read-only: the next evaluation computes them again

@@ -1,4 +1,4 @@
-"""What a score carries with it, and the rejection to compare scores that carry different things."""
+"""Fingerprints of scores. Scores with different fingerprints are never compared."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from catgan.errors import CatganError
 
 @dataclass(frozen=True)
 class ExtractorIdentity:
-    """Everything about an extractor that moves a score.
+    """Everything about an extractor that affects a score.
 
-    `resize` is the rule's name and version; `precision` is that of the network's arithmetic, the
-    features are float32 in any case; `input_size` is the side in pixels that images are resized to.
+    `resize` is the rule's name and version. `precision` is the type that the network computes in;
+    features are always float32. `input_size` is the side in pixels that images are resized to.
     """
 
     name: str
@@ -37,11 +37,11 @@ class ExtractorIdentity:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The circumstances of a score; only scores with equal fingerprints may be compared.
+    """How a score was computed; only scores with equal fingerprints are comparable.
 
-    `dataset` is the identity of the dataset, or None for reals that were no dataset; `split` the
-    part of it that served as reals. `reals_sha256` is of the reals' pixels in an order-free form:
-    it tells two selections of one dataset apart.
+    `dataset` is the identity of the dataset, or None for reals outside a dataset; `split` is the
+    part of it that the reals are. `reals_sha256` is the checksum of the reals' pixels, independent
+    of their order; it distinguishes selections from one dataset.
     """
 
     extractor: ExtractorIdentity
@@ -53,46 +53,46 @@ class Fingerprint:
 
 
 def require_comparable(fingerprints: Mapping[str, Fingerprint]) -> None:
-    """Pass if all `fingerprints` (by the name of what was scored) are equal.
+    """Raise unless all `fingerprints`, by the name of what was scored, are equal.
 
     Raises:
-        CatganError: two differ; the message names them and the first part that differs.
+        CatganError: two differ; the message names both and the first part that differs.
     """
     named = list(fingerprints.items())
     for name, fingerprint in named[1:]:
         first_name, first = named[0]
-        wanted = parts(first)
+        expected = parts(first)
         for part, value in parts(fingerprint).items():
-            if value != wanted[part]:
+            if value != expected[part]:
                 raise CatganError(
                     f"{first_name} and {name} cannot be compared: their {part} differs "
-                    f"({_short(wanted[part])} and {_short(value)}); score both in the same way"
+                    f"({_short(expected[part])} and {_short(value)}); score both in the same way"
                 )
 
 
-def require_asked(name: str, fingerprint: Fingerprint, asked: Mapping[str, object]) -> None:
-    """Pass if the score `name` has those of its `parts` that are `asked` for.
+def require_parts(name: str, fingerprint: Fingerprint, expected: Mapping[str, object]) -> None:
+    """Raise unless the fingerprint of the score `name` has the `expected` parts.
 
     Raises:
         CatganError: it has not; the message names the first part that differs.
     """
     for part, value in parts(fingerprint).items():
-        if part in asked and value != asked[part]:
+        if part in expected and value != expected[part]:
             raise CatganError(
-                f"{name} cannot be compared: its {part} is {_short(value)}, not "
-                f"{_short(asked[part])} as asked; change what is asked, or score it again"
+                f"{name} cannot be compared: its {part} is {_short(value)}, expected "
+                f"{_short(expected[part])}; change the options, or score it again"
             )
 
 
 def extractor_parts(extractor: ExtractorIdentity) -> dict[str, object]:
-    """The parts of an extractor under the names that a person knows them by."""
+    """Return the parts of an extractor, by their names in messages."""
     return {
         f"extractor's {key.replace('_', ' ')}": value for key, value in asdict(extractor).items()
     }
 
 
 def parts(fingerprint: Fingerprint) -> dict[str, object]:
-    """All parts under the names that a person knows them by, the most telling ones first."""
+    """Return all parts, by their names in messages, the most significant first."""
     return {
         **extractor_parts(fingerprint.extractor),
         "dataset": fingerprint.dataset,

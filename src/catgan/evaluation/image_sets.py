@@ -1,7 +1,7 @@
-"""Sets of images to score, read by number: a generator's seeds, a dataset's split, files, an array.
+"""Sets of images to score, read by index: of a generator, a dataset's split, files, or an array.
 
-Nothing here keeps the images: an evaluation reads each of them once for its features, and the few
-that a page shows once more.
+Images are not kept in memory: an evaluation reads each once for its features, and again the few
+that its page shows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from catgan.parallel import ordered_map
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Which state of a run its images come from: after so many `images` were seen in training.
+class ScoredCheckpoint:
+    """The checkpoint of a run that images were generated from, by the `images` seen in training.
 
-    `pointers`: what the run called that state when it was scored: latest, best, both or neither.
+    `pointers`: the pointers that named it when it was scored: latest, best, both or neither.
     """
 
     images: int
@@ -39,10 +39,9 @@ class Checkpoint:
 class ImageSet:
     """`count` images, numbered from 0; `read` maps numbers (n, int64) to uint8 n x H x W x 3.
 
-    `captions` maps a number to what a person knows the image by: a seed, a file name. `dataset`
-    is the identity of the dataset that the images are a part of, `split` which part; `selection`
-    tells one part of a dataset from another in the cache, and is None for what is never cached.
-    `checkpoint` is set where the images are a run's.
+    `captions` maps a number to a seed or file name. `dataset` is the identity of the dataset that
+    the images belong to, and `split` the part of it. `selection` identifies the chosen images of a
+    dataset in the feature cache; None disables caching. `checkpoint` is set for images of a run.
     """
 
     name: str
@@ -52,16 +51,16 @@ class ImageSet:
     dataset: str | None = None
     split: str = "all"
     selection: bytes | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: ScoredCheckpoint | None = None
 
     @property
     def title(self) -> str:
-        """The name and, of a run, the images that it had seen."""
+        """The name, with the checkpoint of a run."""
         return self.name if self.checkpoint is None else f"{self.name} at {self.checkpoint}"
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the first image, which is read for it."""
+        """Height and width of the first image, which this reads."""
         height, width = self.read(np.zeros(1, dtype=np.int64)).shape[1:3]
         return height, width
 
@@ -71,24 +70,26 @@ def generated_images(
     sample: Callable[[np.ndarray], np.ndarray],
     count: int,
     *,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: ScoredCheckpoint | None = None,
 ) -> ImageSet:
-    """What a generator makes of the seeds from 0 to `count` - 1.
+    """Return the images that a generator makes from seeds 0 to `count` - 1.
 
-    `sample` maps seeds (n, int64) to uint8 n x H x W x 3, the same image for the same seed.
+    `sample` maps seeds (n, int64) to uint8 n x H x W x 3. The same seed must give the same image.
     """
     return ImageSet(name, count, sample, lambda number: f"seed {number}", checkpoint=checkpoint)
 
 
 def dataset_images(dataset: Dataset, split: Split = "train", count: int | None = None) -> ImageSet:
-    """A split of a dataset, or its first `count` images.
+    """Return a split of a dataset, or its first `count` images.
 
     Raises:
         CatganError: the split is empty, or has fewer than `count` images.
     """
     chosen = dataset.indices(split)
     if not len(chosen):
-        raise CatganError(f"{dataset.name}: has no {split} images; prepare it again with a holdout")
+        raise CatganError(
+            f"{dataset.name}: has no {split} images; prepare it again with a larger --holdout"
+        )
     if count is not None and count > len(chosen):
         raise CatganError(
             f"{dataset.name}: has {len(chosen):,} {split} images, not {count:,}; ask for fewer"
@@ -106,24 +107,24 @@ def dataset_images(dataset: Dataset, split: Split = "train", count: int | None =
 
 
 def array_images(name: str, images: np.ndarray) -> ImageSet:
-    """An array of images, uint8 N x H x W x 3."""
+    """Return `images` (uint8 N x H x W x 3) as a set."""
     return ImageSet(
         name, len(images), lambda numbers: images[numbers], lambda number: f"image {number}"
     )
 
 
 def file_images(path: Path) -> ImageSet:
-    """The images of a folder or zip, as they are: all of one size, none left out in silence.
+    """Return the images of a folder or zip as they are, without resizing or skipping any.
 
     Raises:
-        CatganError: the source cannot be read, holds no image, or (on reading) has changed, or an
-            image cannot be decoded or has another size than the first.
+        CatganError: the source cannot be read or holds no image; when reading, also if the source
+            has changed, or an image cannot be decoded or differs in size from the first.
     """
-    shown = label(str(path))
+    source = label(str(path))
     with open_source(path) as files:
         names = [file.name for file in files]
     if not names:
-        raise CatganError(f"{shown}: holds no images; check the path")
+        raise CatganError(f"{source}: holds no images; check the path")
     size: list[tuple[int, ...]] = []
 
     def read(numbers: np.ndarray) -> np.ndarray:
@@ -131,18 +132,18 @@ def file_images(path: Path) -> ImageSet:
         with open_source(path) as files:
             for number in numbers:
                 if [file.name for file in files[number : number + 1]] != [names[number]]:
-                    raise CatganError(f"{shown}: has changed while it was read; try again")
+                    raise CatganError(f"{source}: has changed while it was read; try again")
                 try:
                     image = decode(files[number].read())
                 except ImageRejected as error:
                     raise CatganError(
-                        f"{names[number]} in {shown}: cannot be scored ({error.reason}); take it "
+                        f"{names[number]} in {source}: cannot be scored ({error.reason}); take it "
                         "out of the set"
                     ) from error
                 size[:] = size or [image.shape]
                 if image.shape != size[0]:
                     raise CatganError(
-                        f"{names[number]} in {shown}: is {image.shape[1]} x {image.shape[0]}, "
+                        f"{names[number]} in {source}: is {image.shape[1]} x {image.shape[0]}, "
                         f"other images are {size[0][1]} x {size[0][0]}; bring all to one size first"
                     )
                 images.append(image)
@@ -155,7 +156,7 @@ def file_images(path: Path) -> ImageSet:
 def all_have_shape(
     path: Path, shape: tuple[int, int], progress: Callable[[str, int, int], None] | None = None
 ) -> bool:
-    """Whether all images of a folder or zip have this height and width; broken files do not count.
+    """Return whether all images of a folder or zip have `shape` (H, W), broken files aside.
 
     Raises:
         CatganError: the source cannot be read.

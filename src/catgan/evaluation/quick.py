@@ -1,4 +1,4 @@
-"""A light score for use while a generator trains: comparable within one run, and only there."""
+"""A fast score for checkpoints during training, comparable only within one run."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from catgan.evaluation.features import Progress, cached_features, extract_featur
 from catgan.evaluation.fingerprint import ExtractorIdentity, Fingerprint
 from catgan.evaluation.image_sets import ImageSet, generated_images
 from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
-from catgan.evaluation.metrics.kernel import squared_discrepancy
+from catgan.evaluation.metrics.kernel import squared_mmd
 
 Metric = Literal["frechet", "kernel"]
 
 
 @dataclass(frozen=True)
 class RealsStatistics:
-    """What `quick_score` needs to know of the reals; made once, before training."""
+    """What `quick_score` needs of the reals; computed once, before training."""
 
     reals: ImageSet
     extractor: Extractor
     vectors: np.ndarray
-    gaussian: Gaussian | None  # where the score is the Frechet distance; else it is the kernel one
+    gaussian: Gaussian | None  # None if the score is the kernel distance
     sha256: str
 
     @property
     def score_name(self) -> str:
-        """The `name` of scores against these."""
+        """The `name` of scores against these reals."""
         metric: Metric = "kernel" if self.gaussian is None else "frechet"
-        return _name(self.extractor.identity, metric, self.reals.split)
+        return _score_name(self.extractor.identity, metric, self.reals.split)
 
 
 @dataclass(frozen=True)
 class QuickScore:
-    """A distance to the reals, and what it was taken of.
+    """A distance to the reals, with its fingerprint.
 
-    The Frechet distance is biased by its small count. The kernel distance is not, however few the
-    reals are, and can be slightly negative.
+    The Frechet distance is biased at small counts. The kernel distance is unbiased at any count, so
+    it can be slightly negative.
     """
 
     value: float
@@ -49,11 +49,11 @@ class QuickScore:
 
     @property
     def name(self) -> str:
-        """What it is called, "FD-lite2" or "held-out KD-lite2"."""
-        return _name(self.fingerprint.extractor, self.metric, self.fingerprint.split)
+        """Its name, such as "FD-lite2" or "held-out KD-lite2"."""
+        return _score_name(self.fingerprint.extractor, self.metric, self.fingerprint.split)
 
 
-def _name(identity: ExtractorIdentity, metric: Metric, split: str) -> str:
+def _score_name(identity: ExtractorIdentity, metric: Metric, split: str) -> str:
     name = identity.frechet_name if metric == "frechet" else identity.kernel_name
     return f"held-out {name}" if split == "holdout" else name
 
@@ -65,7 +65,7 @@ def reals_statistics(
     metric: Metric = "frechet",
     progress: Progress | None = None,
 ) -> RealsStatistics:
-    """Features of the reals, from the cache where they are known, and what `metric` needs."""
+    """Return what `metric` needs of the reals; features come from the cache if possible."""
     features = cached_features(reals, extractor, progress=progress)
     gaussian = gaussian_of(features.vectors) if metric == "frechet" else None
     return RealsStatistics(reals, extractor, features.vectors, gaussian, features.sha256)
@@ -74,16 +74,17 @@ def reals_statistics(
 def quick_score(
     sample: Callable[[np.ndarray], np.ndarray], statistics: RealsStatistics, *, count: int = 1000
 ) -> QuickScore:
-    """Score the images of seeds 0 to `count` - 1 against the reals.
+    """Return the score of the images of seeds 0 to `count` - 1 against the reals.
 
-    The same seeds every time, so that a change of the score is a change of the generator.
+    The seeds are always the same, so only a change of the generator changes the score.
     """
     reals = statistics.reals
-    made = extract_features(generated_images("quick", sample, count), statistics.extractor).vectors
+    generated = generated_images("quick", sample, count)
+    vectors = extract_features(generated, statistics.extractor).vectors
     if statistics.gaussian is None:
-        value = squared_discrepancy(made, statistics.vectors)
+        value = squared_mmd(vectors, statistics.vectors)
     else:
-        value = frechet_distance(statistics.gaussian, gaussian_of(made))
+        value = frechet_distance(statistics.gaussian, gaussian_of(vectors))
     return QuickScore(
         value,
         "kernel" if statistics.gaussian is None else "frechet",

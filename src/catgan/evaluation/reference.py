@@ -1,4 +1,4 @@
-"""The reals of an evaluation, measured once for any number of generators."""
+"""The reals of an evaluation, measured once for all generators."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from catgan.evaluation.metrics.frechet import Gaussian, gaussian_of
 from catgan.evaluation.metrics.manifold import neighbor_radii
 from catgan.evaluation.scores import Scores, score_features
 
-_MINIMUM = 12  # images a side: halves of it still have the five neighbors that density needs
+_MIN_IMAGES = 12  # in each set; half of them still have the five neighbors that density needs
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What scores are taken against: features of the reals and what follows from them alone.
+    """Features of the reals, and everything that is computed from them alone.
 
-    `unseen`: features of images that no generator was trained on, or None. `radii`: distances from
-    each real to its 1st, 3rd and 5th nearest other real, 3 x N. `floor`: two random halves of the
-    reals against each other, `floor_count` images each: what a perfect generator would score at
-    that count.
+    `unseen`: features of images that no generator was trained on, or None. `radii` (3 x N):
+    distances from each real to its 1st, 3rd and 5th nearest other real. `floor`: the scores of one
+    random half of the reals against the other, `floor_count` images each; a perfect generator would
+    score this at that count.
     """
 
     images: ImageSet
@@ -45,13 +45,13 @@ def measure_reference(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Reference:
-    """Measure the reals; `holdout` are images like them that the generators never saw.
+    """Return the reference of `reals`; `holdout` are similar images that no generator has seen.
 
     Features of dataset images are cached. `seed` decides the halves of the floor.
     `progress(stage, done, total)` is called throughout.
 
     Raises:
-        CatganError: fewer than 12 reals, or images that cannot be read.
+        CatganError: there are fewer than 12 reals, or an image cannot be read.
     """
     require_enough(reals)
     features = cached_features(reals, extractor, progress=progress)
@@ -72,9 +72,9 @@ def measure_reference(
 
 
 def require_enough(images: ImageSet) -> None:
-    """Pass if there are enough images to score; `CatganError` for fewer than 12."""
-    if images.count < _MINIMUM:
+    """Raise `CatganError` for fewer than 12 images."""
+    if images.count < _MIN_IMAGES:
         counted = "1 image is" if images.count == 1 else f"{images.count} images are"
         raise CatganError(
-            f"{images.name}: {counted} too few to score; give at least {_MINIMUM}, better 5,000"
+            f"{images.name}: {counted} too few to score; use at least {_MIN_IMAGES}, better 5,000"
         )

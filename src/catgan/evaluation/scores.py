@@ -1,4 +1,4 @@
-"""The numbers of one set of feature vectors against another, all in one place."""
+"""All scores of one set of feature vectors against another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from catgan.evaluation.metrics.manifold import ManifoldScores, manifold_scores
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of one set of images against another; see docs/evaluation.md for each."""
+    """Scores of one set of images against another; docs/concepts/metrics.md explains each."""
 
     frechet: float
     kernel: KernelDistance
@@ -30,12 +30,12 @@ def score_features(
     gaussian: Gaussian | None = None,
     radii: np.ndarray | None = None,
 ) -> tuple[Scores, ManifoldScores]:
-    """The scores of `generated` (M x D) against `reals` (N x D), and what they say of each sample.
+    """Return the scores of `generated` (M x D) against `reals` (N x D), and those of each sample.
 
-    `gaussian` and `radii` (2 x N, k = 3 and 5) are those of the reals, where they are known.
+    `gaussian` and `radii` (2 x N, k = 3 and 5) are those of the reals, if known.
     """
     manifold = manifold_scores(reals, generated, real_radii=radii)
-    # Subsets of the whole of a small set would all be the same one, and show no deviation.
+    # In a small set, subsets of full size would all be equal and have no standard deviation.
     subset_size = min(1000, len(generated) // 2, len(reals) // 2)
     scores = Scores(
         frechet_distance(gaussian or gaussian_of(reals), gaussian_of(generated)),

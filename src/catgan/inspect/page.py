@@ -36,7 +36,7 @@ def inspection_page(inspection: Inspection) -> str:
         inspection=inspection,
         dataset=dataset,
         held_out=len(dataset.indices("holdout")),
-        sheet=image_uri(_grid([images[number] for number in chosen], _GRID_COLUMNS)),
+        grid=image_uri(_grid([images[number] for number in chosen], _GRID_COLUMNS)),
         shown=len(chosen),
         distributions=figure_svg(_distributions(inspection)),
         growth=figure_svg(_growth_figure(inspection)) if len(inspection.growth) > 1 else None,

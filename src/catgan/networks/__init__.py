@@ -1,1 +1,1 @@
-"""Pure torch modules, one file a family; no input or output, no training logic."""
+"""Pure torch modules, one file per family; no input or output, no training logic."""

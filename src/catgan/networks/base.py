@@ -1,4 +1,4 @@
-"""What every family of networks implements."""
+"""The interface that every family of networks implements."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ COARSEST_SIDE = 4
 
 
 def stage_channels(resolution: int, channels: int, maximum_channels: int) -> list[int]:
-    """Channels of the feature maps from side `resolution / 2` down to 4, finest first."""
+    """Return the channels of the feature maps from side `resolution / 2` to 4, finest first."""
     stages = (resolution // COARSEST_SIDE).bit_length() - 1
     return [min(channels * 2**stage, maximum_channels) for stage in range(stages)]
 
 
 class BaseGenerator(nn.Module):
-    """A generator as `map`, then `synthesize`, with the place between them where truncation acts.
+    """A generator in two steps, `map` and `synthesize`; truncation acts on the style between them.
 
-    Truncation pulls what `map` returns, the style, toward its mean over z, and so trades variety
-    for quality (Brock et al., ICLR 2019; Karras et al., CVPR 2019). A family whose first layer
-    undoes a change of length, as one that normalizes z does, has that layer in `map`.
+    Truncation pulls the style, the output of `map`, toward its mean over z. It trades variety for
+    quality (Brock et al., ICLR 2019; Karras et al., CVPR 2019). A family whose first layer cancels
+    a change of length, such as one that normalizes z, puts that layer into `map`.
     """
 
     def map(self, z: Tensor) -> Tensor:
-        """(B, latent_size) noise -> (B, style_size) style; here z itself."""
+        """Map noise (B, latent_size) to the style (B, style_size); by default z itself."""
         return z
 
     def first_maps(self, style: Tensor) -> Tensor:
-        """(B, style_size) style -> (B, channels, 4, 4) maps that the image begins with.
+        """Map the style (B, style_size) to the first feature maps (B, channels, 4, 4).
 
-        All that the style does to them is in them, before any nonlinearity.
+        They hold everything that the style contributes to them, before any nonlinearity.
         """
         raise NotImplementedError
 
     def low_res_base(self, style: Tensor) -> Tensor:
-        """(B, style_size) style -> (B, ...): what decides how the image will look."""
+        """Map the style (B, style_size) to what decides the overall look of the image, (B, ...)."""
         return self.first_maps(style)
 
     def synthesize(self, style: Tensor) -> Tensor:
-        """(B, style_size) style -> (B, 3, resolution, resolution) images."""
+        """Map the style (B, style_size) to images (B, 3, resolution, resolution)."""
         raise NotImplementedError
 
     def adapt_to(self, reals: Iterable[Tensor]) -> None:
-        """Take from batches of real images what the weights then go on with; here nothing."""
+        """Adapt fixed statistics to batches of real images; by default nothing."""
 
     def calibrate(self, z: Tensor) -> None:
-        """Measure what it needs to know of its own images, of (N, latent_size) noise; here nothing.
+        """Measure statistics of the generator's own images, from noise (N, latent_size).
 
-        For weights that were averaged: no step of training was taken with them.
+        For averaged weights, which no training step has used. By default nothing.
         """
 
     def forward(self, z: Tensor) -> Tensor:
-        """Draw one image for each row of `z`."""
+        """Generate one image for each row of `z`."""
         return self.synthesize(self.map(z))

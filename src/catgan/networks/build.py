@@ -1,7 +1,7 @@
-"""From a configuration to a pair of networks: the one place that knows every family.
+"""Build a pair of networks from a configuration: the one module that knows every family.
 
-A discriminator has two halves: `features(images)` is what it looks at, which no training changes,
-and calling it on these features gives its judgment. One look at a batch so serves both players.
+A discriminator has two parts: `features(images)`, which is frozen, and the forward pass from those
+features to logits. So both players can share one pass of the frozen part for each batch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 
 
 def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None) -> BaseGenerator:
-    """A freshly initialized generator: (B, latent_size) -> (B, 3, resolution, resolution).
+    """Return a freshly initialized generator: (B, latent_size) -> (B, 3, resolution, resolution).
 
-    One of the projected family takes from `reals`, portions of real images in its pixel range, what
-    it begins with; not needed where weights will be loaded.
+    The projected family learns its eigenfaces from `reals`, batches of real images in its pixel
+    range. They are not needed where weights will be loaded.
     """
     sizes = config.resolution, config.latent_size, config.channels, config.maximum_channels
     if config.family == "projected":
@@ -36,11 +36,11 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
 def build_discriminator(
     config: NetworkConfig, reals: Callable[[], Tensor] | None, precision: torch.dtype
 ) -> nn.Module:
-    """A freshly initialized discriminator: features of B images -> (B, judgments of each).
+    """Return a freshly initialized discriminator: features of B images -> logits (B, ...).
 
-    `reals` and `precision` serve the frozen part of a projected one, and no other family: its
-    statistics are taken from what `reals` gives (some hundreds of images in the family's pixel
-    range), and its weights kept in `precision`. `reals` is not needed where weights will be loaded.
+    Only the projected family uses `reals` and `precision`. `reals` returns some hundreds of images
+    in the family's pixel range, from which the statistics of the frozen part are computed; it is
+    not needed where weights will be loaded. `precision` is the type of the frozen weights.
     """
     if config.family == "projected":
         return projected.Discriminator(
@@ -54,5 +54,5 @@ def build_discriminator(
 
 
 def pixel_range(config: NetworkConfig) -> tuple[float, float]:
-    """The values that black and white have for this family."""
+    """Return the values of black and white for this family."""
     return FAMILIES[config.family].PIXEL_RANGE

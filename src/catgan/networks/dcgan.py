@@ -1,7 +1,7 @@
 """The DCGAN family (Radford et al., ICLR 2016), in the form of a Keras project for AFHQ cats.
 
 Generator: noise -> transposed convolutions, batch normalization, LeakyReLU -> sigmoid, pixels in
-[0, 1]. Discriminator: convolutions, LeakyReLU, dropout -> one logit, real or generated.
+[0, 1]. Discriminator: convolutions, LeakyReLU, dropout -> one logit, high for real.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from catgan.networks.layers.dropout import Dropout
 from catgan.networks.layers.initialization import initialize
 
 PIXEL_RANGE = (0.0, 1.0)
-SLOPE = 0.2  # of LeakyReLU, DCGAN's
+LEAKY_RELU_SLOPE = 0.2  # as in the paper
 
 
 class Generator(BaseGenerator):
-    """(B, latent_size) noise -> (B, 3, resolution, resolution) images in [0, 1]."""
+    """Map noise (B, latent_size) to images (B, 3, resolution, resolution) in [0, 1]."""
 
     def __init__(
         self, resolution: int, latent_size: int, channels: int, maximum_channels: int
@@ -32,24 +32,24 @@ class Generator(BaseGenerator):
             TransposedConvolution(latent_size, widths[0], 4, 1, 0, bias=False)
         ]
         for coarse, fine in pairwise(widths):
-            layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [nn.BatchNorm2d(coarse), nn.LeakyReLU(LEAKY_RELU_SLOPE, inplace=True)]
             layers += [TransposedConvolution(coarse, fine, 4, 2, 1, bias=False)]
-        layers += [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(SLOPE, inplace=True)]
+        layers += [nn.BatchNorm2d(widths[-1]), nn.LeakyReLU(LEAKY_RELU_SLOPE, inplace=True)]
         layers += [TransposedConvolution(widths[-1], 3, 4, 2, 1), nn.Sigmoid()]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
 
     def first_maps(self, style: Tensor) -> Tensor:
-        """The noise as 4 x 4 maps."""
+        """Return the noise as 4 x 4 maps."""
         return self.layers[0](style[:, :, None, None])
 
     def synthesize(self, style: Tensor) -> Tensor:
-        """Draw one image for each row of `style`, which is the noise."""
+        """Generate one image for each row of `style`, which is the noise itself."""
         return self.layers[1:](self.first_maps(style))
 
 
 class Discriminator(nn.Module):
-    """(B, 3, resolution, resolution) images in [0, 1] -> (B, 1) logits, high for real."""
+    """Map images (B, 3, resolution, resolution) in [0, 1] to logits (B, 1), high for real."""
 
     def __init__(
         self, resolution: int, channels: int, maximum_channels: int, dropout: float
@@ -58,16 +58,19 @@ class Discriminator(nn.Module):
         widths = [3, *stage_channels(resolution, channels, maximum_channels)]
         layers: list[nn.Module] = []
         for fine, coarse in pairwise(widths):
-            layers += [Convolution(fine, coarse, 4, 2, 1), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [
+                Convolution(fine, coarse, 4, 2, 1),
+                nn.LeakyReLU(LEAKY_RELU_SLOPE, inplace=True),
+            ]
             layers += [Dropout(dropout)]
         layers += [Convolution(widths[-1], 1, 4, 1, 0)]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What it judges: the images themselves."""
+        """Return the images themselves: this family has no frozen part."""
         return [images]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Judge each image."""
+        """Return the logit of each image, (B, 1)."""
         return self.layers(features[0]).flatten(1)

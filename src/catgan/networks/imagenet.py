@@ -1,4 +1,4 @@
-"""What EfficientNet-Lite0 makes of a few pictures: ImageNet's classes, and its last map."""
+"""Classify images with EfficientNet-Lite0: ImageNet probabilities, and the last feature map."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Classifier = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @contextmanager
 def imagenet_classifier() -> Iterator[Classifier]:
-    """A function from uint8 N x 224 x 224 x 3 to the float32 probabilities of ImageNet's classes,
-    N x 1000, and the feature map of stride 32, N x 320 x 7 x 7.
+    """Yield a function that classifies uint8 images N x 224 x 224 x 3.
 
-    It may be called from many threads at once, each of which computes alone: torch is left with one
-    thread until the context ends.
+    It returns the probabilities of the ImageNet classes, float32 N x 1000, and the feature map of
+    stride 32, N x 320 x 7 x 7. Many threads may call it at once, and each computes alone: torch
+    uses one thread until the context ends.
 
     Raises:
         CatganError: the package with the weights is missing or damaged.
@@ -28,7 +28,7 @@ def imagenet_classifier() -> Iterator[Classifier]:
     threads = torch.get_num_threads()
 
     def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        torch.set_num_threads(1)  # it is each thread's own
+        torch.set_num_threads(1)  # the setting is per calling thread
         with torch.inference_mode():
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
             last = network.features(pixels)[-1]

@@ -1,7 +1,7 @@
-"""Self-contained HTML pages: one look for every report, nothing fetched when it is opened.
+"""Render self-contained HTML pages: one design for all reports, nothing loaded when opened.
 
-Pages are Jinja templates beside this file that extend `base.html.jinja`; every value is escaped.
-Pictures and charts travel inside the page as data URIs and inline SVG.
+The pages are Jinja templates in this directory that extend `base.html.jinja`; every value is
+escaped. Images and charts are embedded as data URIs and inline SVG.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **context: Any) -> str:
-    """The page `template` (a file name in this directory) filled with `context`, as HTML text."""
+    """Return the template file `template` of this directory, rendered with `context`, as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -28,7 +28,7 @@ def render(template: str, **context: Any) -> str:
 
 
 def image_uri(image: np.ndarray, *, quality: int = 90) -> str:
-    """A data URI of `image` (H x W x 3, uint8) as WebP: a fifth of a PNG's size in the page."""
+    """Return `image`, uint8 (H, W, 3), as a data URI; WebP takes a fifth of a PNG's bytes."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -37,7 +37,7 @@ def image_uri(image: np.ndarray, *, quality: int = 90) -> str:
 
 
 def file_uri(path: Path) -> str:
-    """A data URI of an image file, re-encoded as WebP."""
+    """Return an image file as a data URI, re-encoded as WebP."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -45,7 +45,7 @@ def file_uri(path: Path) -> str:
 
 
 def figure_svg(figure: Figure) -> str:
-    """A matplotlib figure as an inline `<svg>` element, its text kept as text."""
+    """Return a matplotlib figure as an `<svg>` element, with text as text and not as paths."""
     import matplotlib
     from markupsafe import Markup
 

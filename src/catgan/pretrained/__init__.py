@@ -1,1 +1,1 @@
-"""The generator that the package carries, `generator.onnx`, and its card; see docs/formats.md."""
+"""The bundled generator, `generator.onnx`, and its card; see docs/reference/formats.md."""

@@ -1,7 +1,7 @@
-"""The weights in an exported artifact, read back exactly.
+"""Read the weights of a generator back from an exported artifact.
 
-Batch normalization is folded away in an exported graph, and the first affine layer is merged; both
-are undone here, so that the weights draw what the file draws.
+An export folds batch normalization into the convolutions and merges the first affine layers. Both
+are undone here, so that the weights generate the same images as the file.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from catgan.generation.latents import latents
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 
-# Of a projected generator's state, what is not in its graph under its own name.
-_CHANGED = (
+# State of a projected generator that has no weight of the same name in the graph.
+_TRANSFORMED = (
     "constant",
     "z_projection.",
     "gain.",
@@ -38,13 +38,13 @@ _CHANGED = (
     "eigenfaces.coefficient_mean",
 )
 _COUNTER = "num_batches_tracked"
-_SEEDS_FOR_STATISTICS = range(2_000_000, 2_000_512)  # images over which activations are measured
-_BATCH = 32
+_STATISTICS_SEEDS = range(2_000_000, 2_000_512)  # of the images that set the batch statistics
+_BATCH_SIZE = 32
 WEIGHTS_CHECKSUM = "weights_sha256"
 
 
 def weights_sha256(*states: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of names and values of weights, in the order of their names."""
+    """Return the sha256 of the names and values of weights, sorted by name."""
     digest = hashlib.sha256()
     for state in states:
         for name in sorted(state):
@@ -56,14 +56,14 @@ def weights_sha256(*states: Mapping[str, Tensor]) -> str:
 
 
 def weights_of_artifact(artifact: Generator, network: NetworkConfig) -> dict[str, Tensor]:
-    """Return the state of the generator in an artifact whose card describes `network`.
+    """Return the state dict of the generator in an artifact whose card describes `network`.
 
-    It is read from the .safetensors beside the artifact, else from its graph, and draws the same
-    images.
+    It comes from the .safetensors beside the artifact, or else from its graph, and generates the
+    same images.
 
     Raises:
-        CatganError: the safetensors cannot be used, or there are none and the graph is not one that
-            a generator can be read back from.
+        CatganError: the .safetensors cannot be used, or there is none and a generator cannot be
+            read from the graph.
     """
     beside = Path(artifact.where).with_suffix(".safetensors")
     if beside.is_file():
@@ -72,8 +72,8 @@ def weights_of_artifact(artifact: Generator, network: NetworkConfig) -> dict[str
         state = _weights_of_graph(artifact.model, network, artifact.where)
     else:
         raise CatganError(
-            f"{artifact.where}: to start from a {network.family} generator, put the .safetensors "
-            f"beside it that `catgan export` wrote, {shell_words(beside)}"
+            f"{artifact.where}: a {network.family} generator needs the .safetensors that `catgan "
+            f"export` wrote: put it beside this file as {shell_words(beside)}"
         )
     return checked_state(network, state, artifact.where, "export the run again")
 
@@ -81,25 +81,28 @@ def weights_of_artifact(artifact: Generator, network: NetworkConfig) -> dict[str
 def read_weights(
     path: Path, card: Card, expected: Mapping[str, torch.Size], remedy: str
 ) -> dict[str, Tensor]:
-    """Return the weights that were written with the artifact of `card`, and with no other."""
+    """Return the weights that were exported together with the artifact of `card`.
+
+    Raises:
+        CatganError: the file cannot be read, is damaged, or belongs to another export or network.
+    """
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("catgan", "{}")
-            about = json.loads(text) if len(text) <= MAX_CARD_BYTES else None
-            if not isinstance(about, dict) or about.get(CHECKSUM) != card.document[CHECKSUM]:
+            metadata = json.loads(text) if len(text) <= MAX_CARD_BYTES else None
+            if not isinstance(metadata, dict) or metadata.get(CHECKSUM) != card.document[CHECKSUM]:
                 raise CatganError(
-                    f"{path}: is not of the export beside it: {remedy}, or move it away"
+                    f"{path}: does not belong to the export beside it: {remedy}, or move it away"
                 )
-            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            if found != expected:  # before any of them is in memory
+            names = list(file.keys())
+            found_shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in names}
+            if found_shapes != expected:  # checked before any tensor is read
                 raise does_not_fit(str(path), remedy)
-            state = {name: file.get_tensor(name) for name in found}
+            state = {name: file.get_tensor(name) for name in names}
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise CatganError(f"{path}: cannot be read ({printable(str(error))}): {remedy}") from None
-    if WEIGHTS_CHECKSUM in about and weights_sha256(state) != about[WEIGHTS_CHECKSUM]:
-        raise CatganError(
-            f"{path}: is damaged (it does not have the checksum it was written with): {remedy}"
-        )
+    if WEIGHTS_CHECKSUM in metadata and weights_sha256(state) != metadata[WEIGHTS_CHECKSUM]:
+        raise CatganError(f"{path}: is damaged (its checksum differs): {remedy}")
     return state
 
 
@@ -109,7 +112,7 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def shapes_of(network: NetworkConfig) -> dict[str, torch.Size]:
-    """Return the shapes of a generator's state, without the memory that the weights would take."""
+    """Return the shapes of a generator's state dict without allocating its weights."""
     with torch.device("meta"):
         return shapes(build_generator(network).state_dict())
 
@@ -117,10 +120,10 @@ def shapes_of(network: NetworkConfig) -> dict[str, torch.Size]:
 def checked_state(
     network: NetworkConfig, state: dict[str, Tensor], where: str, remedy: str
 ) -> dict[str, Tensor]:
-    """Return `state`, whose shapes fit, as a generator holds it.
+    """Return `state`, which has the right shapes, in the dtypes of a generator.
 
     Raises:
-        CatganError: weights are of another kind, or not finite, or images drawn with them are not.
+        CatganError: a dtype is of another kind, or weights or generated images are not finite.
     """
     generator = build_generator(network)
     for name, tensor in generator.state_dict().items():
@@ -138,30 +141,33 @@ def checked_state(
 def require_finite(state: Mapping[str, Tensor], where: str, remedy: str) -> None:
     """Raise `CatganError` unless every value is finite."""
     if not all(tensor.isfinite().all() for tensor in state.values()):
-        raise CatganError(f"{where}: its weights, or what they draw, are not finite: {remedy}")
+        raise CatganError(
+            f"{where}: its weights, or the images they generate, are not finite: {remedy}"
+        )
 
 
 def does_not_fit(where: str, remedy: str) -> CatganError:
-    """Return the error for weights of other networks than their configuration's."""
+    """Return the error for weights that do not match their configuration."""
     return CatganError(
         f"{where}: its weights do not fit the networks of its configuration: {remedy}"
     )
 
 
-# -- a graph back to weights -----------------------------------------------------------------------
+# -- from graph to weights -------------------------------------------------------------------------
 
 
 def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[str, Tensor]:
-    """Return the state of a projected generator, read from the graph that was made of it."""
+    """Return the state dict of a projected generator, read from its exported graph."""
     import onnx
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
     unreadable = CatganError(
-        f"{where}: its graph is not one that a generator can be read back from, as one of "
-        "8-bit weights is not: export the run again as float16, or keep its .safetensors beside"
+        f"{where}: a generator cannot be read from its graph (8-bit weights, for example): "
+        "export the run again as float16, or keep its .safetensors beside this file"
     )
-    # A weight takes two bytes of the graph; a card can name networks that no memory holds.
+    # The graph has at least two bytes per weight. A card that claims more weights is false, and
+    # building its network could exhaust memory.
     if sum(shape.numel() for shape in shapes_of(network).values()) > len(model):
         raise unreadable
     generator = build_generator(network)
@@ -182,10 +188,10 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
         }
         names = [tensor.name.removesuffix(".float16") for tensor in graph.initializer]
         if len(names) > len(set(names)):
-            raise ValueError("two weights have one name")
+            raise ValueError("two weights have the same name")
         for name, tensor in state.items():
             folded = name.rpartition(".")[0] in norms
-            if not folded and not name.startswith(_CHANGED) and not name.endswith(_COUNTER):
+            if not folded and not name.startswith(_TRANSFORMED) and not name.endswith(_COUNTER):
                 _fill(tensor, values[f"generator.{name}"])
         _unmerge_first_layer(graph, values, state)
         _unfold_norms(graph, values, state, list(norms))
@@ -198,23 +204,26 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
 
 
 def _fill(weights: Tensor, values: Tensor) -> None:
-    """Put `values` into `weights`; RuntimeError unless there are just as many of them."""
+    """Copy `values` into `weights`; RuntimeError unless the numbers of elements are equal."""
     weights.copy_(values.reshape(weights.shape))
 
 
 def _read_decorrelation(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """(x - level) @ matrix.T is the only product of two with a square matrix; a level may be 0."""
+    """Read (x - mean) @ matrix.T; the export omits a mean of 0.
+
+    It is the only product of two factors with a square matrix: filtering an image has three.
+    """
     producers = {output: node for node in graph.node for output in node.output}
-    ((product, before),) = (
+    ((product, operand),) = (
         (node, producers[node.input[0]])
         for node in graph.node
         if node.op_type == "MatMul"
         and _is_square(values.get(node.input[1]))
-        and producers[node.input[0]].op_type != "MatMul"  # of three, as filtering images is
+        and producers[node.input[0]].op_type != "MatMul"
     )
     _fill(state["eigenfaces.decorrelation"], values[product.input[1]].T)
-    if before.op_type == "Sub":
-        _fill(state["eigenfaces.coefficient_mean"], values[before.input[1]])
+    if operand.op_type == "Sub":
+        _fill(state["eigenfaces.coefficient_mean"], values[operand.input[1]])
 
 
 def _is_square(tensor: Tensor | None) -> bool:
@@ -222,7 +231,7 @@ def _is_square(tensor: Tensor | None) -> bool:
 
 
 def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """The merged layer is W z + b: all of W becomes the projection of z, and b the constant map."""
+    """Read the merged layer W z + b: W becomes the projection of z, and b the constant map."""
     shape = state["constant"].shape
     size = math.prod(shape)
     ((weight, bias),) = (
@@ -239,9 +248,10 @@ def _unmerge_first_layer(graph: Any, values: dict[str, Tensor], state: dict[str,
 def _unfold_norms(
     graph: Any, values: dict[str, Tensor], state: dict[str, Tensor], names: list[str]
 ) -> None:
-    """A smoothing kernel adds up to 1, so the sum of a folded one is its normalization's scale.
+    """Read the scale and bias of batch normalizations that are folded into smoothing convolutions.
 
-    Of one that has seen no image yet the bias is zero, and exporting leaves it out.
+    A smoothing kernel sums to 1, so the sum of a folded one is the scale of its normalization. The
+    bias of one that has seen no image is zero, and the export omits it.
     """
     folded = [
         node.input
@@ -260,14 +270,15 @@ def _unfold_norms(
 def _measure_norms(
     generator: BaseGenerator, layers: dict[str, nn.BatchNorm2d], latent_size: int
 ) -> None:
-    """Give normalizations the statistics of what they are given, and draw the same images.
+    """Set running statistics to those of the inputs, without changing the generated images.
 
-    So they do while training, where they take the statistics of a batch, what they did in the file.
+    Training normalizes by the statistics of the batch, so these must match for the first steps to
+    compute what the file computes.
     """
     norms = list(layers.values())
     sums = [torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms]
 
-    def watch(total: Tensor) -> Callable[..., None]:
+    def accumulate_into(total: Tensor) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].double()
             count = torch.full_like(total[0], x[:, 0].numel())
@@ -276,20 +287,20 @@ def _measure_norms(
         return hook
 
     hooks = [
-        norm.register_forward_pre_hook(watch(total))
+        norm.register_forward_pre_hook(accumulate_into(total))
         for norm, total in zip(norms, sums, strict=True)
     ]
     generator.eval()
-    for z in torch.from_numpy(latents(_SEEDS_FOR_STATISTICS, latent_size)).split(_BATCH):
+    for z in torch.from_numpy(latents(_STATISTICS_SEEDS, latent_size)).split(_BATCH_SIZE):
         generator(z)
     for hook in hooks:
         hook.remove()
     for norm, (count, total, squares) in zip(norms, sums, strict=True):
         mean = total / count
         variance = squares / count - mean.square()
-        known_mean, known_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-        scale = norm.weight.double() / (known_variance.double() + norm.eps).sqrt()
-        norm.bias.copy_(norm.bias.double() + (mean - known_mean.double()) * scale)
+        old_mean, old_variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        scale = norm.weight.double() / (old_variance.double() + norm.eps).sqrt()
+        norm.bias.copy_(norm.bias.double() + (mean - old_mean.double()) * scale)
         norm.weight.copy_(scale * (variance + norm.eps).sqrt())
-        known_mean.copy_(mean)
-        known_variance.copy_(variance)
+        old_mean.copy_(mean)
+        old_variance.copy_(variance)

@@ -1,9 +1,10 @@
-"""Checkpoints: directories of safetensors with a manifest of sums, written atomically.
+"""Checkpoints: directories of safetensors with a manifest of checksums, written atomically.
 
 `checkpoints/000016384/` holds `generator`, `ema`, `discriminator` and `optimizer` as safetensors,
-and `manifest.json`. A checkpoint is written into a hidden directory beside its place, every file
-flushed, then renamed; only then does the pointer file `latest` (or `best`) move, and only then are
-old ones removed. Reading verifies every sum and falls back to the newest sound checkpoint.
+and `manifest.json`. A checkpoint is written to a hidden directory beside its final path, every file
+is flushed, and the directory is renamed. Only then does the pointer file `latest` (or `best`) move,
+and only then are old checkpoints removed. Reading verifies every checksum and falls back to the
+newest valid checkpoint.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from catgan.files import flush_directory, rename, write_and_flush, write_durably
 FORMAT = 3
 PARTS = ("generator", "ema", "discriminator", "optimizer")
 MANIFEST = "manifest.json"
-# A checkpoint that gives these may be sound.
-UNREADABLE_NOW = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# Errors of the user or the machine: the checkpoint itself may be valid.
+TEMPORARY_ERRORS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ADAM_QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
 
 Tensors = dict[str, Tensor]
@@ -39,12 +40,12 @@ Players = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 class CorruptCheckpointError(Exception):
-    """A checkpoint that cannot be trusted; the message says why."""
+    """A checkpoint is damaged or incomplete; the message says how."""
 
 
 @dataclass(frozen=True)
 class MetricState:
-    """What the log has gathered since its last row: sums of the measures over so many steps."""
+    """Sums of the logged metrics over the `steps` since the last row of the log."""
 
     sums: list[float]
     steps: int
@@ -52,9 +53,9 @@ class MetricState:
 
 @dataclass(frozen=True)
 class Score:
-    """How good a checkpoint is, lower is better, and the fingerprint that it was taken under.
+    """The score of a checkpoint (lower is better) and its fingerprint.
 
-    Scores of different fingerprints say nothing of each other.
+    Scores with different fingerprints are not comparable.
     """
 
     value: float
@@ -63,7 +64,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: where, images seen, configuration, log window, tensors of every part."""
+    """A checkpoint in memory: path, images seen, configuration, metric sums, tensors by part."""
 
     path: Path
     images: int
@@ -72,30 +73,33 @@ class Checkpoint:
     tensors: dict[str, Tensors]
 
     def restore(self, modules: dict[str, nn.Module], players: Players) -> None:
-        """Put the tensors into modules (by part) and fresh optimizers (by player).
+        """Load the tensors into `modules` (by part) and new optimizers (by player).
 
-        Raises `CatganError` for tensors of other names or shapes, before anything is changed. What
-        fails after that, as memory does, is not the checkpoint's fault and is raised as it is.
+        Other errors than this one, such as a lack of memory, are not the checkpoint's fault and
+        pass through.
+
+        Raises:
+            CatganError: a tensor has another name or shape; nothing has been changed then.
         """
-        fit = all(
+        matches = all(
             _shapes(self.tensors[part]) == _shapes(module.state_dict())
             for part, module in modules.items()
         )
-        with_optimizers = players and self.images > 0
-        if with_optimizers:
-            known = _shapes(self.tensors["optimizer"])
-            fit = fit and all(
-                known.get(name) == shape for name, shape in _optimizer_shapes(players).items()
+        has_optimizers = players and self.images > 0
+        if has_optimizers:
+            shapes = _shapes(self.tensors["optimizer"])
+            matches = matches and all(
+                shapes.get(name) == shape for name, shape in _optimizer_shapes(players).items()
             )
-        if not fit:
+        if not matches:
             raise CatganError(
                 f"{self.path} does not fit the networks of its configuration: "
-                "it was changed by hand, or is another version's; "
-                "resume from another checkpoint or start anew"
+                "it was edited or is of another version; "
+                "resume from another checkpoint or start a new run"
             )
         for part, module in modules.items():
             module.load_state_dict(self.tensors[part])
-        if with_optimizers:
+        if has_optimizers:
             _load_optimizer_tensors(players, self.tensors["optimizer"])
 
 
@@ -106,19 +110,23 @@ class CheckpointStore:
         self.directory = directory
 
     def names(self) -> list[str]:
-        """Checkpoints by name, oldest first; hidden leftovers are none."""
+        """Return the names of all checkpoints, oldest first."""
         if not self.directory.is_dir():
             return []
-        found = [p.name for p in self.directory.iterdir() if _is_name(p.name) and p.is_dir()]
-        return sorted(found, key=int)
+        names = [
+            path.name
+            for path in self.directory.iterdir()
+            if _is_checkpoint_name(path.name) and path.is_dir()
+        ]
+        return sorted(names, key=int)
 
     def pointer(self, which: str) -> str | None:
-        """The name that `latest` or `best` holds, if it names a checkpoint that exists."""
+        """Return the checkpoint that `latest` or `best` names, or None if it does not exist."""
         try:
             name = (self.directory / which).read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return None
-        return name if _is_name(name) and (self.directory / name).is_dir() else None
+        return name if _is_checkpoint_name(name) and (self.directory / name).is_dir() else None
 
     def save(
         self,
@@ -130,16 +138,19 @@ class CheckpointStore:
         keep: int,
         score: Score | None = None,
     ) -> Path:
-        """Write a checkpoint, move `latest` (and `best` to the lowest `score` yet), prune.
+        """Write a checkpoint, update `latest`, prune; `best` is the lowest `score` so far.
 
-        The first score of another fingerprint is the best of its kind, whatever came before.
-        Raises `CatganError` when anything fails; the earlier checkpoints are then untouched.
+        Scores are compared with those of the same fingerprint; the first with a new one is the
+        best.
+
+        Raises:
+            CatganError: writing failed; earlier checkpoints are unchanged.
         """
         target = self.directory / f"{images:09d}"
         partial = self.directory / f".partial-{target.name}-{os.getpid()}"
         try:
             partial.mkdir(parents=True)
-            sums = {}
+            checksums = {}
             for part in PARTS:
                 data = safetensors.torch.save(
                     {
@@ -148,7 +159,7 @@ class CheckpointStore:
                     }
                 )
                 write_and_flush(partial / f"{part}.safetensors", data)
-                sums[part] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+                checksums[part] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
             manifest: dict[str, Any] = {
                 "format": FORMAT,
                 "images": images,
@@ -156,15 +167,15 @@ class CheckpointStore:
                 "fingerprint": score.fingerprint if score else None,
                 "config": config,
                 "window": asdict(window),
-                "files": sums,
+                "files": checksums,
             }
             manifest["checksum"] = _manifest_checksum(manifest)
             write_and_flush(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
             flush_directory(partial)
-            self._discard(target)  # there only if it was found unsound, or is being written again
+            self._discard(target)  # exists only if it was corrupt, or is written a second time
             rename(partial, target)
             flush_directory(self.directory)
-            # `best` first: a resumed run goes on from `latest` and scores nothing twice.
+            # `best` first: a resumed run starts from `latest` and does not score it again.
             if score is not None and self._is_best(score):
                 write_durably(self.directory / "best", target.name.encode())
             write_durably(self.directory / "latest", target.name.encode())
@@ -177,31 +188,33 @@ class CheckpointStore:
     def load(
         self, which: str, note: Callable[[str], None], parts: Sequence[str] = PARTS
     ) -> Checkpoint:
-        """Read `latest`, `best`, or a checkpoint by its images seen; of its `PARTS`, only `parts`.
+        """Return `parts` of `latest`, `best`, or the checkpoint at a number of images seen.
 
-        An unsound `latest` or `best` is reported through `note` and the newest sound one taken.
-        Raises `CatganError` when there is none, and for one that is there but cannot be read now.
+        If `latest` or `best` is corrupt, `note` gets a line and the newest valid one is returned.
+
+        Raises:
+            CatganError: there is no valid checkpoint, or one exists that cannot be read now.
         """
         if not self.names():
             raise CatganError(
-                f"{self.directory}: no checkpoint yet: let the run reach its first one, "
-                f"or go on with catgan train --resume {shell_words(self.directory.parent)}"
+                f"{self.directory}: no checkpoint yet: wait for the first one, "
+                f"or resume the run: catgan train --resume {shell_words(self.directory.parent)}"
             )
         if which in ("latest", "best"):
             newest_first = self.names()[::-1]
             pointed = self.pointer(which)
             if pointed is None and newest_first:
-                note(
-                    f"{self.directory}: {which!r} names no checkpoint; taking the newest sound one"
-                )
-            names = ([pointed] if pointed else []) + [n for n in newest_first if n != pointed]
+                note(f"{self.directory}: {which!r} names no checkpoint; using the newest valid one")
+            names = ([pointed] if pointed else []) + [
+                name for name in newest_first if name != pointed
+            ]
         else:
             names = [f"{int(which):09d}"] if re.fullmatch(r"\d{1,18}", which, re.ASCII) else []
             if not names or names[0] not in self.names():
-                have = ", ".join(self.names()) or "none"
+                existing = ", ".join(self.names()) or "none"
                 raise CatganError(
                     f"{self.directory}: no checkpoint {which!r}: "
-                    f"choose latest, best or one of {have}"
+                    f"expected latest, best or one of {existing}"
                 )
         reasons = []
         for name in names:
@@ -209,15 +222,24 @@ class CheckpointStore:
                 return read_checkpoint(self.directory / name, parts)
             except CorruptCheckpointError as error:
                 reasons.append(str(error))
-                note(f"checkpoint {self.directory / name} is unsound and passed over: {error}")
+                note(f"checkpoint {self.directory / name} is corrupt, skipped: {error}")
         raise CatganError(
-            f"{self.directory}: no sound checkpoint"
+            f"{self.directory}: no valid checkpoint"
             + (f" ({'; '.join(reasons)})" if reasons else "")
-            + ": start the run anew"
+            + ": start a new run"
         )
 
+    def best_score(self) -> Score | None:
+        """Return the score of the checkpoint that `best` names; None without a readable one."""
+        best = self.pointer("best")
+        try:
+            manifest = _read_manifest(self.directory / best) if best else {}
+            return Score(float(manifest["score"]), manifest["fingerprint"])
+        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
+            return None
+
     def continue_from(self, checkpoint: Checkpoint) -> None:
-        """Let `latest` name the checkpoint that a run goes on from, where it does not."""
+        """Point `latest` to the checkpoint that a run resumes from, if it does not already."""
         if self.pointer("latest") != checkpoint.path.name:
             try:
                 write_durably(self.directory / "latest", checkpoint.path.name.encode())
@@ -225,9 +247,9 @@ class CheckpointStore:
                 raise _cannot_write(self.directory / "latest", error) from None
 
     def clean(self) -> None:
-        """Remove what a killed process left half written or half removed.
+        """Remove what a killed process left half-written or half-removed.
 
-        What cannot be removed is in nobody's way: it counts as no checkpoint.
+        Leftovers that cannot be removed do no harm: they are not counted as checkpoints.
         """
         for leftover in self.directory.glob(".*partial-*"):
             if leftover.is_dir():
@@ -237,13 +259,8 @@ class CheckpointStore:
 
     def _is_best(self, score: Score) -> bool:
         """Whether no earlier checkpoint has as low a score that was taken in the same way."""
-        best = self.pointer("best")
-        try:
-            manifest = _read_manifest(self.directory / best) if best else {}
-            known = Score(float(manifest["score"]), manifest["fingerprint"])
-        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
-            return True
-        return known.fingerprint != score.fingerprint or score.value < known.value
+        known = self.best_score()
+        return known is None or known.fingerprint != score.fingerprint or score.value < known.value
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}
@@ -252,7 +269,7 @@ class CheckpointStore:
                 self._discard(self.directory / name)
 
     def _discard(self, path: Path) -> None:
-        """Remove a checkpoint without a moment at which half of it is there."""
+        """Remove a checkpoint atomically."""
         if path.exists():
             hidden = self.directory / f".partial-removed-{path.name}-{os.getpid()}"
             rename(path, hidden)
@@ -267,27 +284,33 @@ def _cannot_write(target: Path, error: OSError) -> CatganError:
 
 
 def _cannot_read(file: Path, error: OSError) -> CatganError | CorruptCheckpointError:
-    """Passed over is what is missing or damaged; not what this user or process may not read now.
+    """Return the error for a file that cannot be read.
 
-    A run that went on from an earlier checkpoint for want of a permission would train again what it
-    has, and forget what came after.
+    Only missing or damaged files make a checkpoint corrupt, so that an earlier one is used. If it
+    only cannot be read now (permissions, open files, memory), resuming from an earlier one would
+    repeat finished training and discard it, so this is an error.
     """
-    if error.errno in UNREADABLE_NOW:
+    if error.errno in TEMPORARY_ERRORS:
         return CatganError(
-            f"{file}: cannot be read ({error.strerror}): see that it is yours to read and that not "
-            "too many files are open (ulimit -n), then run the command again"
+            f"{file}: cannot be read ({error.strerror}): check its permissions and the limit of "
+            "open files (ulimit -n), then run the command again"
         )
     return CorruptCheckpointError(f"{file.stem}: {error.strerror or error}")
 
 
 def _manifest_checksum(manifest: dict[str, Any]) -> str:
-    """sha256 of what a manifest says, its own sum aside."""
-    said = {key: value for key, value in manifest.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    """Return the sha256 of a manifest's content, without its own checksum."""
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_checkpoint(path: Path, parts: Sequence[str] = PARTS) -> Checkpoint:
-    """Read and verify `parts` of one checkpoint; raises `CorruptCheckpointError`."""
+    """Return verified `parts` of one checkpoint.
+
+    Raises:
+        CorruptCheckpointError: it is damaged or incomplete.
+        CatganError: it cannot be read now.
+    """
     manifest = _read_manifest(path)
     tensors = {}
     for part in parts:
@@ -310,9 +333,9 @@ def read_checkpoint(path: Path, parts: Sequence[str] = PARTS) -> Checkpoint:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
-        known = type(manifest["format"]) is int and manifest["format"] == FORMAT
-        intact = not known or manifest["checksum"] == _manifest_checksum(manifest)
-        complete = (
+        is_known = type(manifest["format"]) is int and manifest["format"] == FORMAT
+        is_intact = not is_known or manifest["checksum"] == _manifest_checksum(manifest)
+        is_complete = (
             type(manifest["images"]) is int
             and manifest["images"] == int(path.name)
             and isinstance(manifest["config"], dict)
@@ -327,18 +350,18 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise _cannot_read(path / MANIFEST, error) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptCheckpointError(f"{MANIFEST} is damaged ({type(error).__name__})") from None
-    if not known:
+    if not is_known:
         raise CorruptCheckpointError(
             f"{MANIFEST} has format {quoted(manifest['format'])}, this catgan reads {FORMAT}"
         )
-    if not intact:
+    if not is_intact:
         raise CorruptCheckpointError(f"{MANIFEST} does not have the checksum it was written with")
-    if not complete:
+    if not is_complete:
         raise CorruptCheckpointError(f"{MANIFEST} is incomplete")
     return manifest
 
 
-def _is_name(name: str) -> bool:
+def _is_checkpoint_name(name: str) -> bool:
     return re.fullmatch(r"\d{9,18}", name, re.ASCII) is not None
 
 
@@ -350,7 +373,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def _optimizer_shapes(players: Players) -> dict[str, torch.Size]:
-    """The shapes that `optimizer_tensors` has once every parameter was stepped."""
+    """Return the shapes of `optimizer_tensors` after the first step."""
     return {
         f"{player}/{name}/{quantity}": torch.Size() if quantity == "step" else parameter.shape
         for player, (module, _) in players.items()
@@ -360,7 +383,7 @@ def _optimizer_shapes(players: Players) -> dict[str, torch.Size]:
 
 
 def optimizer_tensors(players: Players) -> Tensors:
-    """Adam's state of every parameter, as `player/parameter/quantity`."""
+    """Return Adam's state of every parameter, by `player/parameter/quantity`."""
     return {
         f"{player}/{name}/{quantity}": tensor
         for player, (module, optimizer) in players.items()
@@ -370,12 +393,12 @@ def optimizer_tensors(players: Players) -> Tensors:
 
 
 def _load_optimizer_tensors(players: Players, tensors: Tensors) -> None:
-    """The inverse of `optimizer_tensors`, into fresh optimizers."""
+    """Load the result of `optimizer_tensors` into new optimizers."""
     for player, (module, optimizer) in players.items():
         for name, parameter in module.named_parameters():
             step, *moments = (tensors[f"{player}/{name}/{key}"] for key in ADAM_QUANTITIES)
-            # The moments lie in memory as their parameter does, which is how Adam makes them.
+            # Adam creates moments in the memory format of their parameter.
             restored = [torch.empty_like(parameter).copy_(moment) for moment in moments]
-            # Adam's fused kernels count steps where the parameter is, the others on the CPU.
+            # Adam's fused kernels keep the step on the parameter's device, the others on the CPU.
             step = step.to(parameter.device) if optimizer.defaults["fused"] else step
             optimizer.state[parameter] = dict(zip(ADAM_QUANTITIES, [step, *restored], strict=True))

@@ -1,4 +1,4 @@
-"""The directory of one run: what is written where, and how it is read back."""
+"""The directory of one run: its files, and reading them back."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from catgan.files import flush_directory, make_directory, write_durably
 from catgan.generation.card import Ancestor, read_lineage
 from catgan.runs.checkpoint import CheckpointStore
 from catgan.runs.lock import RunLock
-from catgan.runs.log import is_row, read_lines
+from catgan.runs.log import is_valid_row, read_lines
 
-PARTIAL = ".*.partial-*"  # what `write_durably` calls a file until it is whole
+PARTIAL = ".*.partial-*"  # temporary files of `write_durably`
 
-MAX_CONFIG_BYTES = 16 * 2**10  # ten times a real one; dotted keys cost the square of their length
+MAX_CONFIG_BYTES = 16 * 2**10  # ten times a real one; TOML parsing is quadratic in dotted keys
 
 
 def is_run(path: Path) -> bool:
-    """Whether `path` looks like a training run."""
+    """Return whether `path` is the directory of a training run."""
     return (path / "config.toml").is_file()
 
 
 class RunDirectory:
-    """`config.toml`, `run.json`, `log.jsonl`, `samples/`, `checkpoints/`, `report.html`."""
+    """A run: `config.toml`, `run.json`, `log.jsonl`, `samples/`, `checkpoints/`, `report.html`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,81 +43,87 @@ class RunDirectory:
         self.lock = RunLock(path)
 
     @classmethod
-    def require_place(cls, path: Path) -> None:
+    def check_can_create(cls, path: Path) -> None:
         """Raise `CatganError` unless a run can be created at `path`; nothing is left behind."""
         try:
             if path.exists():
                 cls(path)._check_free()
-            existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+            candidates = (path, *path.absolute().parents)
+            existing = next(candidate for candidate in candidates if candidate.exists())
             with tempfile.TemporaryFile(dir=existing):
                 pass
         except OSError as error:
-            raise _no_place(path, error) from None
+            raise _cannot_create(path, error) from None
 
     @classmethod
     def create(cls, path: Path, config: Config, facts: Mapping[str, Any]) -> RunDirectory:
-        """A new run; `facts` (JSON) say what data and machine it has. The place must be free."""
+        """Return a new run at `path`; `facts` (JSON) describe its data and machine.
+
+        Raises:
+            CatganError: `path` is not empty, or cannot be written.
+        """
         run = cls(path)
         try:
             make_directory(path)
             run._check_free()
             run.lock.acquire()
             try:
-                run._check_free()  # another process may have been faster
+                run._check_free()  # another process may have created a run meanwhile
                 (path / "samples").mkdir(exist_ok=True)
                 (path / "checkpoints").mkdir(exist_ok=True)
                 write_durably(path / "run.json", json.dumps(facts, indent=2).encode())
-                # Last, because it is what makes a directory a run.
+                # Written last, because this file makes the directory a run.
                 write_durably(path / "config.toml", to_toml(config).encode())
             finally:
                 run.lock.release()
         except OSError as error:
-            raise _no_place(path, error) from None
+            raise _cannot_create(path, error) from None
         return run
 
     def _check_free(self) -> None:
-        """`CatganError` when something is there, but for what a killed `create` may leave."""
+        """Raise `CatganError` unless the directory is empty but for a killed `create`."""
         if not _is_free(self.path):
             raise CatganError(
-                f"{self.path} is not empty: choose another place with --out, "
-                f"or go on with what is there: catgan train --resume {shell_words(self.path)}"
+                f"{self.path} is not empty: choose another path with --out, "
+                f"or resume the run in it: catgan train --resume {shell_words(self.path)}"
             )
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """An existing run; `CatganError` when `path` is none."""
+        """Return the run at `path`; raises `CatganError` if there is none."""
         if not is_run(path):
             if path.is_dir() and any(path.iterdir()) and _is_free(path):
                 raise CatganError(
-                    f"{path} was stopped before its run began: start it again, "
+                    f"{path}: the run was stopped before it began: start it again, "
                     f"catgan train ... --out {shell_words(path)}"
                 )
             raise CatganError(
-                f"{path} is not a run (it has no config.toml): name the directory that "
+                f"{path} is not a run (it has no config.toml): pass the directory that "
                 "`catgan train` printed"
             )
         return cls(path)
 
     def config(self) -> Config:
-        """The complete configuration."""
+        """Return the complete configuration."""
         path = self.path / "config.toml"
         try:
             if path.stat().st_size > MAX_CONFIG_BYTES:
-                raise CatganError(f"{path} is no configuration, it is far too long: restore it")
+                raise CatganError(f"{path}: too large for a configuration: restore it")
             return from_toml(path.read_text("utf-8"), where=str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise CatganError(f"{path} cannot be read ({error}): restore it") from None
 
     def update_config(self, config: Config) -> None:
-        """Replace the configuration, as a resumed run may in part.
+        """Replace the configuration, some settings of which may change on resume.
 
-        Raises `CatganError` where the run has seen more images than `config` asks for.
+        Raises:
+            CatganError: the run has already seen more images than `config` asks for.
         """
         check_length(self.config(), config, int(self.checkpoints.pointer("latest") or 0))
         self.write(self.path / "config.toml", to_toml(config).encode())
 
     def write(self, path: Path, data: bytes) -> None:
-        """Replace a file of the run, durably; `CatganError` for what the disk rejects."""
+        """Replace a file of the run durably; raises `CatganError` if it cannot be written."""
         try:
             write_durably(path, data)
         except OSError as error:
@@ -130,7 +136,7 @@ class RunDirectory:
         )
 
     def facts(self) -> dict[str, Any]:
-        """What `create` was given."""
+        """Return the facts that `create` was given."""
         path = self.path / "run.json"
         try:
             facts = json.loads(path.read_bytes())
@@ -141,7 +147,7 @@ class RunDirectory:
         return facts
 
     def lineage(self) -> list[Ancestor]:
-        """Return what the run was started from, the nearest first; [] where it began anew."""
+        """Return what the run was started from, nearest first; [] if from scratch."""
         path = self.path / "run.json"
         try:
             return read_lineage(self.facts().get("lineage"))
@@ -149,43 +155,43 @@ class RunDirectory:
             raise CatganError(f"{path}: its lineage cannot be read ({error}): restore it") from None
 
     def grid_path(self, images: int) -> Path:
-        """Where the sample sheet after `images` images lies."""
+        """Return the path of the sample grid after `images` images."""
         return self.path / "samples" / f"{images:09d}.png"
 
     def save_grid(self, images: int, picture: np.ndarray) -> None:
-        """Write the sample sheet after `images` images, (H, W, 3) uint8."""
+        """Write the sample grid after `images` images, (H, W, 3) uint8."""
         png = io.BytesIO()
         Image.fromarray(picture).save(png, "PNG")
         self.write(self.grid_path(images), png.getvalue())
 
     def grids(self) -> dict[int, Path]:
-        """Sample sheets by images seen, in order."""
-        found = {
+        """Return the paths of the sample grids by images seen, in order."""
+        paths = {
             int(path.stem): path
             for path in (self.path / "samples").glob("*.png")
             if re.fullmatch(r"\d+", path.stem, re.ASCII)
         }
-        return dict(sorted(found.items()))
+        return dict(sorted(paths.items()))
 
     def append_row(self, row: Mapping[str, Any]) -> None:
-        """Add one row to the log; it is on the disk when this returns."""
+        """Append one row to the log; it is on disk when this returns."""
         try:
-            new = not self.log.exists()
+            is_new = not self.log.exists()
             with self.log.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            if new:
+            if is_new:
                 flush_directory(self.path)
         except OSError as error:
             raise self._cannot_write(self.log, error) from None
 
     def rows(self) -> list[dict[str, Any]]:
-        """The log's rows; a half-written last line is no row, nor one that was damaged."""
-        return [row for row in read_lines(self.log) if is_row(row)]
+        """Return the rows of the log, without damaged or half-written lines."""
+        return [row for row in read_lines(self.log) if is_valid_row(row)]
 
     def rewind(self, images: int) -> None:
-        """Forget what was logged and drawn after `images`: the resumed run does it again."""
+        """Remove log rows and sample grids after `images`; the resumed run writes them again."""
         rows = [row for row in read_lines(self.log) if row["images"] <= images]
         self.write(self.log, "".join(json.dumps(row) + "\n" for row in rows).encode())
         try:
@@ -196,21 +202,21 @@ class RunDirectory:
             raise self._cannot_write(self.path / "samples", error) from None
 
     def clean(self) -> None:
-        """Remove what a killed process left half written; only for who holds the lock."""
+        """Remove files that a killed process left half-written; requires the lock."""
         self.checkpoints.clean()
         for directory in (self.path, self.path / "samples"):
             for leftover in directory.glob(PARTIAL):
                 leftover.unlink(missing_ok=True)
 
 
-def _no_place(path: Path, error: OSError) -> CatganError:
+def _cannot_create(path: Path, error: OSError) -> CatganError:
     return CatganError(
-        f"{path}: cannot be written ({error.strerror or error}): choose another place with --out"
+        f"{path}: cannot be written ({error.strerror or error}): choose another path with --out"
     )
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a directory without `config.toml` holds nothing, or what a killed `create` left."""
+    """Return whether `path`, which has no config.toml, is empty but for a killed `create`."""
     return all(
         entry.name in ("run.json", ".lock", ".lock.held", ".lock.json")
         or entry.match(PARTIAL)

@@ -1,4 +1,4 @@
-"""One writer a run: a lock on `.lock` in its directory, and beside it who holds it."""
+"""The lock of a run: one writer at a time, and a record of who it is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_RECORD_BYTES = 4096
 
 
 class RunLock:
-    """The right to write into the directory of one run.
+    """The exclusive right to write to the directory of one run.
 
-    `.lock.json` is what others are told of its holder, and decides nothing: see `ProcessLock`.
+    The lock itself is a `ProcessLock` on `.lock`. `.lock.json` only describes its holder.
     """
 
     def __init__(self, run: Path) -> None:
@@ -28,44 +28,47 @@ class RunLock:
         self._lock = ProcessLock(run / ".lock")
 
     def acquire(self) -> None:
-        """Take the lock, unless this object has it; `CatganError` while another process does.
+        """Take the lock, unless this object already holds it.
 
-        It is held until `release`, or as long as this object or its process lives.
+        It is held until `release`, or until this object or its process ends.
+
+        Raises:
+            CatganError: another process holds it, or it cannot be written.
         """
         if self._lock.held:
             return
         path = self._lock.path
         try:
-            taken = self._lock.acquire()
-            if taken:
+            acquired = self._lock.acquire()
+            if acquired:
                 path = self.record
                 self._write_record()
         except OSError as error:
             self._lock.release()
             raise CatganError(
-                f"{path}: cannot be written ({error.strerror or error}): make room and see that "
-                "the directory is yours to write, or take another place with --out"
+                f"{path}: cannot be written ({error.strerror or error}): free disk space and check "
+                "the permissions of the directory, or choose another one with --out"
             ) from None
-        if not taken:
-            raise self._held()
+        if not acquired:
+            raise self._held_by_another()
 
     def release(self) -> None:
-        """Give the lock back, if this object has it."""
+        """Release the lock, if this object holds it."""
         if self._lock.held:
             with suppress(OSError):
                 self.record.unlink()
             self._lock.release()
 
     def _write_record(self) -> None:
-        mine = {
+        record = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
-        write_durably(self.record, json.dumps(mine).encode() + b"\n")
+        write_durably(self.record, json.dumps(record).encode() + b"\n")
 
-    def _held(self) -> CatganError:
-        record = _read(self.record)
+    def _held_by_another(self) -> CatganError:
+        record = _read_record(self.record)
         pid, host = record.get("pid"), record.get("host")
         if pid is None:
             who, stop = "another process", "stop it"
@@ -75,25 +78,25 @@ class RunLock:
         else:
             who = f"process {pid} on {host} since {record.get('since')}"
             stop = "stop it there"
-        if self._lock.marker.exists():  # nobody else can tell whether it is
-            stop += f", delete {self._lock.marker} if it is long gone"
+        if self._lock.marker.exists():  # without kernel locks, only the user can tell
+            stop += f", delete {self._lock.marker} if it has ended"
         return CatganError(
-            f"{self.run} is being trained by {who}: wait for it, {stop}, or take another place "
-            "with --out"
+            f"{self.run} is being trained by {who}: wait for it, {stop}, or choose another "
+            "directory with --out"
         )
 
 
-def _read(record: Path) -> dict[str, Any]:
-    """Who wrote that they hold the lock; empty when nobody did, or it is torn or not ours."""
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return the record of the holder, or {} if it is missing, damaged or not one."""
     try:
-        with record.open("rb") as file:
-            found = json.loads(file.read(MAX_RECORD_BYTES))
+        with path.open("rb") as file:
+            record = json.loads(file.read(MAX_RECORD_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
-    sound = (
-        isinstance(found, dict)
-        and type(found.get("pid")) is int
-        and all(isinstance(found.get(key), str) for key in ("host", "since"))
-        and f"{found['host']}{found['since']}".isprintable()
+    valid = (
+        isinstance(record, dict)
+        and type(record.get("pid")) is int
+        and all(isinstance(record.get(key), str) for key in ("host", "since"))
+        and f"{record['host']}{record['since']}".isprintable()
     )
-    return found if sound else {}
+    return record if valid else {}

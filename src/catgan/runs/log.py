@@ -1,4 +1,4 @@
-"""The log of a run: what a row holds, and how rows are read back."""
+"""The log of a run: the content of a row, and reading rows back."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MAX_SCORE_NAME = 100  # characters, of "held-out KD-lite2" and the like
+MAX_SCORE_NAME = 100  # characters, of names such as "held-out KD-lite2"
 
 LOGGED_METRICS = (
     "discriminator_loss",
     "generator_loss",
     "real_accuracy",
     "generated_accuracy",
-    "diversity",  # of the generated images, as a part of the real ones'
+    "diversity",  # of the generated images, relative to the real ones
 )
 
 
 def read_lines(log: Path) -> list[dict[str, Any]]:
-    """What the log holds that has a number of images, sound or not."""
-    found = []
+    """Return all lines of the log that are objects with a number of images."""
+    rows = []
     if log.exists():
         for line in log.read_text("utf-8", errors="replace").splitlines():
             try:
@@ -28,21 +28,21 @@ def read_lines(log: Path) -> list[dict[str, Any]]:
             except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict) and type(row.get("images")) is int:
-                found.append(row)
-    return found
+                rows.append(row)
+    return rows
 
 
-def is_row(row: Mapping[str, Any]) -> bool:
-    """Whether a row is as training writes it: a log can be edited, and a disk can fail."""
+def is_valid_row(row: Mapping[str, Any]) -> bool:
+    """Return whether training could have written a row: logs are edited, and disks fail."""
     machine = row.get("machine", {})
     name = row.get("scored_by", "")
     if not isinstance(machine, dict) or not isinstance(name, str):
         return False
-    if not name.isprintable() or len(name) > MAX_SCORE_NAME:  # it goes into a chart
+    if not name.isprintable() or len(name) > MAX_SCORE_NAME:  # it is shown in a chart
         return False
     numbers = [row.get(key, 0) for key in ("images", "score", "overfitting", *LOGGED_METRICS)]
     numbers += [machine.get(key, 0) for key in ("images_per_second", "memory_mib")]
-    # NaN is below nothing, and an int can be larger than any float.
+    # Comparisons reject NaN; the limit rejects an int that is larger than any float.
     return 0 <= row["images"] < 2**63 and all(
         type(n) in (int, float) and abs(n) < 1e300 for n in numbers
     )

@@ -1,4 +1,4 @@
-"""`report.html`: a run on one page that loads nothing: losses, cats over time, settings."""
+"""`report.html`: a run on one self-contained page: losses, samples over time, settings."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 CURVES = ("discriminator_loss", "generator_loss", "real_accuracy", "generated_accuracy")
 RATES = ("images_per_second", "memory_mib")
-MIN_RATE = 0.001  # images a second; less was written by no run, and would make centuries
-HELD_OUT = "held-out "  # how the name of a score against such images begins
-KERNEL_NAMES = ("KD-", "KID")  # and that of a kernel distance
-OVERFITTING_RANGE = (-1.0, 2.0)  # that is shown at most: where logits hardly differ, r_v is noise
-MAX_GRIDS = 10  # on the page; the first and the last are always among them
+MIN_RATE = 0.001  # images per second; a damaged row with less would add years of training time
+HELD_OUT = "held-out "  # prefix of the names of scores against held-out images
+KERNEL_NAMES = ("KD-", "KID")  # prefixes of the names of kernel distances
+OVERFITTING_RANGE = (-1.0, 2.0)  # largest y range; where logits hardly differ, r_v is noise
+MAX_GRIDS = 10  # on the page, always including the first and the last
 
 
 def write_report(run: RunDirectory) -> None:
-    """Write the report of `run` as it stands, replacing the last one."""
+    """Write the report of `run`, replacing an earlier one."""
     config, facts, rows, grids = run.config(), run.facts(), run.rows(), run.grids()
-    chosen = _spread(list(grids), MAX_GRIDS)
+    chosen = _evenly_spaced(list(grids), MAX_GRIDS)
     scores = [row for row in rows if {"score", "scored_by"} <= set(row)]
     score_name = scores[-1]["scored_by"] if scores else ""
-    scores = [row for row in scores if row["scored_by"] == score_name]  # others do not compare
+    scores = [row for row in scores if row["scored_by"] == score_name]  # others are not comparable
     rows = [row for row in rows if _is_complete(row)]
     measured = [row for row in rows if "overfitting" in row]
     images = rows[-1]["images"] if rows else 0
@@ -67,34 +67,34 @@ def write_report(run: RunDirectory) -> None:
         grids=[(kimg(seen), file_uri(grids[seen])) for seen in chosen[:-1]][::-1],
         grid_seeds=config.output.grid_seeds,
     )
-    # A directory's name can hold bytes that are no text.
+    # The name of a directory can contain bytes that are not valid text.
     run.write(run.report, page.encode(errors="backslashreplace"))
 
 
 def _best_score(scores: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What the best score was, and when: a run may have ended some time after it."""
+    """Return the best score and when it was reached, which may be before the end of the run."""
     if not scores:
         return []
-    best = min(scores, key=lambda row: row["score"])  # the earliest of equals
+    best = min(scores, key=lambda row: row["score"])  # the earliest if several are equal
     return [(f"Best {best['scored_by']}", f"{best['score']:.4g} at {best['images']:,} images")]
 
 
 def _is_complete(row: dict[str, Any]) -> bool:
-    """Whether a row has all that the report shows: a log can be edited."""
+    """Return whether a row has everything that the report shows; edited logs may not."""
     return set(CURVES) <= set(row) and set(RATES) <= set(row.get("machine", {}))
 
 
 def _origin(run: RunDirectory) -> dict[str, str]:
-    """What the run was started from, if it was."""
+    """Return what the run was started from, if anything."""
     lineage = run.lineage()
     return {"began as": describe_lineage(lineage)} if lineage else {}
 
 
-def _spread(values: Sequence[int], most: int) -> list[int]:
-    """At most `most` of `values`, evenly spread, with the first and the last."""
-    if len(values) <= most:
+def _evenly_spaced(values: Sequence[int], count: int) -> list[int]:
+    """Return at most `count` of `values`, evenly spaced, including the first and the last."""
+    if len(values) <= count:
         return list(values)
-    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
 
 
 def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
@@ -118,7 +118,7 @@ def _score_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     axes = figure.subplots()
     _curve(axes, rows, "score", "score", "#b4541a")
-    if min(row["score"] for row in rows) < 0:  # as a kernel distance without bias can be
+    if min(row["score"] for row in rows) < 0:  # an unbiased kernel distance can be negative
         axes.axhline(0, color="#8a8a8a", linewidth=0.8)
     else:
         axes.set_ylim(bottom=0)

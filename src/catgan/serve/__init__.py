@@ -1,4 +1,4 @@
-"""Cats over HTTP: an ASGI application, and the server that `catgan serve` runs. No torch."""
+"""Serve cats over HTTP: an ASGI application, and the server of `catgan serve`. No torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MODULES = ("starlette", "uvicorn", "httptools", "prometheus_client")
 
 
 def app(generator: Generator | None = None, settings: Settings | None = None) -> Service:
-    """Return an ASGI application that draws with `generator`, or with the package's own.
+    """Return an ASGI application that samples from `generator`, by default the bundled one.
 
-    Mount it in another application or give it to any ASGI server. The limits on connections and
-    on the time that a client takes to send a request are the server's affair: `catgan serve` has
-    them, another server has its own.
+    Mount it in another application or run it on any ASGI server. Limits on connections and on the
+    time a client takes to send a request are up to that server; `catgan serve` enforces its own.
 
-    Raises `CatganError` where the extra `serve` is not installed.
+    Raises:
+        CatganError: the extra `serve` is not installed.
     """
     require_serve_extra()
     from catgan.generation.generator import load_generator
@@ -31,14 +31,12 @@ def app(generator: Generator | None = None, settings: Settings | None = None) ->
     from catgan.serve.settings import Settings
 
     settings = settings or Settings()
-    models = Models.of([("default", generator or load_generator())], settings.workers)
+    models = Models.create([("default", generator or load_generator())], settings.workers)
     return Service(models, settings)
 
 
 def require_serve_extra() -> None:
-    """Raise `CatganError` with what to install where a module of the extra `serve` is missing."""
+    """Raise `CatganError` that says what to install if the extra `serve` is incomplete."""
     missing = [name for name in _MODULES if not find_spec(name)]
     if missing:
-        raise CatganError(
-            f"serve needs {', '.join(missing)}, not installed: pip install 'catgan[serve]'"
-        )
+        raise CatganError(f"catgan serve needs {', '.join(missing)}: pip install 'catgan[serve]'")

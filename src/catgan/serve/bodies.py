@@ -1,4 +1,4 @@
-"""JSON in the body of a request."""
+"""Parse JSON request bodies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catgan.serve.problems import ProblemError
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """Return the object that the body is; raises `ProblemError` 400 for anything else."""
+    """Return the JSON object in `body`; raises `ProblemError` 400 for anything else."""
     try:
         document = json.loads(body, parse_constant=_reject_constant)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
@@ -21,11 +21,15 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def _reject_constant(name: str) -> None:
+    """Reject NaN and Infinity, which Python's parser accepts but JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
-def whole(document: dict[str, Any], name: str, default: int, low: int, high: int) -> int:
-    """Return a whole number of an object; raises `ProblemError` 422."""
+def get_int(document: dict[str, Any], name: str, default: int, low: int, high: int) -> int:
+    """Return the integer field `name`, or `default` if it is absent or null.
+
+    Raises `ProblemError` 422 for another type, and outside `low` to `high`.
+    """
     value = document.get(name)
     if value is None:
         return default
@@ -36,8 +40,13 @@ def whole(document: dict[str, Any], name: str, default: int, low: int, high: int
     return value
 
 
-def number(document: dict[str, Any], name: str, default: float, low: float, high: float) -> float:
-    """Return a number of an object; raises `ProblemError` 422."""
+def get_float(
+    document: dict[str, Any], name: str, default: float, low: float, high: float
+) -> float:
+    """Return the number field `name`, or `default` if it is absent or null.
+
+    Raises `ProblemError` 422 for another type, and outside `low` to `high`.
+    """
     value = document.get(name)
     if value is None:
         return default
@@ -48,8 +57,11 @@ def number(document: dict[str, Any], name: str, default: float, low: float, high
     return abs(float(value))
 
 
-def text(document: dict[str, Any], name: str) -> str | None:
-    """Return a string of an object, or None where it has none; raises `ProblemError` 422."""
+def get_string(document: dict[str, Any], name: str) -> str | None:
+    """Return the string field `name`, or None if it is absent or null.
+
+    Raises `ProblemError` 422 for another type.
+    """
     value = document.get(name)
     if value is not None and not isinstance(value, str):
         raise ProblemError(422, f"{name}={quoted(value)}: expected a string")

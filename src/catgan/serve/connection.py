@@ -1,9 +1,9 @@
-"""One connection: uvicorn's protocol, with the bounds on a client's time and bytes it lacks.
+"""uvicorn's HTTP protocol with limits on a client's time and bytes.
 
-uvicorn bounds the time between two requests, and nothing else: a client that sends a byte a second,
-or never reads its answer, keeps its connection for ever, as every byte puts the clock back, and
-httptools reads a header of any length. Here each stage has a deadline that no byte moves: the
-header, the answer, the sending of it. What is too slow is closed, what is too long is rejected.
+uvicorn limits only the time between two requests, and each byte restarts that timer: a client that
+sends a byte a second or never reads its response keeps its connection forever, and httptools
+accepts a header of any length. Here each stage (header, response, sending) has a deadline that no
+byte extends. Slow connections are closed, long headers are rejected.
 """
 
 from __future__ import annotations
@@ -23,42 +23,43 @@ if TYPE_CHECKING:
 
     from catgan.serve.service import Service
 
-MAX_PIPELINED = 16  # requests that wait behind one on the same connection
-SPARE_CONNECTIONS = 64  # over the limit, to be told so
-LINGER = 1.0  # seconds for a client to take the last words
+MAX_PIPELINED = 16  # requests that wait on the same connection
+SPARE_CONNECTIONS = 64  # over the limit: these get a 503 response, any more are reset
+LINGER_SECONDS = 1.0  # for a client to read an error response before its connection is aborted
 
 
 def protocol_for(service: Service) -> type[HttpToolsProtocol]:
-    """Return the class of the connections of a service, with its limits."""
+    """Return the connection class that enforces the limits of `service`."""
     settings = service.settings
-    answer_time = 2 * settings.request_timeout + settings.send_timeout  # body, drawing, sending
+    # Receiving the body, generating the images, sending the response.
+    response_timeout = 2 * settings.request_timeout + settings.send_timeout
 
     class Connection(HttpToolsProtocol):
         deadline: asyncio.TimerHandle | None = None
-        running: RequestResponseCycle | None = None  # that is answered, or was last
-        is_rejected = False  # nothing that comes is read any more
-        in_message = False  # a request has begun and not all of it is here
+        running: RequestResponseCycle | None = None  # the current request, or the last one
+        is_rejected = False  # received data is ignored from now on
+        in_message = False  # a request has begun and is not complete
         in_header = False
-        header_read = 0  # bytes of it that the parser has handed over
-        header_received = 0  # bytes of it that came behind the packet in which it began
+        header_read = 0  # bytes of the header that the parser has processed
+        header_received = 0  # bytes of the header after the packet in which it began
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            over = len(self.connections) - settings.max_connections
-            if over > SPARE_CONNECTIONS:
+            excess = len(self.connections) - settings.max_connections
+            if excess > SPARE_CONNECTIONS:
                 transport.abort()
-            elif over > 0:
+            elif excess > 0:
                 self.app = _too_many_connections
-                self._set_deadline(LINGER, self._header_overdue)
+                self._set_deadline(LINGER_SECONDS, self._header_overdue)
             else:
                 self._set_deadline(settings.header_timeout, self._header_overdue)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._set_deadline(None)
             super().connection_lost(exc)
-            self._unset_keepalive_if_required()  # uvicorn leaves it after a reset
+            self._unset_keepalive_if_required()  # uvicorn keeps this timer after a reset
             self.pipeline.clear()
-            if self.running is not None:  # uvicorn tells the newest one only
+            if self.running is not None:  # uvicorn notifies only the newest request
                 self.running.disconnected = True
                 self.running.message_event.set()
 
@@ -76,7 +77,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
 
         def on_message_begin(self) -> None:
             if len(self.pipeline) >= MAX_PIPELINED:
-                raise ValueError("too many requests at once on one connection")
+                raise ValueError("too many pipelined requests on one connection")
             self.in_message = self.in_header = True
             self.header_read = self.header_received = 0
             super().on_message_begin()
@@ -95,9 +96,9 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             super().on_headers_complete()
             if len(self.pipeline) == waiting:
                 self.running = self.cycle
-            # The application answers within the time for a request; this is for what it cannot
-            # see: a body that goes on after the answer, an answer that nobody takes.
-            self._set_deadline(answer_time, self.transport.abort)
+            # The application enforces the timeout of a request. This deadline covers what it
+            # cannot see: a body that continues after the response, a response that nobody reads.
+            self._set_deadline(response_timeout, self.transport.abort)
 
         def on_message_complete(self) -> None:
             self.in_message = False
@@ -106,22 +107,23 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
                 self._wait_until_sent()
 
         def on_response_complete(self) -> None:
-            following = self.pipeline[-1][0] if self.pipeline else None
+            next_request = self.pipeline[-1][0] if self.pipeline else None
             super().on_response_complete()
-            if following is not None:
-                self.running = following
-                self._set_deadline(answer_time, self.transport.abort)
+            if next_request is not None:
+                self.running = next_request
+                self._set_deadline(response_timeout, self.transport.abort)
             elif not self.in_message:
                 self._wait_until_sent()
 
         def shutdown(self) -> None:
-            """End the connection: with its answer, else now, or when a request may have come.
+            """Close the connection: after its current response, or now.
 
-            One may be on its way where none has come yet, and be half here.
+            A connection without a request so far, or with half a header, gets `LINGER_SECONDS`:
+            its request may be in transit.
             """
-            answering = self.cycle is not None and not self.cycle.response_complete
-            if not answering and (self.cycle is None or self.in_header):
-                self._set_deadline(LINGER, self.transport.abort)
+            responding = self.cycle is not None and not self.cycle.response_complete
+            if not responding and (self.cycle is None or self.in_header):
+                self._set_deadline(LINGER_SECONDS, self.transport.abort)
             else:
                 super().shutdown()
 
@@ -129,7 +131,7 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
             if self.header_read > settings.max_header:
                 self._reject(431, "the header is too long")
             else:
-                self._reject(400, "the request is not HTTP")
+                self._reject(400, "the request is not valid HTTP")
 
         def _count(self, length: int) -> None:
             self.header_read += length
@@ -143,13 +145,17 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
                 self.transport.abort()
 
         def _reject(self, status: int, detail: str) -> None:
-            """Answer what cannot become a request, and close; an earlier one gets its answer."""
+            """Send an error response to an invalid request and close the connection.
+
+            Requests before it on the same connection get their responses first; then the
+            connection closes without the error response.
+            """
             service.metrics.rejected.labels("protocol").inc()
             self.is_rejected = True
             running, in_body = self.running, self.in_message and not self.in_header
             if running is not None and running.response_complete:
                 running = None
-            if running is not None and in_body:  # the newest one's body will never be whole
+            if running is not None and in_body:  # the newest request's body will never be complete
                 if self.pipeline:
                     self.pipeline.popleft()
                 elif not running.response_started:
@@ -162,10 +168,10 @@ def protocol_for(service: Service) -> type[HttpToolsProtocol]:
                 return
             self.transport.write(_plain_response(status, detail))
             self.transport.close()
-            self._set_deadline(LINGER, self.transport.abort)
+            self._set_deadline(LINGER_SECONDS, self.transport.abort)
 
         def _wait_until_sent(self) -> None:
-            """Nothing is on its way but, maybe, the end of an answer."""
+            """Set a deadline for the client to read what is left of the last response."""
             if self.transport.get_write_buffer_size():
                 self._set_deadline(settings.send_timeout, self.transport.abort)
             else:

@@ -1,4 +1,4 @@
-"""The bounded queue in front of the workers: a request is accepted at once, or rejected at once."""
+"""A worker pool behind a bounded queue: a request is accepted or rejected immediately."""
 
 from __future__ import annotations
 
@@ -14,64 +14,69 @@ from catgan.serve.models import Stop
 from catgan.serve.problems import ProblemError
 
 T = TypeVar("T")
-_SMOOTHING = 0.05  # of the moving average of the time that an image takes
-_FIRST_GUESS = 0.02  # seconds an image
+_SMOOTHING = 0.05  # of the exponential moving average of the seconds an image takes
+_INITIAL_ESTIMATE = 0.02  # seconds an image
 
 
 class Engine:
-    """Runs jobs on `workers` threads; at most `capacity` images are accepted and not yet done.
+    """Runs jobs on `workers` threads, with at most `capacity` images accepted and not yet done.
 
-    A job counts as many images as it draws. It gets a `Stop`, by which it learns that nobody waits
-    for it any more: its client is gone, or `timeout` seconds have passed.
+    A job counts as many images as it generates. It gets a `Stop` that tells it when to give up:
+    its client is gone, or `timeout` seconds have passed.
     """
 
     def __init__(self, workers: int, capacity: int, timeout: float) -> None:
         self.workers, self.capacity, self.timeout = workers, capacity, timeout
         self.pending = 0  # images
-        self._seconds = _FIRST_GUESS
+        self._seconds_per_image = _INITIAL_ESTIMATE
         self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(workers, "draw")
+        self._executor = ThreadPoolExecutor(workers, "generate")
 
     async def run(
-        self, job: Callable[[Stop], T], images: int, gone: Callable[[], Awaitable[None]]
+        self,
+        job: Callable[[Stop], T],
+        images: int,
+        wait_for_disconnect: Callable[[], Awaitable[None]],
     ) -> T:
-        """Return what `job` returns; `gone` returns when the client has gone.
+        """Return the result of `job`, which generates `images` images.
+
+        `wait_for_disconnect` returns once the client has closed the connection.
 
         Raises:
-            ProblemError: 503, the queue is full or the time is over.
-            ClientGoneError: nobody waits for the answer.
+            ProblemError: 503 if the queue is full or the job takes longer than the timeout.
+            ClientGoneError: the client closed the connection first.
         """
         stop = Stop()
         work = self._submit(job, images, stop)
         result = asyncio.wrap_future(work)
-        leaving = asyncio.ensure_future(gone())
+        disconnect = asyncio.ensure_future(wait_for_disconnect())
         try:
             done, _ = await asyncio.wait(
-                (result, leaving), timeout=self.timeout, return_when=asyncio.FIRST_COMPLETED
+                (result, disconnect), timeout=self.timeout, return_when=asyncio.FIRST_COMPLETED
             )
             if result in done:
                 return result.result()
-            if leaving in done:
+            if disconnect in done:
                 raise ClientGoneError
             raise ProblemError(
                 503,
-                f"drawing took longer than the {self.timeout:g} s that a request may take",
+                f"generating the images took longer than the limit of {self.timeout:g} s",
                 reason="timeout",
                 retry_after=self.retry_after(),
             )
         finally:
-            leaving.cancel()
+            disconnect.cancel()
             if not result.done():
                 stop.requested = True
-                work.cancel()  # if it has not begun
+                work.cancel()  # has an effect only if it has not started
                 result.cancel()
 
     def retry_after(self) -> int:
-        """Return after how many seconds the queue should have room."""
-        return max(1, math.ceil(self.pending * self._seconds / self.workers))
+        """Return the estimated seconds until the queue has room, at least 1."""
+        return max(1, math.ceil(self.pending * self._seconds_per_image / self.workers))
 
     def close(self) -> None:
-        """Drop what has not begun, and wait for what has."""
+        """Cancel the jobs that have not started, and wait for those that have."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, job: Callable[[Stop], T], images: int, stop: Stop) -> Future[T]:
@@ -89,12 +94,12 @@ class Engine:
 
         def timed() -> T:
             stop.check()
-            began = time.perf_counter()
+            started = time.perf_counter()
             try:
                 return job(stop)
             finally:
-                seconds = (time.perf_counter() - began) / images
-                self._seconds += _SMOOTHING * (seconds - self._seconds)
+                seconds = (time.perf_counter() - started) / images
+                self._seconds_per_image += _SMOOTHING * (seconds - self._seconds_per_image)
 
         def release(_: Future[T]) -> None:
             with self._lock:
@@ -106,4 +111,4 @@ class Engine:
 
 
 class ClientGoneError(Exception):
-    """The client has closed the connection before its answer was ready."""
+    """The client closed the connection before its response was sent."""

@@ -1,9 +1,9 @@
-"""The Open Inference Protocol, version 2, as KServe and Triton speak it, with binary tensors.
+"""The Open Inference Protocol, version 2, of KServe and Triton, with binary tensors.
 
-(github.com/kserve/open-inference-protocol, "REST"; Triton's extension "Binary Tensor Data".)
-A model takes `z` (FP32, N x latent size), as its ONNX file does, or `seed` (INT64, N) in its place,
-and `truncation` (FP32, 1), which may be left out. It gives `images` (UINT8, N x side x side x 3).
-A model's version is its artifact's checksum.
+Specification: github.com/kserve/open-inference-protocol, "REST"; Triton's extension "Binary Tensor
+Data". The inputs of a model are `z` (FP32, N x latent size), as in its ONNX file, or `seed` (INT64
+or UINT64, N) instead, and optionally `truncation` (FP32, 1). The output is `images` (UINT8,
+N x resolution x resolution x 3). A model's version is its artifact's checksum.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from starlette.routing import Route
 from catgan.errors import CatganError, quoted
 from catgan.generation.checks import check_latents, check_truncation
 from catgan.serve.bodies import parse_json_object
-from catgan.serve.models import Model, Stop, images_of
+from catgan.serve.models import Model, Stop, generate_images
 from catgan.serve.problems import ProblemError
-from catgan.serve.queries import check_pixels, named_model
+from catgan.serve.queries import check_pixels, model_by_name
 
 if TYPE_CHECKING:
     from catgan.serve.service import Service
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MAX_JSON_PIXELS = 262_144  # of an answer in JSON, where a byte takes four and Python's objects more
-MAX_ID = 256  # characters of what a client calls its request
+MAX_JSON_PIXELS = 262_144  # in a JSON response: a byte takes four there, more as Python objects
+MAX_ID = 256  # characters of a request's id
 _NO_CACHE = {"Cache-Control": "no-cache"}
-_TYPES = {
+_INPUT_TYPES = {
     "z": ("FP32",),
     "truncation": ("FP32",),
     "seed": ("INT64", "UINT64"),
 }
-_ARRAYS: dict[str, np.dtype[Any]] = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "INT64": np.dtype("<i8"),
     "UINT64": np.dtype("<u8"),
@@ -47,7 +47,7 @@ def routes(service: Service) -> list[Route]:
     settings = service.settings
 
     async def server_metadata(request: Request) -> Response:
-        # The version is the protocol's: which catgan answers is nobody's business.
+        # The version is the protocol's; catgan's own version is not revealed to clients.
         content = {"name": "catgan", "version": "2", "extensions": ["binary_tensor_data"]}
         return JSONResponse(content, headers=_NO_CACHE)
 
@@ -92,15 +92,16 @@ def routes(service: Service) -> list[Route]:
         if not binary and pixels > MAX_JSON_PIXELS:
             raise ProblemError(
                 413,
-                f"{pixels:,} pixels are more than the {MAX_JSON_PIXELS:,} of an answer in JSON: "
-                "ask for binary data",
+                f"{pixels:,} pixels exceed the limit of {MAX_JSON_PIXELS:,} a JSON response: "
+                "request binary data",
             )
-        head: dict[str, Any] = {"model_name": model.name, "model_version": model.checksum}
+        header: dict[str, Any] = {"model_name": model.name, "model_version": model.checksum}
         if "id" in document:
-            head["id"] = document["id"]
+            header["id"] = document["id"]
 
-        def draw(stop: Stop) -> tuple[bytes, int]:
-            images = images_of(model, z, truncation, stop)
+        def generate(stop: Stop) -> tuple[bytes, int]:
+            """Return the body, and the length of the JSON before its binary data, or 0."""
+            images = generate_images(model, z, truncation, stop)
             output: dict[str, Any] = {
                 "name": "images",
                 "datatype": "UINT8",
@@ -108,24 +109,27 @@ def routes(service: Service) -> list[Route]:
             }
             if not binary:
                 output["data"] = images.ravel().tolist()
-                return json.dumps(head | {"outputs": [output]}).encode(), 0
+                return json.dumps(header | {"outputs": [output]}).encode(), 0
             output["parameters"] = {"binary_data_size": images.nbytes}
-            start = json.dumps(head | {"outputs": [output]}).encode()
-            return start + images.tobytes(), len(start)
+            json_part = json.dumps(header | {"outputs": [output]}).encode()
+            return json_part + images.tobytes(), len(json_part)
 
-        # Which may take many times the body's memory, until it is this one's turn.
+        # The parsed JSON can take many times the body's memory, and the queue may be long.
         del body, document, rest
-        content, start = await service.draw(request, model, len(z), draw)
-        headers = {"Cache-Control": "no-store"} | ({HEADER_LENGTH: str(start)} if start else {})
-        kind = "application/octet-stream" if start else "application/json"
-        return Response(content, headers=headers, media_type=kind)
+        content, json_length = await service.generate(request, model, len(z), generate)
+        headers = {"Cache-Control": "no-store"}
+        if json_length:
+            headers[HEADER_LENGTH] = str(json_length)
+        media_type = "application/octet-stream" if json_length else "application/json"
+        return Response(content, headers=headers, media_type=media_type)
 
     def _model(request: Request) -> Model:
-        model = named_model(service.models, request.path_params["name"])
+        model = model_by_name(service.models, request.path_params["name"])
         version = request.path_params.get("version", model.checksum)
         if version != model.checksum:
             raise ProblemError(
-                404, f"no version {quoted(version)} of {model.name}: {model.checksum} is"
+                404,
+                f"unknown version {quoted(version)} of {model.name}: expected {model.checksum}",
             )
         return model
 
@@ -151,23 +155,29 @@ def _readiness(is_ready: bool, content: dict[str, Any]) -> Response:
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], memoryview]:
-    """Return the JSON of a body, and the binary tensors behind it."""
+    """Return the JSON object of a body and the binary data after it."""
     if header_length is None:
         return parse_json_object(body), memoryview(b"")
     if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 9:
         raise ProblemError(400, f"{HEADER_LENGTH}: expected a number of bytes")
     length = int(header_length)
     if length > len(body):
-        raise ProblemError(400, f"{HEADER_LENGTH}: is longer than the body")
+        raise ProblemError(
+            400, f"{HEADER_LENGTH}: {length} bytes are more than the body's {len(body)}"
+        )
     return parse_json_object(body[:length]), memoryview(body)[length:]
 
 
 def _inputs(
     document: dict[str, Any], rest: memoryview, model: Model, max_images: int
 ) -> tuple[np.ndarray, float]:
-    """Return the latents (N, size) and the truncation that a request holds."""
-    number = document.get("id", "")
-    if not isinstance(number, str) or len(number) > MAX_ID:
+    """Return the latents (N, latent size) and the truncation of a request.
+
+    Raises `ProblemError` 400 for an invalid request, 413 for more than `max_images` images or none,
+    and `CatganError` for invalid latents, seeds or truncation.
+    """
+    request_id = document.get("id", "")
+    if not isinstance(request_id, str) or len(request_id) > MAX_ID:
         raise ProblemError(400, f"id: expected a string of at most {MAX_ID} characters")
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not all(isinstance(each, dict) for each in inputs):
@@ -175,13 +185,15 @@ def _inputs(
     tensors: dict[str, np.ndarray] = {}
     for each in inputs:
         name = each.get("name")
-        if not isinstance(name, str) or name not in _TYPES or name in tensors:
-            raise ProblemError(400, f"input {quoted(name)}: expected z or seed, and truncation")
+        if not isinstance(name, str) or name not in _INPUT_TYPES or name in tensors:
+            raise ProblemError(
+                400, f"unknown or repeated input {quoted(name)}: expected z or seed, and truncation"
+            )
         tensors[name], rest = _tensor(name, each, rest, max_images * model.card.latent_size)
     if len(rest):
-        raise ProblemError(400, f"{len(rest)} bytes are left over behind the tensors")
+        raise ProblemError(400, f"{len(rest)} bytes are left over after the tensors' binary data")
     if ("z" in tensors) == ("seed" in tensors):
-        raise ProblemError(400, "inputs: expected one of z and seed")
+        raise ProblemError(400, "inputs: expected exactly one of z and seed")
     values = tensors.get("truncation", np.ones(1, np.float32))
     if values.size != 1:
         raise ProblemError(400, "truncation: expected one number")
@@ -191,35 +203,44 @@ def _inputs(
     else:
         seeds = tensors["seed"]
         if seeds.shape not in ((seeds.size,), (seeds.size, 1)):
-            raise ProblemError(400, f"seed: expected a shape [N], not {list(seeds.shape)}")
+            raise ProblemError(400, f"seed: expected shape [N], got {list(seeds.shape)}")
         if seeds.size > max_images:  # before the latents take memory
-            raise ProblemError(413, f"{seeds.size:,} images are more than {max_images:,} at once")
+            raise ProblemError(413, _wrong_count(seeds.size, max_images))
         z = model.generator.latents(seeds.ravel())
     if not 1 <= len(z) <= max_images:
-        raise ProblemError(413, f"{len(z):,} images: expected 1 to {max_images:,} at once")
+        raise ProblemError(413, _wrong_count(len(z), max_images))
     return z, truncation
+
+
+def _wrong_count(count: int, max_images: int) -> str:
+    return f"{count:,} images: expected 1 to {max_images:,} a request"
 
 
 def _tensor(
     name: str, tensor: dict[str, Any], rest: memoryview, max_count: int
 ) -> tuple[np.ndarray, memoryview]:
-    """Return one input as an array, and what follows its binary data."""
+    """Return the input `tensor` as an array, and the part of `rest` after its binary data.
+
+    Raises `ProblemError` 400 unless datatype, shape and data agree.
+    """
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
-    if datatype not in _TYPES[name]:
-        raise ProblemError(400, f"{name}: expected datatype {' or '.join(_TYPES[name])}")
+    if datatype not in _INPUT_TYPES[name]:
+        raise ProblemError(400, f"{name}: expected datatype {' or '.join(_INPUT_TYPES[name])}")
     if (
         not isinstance(shape, list)
         or not 1 <= len(shape) <= 2
         or not all(type(each) is int and 0 <= each <= max_count for each in shape)
     ):
         raise ProblemError(400, f"{name}: expected a shape of one or two numbers")
-    count, dtype = int(np.prod(shape)), _ARRAYS[datatype]
+    count, dtype = int(np.prod(shape)), _DTYPES[datatype]
     parameters = tensor.get("parameters") or {}
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:
         if "data" in tensor or size != count * dtype.itemsize or size > len(rest):
-            raise ProblemError(400, f"{name}: its binary data is not what its shape says")
-        # A copy, so that the body does not stay in memory with it.
+            raise ProblemError(
+                400, f"{name}: expected {count * dtype.itemsize} bytes of binary data, no JSON data"
+            )
+        # A copy, so that the array does not keep the whole body in memory.
         return np.frombuffer(rest[:size], dtype).reshape(shape).copy(), rest[size:]
     values = tensor.get("data")
     if isinstance(values, list) and values and all(isinstance(each, list) for each in values):
@@ -229,16 +250,17 @@ def _tensor(
         raise ProblemError(400, f"{name}: expected data, a list of numbers")
     if len(values) != count:
         raise ProblemError(
-            400, f"{name}: its shape says {count} numbers, its data has {len(values)}"
+            400, f"{name}: expected {count} numbers as in its shape, got {len(values)}"
         )
     try:
-        with np.errstate(over="ignore"):  # what is infinite is told later
+        with np.errstate(over="ignore"):  # infinity is rejected by `check_latents`
             return np.array(values, dtype).reshape(shape), rest
     except OverflowError:
         raise ProblemError(400, f"{name}: a number is too large") from None
 
 
 def _wants_binary(document: dict[str, Any]) -> bool:
+    """Return whether the images are requested as binary data; raises `ProblemError` 400."""
     outputs, parameters = document.get("outputs"), document.get("parameters")
     if outputs is None or outputs == []:
         return isinstance(parameters, dict) and parameters.get("binary_data_output") is True
@@ -248,8 +270,8 @@ def _wants_binary(document: dict[str, Any]) -> bool:
         or not isinstance(outputs[0], dict)
         or outputs[0].get("name") != "images"
     ):
-        raise ProblemError(400, "outputs: expected one, images")
-    own = outputs[0].get("parameters")
-    if isinstance(own, dict) and "binary_data" in own:
-        return own["binary_data"] is True
+        raise ProblemError(400, "outputs: expected exactly one, named images")
+    output_parameters = outputs[0].get("parameters")
+    if isinstance(output_parameters, dict) and "binary_data" in output_parameters:
+        return output_parameters["binary_data"] is True
     return isinstance(parameters, dict) and parameters.get("binary_data_output") is True

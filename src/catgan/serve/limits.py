@@ -1,4 +1,4 @@
-"""What one client may ask for: requests a second, bytes of a body."""
+"""Limits on clients: requests a second, size of a body, bytes in transit."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from catgan.serve.engine import ClientGoneError
 from catgan.serve.problems import ProblemError
 
 MAX_ADDRESS = 64  # characters
-MAX_CLIENTS = 65_536  # that are remembered; the one not seen for longest is forgotten first
-BURST_SECONDS = 2  # a client that was quiet may send the requests of so many seconds at once
+MAX_CLIENTS = 65_536  # with a bucket; the least recently seen is dropped first
+BURST_SECONDS = 2  # an idle client may send this many seconds' worth of requests at once
 
 
 class RateLimiter:
-    """A token bucket for each client address, `rate` tokens a second.
+    """A token bucket for each client address, refilled with `rate` tokens a second.
 
-    An IPv6 network of 64 bits counts as one client, as it is what one customer is given.
+    An IPv6 /64 network counts as one client, because providers assign one to each customer.
     """
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self.burst = rate, max(1.0, rate * BURST_SECONDS)
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, last request
 
     def check(self, address: str) -> None:
-        """Count a request of a client; raises `ProblemError` 429 for one too many."""
+        """Count a request from `address`; raises `ProblemError` 429 if it exceeds the rate."""
         if not self.rate:
             return
         client, now = _network(address), self._clock()
-        tokens, then = self._buckets.pop(client, (self.burst, now))
-        tokens = min(self.burst, tokens + self.rate * (now - then))
+        tokens, last_request = self._buckets.pop(client, (self.burst, now))
+        tokens = min(self.burst, tokens + self.rate * (now - last_request))
         allowed = tokens >= 1
         self._buckets[client] = (tokens - allowed, now)
         if len(self._buckets) > MAX_CLIENTS:
@@ -53,7 +53,7 @@ class RateLimiter:
 def _network(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
-    except ValueError:  # a socket's path, or what a proxy calls its client
+    except ValueError:  # a Unix socket's path, or an arbitrary string from a proxy
         return address[:MAX_ADDRESS]
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped:
@@ -62,53 +62,55 @@ def _network(address: str) -> str:
     return address
 
 
-class Budget:
-    """Counts the bytes that bodies and long answers on their way hold together."""
+class ByteBudget:
+    """Limits the total bytes of request bodies and long responses in transit."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
 
-    def take(self, size: int) -> None:
-        """Count bytes; raises `ProblemError` 503 for too many. One alone may be of any size."""
+    def reserve(self, size: int) -> None:
+        """Count `size` bytes; raises `ProblemError` 503 over the limit.
+
+        With nothing else in transit, any size is accepted.
+        """
         if self.used and self.used + size > self.limit:
             raise ProblemError(
                 503,
-                f"requests and answers on their way hold {self.used:,} of {self.limit:,} bytes: "
+                f"requests and responses in transit take {self.used:,} of {self.limit:,} bytes: "
                 "try again later",
                 reason="memory",
                 retry_after=1,
             )
         self.used += size
 
-    def give_back(self, size: int) -> None:
-        """Count bytes no more."""
+    def release(self, size: int) -> None:
+        """Stop counting `size` bytes."""
         self.used -= size
 
 
-async def read_body(request: Request, limit: int, timeout: float, budget: Budget) -> bytes:
-    """Return the body of a request, which counts in `budget` while it arrives.
+async def read_body(request: Request, limit: int, timeout: float, budget: ByteBudget) -> bytes:
+    """Return the body of a request; its bytes count in `budget` while it arrives.
 
     Raises:
-        ProblemError: 413, it is longer than `limit` bytes; 408, it takes longer than `timeout`
-            seconds; 415, it is compressed.
-        ProblemError: 503, bodies and answers on their way take too much memory.
-        ClientGoneError: the client closed the connection within it.
+        ProblemError: 413 if it is longer than `limit` bytes, 408 if it takes longer than `timeout`
+            seconds, 415 if it is compressed, 503 if `budget` is exhausted.
+        ClientGoneError: the client closed the connection before the end of the body.
     """
     too_long = ProblemError(413, f"the body is longer than {limit:,} bytes", reason="body")
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise ProblemError(415, "the body is compressed: send it as it is", reason="encoding")
+        raise ProblemError(415, "the body is compressed: send it uncompressed", reason="encoding")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
         raise too_long
-    body, held = bytearray(), 0
+    body, reserved = bytearray(), 0
     try:
         async with asyncio.timeout(timeout):
-            async for part in request.stream():
-                if len(body) + len(part) > limit:
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > limit:
                     raise too_long
-                budget.take(len(part))
-                held += len(part)
-                body += part
+                budget.reserve(len(chunk))
+                reserved += len(chunk)
+                body += chunk
     except TimeoutError:
         raise ProblemError(
             408,
@@ -119,5 +121,5 @@ async def read_body(request: Request, limit: int, timeout: float, budget: Budget
     except ClientDisconnect:
         raise ClientGoneError from None
     finally:
-        budget.give_back(held)
+        budget.release(reserved)
     return bytes(body)

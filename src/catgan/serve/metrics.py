@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""Prometheus metrics, served at /metrics."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """The counters of one service, in a registry of their own."""
+    """The metrics of one service, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "catgan_requests",
-            "Requests answered, by the kind of address and the status.",
+            "Requests, by route and status.",
             ("route", "status"),
             registry=self.registry,
         )
         self.seconds = Histogram(
             "catgan_request_seconds",
-            "From a request's header to the end of its answer.",
+            "Seconds from a request's header to the end of its response.",
             ("route",),
             registry=self.registry,
             buckets=_SECONDS,
         )
         self.rejected = Counter(
             "catgan_rejected",
-            "Requests not answered as asked, by the reason.",
+            "Rejected and failed requests, by reason.",
             ("reason",),
             registry=self.registry,
         )
         self.images = Counter(
-            "catgan_images", "Images drawn, by the model.", ("model",), registry=self.registry
+            "catgan_images", "Images generated, by model.", ("model",), registry=self.registry
         )
         self.cache = Counter(
             "catgan_cache",
-            "Answers looked up in memory, by what came of it.",
+            "Lookups in the response cache, by result.",
             ("result",),
             registry=self.registry,
         )
         self.reloads = Counter(
             "catgan_reloads",
-            "Reloads of the artifacts, by what came of it.",
+            "Reloads of the artifacts, by result.",
             ("result",),
             registry=self.registry,
         )
 
-    def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Report what `read` returns at the time when somebody asks."""
+    def add_gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Add a gauge whose value is what `read` returns when the metrics are scraped."""
         Gauge(name, description, registry=self.registry).set_function(read)

@@ -1,4 +1,4 @@
-"""The artifacts that are served: each with one single-threaded session for every worker."""
+"""The artifacts being served, each with one single-threaded session for every worker."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Model:
-    """One artifact under a name. `checksum`: the first 16 hex digits of its file's sha256."""
+    """A named artifact. `checksum` is the first 16 hex digits of its file's SHA-256."""
 
     def __init__(self, name: str, generator: Generator, workers: int) -> None:
         self.name = name
         self.generator = generator
         self.checksum = hashlib.sha256(generator.model).hexdigest()[:16]
-        # Errors name the model by its name: a response holds no path.
         self._idle: LifoQueue[Generator] = LifoQueue()
         for _ in range(workers):
+            # The session gets the model's name as its source, so that errors reveal no path.
             session = Generator(generator.model, generator.card, name, threads=1)
-            session.sample([0])  # what it fails on, it fails on here
+            session.sample([0])  # a model that cannot run fails here, not at the first request
             self._idle.put(session)
 
     @property
     def card(self) -> Card:
-        """What the artifact says of itself."""
+        """The artifact's card."""
         return self.generator.card
 
     @property
@@ -46,7 +46,7 @@ class Model:
 
     @contextmanager
     def session(self) -> Iterator[Generator]:
-        """Lend a generator that no other thread uses; waits where all are lent."""
+        """Lend a generator for exclusive use, waiting until one is idle."""
         session = self._idle.get()
         try:
             yield session
@@ -56,42 +56,50 @@ class Model:
 
 @dataclass(frozen=True)
 class Models:
-    """The models by name, the first one being the default; and by checksum.
+    """The models by name, of which the first is the default, and by checksum.
 
-    `by_checksum` also holds those that a reload has just replaced, so that an address with a
-    checksum that a client was given a moment ago still answers.
+    `by_checksum` also keeps the models that the last reload replaced, so that URLs with their
+    checksums keep working.
     """
 
     by_name: Mapping[str, Model]
     by_checksum: Mapping[str, Model] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, generators: Sequence[tuple[str, Generator]], workers: int, before: Models | None = None
+    def create(
+        cls,
+        generators: Sequence[tuple[str, Generator]],
+        workers: int,
+        previous: Models | None = None,
     ) -> Models:
-        """Make the models; one whose file has not changed since `before` is kept as it is.
+        """Return the models of named generators, reusing those of `previous` that are unchanged.
 
-        Raises `CatganError` for a model that ONNX Runtime cannot use.
+        Raises:
+            CatganError: ONNX Runtime cannot run a model.
         """
         by_name = {}
         for name, generator in generators:
-            known = before.by_name.get(name) if before else None
-            same = known is not None and known.generator.model == generator.model
-            by_name[name] = known if known and same else Model(name, generator, workers)
-        replaced = before.by_name.values() if before else ()
+            known = previous.by_name.get(name) if previous else None
+            unchanged = known is not None and known.generator.model == generator.model
+            by_name[name] = known if known and unchanged else Model(name, generator, workers)
+        replaced = previous.by_name.values() if previous else ()
         by_checksum = {model.checksum: model for model in (*replaced, *by_name.values())}
         return cls(by_name, by_checksum)
 
     @property
     def default(self) -> Model:
-        """The model that is taken where a request names none."""
+        """The model of requests that name none."""
         return next(iter(self.by_name.values()))
 
 
 def load_generators(paths: Sequence[Path]) -> list[tuple[str, Generator]]:
-    """Open artifacts under their file names' stems; without `paths`, the package's generator.
+    """Load artifacts and return them with their names, the files' stems.
 
-    Raises `CatganError` for a file that is none, and for two of one name.
+    Without `paths`, returns the bundled generator.
+
+    Raises:
+        CatganError: a file is no artifact, its name does not fit into a URL, or two files have the
+            same name.
     """
     if not paths:
         return [(BUNDLED, load_generator())]
@@ -100,34 +108,35 @@ def load_generators(paths: Sequence[Path]) -> list[tuple[str, Generator]]:
         name = path.stem
         if not _NAME.fullmatch(name):
             raise CatganError(
-                f"{path}: cannot be an address: name the file by ASCII letters, digits, '.', '_' "
-                "and '-', at most 64"
+                f"{path}: the file's name is the model's name in URLs: use at most 64 ASCII "
+                "letters, digits, '.', '_' and '-'"
             )
         if name in generators:
-            raise CatganError(
-                f"{path}: a model named {quoted(name)} is there already: rename the file"
-            )
+            raise CatganError(f"{path}: duplicate model name {quoted(name)}: rename the file")
         generators[name] = load_generator(path)
     return list(generators.items())
 
 
-def images_of(model: Model, z: np.ndarray, truncation: float, stop: Stop) -> np.ndarray:
-    """Draw one image for each row of `z`, (N, side, side, 3) uint8, unless told to stop."""
+def generate_images(model: Model, z: np.ndarray, truncation: float, stop: Stop) -> np.ndarray:
+    """Return one image for each row of `z`, uint8, (N, resolution, resolution, 3).
+
+    Raises `StoppedError` once `stop` is requested.
+    """
     with model.session() as session:
         return session.synthesize(z, truncation, lambda done: stop.check())
 
 
 class StoppedError(Exception):
-    """Nobody waits for this work any more."""
+    """A job was stopped because nobody waits for its result."""
 
 
 class Stop:
-    """Tells a worker's job that nobody waits for it any more."""
+    """A flag by which the event loop asks a worker's job to stop."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def check(self) -> None:
-        """Raise `StoppedError` if it was requested."""
+        """Raise `StoppedError` if a stop was requested."""
         if self.requested:
             raise StoppedError

@@ -1,7 +1,7 @@
-"""The shape of OpenAI's image API, so that its clients work: POST /v1/images/generations.
+"""OpenAI's image API, for its clients: POST /v1/images/generations.
 
-A prompt is required there and changes nothing here: a generator of cats draws cats. Without a
-`seed` the seeds are random; each image says which one it has.
+OpenAI requires a prompt; it has no effect here, since the generator is unconditional. Without a
+`seed` the seeds are random; the response contains the seed of each image.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from catgan.errors import quoted
 from catgan.generation.grid import encode_image, enlarge
 from catgan.generation.seeds import MAX_SEED
 from catgan.serve import bodies
-from catgan.serve.models import Model, Stop, images_of
+from catgan.serve.models import Model, Stop, generate_images
 from catgan.serve.problems import ProblemError
-from catgan.serve.queries import FORMATS, check_pixels, named_model
+from catgan.serve.queries import FORMATS, check_pixels, model_by_name
 
 if TYPE_CHECKING:
     from catgan.serve.service import Service
 
-MAX_RANDOM_SEED = 2**31 - 1  # JavaScript keeps it exactly
-OUTPUT_FORMATS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
+MAX_RANDOM_SEED = 2**31 - 1  # exact in JavaScript's numbers
+OUTPUT_FORMATS = {"png": "png", "webp": "webp", "jpeg": "jpg"}  # OpenAI's name, ours
 
 
 def routes(service: Service) -> list[Route]:
@@ -36,41 +36,43 @@ def routes(service: Service) -> list[Route]:
     settings = service.settings
 
     async def generations(request: Request) -> Response:
-        asked = bodies.parse_json_object(await service.body(request))
-        bodies.text(asked, "prompt")
-        model = named_model(service.models, bodies.text(asked, "model"))
-        if bodies.text(asked, "response_format") not in (None, "b64_json"):
-            raise ProblemError(422, "response_format: expected b64_json; /cats/7.png is an address")
-        if asked.get("stream"):
+        document = bodies.parse_json_object(await service.body(request))
+        bodies.get_string(document, "prompt")  # rejects another type
+        model = model_by_name(service.models, bodies.get_string(document, "model"))
+        if bodies.get_string(document, "response_format") not in (None, "b64_json"):
+            raise ProblemError(
+                422, "response_format: expected b64_json; for a URL use GET /cats/7.png"
+            )
+        if document.get("stream"):
             raise ProblemError(422, "stream: expected false; images are not streamed")
-        output_format = bodies.text(asked, "output_format") or "png"
+        output_format = bodies.get_string(document, "output_format") or "png"
         if output_format not in OUTPUT_FORMATS:
             raise ProblemError(
                 422,
                 f"output_format={quoted(output_format)}: expected {', '.join(OUTPUT_FORMATS)}",
             )
-        count = bodies.whole(asked, "n", 1, 1, settings.max_seeds)
-        first = bodies.whole(asked, "seed", -1, 0, MAX_SEED - count + 1)
-        truncation = bodies.number(asked, "truncation", 1, 0, 1)
-        size = _size(bodies.text(asked, "size"), model, settings.max_size)
+        count = bodies.get_int(document, "n", 1, 1, settings.max_seeds)
+        first = bodies.get_int(document, "seed", -1, 0, MAX_SEED - count + 1)
+        truncation = bodies.get_float(document, "truncation", 1, 0, 1)
+        size = _parse_size(bodies.get_string(document, "size"), model, settings.max_size)
         check_pixels(count * size * size, settings.max_pixels)
         seeds = (
             [secrets.randbelow(MAX_RANDOM_SEED + 1) for _ in range(count)]
             if first < 0
             else list(range(first, first + count))
         )
-        kind = FORMATS[OUTPUT_FORMATS[output_format]]
+        pillow_format = FORMATS[OUTPUT_FORMATS[output_format]]
 
-        def draw(stop: Stop) -> list[dict[str, Any]]:
-            images = images_of(model, model.generator.latents(seeds), truncation, stop)
-            files = (encode_image(enlarge(image, size), kind) for image in images)
+        def generate(stop: Stop) -> list[dict[str, Any]]:
+            images = generate_images(model, model.generator.latents(seeds), truncation, stop)
+            files = (encode_image(enlarge(image, size), pillow_format) for image in images)
             return [
                 {"b64_json": base64.b64encode(file).decode("ascii"), "seed": seed}
                 for seed, file in zip(seeds, files, strict=True)
             ]
 
-        del asked  # which may take many times the body's memory, until it is this one's turn
-        data = await service.draw(request, model, count, draw)
+        del document  # it can take many times the body's memory, and the queue may be long
+        data = await service.generate(request, model, count, generate)
         content = {
             "created": int(time.time()),
             "data": data,
@@ -92,7 +94,8 @@ def routes(service: Service) -> list[Route]:
     ]
 
 
-def _size(text: str | None, model: Model, limit: int) -> int:
+def _parse_size(text: str | None, model: Model, limit: int) -> int:
+    """Return the side in pixels of "auto" or "256x256"; raises `ProblemError` 422."""
     side = model.resolution
     if text in (None, "auto"):
         return side
@@ -101,6 +104,6 @@ def _size(text: str | None, model: Model, limit: int) -> int:
     if not match or match[1] != match[2] or not side <= int(match[1]) <= limit:
         raise ProblemError(
             422,
-            f"size={quoted(text)}: expected auto, or a square, {side}x{side} to {limit}x{limit}",
+            f"size={quoted(text)}: expected auto or a square from {side}x{side} to {limit}x{limit}",
         )
     return int(match[1])

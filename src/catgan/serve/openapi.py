@@ -1,4 +1,4 @@
-"""The description of the service at /openapi.json (OpenAPI 3.1), with its limits as set."""
+"""The OpenAPI 3.1 document of the service, with its configured limits; served at /openapi.json."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Any
 
 from catgan.generation.animation import MAX_FRAMES_PER_SECOND
 from catgan.generation.seeds import MAX_SEED
-from catgan.serve.queries import FORMATS, MEDIA_TYPES
+from catgan.serve.openai import OUTPUT_FORMATS
+from catgan.serve.queries import FORMATS, MEDIA_TYPES, MORPH_FORMATS
 from catgan.serve.settings import Settings
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTIONS = {
-    400: "Invalid",
-    401: "The token is missing or wrong",
-    404: "No such model, artifact or address",
+    400: "Invalid request",
+    401: "Missing or wrong token",
+    404: "Unknown model, artifact or path",
     408: "The body took too long",
-    413: "More than one answer or one body holds",
-    415: "A compressed body",
+    413: "The body or the requested response is too large",
+    415: "The body is compressed",
     422: "A field of the body is invalid",
     429: "Too many requests from one address",
     503: "Busy: try again after Retry-After seconds",
@@ -24,11 +25,11 @@ _DESCRIPTIONS = {
 
 
 def describe(settings: Settings, resolution: int) -> dict[str, Any]:
-    """Return the document. `resolution`: of the default model, the smallest size of an image."""
-    whole: dict[str, Any] = {"type": "integer"}
-    size = whole | {"minimum": resolution, "maximum": max(resolution, settings.max_size)}
+    """Return the document. `resolution` is the default model's, the smallest `size` of an image."""
+    integer: dict[str, Any] = {"type": "integer"}
+    size = integer | {"minimum": resolution, "maximum": max(resolution, settings.max_size)}
     truncation = {"type": "number", "minimum": 0, "maximum": 1, "default": 1}
-    seed = whole | {"minimum": 0, "maximum": MAX_SEED}
+    seed = integer | {"minimum": 0, "maximum": MAX_SEED}
     seeds = {
         "type": "string",
         "pattern": "^[0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*$",
@@ -39,93 +40,94 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
         _query("size", size),
         _query("model", {"type": "string"}),
     ]
-    frames = whole | {"minimum": 2, "maximum": settings.max_frames}
-    rate = whole | {"minimum": 1, "maximum": MAX_FRAMES_PER_SECOND}
-    columns = whole | {"minimum": 1, "maximum": settings.max_seeds}
-    files: dict[str, Any] = {MEDIA_TYPES[kind]: {} for kind in FORMATS}
-    image = {
+    frames = integer | {"minimum": 2, "maximum": settings.max_frames}
+    fps = integer | {"minimum": 1, "maximum": MAX_FRAMES_PER_SECOND}
+    columns = integer | {"minimum": 1, "maximum": settings.max_seeds}
+    image_content: dict[str, Any] = {MEDIA_TYPES[each]: {} for each in FORMATS}
+    morph_content: dict[str, Any] = {MEDIA_TYPES[each]: {} for each in MORPH_FORMATS}
+    image_paths = {
         "/cats/{seed}.{format}": (
-            "One image; the same seed is always the same cat.",
+            "One image; the same seed always gives the same cat.",
             [
                 _path("seed", seed),
                 _path("format", {"type": "string", "enum": list(FORMATS)}),
                 *common,
             ],
-            files,
+            image_content,
         ),
         "/grid": (
-            "Images side by side.",
+            "A grid of images.",
             [
                 _query("seeds", seeds, required=True),
                 _query("columns", columns),
                 _query("format", {"type": "string", "enum": list(FORMATS)}),
                 *common,
             ],
-            files,
+            image_content,
         ),
         "/morph": (
-            "A looped animation through the cats of all seeds.",
+            "A looping animation that interpolates between the seeds.",
             [
                 _query("seeds", seeds, required=True),
                 _query("frames", frames),
-                _query("fps", rate),
-                _query("format", {"type": "string", "enum": ["webp", "gif"]}),
+                _query("fps", fps),
+                _query("format", {"type": "string", "enum": list(MORPH_FORMATS)}),
                 *common,
             ],
-            {"image/webp": {}, "image/gif": {}},
+            morph_content,
         ),
     }
     checksum = _path("checksum", {"type": "string", "pattern": "^[0-9a-f]{16}$"})
     paths: dict[str, Any] = {}
-    drawing = (400, 404, 413, 429, 503)
-    for path, (summary, parameters, content) in image.items():
-        paths[path] = {"get": _operation(summary, parameters, content, drawing, cached=True)}
+    image_errors = (400, 404, 413, 429, 503)
+    for path, (summary, parameters, content) in image_paths.items():
+        paths[path] = {"get": _operation(summary, parameters, content, image_errors, cached=True)}
         paths["/artifacts/{checksum}" + path] = {
             "get": _operation(
-                f"{summary} Cacheable for ever: the address holds the artifact's checksum.",
+                f"{summary} Immutable: the URL contains the artifact's checksum.",
                 [checksum, *(each for each in parameters if each["name"] != "model")],
                 content,
-                drawing,
+                image_errors,
                 cached=True,
             )
         }
     json = {"application/json": {"schema": {"type": "object"}}}
     name = _path("name", {"type": "string"})
-    reading: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], tuple[int, ...]]] = {
+    info_paths: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], tuple[int, ...]]] = {
         "/": ("The web page.", [], {"text/html": {}}, (429,)),
         "/models": ("The models and their checksums.", [], json, (429,)),
-        "/metrics": ("For Prometheus.", [], {"text/plain": {}}, (429,)),
+        "/metrics": ("Prometheus metrics.", [], {"text/plain": {}}, (429,)),
         "/openapi.json": ("This document.", [], json, (429,)),
-        "/v1/models": ("The models in OpenAI's shape.", [], json, (429,)),
-        "/v2": ("Open Inference Protocol: the server.", [], json, (429,)),
-        "/v2/health/live": ("Whether the process answers.", [], json, ()),
-        "/v2/health/ready": ("Whether it takes requests.", [], json, (503,)),
-        "/v2/models/{name}": ("A model's tensors.", [name], json, (404, 429)),
-        "/v2/models/{name}/ready": ("Whether it can draw.", [name], json, (404, 429, 503)),
+        "/v1/models": ("The models, in OpenAI's format.", [], json, (429,)),
+        "/v2": ("Open Inference Protocol: the server's metadata.", [], json, (429,)),
+        "/v2/health/live": ("Whether the process responds.", [], json, ()),
+        "/v2/health/ready": ("Whether the server accepts requests.", [], json, (503,)),
+        "/v2/models/{name}": ("A model's input and output tensors.", [name], json, (404, 429)),
+        "/v2/models/{name}/ready": ("Whether a model is ready.", [name], json, (404, 429, 503)),
     }
     if not settings.page:
-        del reading["/"]
-    for path, (summary, parameters, content, errors) in reading.items():
+        del info_paths["/"]
+    for path, (summary, parameters, content, errors) in info_paths.items():
         paths[path] = {"get": _operation(summary, parameters, content, errors)}
     fields: dict[str, dict[str, Any]] = {
-        "prompt": {"type": "string", "description": "Changes nothing."},
+        "prompt": {"type": "string", "description": "Has no effect."},
         "model": {"type": "string"},
-        "n": whole | {"minimum": 1, "maximum": settings.max_seeds},
+        "n": integer | {"minimum": 1, "maximum": settings.max_seeds},
         "seed": seed,
         "size": {"type": "string", "pattern": "^(auto|[0-9]{1,5}x[0-9]{1,5})$"},
         "truncation": truncation,
         "response_format": {"type": "string", "enum": ["b64_json"]},
-        "output_format": {"type": "string", "enum": ["png", "webp", "jpeg"]},
+        "output_format": {"type": "string", "enum": list(OUTPUT_FORMATS)},
     }
-    generation = {  # null is what clients write for a field left out
+    generation = {  # some clients send null for an absent field
         "type": "object",
         "properties": {
             name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()
         },
     }
-    posted = (400, 404, 408, 413, 415, 422, 429, 503)
+    post_errors = (400, 404, 408, 413, 415, 422, 429, 503)
     paths["/v1/images/generations"] = {
-        "post": _operation("Images in OpenAI's shape.", [], json, posted)
+        "post": _operation("Images, in OpenAI's format.", [], json, post_errors)
         | {"requestBody": _body(generation)}
     }
     tensor = {
@@ -153,7 +155,7 @@ def describe(settings: Settings, resolution: int) -> dict[str, Any]:
             "Images from latents or seeds.",
             [name],
             json | {"application/octet-stream": {}},
-            posted,
+            post_errors,
         )
         | {"requestBody": _body(inference)}
     }
@@ -199,9 +201,9 @@ def _operation(
     *,
     cached: bool = False,
 ) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": "As asked", "content": content}}
+    responses: dict[str, Any] = {"200": {"description": "Success", "content": content}}
     if cached:
-        responses["304"] = {"description": "The client has it already"}
+        responses["304"] = {"description": "Not modified: the client's copy is current"}
     for status in (*errors, 401):
         responses[str(status)] = {
             "description": _DESCRIPTIONS[status],

@@ -1,4 +1,4 @@
-"""The page of `catgan web` at the root; the server draws for it where the browser cannot."""
+"""Serve the page of `catgan web` at /; the server generates images if the browser cannot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEDIA_TYPES = {
 
 
 class Page:
-    """The files of the page for one model, with the entity tag of each."""
+    """The files of the web page for one model, with the entity tag of each."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -37,7 +37,7 @@ class Page:
 
 
 def routes(service: Service) -> list[Route]:
-    """Return a route for each file of the page; every model's page has the same ones."""
+    """Return a route for each file of the page; the file names do not depend on the model."""
 
     def file_route(path: str, name: str) -> Route:
         async def file(request: Request) -> Response:
@@ -49,8 +49,8 @@ def routes(service: Service) -> list[Route]:
             }
             if is_known(request, tag):
                 return Response(status_code=304, headers=headers)
-            kind = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-            return Response(page.files[name], headers=headers, media_type=kind)
+            media_type = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+            return Response(page.files[name], headers=headers, media_type=media_type)
 
         return Route(path, file)
 

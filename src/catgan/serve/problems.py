@@ -1,7 +1,7 @@
-"""What goes wrong with a request, as JSON of one line (RFC 9457, "Problem Details for HTTP APIs").
+"""Error responses as JSON (RFC 9457, "Problem Details for HTTP APIs").
 
-The clients of the two protocols read the same body: OpenAI's looks for `error.message`, the Open
-Inference Protocol's for a text in `error`.
+One body serves the clients of both protocols: OpenAI's reads `error.message`, the Open Inference
+Protocol's reads a string in `error`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ MAX_DETAIL = 300  # characters
 
 
 class ProblemError(Exception):
-    """A request that is not answered as asked: a status from 400 on, and one line that says why.
+    """A request that fails with a status of 400 or above; `detail` says why in one line.
 
-    `reason` is what the metrics count it under; `retry_after` seconds the client should wait.
+    `reason` is the label in the metrics; `retry_after` is how many seconds the client should wait.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ProblemError(Exception):
 
 
 def problem_response(problem: ProblemError, path: str) -> Response:
-    """Return the response for a problem with a request for `path`."""
+    """Return the error response to a request for `path`."""
     title = HTTPStatus(problem.status).phrase
     detail = "".join(c if c.isprintable() else " " for c in problem.detail)[:MAX_DETAIL]
     content: dict[str, Any] = {"title": title, "status": problem.status, "detail": detail}

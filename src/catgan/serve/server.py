@@ -1,9 +1,11 @@
-"""The server: uvicorn, with signals that lose no request.
+"""The server: uvicorn with a graceful shutdown and reload that lose no request.
 
-SIGTERM, SIGINT and Ctrl-Break: readiness goes false, and for `drain` seconds requests are still
-accepted, each answer asking its client to close the connection, so that a balancer and clients that
-keep connections can turn away. Then it stops listening, finishes what was accepted, and returns.
-SIGHUP: the artifacts are read again, beside the requests; where that fails, the old ones stay.
+SIGTERM, SIGINT and Ctrl-Break: the server reports that it is not ready, and accepts requests for
+another `drain` seconds. Every response then asks its client to close the connection, so that load
+balancers and clients with open connections can switch to another server. After that it stops
+listening, finishes the accepted requests, and returns. A second signal ends the drain at once.
+
+SIGHUP: the server reloads the artifacts while it serves. If that fails, it keeps the old ones.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ from catgan.serve.edge import access_log, error_log, log_line
 from catgan.serve.models import Models
 from catgan.serve.service import Service, reload
 
-BACKLOG = 1_024  # connections that the system keeps until they are accepted
+BACKLOG = 1_024  # connections that the system queues until they are accepted
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 takes a free one. Raises `CatganError`."""
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises:
+        CatganError: the address is in use or unavailable.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -40,17 +46,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise CatganError(
             f"cannot listen on {host} port {port} ({reason}): choose another --host or --port"
         ) from None
-    # asyncio does this for sockets that name their protocol only. Without it the body of an answer
-    # waits for the client to acknowledge the header, 40 ms on Linux.
+    # asyncio sets this only on sockets created with an explicit protocol. Without it the body of a
+    # response waits for the client to acknowledge the header, 40 ms on Linux.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def serve(service: Service, listener: socket.socket, load: Callable[[Models], Models]) -> None:
-    """Serve until a signal ends it; `load` makes the models anew, on SIGHUP.
-
-    Its argument is the models that are served now.
-    """
+    """Serve until a signal stops the server. On SIGHUP, `load(current models)` reloads them."""
     settings = service.settings
     _configure_logs(settings.access_log)
     config = uvicorn.Config(
@@ -65,10 +68,9 @@ def serve(service: Service, listener: socket.socket, load: Callable[[Models], Mo
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    # Declared as whole numbers, but used as any.
-    times: Any = config
-    times.timeout_keep_alive = settings.keep_alive
-    times.timeout_graceful_shutdown = settings.grace - settings.drain
+    untyped: Any = config  # uvicorn declares these as int, but accepts fractions
+    untyped.timeout_keep_alive = settings.keep_alive
+    untyped.timeout_graceful_shutdown = settings.grace - settings.drain
     try:
         _Server(config, service, load).run([listener])
     finally:
@@ -82,69 +84,70 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.service, self.load = service, load
-        self.ends = 0  # signals to end
-        self.hangups = 0  # signals to reload that nobody has looked at
+        self.stop_signals = 0
+        self.reload_requested = False
         self.reloading: asyncio.Task[None] | None = None
-        self.stop_at = 0.0  # on the clock `time.monotonic`
+        self.drain_end = 0.0  # on the clock `time.monotonic`
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Note signals, without ending by them at the end as uvicorn does."""
+        """Handle signals inside the block; unlike uvicorn's, do not raise them again afterwards."""
         numbers = {signal.SIGINT, signal.SIGTERM}
-        for name in ("SIGBREAK", "SIGHUP"):  # Windows has the first, the others the second
+        for name in ("SIGBREAK", "SIGHUP"):  # on Windows, on POSIX
             if hasattr(signal, name):
                 numbers.add(getattr(signal, name))
-        before = {number: signal.signal(number, self._note) for number in numbers}
+        previous = {number: signal.signal(number, self._handle_signal) for number in numbers}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if number == getattr(signal, "SIGHUP", None):
-            self.hangups += 1
+            self.reload_requested = True
         else:
-            self.ends += 1
+            self.stop_signals += 1
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what signals asked for; called ten times a second."""
+        """Act on signals; return whether to shut down. Called ten times a second."""
         await super().on_tick(counter)
-        if self.hangups and (self.reloading is None or self.reloading.done()):
-            self.hangups = 0
+        if self.reload_requested and (self.reloading is None or self.reloading.done()):
+            self.reload_requested = False
             self.reloading = asyncio.create_task(self._reload())
-        if self.ends and not self.service.draining:
+        if self.stop_signals and not self.service.draining:
             self.service.draining = True
-            self.stop_at = time.monotonic() + self.service.settings.drain
-        return self.service.draining and (self.ends > 1 or time.monotonic() >= self.stop_at)
+            self.drain_end = time.monotonic() + self.service.settings.drain
+        drained = self.stop_signals > 1 or time.monotonic() >= self.drain_end
+        return self.service.draining and drained
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, then wait for what was accepted."""
+        """Stop listening, then wait for the accepted requests."""
         for listener in sockets or []:
             await self._stop_listening(listener)
         await super().shutdown(sockets)
 
     async def _stop_listening(self, listener: socket.socket) -> None:
-        """Take what the system has accepted for us, and have it accept no more.
+        """Accept the connections in the system's queue, then have the system accept no more.
 
-        Closing the socket would reset those connections.
+        Closing the socket right away would reset those connections.
         """
         loop = asyncio.get_running_loop()
         try:
             loop.remove_reader(listener)
         except NotImplementedError:  # Windows' event loop
             return
-        waiting = []
-        with suppress(OSError):  # BlockingIOError: nobody waits
+        queued = []
+        with suppress(OSError):  # BlockingIOError: the queue is empty
             while True:
-                waiting.append(listener.accept()[0])
+                queued.append(listener.accept()[0])
         with suppress(OSError):  # systems other than Linux may reject it
             listener.shutdown(socket.SHUT_RDWR)
-        for each in waiting:
+        for each in queued:
             with suppress(OSError):
-                await loop.connect_accepted_socket(self._connection, each)
+                await loop.connect_accepted_socket(self._new_connection, each)
 
-    def _connection(self) -> asyncio.Protocol:
+    def _new_connection(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class
         return protocol(config=self.config, server_state=self.server_state, app_state={})
 
@@ -154,7 +157,7 @@ class _Server(uvicorn.Server):
             await reload(self.service, self.load)
         except CatganError as error:
             metrics.labels("failed").inc()
-            error_log.error("%s", log_line(error=f"not reloaded, the old ones stay: {error}"))
+            error_log.error("%s", log_line(error=f"not reloaded, old models stay: {error}"))
         else:
             metrics.labels("done").inc()
             names = {name: model.checksum for name, model in self.service.models.by_name.items()}
@@ -162,14 +165,14 @@ class _Server(uvicorn.Server):
 
 
 def _configure_logs(access: bool) -> None:
-    """The access log to stdout, errors to stderr, a line of JSON each; none of uvicorn's own."""
-    logging.raiseExceptions = False  # a log that nobody reads any more is no reason to complain
+    """Send the access log to stdout and errors to stderr, as JSON lines; silence uvicorn's logs."""
+    logging.raiseExceptions = False  # a closed stdout or stderr must not cause tracebacks
     for log, stream in ((access_log, sys.stdout), (error_log, sys.stderr)):
         log.handlers = [logging.StreamHandler(stream)]
         log.propagate = False
         log.setLevel(logging.INFO)
     access_log.disabled = not access
-    # It warns of every request that is not HTTP; a bug of ours is in our log with its request's id.
+    # uvicorn warns about every invalid request; our log has errors with their request's id.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""The ASGI application: the models, the queue, the memory, the routes, and what surrounds them."""
+"""The ASGI application: models, worker queue, response cache, routes, middleware."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from catgan.serve.cache import ByteCache
 from catgan.serve.caching import caching_headers, entity_tag, is_known
 from catgan.serve.edge import Edge, Guard
 from catgan.serve.engine import Engine
-from catgan.serve.limits import Budget, RateLimiter, read_body
+from catgan.serve.limits import ByteBudget, RateLimiter, read_body
 from catgan.serve.metrics import Metrics
 from catgan.serve.models import Model, Models, Stop
 from catgan.serve.openapi import describe
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class MorphLimit:
-    """Lets so many morphs be drawn at the same time: with `with`, or `ProblemError` 503."""
+    """A context manager that limits concurrent morphs; raises `ProblemError` 503 over `limit`."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.running = limit, 0
@@ -39,7 +39,7 @@ class MorphLimit:
         if self.running >= self.limit:
             raise ProblemError(
                 503,
-                f"{self.running} morphs are being drawn, at most {self.limit} are at once",
+                f"too many morphs: {self.running} in progress, at most {self.limit} at once",
                 reason="morphs",
                 retry_after=1,
             )
@@ -50,9 +50,10 @@ class MorphLimit:
 
 
 class Service:
-    """Draws cats over HTTP; an ASGI application. Its state belongs to the event loop's thread.
+    """The ASGI application that generates images over HTTP.
 
-    `draining`: not ready any more; every answer asks its client to close the connection.
+    Only the event loop's thread may touch its state. While `draining`, it reports that it is not
+    ready, and every response asks the client to close the connection.
     """
 
     def __init__(self, models: Models, settings: Settings) -> None:
@@ -63,17 +64,21 @@ class Service:
         self.engine = Engine(settings.workers, settings.queue, settings.request_timeout)
         self.cache = ByteCache(settings.cache)
         self.morphs = MorphLimit(settings.max_morphs)
-        self.buffers = Budget(settings.max_buffered)
+        self.buffers = ByteBudget(settings.max_buffered)
         self.metrics = Metrics()
-        watched: tuple[tuple[str, str, Callable[[], float]], ...] = (
-            ("catgan_queue_images", "Images accepted and not done.", lambda: self.engine.pending),
-            ("catgan_cache_bytes", "Bytes of answers in memory.", lambda: self.cache.size),
-            ("catgan_buffered_bytes", "Of bodies and long answers.", lambda: self.buffers.used),
-            ("catgan_morphs", "Morphs being drawn.", lambda: self.morphs.running),
-            ("catgan_ready", "Whether it takes requests.", lambda: not self.draining),
+        gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
+            ("catgan_queue_images", "Images accepted, not yet done.", lambda: self.engine.pending),
+            ("catgan_cache_bytes", "Bytes in the response cache.", lambda: self.cache.size),
+            (
+                "catgan_buffered_bytes",
+                "Bytes of request bodies and long responses in transit.",
+                lambda: self.buffers.used,
+            ),
+            ("catgan_morphs", "Morphs in progress.", lambda: self.morphs.running),
+            ("catgan_ready", "Whether the server is ready.", lambda: not self.draining),
         )
-        for name, description, read in watched:
-            self.metrics.watch(name, description, read)
+        for name, description, read in gauges:
+            self.metrics.add_gauge(name, description, read)
         router = Router(
             [
                 *images.routes(self),
@@ -98,37 +103,39 @@ class Service:
         self._app = Edge(app, self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one ASGI connection scope."""
         await self._app(scope, receive, send)
 
     def replace_models(self, models: Models, new_page: page.Page) -> None:
-        """Take other models from the next request on; what is being drawn is not disturbed."""
+        """Use `models` from the next request on; requests in progress keep theirs."""
         self.models, self.page = models, new_page
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers, after the jobs they have started."""
         self.engine.close()
 
     async def body(self, request: Request) -> bytes:
-        """Return the body of a request, within the limits; raises as `read_body` does."""
+        """Return the body of a request, within the service's limits; raises as `read_body`."""
         settings = self.settings
         return await read_body(request, settings.max_body, settings.request_timeout, self.buffers)
 
-    async def draw(self, request: Request, model: Model, count: int, job: Callable[[Stop], T]) -> T:
-        """Return what `job` returns, run by a worker; it draws `count` images with `model`.
+    async def generate(
+        self, request: Request, model: Model, count: int, job: Callable[[Stop], T]
+    ) -> T:
+        """Run `job`, which generates `count` images with `model`, on a worker; return its result.
 
-        Raises as `Engine.run` does.
+        Raises as `Engine.run`.
         """
 
-        async def gone() -> None:
+        async def wait_for_disconnect() -> None:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
-        result = await self.engine.run(job, count, gone)
+        result = await self.engine.run(job, count, wait_for_disconnect)
         self.metrics.images.labels(model.name).inc(count)
         return result
 
-    async def answer(
+    async def cached_response(
         self,
         request: Request,
         model: Model,
@@ -138,9 +145,10 @@ class Service:
         job: Callable[[Stop], bytes],
         limit: MorphLimit | None = None,
     ) -> Response:
-        """Answer with the bytes that `key` alone decides: from the client's memory, ours, or drawn.
+        """Return the response whose content is a pure function of `key`.
 
-        `job` draws them, `count` images, within `limit`. A HEAD draws nothing.
+        The content comes from the client's cache (304), else from ours, else from `job`, which
+        generates `count` images within `limit`. A HEAD request never runs `job`.
         """
         tag = entity_tag(key)
         headers = dict(caching_headers(request, tag, private=bool(self.settings.token)))
@@ -155,7 +163,7 @@ class Service:
         self.metrics.cache.labels("miss" if content is None else "hit").inc()
         if content is None:
             with limit or nullcontext():
-                content = await self.draw(request, model, count, job)
+                content = await self.generate(request, model, count, job)
             self.cache.put(tag, content)
         return Response(content, headers=headers, media_type=media_type)
 
@@ -187,7 +195,7 @@ class Service:
 
 
 async def reload(service: Service, load: Callable[[Models], Models]) -> None:
-    """Load models in a thread and replace the service's; raises what `load` raises."""
+    """Load models in a thread, then replace the service's; raises what `load` raises."""
 
     def prepare() -> tuple[Models, page.Page]:
         models = load(service.models)

@@ -1,4 +1,4 @@
-"""What can be set about the service: its limits, all in one place."""
+"""The settings of the service and their defaults: limits, timeouts, access."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ from pathlib import Path
 
 from catgan.errors import CatganError, quoted
 
-_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, in how many of them
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: quota and period in microseconds
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use, a container's limit included (cgroup v2)."""
+    """Return how many cores this process may use, within a container's limit (cgroup v2)."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     try:
         quota, period = _CPU_LIMIT.read_text("ascii").split()
         return min(cores, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such system, or no limit: "max 100000"
+    except (OSError, ValueError):  # no cgroup v2, or no limit: "max 100000"
         return cores
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the service. Sizes are bytes, times seconds.
+    """Settings of the service. Sizes are in bytes, times in seconds.
 
-    Raises `CatganError` for a value out of range, and for limits that contradict each other.
+    `catgan serve` takes its options' defaults from here.
+
+    Raises:
+        CatganError: a value is out of range, or two limits contradict each other.
     """
 
     workers: int = field(default_factory=usable_cores)  # sessions, each of one thread
-    queue: int = 512  # images accepted and not yet done, of all requests together
-    max_seeds: int = 64  # of one request
-    max_frames: int = 120  # of one morph
-    max_size: int = 1_024  # side of one image in pixels, enlarged
-    max_pixels: int = 4_194_304  # of one answer: a grid, or all frames of a morph
-    max_morphs: int = 1  # at the same time
+    queue: int = 512  # images accepted and not yet generated, over all requests
+    max_seeds: int = 64  # in one request
+    max_frames: int = 120  # in one morph
+    max_size: int = 1_024  # side of one enlarged image in pixels
+    max_pixels: int = 4_194_304  # in one response: a grid, or all frames of a morph
+    max_morphs: int = 1  # generated at once
     max_body: int = 1_048_576
     max_header: int = 16_384
-    max_buffered: int = 268_435_456  # of bodies and long answers on their way, together
+    max_buffered: int = 268_435_456  # of all request bodies and long responses in transit
     max_connections: int = 512
     header_timeout: float = 10.0
     request_timeout: float = 30.0
@@ -49,30 +52,30 @@ class Settings:
     keep_alive: float = 15.0
     rate: float = 0.0  # requests a second from one client address; 0: no limit
     cache: int = 67_108_864
-    grace: float = 30.0  # from SIGTERM to the end
-    drain: float = 1.0  # of the grace: not ready any more, but still accepting
-    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+    grace: float = 30.0  # from SIGTERM to exit
+    drain: float = 1.0  # of the grace: no longer ready, but still accepting requests
+    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is trusted
     cors_origins: tuple[str, ...] = ()
     access_log: bool = True
-    page: bool = True  # which also gives out the artifact, for the browser to draw
+    page: bool = True  # also exposes the artifact, so that the browser can run it
     token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not low <= value <= high:  # NaN is in no range
+            if not low <= value <= high:  # also rejects NaN
                 raise CatganError(
-                    f"{_option(name)} {value} is out of range: choose from {low:g} to {high:,}"
+                    f"{_option(name)} {value} is out of range: expected {low:g} to {high:,}"
                 )
-        largest = max(self.max_seeds, self.max_frames)
-        if self.queue < largest:
+        max_images = max(self.max_seeds, self.max_frames)
+        if self.queue < max_images:
             raise CatganError(
-                f"--queue {self.queue} has no room for one request of {largest} images: take "
-                f"--queue {largest} or more, or a smaller --max-seeds or --max-frames"
+                f"--queue {self.queue} is too small for one request of {max_images} images: use "
+                f"--queue {max_images} or more, or a smaller --max-seeds or --max-frames"
             )
         if self.drain > self.grace:
             raise CatganError(
-                f"--drain {self.drain:g} is longer than --grace {self.grace:g}: take a longer "
+                f"--drain {self.drain:g} is longer than --grace {self.grace:g}: use a longer "
                 "--grace"
             )
         for address in self.trusted_proxies:
@@ -80,14 +83,14 @@ class Settings:
                 ipaddress.ip_network(address)
             except ValueError:
                 raise CatganError(
-                    f"--trusted-proxy {quoted(address)} is no address: write, say, 10.0.0.5 or "
-                    "10.0.0.0/24"
+                    f"invalid --trusted-proxy {quoted(address)}: expected an address or a network, "
+                    "such as 10.0.0.5 or 10.0.0.0/24"
                 ) from None
         if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
-            raise CatganError("the token has characters that no header can hold: use ASCII letters")
+            raise CatganError("the token has characters that no header can hold: use ASCII only")
         if self.token is not None and len(self.token) < MIN_TOKEN:
             raise CatganError(
-                f"the token is shorter than {MIN_TOKEN} characters: make one with, say, "
+                f"the token is shorter than {MIN_TOKEN} characters: make one with "
                 "openssl rand -hex 16"
             )
 

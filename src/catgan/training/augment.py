@@ -1,9 +1,9 @@
-"""Augmentation in front of the discriminator: differentiable, and pure in its draws.
+"""Augmentation before the discriminator: differentiable, and a pure function of its random numbers.
 
-Real and generated images are treated alike, so that what is done to them does not show up in what
-is generated (Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS
-2020). Every amount is drawn on the CPU; the arithmetic happens on the
-images' device. Images are (B, 3, H, W) float, with black and white at `pixel_range`.
+Real and generated images are augmented alike, so that the augmentations do not leak into the
+generated images (Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training",
+NeurIPS 2020). Random numbers are sampled on the CPU; the arithmetic runs on the images' device.
+Images are (B, 3, H, W) float, with black and white at `pixel_range`.
 """
 
 from __future__ import annotations
@@ -25,90 +25,94 @@ LUMA = (0.299, 0.587, 0.114)
 def augment(
     images: Tensor,
     config: AugmentConfig,
-    draws: BatchRandom,
+    random: BatchRandom,
     pixel_range: tuple[float, float],
 ) -> Tensor:
-    """All augmentations that `config` asks for, in a fixed order."""
+    """Apply all augmentations of `config`, in a fixed order."""
     low, high = pixel_range
     if config.flip:
-        images = flip(images, draws)
+        images = flip(images, random)
     if config.zoom:
-        images = zoom(images, config.zoom, draws)
+        images = zoom(images, config.zoom, random)
     if config.crop:
-        images = crop(images, config.crop, draws)
+        images = crop(images, config.crop, random)
     if config.color_jitter:
-        random = _uniform(images, draws, 3) * config.color_jitter
-        images = color(images, 0.0, 1 + random[0], 1 + random[1], low, scale=1 + random[2])
+        change = _uniform(images, random, 3) * config.color_jitter
+        images = color(images, 0.0, 1 + change[0], 1 + change[1], low, scale=1 + change[2])
         images = images.clamp(low, high)
     if config.sharpness:
-        images = sharpness(images, config.sharpness, draws).clamp(low, high)
+        images = sharpness(images, config.sharpness, random).clamp(low, high)
     if config.diffaugment_color:
-        brightness, saturation, contrast = _uniform(images, draws, 3)
+        brightness, saturation, contrast = _uniform(images, random, 3)
         # The paper's ranges, for pixels in [-1, 1]: +-0.5, 0 to 2, 0.5 to 1.5.
         offset = brightness * 0.25 * (high - low)
         images = color(images, offset, 1 + 0.5 * contrast, 1 + saturation, low)
     if config.diffaugment_translation:
-        images = translate(images, 0.125, (low + high) / 2, draws)
+        images = translate(images, 0.125, (low + high) / 2, random)
     if config.diffaugment_cutout:
-        images = cutout(images, 0.5, (low + high) / 2, draws)
+        images = cutout(images, 0.5, (low + high) / 2, random)
     return images
 
 
 def augment_reals(
     images: Tensor,
-    chosen: Tensor,
+    indices: Tensor,
     config: AugmentConfig,
-    draws: BatchRandom,
+    random: BatchRandom,
     pixel_range: tuple[float, float],
     seed: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """Augment training images (B, 3, H, W), whose numbers are `chosen` (B,).
+    """Augment training images (B, 3, H, W) with dataset indices `indices` (B,).
 
-    With `config.views` each gets one of its own augmentations, which are decided by the run's
-    `seed`; `draws` say which.
+    With `config.views` each image gets one of its own fixed augmentations, which are determined by
+    the run's `seed`; `random` chooses which.
 
     Returns:
-        The pictures, and where one can come again, the name of each: a number below
-        `views_of_each(config)` times the number of training images, the same only for the same.
+        The augmented images, and the id of each view, or None where views never recur. Ids are
+        below `views_of_each(config)` times the number of training images; equal ids mean equal
+        pixels.
     """
     views = views_of_each(config)
     if config.views:
-        names = views * chosen + draws.integers(0, views, len(images))
-        own = [
+        view_ids = views * indices + random.integers(0, views, len(images))
+        single_images = [
             augment(
-                image, config, BatchRandom(torch_generator(seed, Stream.VIEWS, name)), pixel_range
+                image,
+                config,
+                BatchRandom(torch_generator(seed, Stream.VIEWS, view_id)),
+                pixel_range,
             )
-            for image, name in zip(images.split(1), names.tolist(), strict=True)
+            for image, view_id in zip(images.split(1), view_ids.tolist(), strict=True)
         ]
-        return torch.cat(own), names
-    pictures = augment(images, config, draws, pixel_range)
+        return torch.cat(single_images), view_ids
+    augmented = augment(images, config, random, pixel_range)
     if not views:
-        return pictures, None
-    mirrored = (pictures != images).flatten(1).any(1)
-    return pictures, 2 * chosen + mirrored.to(chosen.device)
+        return augmented, None
+    mirrored = (augmented != images).flatten(1).any(1)
+    return augmented, 2 * indices + mirrored.to(indices.device)
 
 
 def views_of_each(config: AugmentConfig) -> int:
-    """Return how many augmentations there are of one training image, or 0 where they never end."""
+    """Return how many augmentations one training image has, or 0 if there is no limit."""
     if config.views:
         return config.views
     return 2 if dataclasses.replace(config, flip=True) == AugmentConfig(flip=True) else 0
 
 
-def flip(images: Tensor, draws: BatchRandom) -> Tensor:
+def flip(images: Tensor, random: BatchRandom) -> Tensor:
     """Mirror each image with probability one half."""
-    mirrored = draws.uniform(len(images)) < 0.5
-    still = [0] * len(images)
-    return _Move.apply(images, mirrored.tolist(), still, still, 0.0)
+    mirrored = random.uniform(len(images)) < 0.5
+    no_shift = [0] * len(images)
+    return _Move.apply(images, mirrored.tolist(), no_shift, no_shift, 0.0)
 
 
-def zoom(images: Tensor, fraction: float, draws: BatchRandom) -> Tensor:
-    """Enlarge a random square window of each image, its side up to `fraction` less, to the whole.
+def zoom(images: Tensor, fraction: float, random: BatchRandom) -> Tensor:
+    """Enlarge a random square window of each image; its side is up to `fraction` smaller.
 
-    The window lies inside the image, so no border has to be invented.
+    The window lies inside the image, so no border has to be filled.
     """
-    size, right, down = draws.uniform(3, len(images))
-    half = (1 - fraction * size).to(images.device, images.dtype)  # of the grid's half side, 1
+    size, right, down = random.uniform(3, len(images))
+    half = (1 - fraction * size).to(images.device, images.dtype)  # the full image has 1
     x, y = ((2 * at - 1).to(half) * (1 - half) for at in (right, down))
     zero = torch.zeros_like(half)
     windows = torch.stack([half, zero, x, zero, half, y], 1).view(-1, 2, 3)
@@ -116,25 +120,25 @@ def zoom(images: Tensor, fraction: float, draws: BatchRandom) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def crop(images: Tensor, fraction: float, draws: BatchRandom) -> Tensor:
-    """Shift each image by up to `fraction` of the side, the border continued by reflection."""
+def crop(images: Tensor, fraction: float, random: BatchRandom) -> Tensor:
+    """Shift each image by up to `fraction` of the side; the border is reflected."""
     side = images.shape[-1]
-    reach = max(1, round(fraction * side))
-    return _window(F.pad(images, [reach] * 4, mode="reflect"), side, reach, draws)
+    max_shift = max(1, round(fraction * side))
+    return _window(F.pad(images, [max_shift] * 4, mode="reflect"), side, max_shift, random)
 
 
-def translate(images: Tensor, fraction: float, fill: float, draws: BatchRandom) -> Tensor:
-    """DiffAugment's translation: shift by up to `fraction` of the side, the border filled."""
-    reach = max(1, round(fraction * images.shape[-1]))
-    down, right = draws.integers(-reach, reach + 1, 2, len(images)).tolist()
+def translate(images: Tensor, fraction: float, fill: float, random: BatchRandom) -> Tensor:
+    """Shift by up to `fraction` of the side, as in DiffAugment; the border is filled."""
+    max_shift = max(1, round(fraction * images.shape[-1]))
+    down, right = random.integers(-max_shift, max_shift + 1, 2, len(images)).tolist()
     return _Move.apply(images, [False] * len(images), down, right, fill)
 
 
-def cutout(images: Tensor, fraction: float, fill: float, draws: BatchRandom) -> Tensor:
-    """DiffAugment's cutout: a square of `fraction` of the side, centered anywhere, filled."""
+def cutout(images: Tensor, fraction: float, fill: float, random: BatchRandom) -> Tensor:
+    """Fill a square of `fraction` of the side, centered anywhere, as in DiffAugment."""
     side = images.shape[-1]
     half = fraction * side / 2
-    center = side * draws.uniform(2, len(images))
+    center = side * random.uniform(2, len(images))
     # A pixel is covered when its middle lies within half a square's side of the center.
     first = (center - half + 0.5).floor().clamp(0, side).long().tolist()
     last = (center + half - 0.5).ceil().clamp(0, side).long().tolist()
@@ -142,10 +146,10 @@ def cutout(images: Tensor, fraction: float, fill: float, draws: BatchRandom) -> 
     return _Fill.apply(images, squares, fill)
 
 
-def sharpness(images: Tensor, probability: float, draws: BatchRandom) -> Tensor:
+def sharpness(images: Tensor, probability: float, random: BatchRandom) -> Tensor:
     """Blend some images with their blur, or away from it, by a factor from 0 (blurred) to 2."""
-    chosen = draws.uniform(len(images)) < probability
-    factor = torch.where(chosen, 2 * draws.uniform(len(images)), 1.0)
+    selected = random.uniform(len(images)) < probability
+    factor = torch.where(selected, 2 * random.uniform(len(images)), 1.0)
     kernel = torch.tensor([1.0, 2.0, 1.0], device=images.device, dtype=images.dtype) / 4
     weight = (kernel[:, None] * kernel).expand(images.shape[1], 1, 3, 3)
     blurred = F.conv2d(F.pad(images, [1] * 4, mode="reflect"), weight, groups=images.shape[1])
@@ -160,14 +164,14 @@ def color(
     black: float,
     scale: Tensor | float = 1.0,
 ) -> Tensor:
-    """Brightness, then saturation about each pixel's gray, then contrast about the image's mean.
+    """Change brightness, then saturation about each pixel's gray, then contrast about the mean.
 
-    `contrast`, `saturation`, `offset` and `scale` are one number an image (B, 1, 1, 1); brightness
-    is `scale` about black, then plus `offset`.
+    `contrast`, `saturation`, `offset` and `scale` are one number per image (B, 1, 1, 1). Brightness
+    is multiplied by `scale` about black, then `offset` is added. The mean is that of the image.
     """
     batch, channels, height, width = images.shape
     luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype)
-    # All three are linear in a pixel's color: one matrix and one shift an image, and one pass.
+    # All three are linear in a pixel's color: one matrix and one shift per image, in one pass.
     saturation, contrast = saturation.view(-1, 1, 1), contrast.view(-1, 1, 1)
     scale = torch.as_tensor(scale, device=images.device, dtype=images.dtype).view(-1, 1, 1)
     saturate = saturation * torch.eye(3, device=images.device, dtype=images.dtype)
@@ -180,9 +184,9 @@ def color(
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _uniform(images: Tensor, draws: BatchRandom, count: int) -> Tensor:
-    """`count` numbers in [-1, 1] for each image, (count, B, 1, 1, 1) on the images' device."""
-    numbers = draws.uniform(count, len(images)) * 2 - 1
+def _uniform(images: Tensor, random: BatchRandom, count: int) -> Tensor:
+    """Return `count` numbers in [-1, 1] per image, (count, B, 1, 1, 1) on the images' device."""
+    numbers = random.uniform(count, len(images)) * 2 - 1
     return numbers[..., None, None, None].to(images.device, images.dtype)
 
 
@@ -191,10 +195,10 @@ def _per_image(numbers: Tensor, images: Tensor) -> Tensor:
     return numbers.to(images.device, dtype).view(-1, 1, 1, 1)
 
 
-def _window(padded: Tensor, side: int, reach: int, draws: BatchRandom) -> Tensor:
-    """A square of `side` from each padded image, its corner drawn from 0 to 2 * reach."""
+def _window(padded: Tensor, side: int, max_shift: int, random: BatchRandom) -> Tensor:
+    """Return a random square of `side` from each padded image; corners are 0 to 2 * max_shift."""
     batch = len(padded)
-    corner = draws.integers(0, 2 * reach + 1, 2, batch)[..., None]
+    corner = random.integers(0, 2 * max_shift + 1, 2, batch)[..., None]
     rows = (corner[0] + torch.arange(side)).to(padded.device)
     columns = (corner[1] + torch.arange(side)).to(padded.device)
     which = torch.arange(batch, device=padded.device)[:, None, None]
@@ -203,9 +207,9 @@ def _window(padded: Tensor, side: int, reach: int, draws: BatchRandom) -> Tensor
 
 
 class _Move(torch.autograd.Function):
-    """Mirror some images, then shift each `down` and `right`, and fill what comes in.
+    """Mirror some images, then shift each `down` and `right`, and fill the border.
 
-    An image at a time: one copy of the batch, where indexing takes many times as long.
+    One image at a time: that copies the batch once, while indexing takes many times as long.
     """
 
     @staticmethod
@@ -217,18 +221,18 @@ class _Move(torch.autograd.Function):
         right: list[int],
         fill: float,
     ) -> Tensor:
-        ctx.random = mirrored, down, right
+        ctx.moves = mirrored, down, right
         moved = torch.full_like(images, fill)
-        for index, random in enumerate(zip(mirrored, down, right, strict=True)):
-            source, target = _overlap(images.shape[-2], *random[1:])
-            image = images[index].flip(2) if random[0] else images[index]
+        for index, (mirror, *shift) in enumerate(zip(mirrored, down, right, strict=True)):
+            source, target = _overlap(images.shape[-2], *shift)
+            image = images[index].flip(2) if mirror else images[index]
             moved[index][target] = image[source]
         return moved
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         back = torch.zeros_like(gradients[0])
-        for index, (mirrored, down, right) in enumerate(zip(*ctx.random, strict=True)):
+        for index, (mirrored, down, right) in enumerate(zip(*ctx.moves, strict=True)):
             source, target = _overlap(back.shape[-2], down, right)
             back[index][source] = gradients[0][index][target]
             if mirrored:
@@ -255,7 +259,7 @@ class _Fill(torch.autograd.Function):
 
 
 def _overlap(side: int, down: int, right: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the part of an image that stays in view lies before and after a shift."""
+    """Return the slices of the part that stays in view, before and after a shift."""
     source = [slice(max(-shift, 0), side - max(shift, 0)) for shift in (down, right)]
     target = [slice(max(shift, 0), side - max(-shift, 0)) for shift in (down, right)]
     return (slice(None), *source), (slice(None), *target)

@@ -1,4 +1,4 @@
-"""The configuration of a new run: a recipe, what is set, and the networks that it starts from."""
+"""The configuration of a new run: a recipe, the settings, and the networks it starts from."""
 
 from __future__ import annotations
 
@@ -21,30 +21,42 @@ DEFAULT_RECIPE, TRANSFER_RECIPE = "projected-128", "transfer"
 
 
 def default_recipe(starting: StartingPoint | None) -> str:
-    """Return the recipe of a run that names none."""
+    """Return the recipe of a run for which none is named."""
     if starting is None:
         return DEFAULT_RECIPE
-    own = starting.lineage[0].recipe
-    if starting.network.family == "projected" or own not in recipe_names():
+    source_recipe = starting.lineage[0].recipe
+    if starting.network.family == "projected" or source_recipe not in recipe_names():
         return TRANSFER_RECIPE
-    return own
+    return source_recipe
 
 
 def configure(
-    recipe: str, settings: list[str], starting: StartingPoint | None, photos: int | None = None
+    recipe: str | Config,
+    settings: list[str],
+    starting: StartingPoint | None,
+    photos: int | None = None,
 ) -> Config:
-    """The recipe with the settings, and where there are weights to begin with, their networks.
+    """Return the recipe with the settings, and with the networks of the starting point, if any.
 
-    A recipe for it is fitted to the number of training `photos`, once that is known; what the
-    settings say counts more.
+    A transfer recipe is adjusted to the number of training `photos`, once known; the settings take
+    precedence. A complete configuration in place of a recipe's name is taken as it is.
+
+    Raises:
+        CatganError: the recipe or the settings do not fit the starting point.
     """
+    if isinstance(recipe, Config):
+        config = override(recipe, settings)
+        if starting is None:
+            return config
+        network = _network_from(starting.network, config.network, starting.lineage[0].name)
+        return dataclasses.replace(config, network=network)
     config = load_recipe(recipe)
     if photos is not None:
         config = fit_to_photos(config, photos)
     if starting is None:
         if recipe == TRANSFER_RECIPE:
             raise CatganError(
-                f"recipe {recipe} starts from existing weights: add --from bundled, or take "
+                f"recipe {recipe} starts from existing weights: add --from bundled, or use "
                 f"--recipe {DEFAULT_RECIPE}"
             )
         return override(config, settings)
@@ -52,15 +64,15 @@ def configure(
     if config.network.family != network.family:
         raise CatganError(
             f"--recipe {recipe} trains the {config.network.family} family, and {name} is of the "
-            f"{network.family} family: leave out --recipe, or take one of that family"
+            f"{network.family} family: leave out --recipe, or use one of that family"
         )
-    begin = network
+    start_network = network
     if network.family == "projected":
-        # Enlarged once the frozen network sees the finest details; more only costs time.
-        enlarged = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
-        seen_at = min(config.network.feature_resolution, enlarged)
-        begin = dataclasses.replace(network, feature_resolution=seen_at)
-    config = dataclasses.replace(config, network=begin)
+        # Upsampled once, images show the backbone the finest details; more only costs time.
+        finest = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
+        feature_resolution = min(config.network.feature_resolution, finest)
+        start_network = dataclasses.replace(network, feature_resolution=feature_resolution)
+    config = dataclasses.replace(config, network=start_network)
     network = _network_from(network, override(config, settings).network, name)
     if recipe == TRANSFER_RECIPE and starting.discriminator_for(network) is not None:
         config = fit_to_discriminator(config)
@@ -70,10 +82,10 @@ def configure(
 def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
     """Return the networks for `asked`: those of the `source`, or these at twice its resolution.
 
-    Where a projected discriminator's frozen network looks, at `feature_resolution`, may change.
+    `feature_resolution`, the input size of a projected discriminator's backbone, may change.
 
     Raises:
-        CatganError: `asked` differs from the source, which is called `name`, in something else.
+        CatganError: `asked` differs otherwise from the source, which is called `name`.
     """
     allowed, twice = source, 2 * source.resolution
     can_double = source.family == "projected" and twice in RESOLUTIONS

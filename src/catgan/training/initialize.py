@@ -1,4 +1,4 @@
-"""What the networks are before the first step: random weights, and statistics of real images."""
+"""The networks before the first step: random weights, and statistics of real images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Stream, stream_seed
 
-STATISTICS_IMAGES = 256  # that a projected discriminator is standardized on
-EIGENFACE_IMAGES = 4_096  # that a projected generator's eigenfaces are found in
-_CHUNK = 256  # of them in memory at once
+STATISTICS_IMAGES = 256  # for the statistics of a projected discriminator
+EIGENFACE_IMAGES = 4_096  # for the eigenfaces of a projected generator
+_CHUNK = 256  # images in memory at once
 
 Images = Callable[[int, int], Tensor]  # (first, count) -> real images in the networks' pixel range
-OnProgress = Callable[[str, int, int], None]  # what is being done, done, total
+OnProgress = Callable[[str, int, int], None]  # (task, done, total)
 
 
 def initial_networks(
@@ -33,11 +33,11 @@ def initial_networks(
 ) -> tuple[BaseGenerator, nn.Module]:
     """Build a generator and a discriminator on `device`, a pure function of seed and images.
 
-    `images` gives any of the `count` training images, in an order that the seed decides; each is
-    asked for once by either network. Without it no image is looked at: for weights that will be
-    loaded. `precision` is the type in which the discriminator's frozen part computes. With a
-    `starting` point the weights are those, and the images only adapt the eigenfaces; where it is of
-    half the resolution, the generator's new layers and the discriminator begin anew.
+    `images` returns any of the `count` training images, in an order set by the seed; each network
+    requests each image at most once. Without it no image is read: for weights that will be loaded.
+    `precision` is the type of the discriminator's frozen part. With a `starting` point the weights
+    are its own, and the images only adapt the eigenfaces. If it has half the resolution, the
+    generator's new layers and the discriminator are initialized anew.
     """
     torch.manual_seed(stream_seed(config.training.seed, Stream.INITIALIZATION, 0))
     network = config.network
@@ -45,20 +45,21 @@ def initial_networks(
         generator = build_generator(network)
         discriminator = build_discriminator(network, None, precision)
     elif starting is not None:
-        generator, discriminator = _started(config, precision, images, count, on_progress, starting)
+        generator, discriminator = _from_starting_point(
+            config, precision, images, count, on_progress, starting
+        )
     else:
         reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
         generator = build_generator(network, reals)
-        first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
-        discriminator = build_discriminator(network, first, precision)
-    # In the layout that networks/layers/convolution.py gathers from.
+        discriminator = _new_discriminator(config, precision, images, count, on_progress)
+    # The memory layout that networks/layers/convolution.py expects.
     return (
         generator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         discriminator.to(device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
     )
 
 
-def _started(
+def _from_starting_point(
     config: Config,
     precision: torch.dtype,
     images: Images,
@@ -70,19 +71,31 @@ def _started(
     generator.load_state_dict(generator.state_dict() | starting.generator)
     reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
     generator.adapt_to(reals)
-    known = starting.discriminator_for(config.network)
-    if known is None:
-        first = functools.partial(_first_images, images, min(STATISTICS_IMAGES, count), on_progress)
-        return generator, build_discriminator(config.network, first, precision)
+    discriminator_state = starting.discriminator_for(config.network)
+    if discriminator_state is None:
+        return generator, _new_discriminator(config, precision, images, count, on_progress)
     discriminator = build_discriminator(config.network, None, precision)
-    discriminator.load_state_dict(known)
+    discriminator.load_state_dict(discriminator_state)
     return generator, discriminator
+
+
+def _new_discriminator(
+    config: Config,
+    precision: torch.dtype,
+    images: Images,
+    count: int,
+    on_progress: OnProgress,
+) -> nn.Module:
+    load_reals = functools.partial(
+        _first_images, images, min(STATISTICS_IMAGES, count), on_progress
+    )
+    return build_discriminator(config.network, load_reals, precision)
 
 
 def _chunks(images: Images, count: int, on_progress: OnProgress) -> Iterator[Tensor]:
     for first in range(0, count, _CHUNK):
         yield images(first, min(_CHUNK, count - first)).cpu()
-        on_progress("finding eigenfaces", min(first + _CHUNK, count), count)
+        on_progress("computing eigenfaces", min(first + _CHUNK, count), count)
 
 
 def _first_images(images: Images, count: int, on_progress: OnProgress) -> Tensor:

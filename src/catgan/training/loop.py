@@ -22,12 +22,12 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics
 from catgan.networks.build import pixel_range
 from catgan.runs.checkpoint import Players
+from catgan.runs.device import choose_precision
 from catgan.runs.directory import RunDirectory
 from catgan.runs.report import write_report
 from catgan.runs.sampler import Sampler
 from catgan.training import distributed, losses
 from catgan.training.augment import augment, augment_reals
-from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
 from catgan.training.guard import Guard, measure
@@ -86,7 +86,7 @@ def train(
     precision = precision or choose_precision(config.training.precision, device)
     autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     world = distributed.world()  # one process, unless torchrun started more
-    rank_slice = world.of(batch_size)  # this process's share of every batch
+    rank_slice = world.batch_slice(batch_size)  # this process's share of every batch
 
     # -- 2. Data -----------------------------------------------------------------------------------
     training_set = dataset.indices("train")
@@ -116,7 +116,7 @@ def train(
         G, D = initial_networks(
             config, device, precision, statistics_images, total, prepare, starting
         )
-        distributed.span_the_batch(G, D)
+        distributed.synchronize_layers(G, D)
         G_ema = copy.deepcopy(G).requires_grad_(False)
         opt, fused = config.optimizer, device.type in ("cpu", "cuda")
         adam = functools.partial(torch.optim.Adam, betas=(opt.beta1, opt.beta2), fused=fused)
@@ -153,7 +153,7 @@ def train(
             averager.restore(checkpoint.window)
         if resume and world.is_main_process:
             run.rewind(images_seen if checkpoint else -1)  # before the first one, all of it
-        images_seen = distributed.copy_from_first(modules, players, images_seen)
+        images_seen = distributed.broadcast_state(modules, players, images_seen)
         guard, sampler = Guard(run), Sampler(G_ema, config.network, device)
         recorder = Recorder(
             config, run, display, sampler, autocast, modules, players, averager, guard, reals

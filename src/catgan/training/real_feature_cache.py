@@ -1,8 +1,8 @@
-"""What a frozen network sees in the real images, looked at once for all epochs.
+"""Cache the frozen backbone's features of real images for all epochs.
 
-Real images come again and again. Where they are at most mirrored in front of the discriminator
-there are two of each, and with `augment.views` there are so many: so a step need not look at any,
-which is the slower the larger the network.
+Real images recur in every epoch. If the only augmentation is mirroring, each has two views, and
+with `augment.views` as many as that. So most steps need no backbone pass for real images, which
+saves the more, the larger the backbone.
 """
 
 from __future__ import annotations
@@ -20,62 +20,65 @@ from catgan.networks.projected.discriminator import Discriminator
 from catgan.networks.projected.projection import CHANNELS, STRIDES
 from catgan.training.augment import views_of_each
 
-MAX_BYTES = 2**32  # on one machine, of whose memory it takes at most a quarter
-# Of the views. Looked at in groups an image takes up to 1.24 times as long as in a whole batch
-# (bfloat16, one thread of an EPYC of 2024, 2026-11-25), so where less than a fifth is remembered it
-# is quicker to remember none.
-MIN_SHARE = 0.25
-CHUNK_SIZE = 8  # looked at; one by one each would take far longer than in a batch
+MAX_BYTES = 2**32  # per machine; and at most a quarter of its memory
+# Fraction of the views. In groups an image takes up to 1.24 times as long as in a whole batch
+# (bfloat16, one thread of an EPYC of 2024, 2026-11-25), so caching less than a fifth is slower than
+# caching nothing.
+MIN_CACHED_FRACTION = 0.25
+CHUNK_SIZE = 8  # images per backbone pass; one at a time each would take far longer
 
 
 class RealFeatureCache:
-    """`features` of training images, of whose views a projected discriminator looks at each once.
+    """Frozen features of training images, computed once per view for projected discriminators.
 
-    It remembers the projected maps, of the first views where there is no room for all. Images are
-    always looked at in groups of one size, so what is seen in one does not depend on how many are
-    new or remembered, and a resumed run, which has forgotten them all, sees the same.
-    Discriminators of pixels have nothing to remember; on a GPU looking is cheap and memory is not.
+    It caches the projected maps, of the first views only if there is not enough memory for all. The
+    backbone always sees groups of one size, so an image's features do not depend on how many others
+    are new or cached, and a resumed run, whose cache is empty, gets the same ones. Discriminators
+    of pixels have nothing to cache; on a GPU a pass is cheap and memory is not.
     """
 
     def __init__(
-        self, discriminator: nn.Module, config: AugmentConfig, images: int, device: torch.device
+        self, discriminator: nn.Module, config: AugmentConfig, count: int, device: torch.device
     ) -> None:
         self.extract_features: Callable[[Tensor], list[Tensor]] = discriminator.features  # type: ignore[assignment]
         self.projected: Discriminator | None = None
         views = views_of_each(config)
         if not isinstance(discriminator, Discriminator) or device.type != "cpu" or not views:
             return
-        projection, count = discriminator.projection, views * images
+        projection, total = discriminator.projection, views * count
         sides = [projection.side // stride for stride in STRIDES]
         shapes = [(side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
-        bytes_a_view = sum(map(math.prod, shapes)) * projection.precision.itemsize
-        # Each process of a machine keeps what it has seen itself.
-        room = min(MAX_BYTES, psutil.virtual_memory().total // 4)
-        room //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        kept = min(count, room // bytes_a_view)
-        if kept >= MIN_SHARE * count:
+        bytes_per_view = sum(map(math.prod, shapes)) * projection.precision.itemsize
+        # Each process of a machine has its own cache.
+        max_bytes = min(MAX_BYTES, psutil.virtual_memory().total // 4)
+        max_bytes //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        capacity = min(total, max_bytes // bytes_per_view)
+        if capacity >= MIN_CACHED_FRACTION * total:
             self.projected = discriminator
-            self.known = torch.zeros(count, dtype=torch.bool)
-            self.maps = [torch.empty(kept, *shape, dtype=projection.precision) for shape in shapes]
+            self.is_cached = torch.zeros(total, dtype=torch.bool)
+            self.maps = [
+                torch.empty(capacity, *shape, dtype=projection.precision) for shape in shapes
+            ]
 
-    def features(self, pictures: Tensor, names: Tensor | None) -> list[Tensor]:
-        """What is seen of `pictures`, (B, 3, H, W), as they come from `augment_reals`.
+    def features(self, images: Tensor, view_ids: Tensor | None) -> list[Tensor]:
+        """Return the features of `images` (B, 3, H, W), as augmented by `augment_reals`.
 
-        `names` (B,) are those of views of training images; None for generated images.
+        `view_ids` (B,) are those of views of training images; None for generated images.
         """
-        if names is None or self.projected is None:
-            return self.extract_features(pictures)
-        room = len(self.maps[0])
-        seen = [kept[names.clamp(max=room - 1)] for kept in self.maps]  # of new ones, anything yet
-        new = (~self.known[names]).nonzero().flatten()
+        if view_ids is None or self.projected is None:
+            return self.extract_features(images)
+        capacity = len(self.maps[0])
+        # Look up all rows of the batch; those of new views are overwritten below.
+        batch_maps = [cache[view_ids.clamp(max=capacity - 1)] for cache in self.maps]
+        new = (~self.is_cached[view_ids]).nonzero().flatten()
         for first in range(0, len(new), CHUNK_SIZE):
-            group = new[first : first + CHUNK_SIZE]
-            filled = group[torch.arange(CHUNK_SIZE) % len(group)]  # with some of it again
-            looked = self.projected.projection(pictures[filled])
-            for maps, projected in zip(seen, looked, strict=True):
-                maps[group] = projected[: len(group)].permute(0, 2, 3, 1)
-        new = new[names[new] < room]
-        for maps, kept in zip(seen, self.maps, strict=True):
-            kept[names[new]] = maps[new]
-        self.known[names[new]] = True
-        return self.projected.with_pixels([maps.permute(0, 3, 1, 2) for maps in seen], pictures)
+            rows = new[first : first + CHUNK_SIZE]
+            padded = rows[torch.arange(CHUNK_SIZE) % len(rows)]  # repeats rows up to CHUNK_SIZE
+            projected_maps = self.projected.projection(images[padded])
+            for maps, projected in zip(batch_maps, projected_maps, strict=True):
+                maps[rows] = projected[: len(rows)].permute(0, 2, 3, 1)
+        new = new[view_ids[new] < capacity]
+        for maps, cache in zip(batch_maps, self.maps, strict=True):
+            cache[view_ids[new]] = maps[new]
+        self.is_cached[view_ids[new]] = True
+        return self.projected.with_pixels([maps.permute(0, 3, 1, 2) for maps in batch_maps], images)

@@ -1,4 +1,4 @@
-"""What the main process keeps of a run: sample sheets, scores, checkpoints."""
+"""What the main process records of a run: sample grids, scores, checkpoints."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from catgan.training.metric_averager import MetricAverager
 
 
 class Recorder:
-    """Writes what there is to keep after so many images.
+    """Writes the outputs that are due after a number of images.
 
-    `sampler` draws with the averaged generator, `modules` are the parts whose weights are kept,
-    `reals` what checkpoints are scored against, if they are.
+    `sampler` uses the EMA generator, `modules` are the parts whose weights are saved, `reals` are
+    the statistics that checkpoints are scored against, if any.
     """
 
     def __init__(
@@ -44,18 +44,20 @@ class Recorder:
         self.config, self.run, self.display, self.sampler = config, run, display, sampler
         self.autocast, self.modules, self.players = autocast, modules, players
         self.averager, self.guard, self.reals = averager, guard, reals
-        # Nothing better has come for as long as the run waits for it.
+        # No better score within `training.early_stopping_images`; the run may end.
         self.is_past_its_best = self._has_stopped_improving()
 
     def make_grid(self, images: int) -> None:
-        """Draw the sample sheet after `images` images."""
-        cats = self.sampler.calibrated(images, self.autocast)(range(self.config.output.grid_seeds))
-        self.run.save_grid(images, make_grid(cats))
+        """Write the sample grid after `images` images."""
+        samples = self.sampler.calibrated(images, self.autocast)(
+            range(self.config.output.grid_seeds)
+        )
+        self.run.save_grid(images, make_grid(samples))
 
     def checkpoint(self, images: int, *, scored: bool = True) -> None:
-        """Save a checkpoint, with a score where there is something to score it against.
+        """Save a checkpoint, with a score if there are real statistics to score against.
 
-        Raises `TrainingFailedError` for weights that are not finite, which replace none that are.
+        Raises `TrainingFailedError` if a weight is not finite; earlier checkpoints stay.
         """
         score = self._score(images) if scored else None
         self.sampler.calibrated(images, self.autocast)
@@ -73,32 +75,32 @@ class Recorder:
     def _score(self, images: int) -> Score | None:
         if self.reals is None:
             return None
-        cats = self.sampler.calibrated(images, self.autocast)
-        quick = quick_score(cats, self.reals, count=self.config.output.score_samples)
+        sampler = self.sampler.calibrated(images, self.autocast)
+        quick = quick_score(sampler, self.reals, count=self.config.output.score_samples)
         count = self.config.output.score_samples
         row = {"images": images, "score": quick.value, "scored_by": quick.name, "samples": count}
         self.run.append_row(row)
-        self.display.note(f"{quick.name} {quick.value:.4g} after {images:,} images")
+        self.display.score(row)
         return Score(quick.value, dataclasses.asdict(quick.fingerprint))
 
     def _has_stopped_improving(self) -> bool:
-        """Whether the last best score is `training.early_stopping_images` old.
+        """Return whether the best score is `training.early_stopping_images` old.
 
-        Of scores that were taken as this run takes them; while the generator is held still, none
-        can be better. The main process alone knows the log.
+        Only scores of the same kind as this run's count. While the generator is frozen, none can
+        improve. Only the main process has the log.
         """
         patience, optimizer = self.config.training.early_stopping_images, self.config.optimizer
         if not patience or self.reals is None or not distributed.world().is_main_process:
             return False
-        alike = self.reals.score_name, self.config.output.score_samples
+        score_kind = self.reals.score_name, self.config.output.score_samples
         rows = [
             row
             for row in self.run.rows()
-            if "score" in row and (row.get("scored_by"), row.get("samples")) == alike
+            if "score" in row and (row.get("scored_by"), row.get("samples")) == score_kind
         ]
         if not rows:
             return False
         best = min(rows, key=lambda row: row["score"])  # the earliest of equals
-        moving = optimizer.generator_freeze_images + optimizer.generator_ramp_images
-        since = max(best["images"], moving + optimizer.generator_thaw_images)
+        ramp_end = optimizer.generator_freeze_images + optimizer.generator_ramp_images
+        since = max(best["images"], ramp_end + optimizer.generator_thaw_images)
         return bool(rows[-1]["images"] - since >= patience)

@@ -1,4 +1,4 @@
-"""What changes in the course of a run, as pure functions of the images seen."""
+"""Schedules: pure functions of the images seen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from catgan.config import OptimizerConfig
 
 
 def generator_parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
-    """Return an optimizer's groups: the inner convolutions' weights, and before them all others.
+    """Return two optimizer groups: all other parameters, then the inner convolutions' weights.
 
-    What is not an inner convolution, gains, normalizations, noise and the layer that gives colors,
-    can change what a generator draws without unlearning how (Mo et al., "Freeze the Discriminator",
-    2020, compare such choices; Noguchi and Harada, "Image Generation from Small Datasets via Batch
-    Statistics Adaptation", ICCV 2019, train nothing else). Nor is anything in a refinement, which
-    begins as nothing and only adds to what the others draw.
+    Gains, normalizations, noise and the RGB layer can change the generator's style without
+    unlearning its shapes (Mo et al., "Freeze the Discriminator", 2020, compare such choices;
+    Noguchi and Harada, "Image Generation from Small Datasets via Batch Statistics Adaptation", ICCV
+    2019, train nothing else). A refinement belongs to the first group as a whole: it starts at zero
+    and only adds to what the other layers generate.
     """
     weights = {
         name: module.weight
@@ -24,8 +24,8 @@ def generator_parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
         if _is_convolution(module) and not name.startswith("refinements.")
     }
     inner = list(weights.values())[:-1]
-    known = set(map(id, inner))
-    others = [parameter for parameter in generator.parameters() if id(parameter) not in known]
+    inner_ids = set(map(id, inner))
+    others = [parameter for parameter in generator.parameters() if id(parameter) not in inner_ids]
     return [{"params": others, "late": False}, {"params": inner, "late": True}]
 
 
@@ -36,8 +36,8 @@ def _is_convolution(module: nn.Module) -> bool:
 def generator_learning_rate(config: OptimizerConfig, images: int, late: bool) -> float:
     """Return the generator's learning rate after `images` images.
 
-    It is 0 for `generator_freeze_images`, then rises linearly over `generator_ramp_images`. That of
-    the `late` group of parameters begins to rise `generator_thaw_images` later.
+    It is 0 for `generator_freeze_images`, then rises linearly over `generator_ramp_images`. For the
+    `late` group of parameters the rise starts `generator_thaw_images` later.
     """
     start = config.generator_freeze_images + late * config.generator_thaw_images
     if images < start:
@@ -47,8 +47,8 @@ def generator_learning_rate(config: OptimizerConfig, images: int, late: bool) ->
 
 
 def due(interval: int, images: int, batch_size: int) -> bool:
-    """Return whether a multiple of `interval` images was passed by the batch that ends at `images`.
+    """Return whether the batch that ends at `images` passed a multiple of `interval` images.
 
-    Of a batch of several multiples, one counts.
+    A batch that passes several multiples counts once.
     """
     return images // interval > (images - batch_size) // interval

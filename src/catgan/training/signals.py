@@ -1,7 +1,8 @@
-"""What asks a run to stop after the step it is in: the clock, Ctrl-C, SIGTERM or Ctrl-Break.
+"""Requests to stop after the current step: the clock, Ctrl-C, SIGTERM or Ctrl-Break.
 
-A second signal ends it at once. Under torchrun a second SIGTERM does not: a cluster sends one to
-every process, torchrun sends them another, and kills by itself what has not ended 30 seconds later.
+A second signal ends the run at once. Under torchrun a second SIGTERM does not: a cluster sends one
+to every process, torchrun sends them another, and itself kills any process that has not ended 30
+seconds later.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from catgan.training import distributed
 
 
 class StopSignals:
-    """A context in which signals are noted: `received` is the number of the one to stop for.
+    """Context that records signals: `received` is the number of the signal to stop for.
 
-    `deadline` is on the clock `time.monotonic`.
+    `deadline` is a time of `time.monotonic`.
     """
 
     received: int | None = None
@@ -26,12 +27,13 @@ class StopSignals:
         self.deadline = deadline
 
     def asked(self, by_the_run: bool = False) -> bool:
-        """Whether to stop, for a signal, the time, or as the main process wants it `by_the_run`.
+        """Return whether to stop: for a signal, the deadline, or because of `by_the_run`.
 
-        All processes of a job must ask together, and get the same answer.
+        `by_the_run` counts on the main process. All processes of a job must call this at the same
+        step, and get the same answer.
         """
-        late = by_the_run or time.monotonic() >= self.deadline
-        agreed = distributed.highest(self.received or int(late))  # a signal's is 2 or more
+        is_due = by_the_run or time.monotonic() >= self.deadline
+        agreed = distributed.all_reduce_max(self.received or int(is_due))  # signals are 2 or more
         if agreed > 1:
             self.received = agreed
         return agreed > 0
@@ -39,9 +41,9 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         self.previous = {}
         self.relayed = distributed.world().processes > 1
-        if threading.current_thread() is threading.main_thread():  # the only one that may handle
+        if threading.current_thread() is threading.main_thread():  # only it may set handlers
             numbers = [signal.SIGINT, signal.SIGTERM]
-            if hasattr(signal, "SIGBREAK"):  # Windows' Ctrl-Break; SIGTERM reaches nobody there
+            if hasattr(signal, "SIGBREAK"):  # Windows' Ctrl-Break; SIGTERM does nothing there
                 numbers.append(signal.SIGBREAK)
             for number in numbers:
                 self.previous[number] = signal.signal(number, self._receive)

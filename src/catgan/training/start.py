@@ -1,8 +1,9 @@
-"""Before the first step: from what a person asked for to a plan that the loop can carry out."""
+"""Before the first step: turn a request into a plan that the training loop can carry out."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -29,36 +30,38 @@ from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
+from catgan.generation.generator import BUNDLED
 from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
+from catgan.runs.device import (
+    choose_device,
+    choose_precision,
+    describe_machine,
+    precision_to_resume,
+)
 from catgan.runs.directory import RunDirectory
-from catgan.training import distributed, transfer
+from catgan.training import distributed, loop, transfer
 from catgan.training.configure import (
     DEFAULT_RECIPE,
     TRANSFER_RECIPE,
     configure,
     default_recipe,
 )
-from catgan.training.device import (
-    choose_device,
-    choose_precision,
-    describe_machine,
-    precision_to_resume,
-)
+from catgan.training.display import Display
+from catgan.training.losses import require_losses
 from catgan.training.starting_point import (
-    BUNDLED,
     StartingPoint,
     load_starting_point,
 )
 
-MAX_NAMED = 10  # files left out that are named at the start of a run
+MAX_LISTED = 10  # files left out that are listed at the start of a run
 MAX_REALS = 2_000  # training images that checkpoints are scored against
-# Images of a split; a distance to fewer says nothing.
+# Images of a split; a distance to fewer is meaningless.
 MIN_TO_SCORE: dict[Split, int] = {"train": 100, "holdout": 5}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything `train` needs, and what to tell the person before it begins."""
+    """Everything `train` needs, and the notes to print before it starts."""
 
     config: Config
     dataset: Dataset
@@ -70,30 +73,85 @@ class Plan:
     notes: list[str]
     starting: StartingPoint | None = None
 
+    def train(
+        self, display: Display, *, minutes: float = math.inf, tensorboard: bool = False
+    ) -> loop.Outcome:
+        """Carry out the plan: see `loop.train`."""
+        return loop.train(
+            self.config,
+            self.dataset,
+            self.run,
+            display,
+            device=self.device,
+            precision=self.precision,
+            reals=self.reals,
+            starting=self.starting,
+            resume=self.resume,
+            minutes=minutes,
+            tensorboard=tensorboard,
+        )
+
+
+def make_plan(
+    source: Path | None,
+    recipe: str | Config | None,
+    settings: list[str],
+    *,
+    out: Path | None,
+    resume: Path | None,
+    start_from: str | None,
+    device_name: str,
+    on_progress: OnProgress,
+) -> Plan:
+    """Return the plan of a new run, or of the one in `resume`, in every process of a job.
+
+    See `new_run` and `resume_run`.
+
+    Raises:
+        CatganError: the request contradicts itself, or the data, the weights to start from, the
+            run or the device cannot be used.
+    """
+    if resume and (recipe or out or start_from):
+        raise CatganError(
+            "--resume continues a run unchanged: leave out --recipe, --from and --out"
+        )
+    run_to_resume = distributed.run_to_resume(out, resume)
+
+    def make() -> Plan:
+        if run_to_resume:
+            return resume_run(run_to_resume, source, settings, device_name, on_progress)
+        return new_run(source, recipe, settings, out, device_name, on_progress, start_from)
+
+    return on_all_ranks(make, source, device_name)
+
 
 def new_run(
     source: Path | None,
-    recipe: str | None,
+    recipe: str | Config | None,
     settings: list[str],
     out: Path | None,
     device_name: str,
     on_progress: OnProgress,
     start_from: str | None = None,
 ) -> Plan:
-    """A run from its beginning: reads the recipe, prepares raw data, makes the directory.
+    """Plan a new run: read the recipe, prepare raw data, create the run directory.
 
-    `start_from` names existing weights to begin with (`load_starting_point`). Without a `recipe` it
-    is the one for that, else the one that `catgan train` takes.
+    `start_from` names existing weights to start from (`load_starting_point`). Without a `recipe`,
+    the default for those weights or for training from scratch is used.
+
+    Raises:
+        CatganError: the request is invalid, or data or weights cannot be read.
     """
     notes: list[str] = []
     starting = None if start_from is None else load_starting_point(start_from, notes.append)
     recipe = recipe or default_recipe(starting)
     config = configure(recipe, settings, starting)
-    _check_batch(config)
+    _check_batch_size(config)
+    require_losses(config.loss)
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
     if out is not None:
-        RunDirectory.require_place(out)  # before the work, which may be long
+        RunDirectory.check_can_create(out)  # before the work, which may be long
     dataset = open_data(source, config.network.resolution, on_progress)
     check_pixels(dataset, on_progress)
     photos = len(dataset.indices("train"))
@@ -113,7 +171,7 @@ def new_run(
             "split": split_identity(dataset),
             "stamp": dataset.stamp(),
         },
-        "machine": _machine(device, precision),
+        "machine": _describe_machine(device, precision),
     }
     if starting is not None:
         distance = transfer.distance_to_source(starting, dataset, device, on_progress)
@@ -128,15 +186,15 @@ def new_run(
             notes.append(transfer.describe_distance(distance, starting.lineage[0].name))
         if config.network.resolution != starting.network.resolution:
             notes.append(
-                f"{starting.network.resolution} px become {config.network.resolution}: it begins "
-                "with enlarged images"
+                f"doubles the resolution from {starting.network.resolution} to "
+                f"{config.network.resolution} px: it starts with upsampled images"
             )
         elif starting.discriminator_for(config.network) is not None:
-            notes.append("its discriminator comes with it")
+            notes.append("keeps the discriminator of the source")
         elif starting.discriminator is not None:
             was = starting.network.feature_resolution
             notes.append(
-                f"its discriminator looked at {was} px and begins anew: --set "
+                f"starts a new discriminator, as the source's sees images at {was} px: --set "
                 f"network.feature_resolution={was} keeps it"
             )
         if recipe == TRANSFER_RECIPE:
@@ -148,12 +206,13 @@ def new_run(
         and photos < transfer.MANY_PHOTOS
     ):
         notes.append(
-            f"{photos:,} images are few to train from scratch: with --from bundled a run begins "
-            "with the package's generator, which knows cats"
+            f"{photos:,} images are few to train from scratch: with --from bundled a run starts "
+            "from the bundled generator, which already generates cats"
         )
-    reals = _reals(dataset, config, on_progress)
-    run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
-    notes += _notes(dataset, config)
+    reals = _reals_statistics(dataset, config, on_progress)
+    name = recipe if isinstance(recipe, str) else file_name(recipe.recipe)
+    run = RunDirectory.create(out or _free_run_path(dataset.name, name), config, facts)
+    notes += _data_notes(dataset, config)
     return Plan(
         config, dataset, run, device, precision, reals, resume=False, notes=notes, starting=starting
     )
@@ -162,7 +221,11 @@ def new_run(
 def resume_run(
     path: Path, source: Path | None, settings: list[str], device_name: str, on_progress: OnProgress
 ) -> Plan:
-    """A run from its last checkpoint; rejects other data and settings that must stay."""
+    """Plan the continuation of a run from its last checkpoint.
+
+    Raises:
+        CatganError: the data differ, or a setting that must stay was changed.
+    """
     run = RunDirectory.open(path)
     run.lock.acquire()
     try:
@@ -184,9 +247,10 @@ def _resumed(
     config = override(old, settings)
     check_resumable(old, config)
     check_length(old, config, int(run.checkpoints.pointer("latest") or 0))
-    _check_batch(config)
+    _check_batch_size(config)
+    require_losses(config.loss)
     device, began = choose_device(device_name), facts["machine"]
-    if config.training.precision != old.training.precision:  # asked for now, on this machine
+    if config.training.precision != old.training.precision:  # changed now, for this machine
         precision = choose_precision(config.training.precision, device)
     else:
         precision = precision_to_resume(config.training.precision, began, device)
@@ -194,8 +258,8 @@ def _resumed(
         source = Path(facts["source"])
         if not source.exists():
             raise CatganError(
-                f"{path} was trained on {source}, which is gone: name its new place, "
-                f"catgan train NEW_PLACE --resume {shell_words(path)}"
+                f"{path} was trained on {source}, which does not exist: give its new path, "
+                f"catgan train NEW_PATH --resume {shell_words(path)}"
             )
     began_with_procedural = facts["dataset"].get("name") == procedural.NAME
     size = config.network.resolution
@@ -203,36 +267,38 @@ def _resumed(
     check_pixels(dataset, on_progress, checked=facts["dataset"].get("stamp"))
     _check_same_data(path, facts["dataset"], dataset)
     run.update_config(config)
-    notes = _notes(dataset, config)
-    starting = None if run.checkpoints.names() else _started_from(path, facts, notes.append)
-    now = _machine(device, precision)
-    unsaid = {"processes": 1, "vectors": now["vectors"]}  # by what wrote the facts of older runs
+    notes = _data_notes(dataset, config)
+    starting = (
+        None if run.checkpoints.names() else _starting_point_of_run(path, facts, notes.append)
+    )
+    now = _describe_machine(device, precision)
+    defaults = {"processes": 1, "vectors": now["vectors"]}  # missing in older runs
     for fact in ("processes", "threads", "precision", "torch", "device", "vectors"):
-        was = began.get(fact, unsaid.get(fact))
+        was = began.get(fact, defaults.get(fact))
         if was != now[fact]:
             notes.append(
-                f"{fact}: {was} when the run began, {now[fact]} now: goes on, but not bit for bit"
+                f"{fact}: {was} when the run began, {now[fact]} now: resumes, but not bit for bit"
             )
     if (samples := config.output.score_samples) != old.output.score_samples and samples:
         notes.append(
-            f"scores are of {samples:,} samples from here on, of {old.output.score_samples:,} "
-            "before: they are not compared, and the next one is the best"
+            f"scores use {samples:,} samples from here on, {old.output.score_samples:,} before: "
+            "they are not compared, and the next one becomes the best"
         )
-    reals = _reals(dataset, config, on_progress)
+    reals = _reals_statistics(dataset, config, on_progress)
     return Plan(
         config, dataset, run, device, precision, reals, resume=True, notes=notes, starting=starting
     )
 
 
 def _absolute(start_from: str) -> str:
-    """What `--from` named, as it can be found from anywhere, with a checkpoint's name behind it."""
+    """Return what `--from` names with an absolute path; a checkpoint's name is kept."""
     return start_from if start_from == BUNDLED else os.path.abspath(start_from)  # noqa: PTH100
 
 
-def _started_from(
+def _starting_point_of_run(
     path: Path, facts: dict[str, Any], note: Callable[[str], None]
 ) -> StartingPoint | None:
-    """The weights that a run without a checkpoint has to begin with again."""
+    """Return the starting point of a run that has no checkpoint yet."""
     began = facts.get("from")
     if not isinstance(began, dict):
         return None
@@ -248,37 +314,37 @@ def _started_from(
 def on_all_ranks(make: Callable[[], Plan], source: Path | None, device_name: str) -> Plan:
     """Return the plan that the main process makes, in all processes of the job.
 
-    Each opens the dataset as it finds it at `source`, and rejects to go on with other images than
-    the main process has; on each machine one process opens it first, in case it must be prepared,
-    and reads all pixels. However long that takes, the others wait.
+    Each process opens the dataset at its own `source` and rejects other images than the main
+    process has. On each machine one process opens it first, in case it must be prepared, and reads
+    all pixels. The others wait, however long that takes.
     """
     world = distributed.world()
     if world.processes == 1:
         return make()
-    with distributed.may_take_long():
+    with distributed.keep_alive():
         plan = make() if world.is_main_process else None
-    told = distributed.share(plan and _told(plan))
-    config = from_table(told["config"], "the first process")
-    source = source or (Path(told["source"]) if told["source"] else None)
+    message = distributed.broadcast_json(plan and _plan_message(plan))
+    config = from_table(message["config"], "rank 0")
+    source = source or (Path(message["source"]) if message["source"] else None)
     for first_on_its_machine in (True, False):
-        with distributed.may_take_long():
+        with distributed.keep_alive():
             if plan is None and _is_first_on_its_machine() == first_on_its_machine:
                 size = config.network.resolution
-                dataset = open_data(source, size, _quietly, procedural=told["drawn"])
-                if [dataset.identity, split_identity(dataset)] != told["identity"]:
+                dataset = open_data(source, size, _no_progress, procedural=message["procedural"])
+                if [dataset.identity, split_identity(dataset)] != message["identity"]:
                     raise CatganError(
-                        f"{dataset.path} on {platform.node()} holds other images than the first "
-                        "process has, or is split otherwise: copy the prepared dataset to every "
+                        f"{dataset.path} on {platform.node()} has other images than rank 0, or "
+                        "another split: copy the prepared dataset to every "
                         "machine, or put it where all can read it"
                     )
                 if first_on_its_machine:
-                    check_pixels(dataset, _quietly)
+                    check_pixels(dataset, _no_progress)
     if plan is not None:
         return plan
-    run, device = RunDirectory(Path(told["run"])), choose_device(device_name)
-    precision = choose_precision(told["precision"], device)
+    run, device = RunDirectory(Path(message["run"])), choose_device(device_name)
+    precision = choose_precision(message["precision"], device)
     return Plan(
-        config, dataset, run, device, precision, reals=None, resume=told["resume"], notes=[]
+        config, dataset, run, device, precision, reals=None, resume=message["resume"], notes=[]
     )
 
 
@@ -286,9 +352,9 @@ def _is_first_on_its_machine() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def first_line(plan: Plan) -> str:
-    """What is about to be trained, on what."""
-    machine = _machine(plan.device, plan.precision)
+def describe_plan(plan: Plan) -> str:
+    """Return one line on what will be trained, on which data and machine."""
+    machine = _describe_machine(plan.device, plan.precision)
     processes = f"{machine['processes']} processes of " if machine["processes"] != 1 else ""
     count = len(plan.dataset.indices("train"))
     return (
@@ -298,12 +364,12 @@ def first_line(plan: Plan) -> str:
     )
 
 
-def _told(plan: Plan) -> dict[str, Any]:
-    """What the other processes need to know of a plan, as JSON."""
+def _plan_message(plan: Plan) -> dict[str, Any]:
+    """Return what the other processes need to know of a plan, as JSON types."""
     return {
         "config": dataclasses.asdict(plan.config),
         "source": plan.run.facts().get("source"),
-        "drawn": plan.dataset.name == procedural.NAME,
+        "procedural": plan.dataset.name == procedural.NAME,
         "identity": [plan.dataset.identity, split_identity(plan.dataset)],
         "run": str(plan.run.path),
         "precision": str(plan.precision).removeprefix("torch."),
@@ -311,27 +377,29 @@ def _told(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _quietly(what: str, done: int, total: int) -> None:
-    """Progress that nobody is shown: the first process alone prints."""
+def _no_progress(what: str, done: int, total: int) -> None:
+    """Ignore progress: only the main process prints."""
 
 
-def _check_batch(config: Config) -> None:
-    """Raise `CatganError` unless every process gets as many images of a batch."""
+def _check_batch_size(config: Config) -> None:
+    """Raise `CatganError` unless every process gets equally many images of a batch."""
     batch_size, processes = config.training.batch_size, distributed.world().processes
     if batch_size % processes:
         nearest = max(round(batch_size / processes), 1) * processes
         raise CatganError(
-            f"training.batch_size = {batch_size} is of the whole job and does not divide by its "
+            f"training.batch_size = {batch_size} (of the whole job) is not divisible by its "
             f"{processes} processes: try --set training.batch_size={nearest}, or another number "
             "of processes"
         )
 
 
-def _reals(dataset: Dataset, config: Config, on_progress: OnProgress) -> RealsStatistics | None:
-    """What checkpoints are scored against; computed once for a dataset, then cached.
+def _reals_statistics(
+    dataset: Dataset, config: Config, on_progress: OnProgress
+) -> RealsStatistics | None:
+    """Return the statistics that checkpoints are scored against, computed once per dataset.
 
-    A run that may stop early is judged by images that it was never shown, as its training images
-    would only tell how well it knows them by heart.
+    A run with early stopping is scored against held-out images, since scores against its training
+    images would reward memorizing them.
     """
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -358,7 +426,7 @@ def _scored_split(config: Config) -> Split:
     return "holdout" if config.training.early_stopping_images else "train"
 
 
-def _machine(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
+def _describe_machine(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
     return describe_machine(device) | {
         "precision": str(precision).removeprefix("torch."),
         "processes": distributed.world().processes,
@@ -366,30 +434,32 @@ def _machine(device: torch.device, precision: torch.dtype) -> dict[str, str | in
 
 
 def _check_same_data(path: Path, facts: dict[str, Any], dataset: Dataset) -> None:
-    """`CatganError` unless `dataset` has the pixels and the split that the run began with."""
+    """Raise `CatganError` unless `dataset` has the pixels and split that the run began with."""
     if dataset.identity != facts.get("identity"):
         how = "in its images or their order"
     elif split_identity(dataset) != facts.get("split"):
-        how = "in what is held out: it is split otherwise"
+        how = "in its split into training and held-out images"
     else:
         return
     raise CatganError(
         f"{path} was trained on {facts.get('name')!r} ({facts.get('images')} images, "
         f"{facts.get('to train on')} to train on); {dataset.name!r} ({len(dataset)} images, "
-        f"{len(dataset.indices('train'))} to train on) differs from it {how}: give the same data, "
+        f"{len(dataset.indices('train'))} to train on) differs {how}: give the same data, "
         "or start a new run"
     )
 
 
-def _notes(dataset: Dataset, config: Config) -> list[str]:
+def _data_notes(dataset: Dataset, config: Config) -> list[str]:
     notes = []
     left_out = [f"{rejected.name}: {rejected.reason}" for rejected in dataset.rejected]
-    left_out += [f"{double.name}: the same file as {double.kept}" for double in dataset.duplicates]
+    left_out += [
+        f"{duplicate.name}: the same file as {duplicate.kept}" for duplicate in dataset.duplicates
+    ]
     if left_out:
         notes = [f"{len(left_out)} files of {dataset.name} were left out:"]
-        notes += [f"  {line}" for line in left_out[:MAX_NAMED]]
-    if len(left_out) > MAX_NAMED:
-        notes.append(f"  and {len(left_out) - MAX_NAMED} more: {dataset.path / 'dataset.json'}")
+        notes += [f"  {line}" for line in left_out[:MAX_LISTED]]
+    if len(left_out) > MAX_LISTED:
+        notes.append(f"  and {len(left_out) - MAX_LISTED} more: {dataset.path / 'dataset.json'}")
     count = len(dataset.indices("train"))
     if count < config.training.batch_size:
         notes.append(
@@ -397,21 +467,21 @@ def _notes(dataset: Dataset, config: Config) -> list[str]:
             "expect overfitting"
         )
     split = _scored_split(config)
-    count, fewest = len(dataset.indices(split)), MIN_TO_SCORE[split]
-    if config.output.score_samples and count < fewest:
-        what, remedy = "to train on", "look at the samples"
+    count, minimum = len(dataset.indices(split)), MIN_TO_SCORE[split]
+    if config.output.score_samples and count < minimum:
+        what, remedy = "to train on", "check the sample grids"
         if split == "holdout":
             what = "held out"
-            remedy = "it goes on to its end; prepare with a larger --holdout, such as 0.2"
+            remedy = "it trains to its end; prepare with a larger --holdout, such as 0.2"
         notes.append(
-            f"only {count} images {what}, fewer than {fewest}: checkpoints are not scored, so none "
-            f"of them is the best; {remedy}"
+            f"only {count} images {what}, fewer than {minimum}: checkpoints are not scored, so "
+            f"none of them is the best; {remedy}"
         )
     return notes
 
 
-def _free_name(dataset: str, recipe: str) -> Path:
-    """`runs/DATASET-RECIPE`, numbered when that is taken."""
+def _free_run_path(dataset: str, recipe: str) -> Path:
+    """Return `runs/DATASET-RECIPE`, with a number added if that exists."""
     base = Path("runs") / f"{file_name(dataset)}-{recipe}"
     number, path = 2, base
     while path.exists():

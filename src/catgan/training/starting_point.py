@@ -1,6 +1,6 @@
-"""What a run may start from: the generator of another run, an exported file, or the bundled one.
+"""What a run may start from: another run's generator, an exported file, or the bundled one.
 
-`--resume` goes on with a run; this begins a new one with weights that know something already.
+`--resume` continues a run; this starts a new one with trained weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from catgan.config import NetworkConfig, from_table
 from catgan.data.reading.sources import printable
 from catgan.errors import CatganError, quoted
 from catgan.generation.card import MAX_ANCESTORS, Ancestor, Card
-from catgan.generation.generator import load_generator
+from catgan.generation.generator import BUNDLED, load_generator
 from catgan.networks.build import build_discriminator
 from catgan.runs.artifact_weights import (
     checked_state,
@@ -30,17 +30,16 @@ from catgan.runs.artifact_weights import (
 )
 from catgan.runs.directory import RunDirectory, is_run
 
-BUNDLED = "bundled"
 DISCRIMINATOR = "discriminator.safetensors"  # in the package, beside its generator
 
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """Weights to begin with.
+    """Weights to start from.
 
-    `network` is the configuration they fit. `generator` is the state of the averaged generator,
-    `discriminator` that of a discriminator, where the source has one. `lineage` is the
-    source, then what that was started from, and so on.
+    `network` is the configuration they fit. `generator` is the state of the EMA generator,
+    `discriminator` that of a discriminator, if the source has one. `lineage` is the source, then
+    what that was started from, and so on.
     """
 
     network: NetworkConfig
@@ -50,22 +49,22 @@ class StartingPoint:
 
     @property
     def sha256(self) -> str:
-        """Identity of the weights."""
+        """Return the checksum of the weights."""
         return weights_sha256(self.generator, self.discriminator or {})
 
     def discriminator_for(self, network: NetworkConfig) -> dict[str, Tensor] | None:
-        """Return the discriminator that a run of `network` begins with; None: a new one."""
+        """Return the discriminator state for a run of `network`; None: start with a new one."""
         return self.discriminator if network == self.network else None
 
 
 def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint:
     """Return what `text` names: "bundled", an exported .onnx file, or RUN or RUN@CHECKPOINT.
 
-    A checkpoint is latest (the default), best, or a number of images seen. `note` is told of
-    damaged checkpoints that were passed over.
+    A checkpoint is latest (the default), best, or a number of images seen. `note` receives a
+    message for each damaged checkpoint that was skipped.
 
     Raises:
-        CatganError: it names none of these, or one that cannot be read or started from.
+        CatganError: `text` names none of these, or weights that cannot be read or started from.
     """
     if text == BUNDLED:
         return _with_short_lineage(_from_artifact(None), text)
@@ -81,17 +80,17 @@ def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint
 
 
 def _with_short_lineage(starting: StartingPoint, text: str) -> StartingPoint:
-    """`starting`; `CatganError` where a run that begins so could not be read again."""
+    """Return `starting`; raise `CatganError` if its lineage is too long to be read again."""
     if len(starting.lineage) > MAX_ANCESTORS:
         raise CatganError(
-            f"--from {quoted(text)}: was itself started from others, {MAX_ANCESTORS} in a row, and "
-            "no longer chain is kept: start from an earlier one, or from bundled"
+            f"--from {quoted(text)}: its lineage has {MAX_ANCESTORS} starts in a row, the "
+            "maximum: start from an earlier one, or from bundled"
         )
     return starting
 
 
 def _run_and_checkpoint(text: str) -> tuple[Path, str]:
-    if Path(text).is_dir():  # a name may have an @ of its own
+    if Path(text).is_dir():  # a directory name may contain an @
         return Path(text), "latest"
     run, at, checkpoint = text.rpartition("@")
     return (Path(run), checkpoint) if at else (Path(text), "latest")
@@ -111,7 +110,7 @@ def _from_run(path: Path, checkpoint: str, note: Callable[[str], None]) -> Start
         credit=printable(str(data.get("credit", "unknown"))),
     )
     where, weights = str(loaded.path), loaded.tensors["ema"]
-    if shapes(weights) != shapes_of(config.network):  # or its networks could fill the memory
+    if shapes(weights) != shapes_of(config.network):  # a huge network could fill the memory
         raise does_not_fit(where, "start from another checkpoint or run")
     state = checked_state(config.network, weights, where, "start from another checkpoint or run")
     discriminator = build_discriminator(config.network, None, torch.float32)
@@ -142,11 +141,11 @@ def _from_artifact(path: Path | None) -> StartingPoint:
 def _bundled_discriminator(
     generator: str, card: Card, network: NetworkConfig
 ) -> dict[str, Tensor] | None:
-    """Return the discriminator that the package's generator was trained against, if it is there."""
+    """Return the discriminator that the bundled generator was trained against, if present."""
     path = Path(generator).with_name(DISCRIMINATOR)
     if not path.is_file():
         return None
     expected = shapes(build_discriminator(network, None, torch.float32).state_dict())
-    state = read_weights(path, card, expected, "install catgan again")
-    require_finite(state, str(path), "install catgan again")
+    state = read_weights(path, card, expected, "reinstall catgan")
+    require_finite(state, str(path), "reinstall catgan")
     return {name: tensor.float() for name, tensor in state.items()}

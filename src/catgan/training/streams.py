@@ -1,7 +1,7 @@
-"""Everything random in training, as a pure function of (seed, stream, step).
+"""All randomness in training, as a pure function of (seed, stream, step).
 
 No generator lives from one step to the next, so there is no random state to save: a resumed run
-draws what the straight run would have drawn.
+uses the same random numbers as the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,74 +16,76 @@ from torch import Tensor
 
 
 class Stream(enum.IntEnum):
-    """Independent sources of randomness. The numbers are part of the contract: never reuse one."""
+    """Independent random streams. The numbers are part of the contract: never reuse one."""
 
     INITIALIZATION = 0
     ORDER = 1
     NOISE = 2
     AUGMENT = 3
     LAYERS = 4  # dropout masks and the like
-    VIEWS = 5  # augmentations of real images that come again
+    VIEWS = 5  # augmentations of real images that are reused (`augment.views`)
 
 
 @dataclass(frozen=True)
-class Share:
-    """The part of every batch that is one process's: the `rank`-th of `processes` equal ones."""
+class World:
+    """This process among those of the job: its `rank` and the number of `processes`."""
 
     rank: int = 0
     processes: int = 1
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the first process, which alone reads, writes and prints."""
+        """Return whether this is rank 0, which alone reads checkpoints, writes and prints."""
         return self.rank == 0
 
-    def of(self, count: int) -> slice:
-        """Which of the `count` images of a whole batch; `processes` divides `count`."""
+    def batch_slice(self, count: int) -> slice:
+        """Return this process's slice of a batch of `count` images; `processes` divides `count`."""
         size = count // self.processes
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
 class BatchRandom:
-    """Random numbers for one process's share of a batch.
+    """Random numbers for one process's slice of a batch.
 
-    Every process draws for the whole batch and keeps its own, so that what an image gets does not
-    depend on how many processes there are. The last axis is that of the share's images.
+    Every process samples for the whole batch and keeps its own slice, so an image's numbers do not
+    depend on the number of processes. The last axis is that of the slice's images.
     """
 
-    def __init__(self, generator: torch.Generator, share: Share = Share()) -> None:
-        self.generator, self.share = generator, share
+    def __init__(self, generator: torch.Generator, world: World = World()) -> None:
+        self.generator, self.world = generator, world
 
     def uniform(self, *shape: int) -> Tensor:
-        """From [0, 1)."""
-        return self._mine(torch.rand(self._whole(shape), generator=self.generator))
+        """Return numbers from [0, 1)."""
+        return self._own(torch.rand(self._whole_batch(shape), generator=self.generator))
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """From `low` to `high` - 1."""
-        return self._mine(torch.randint(low, high, self._whole(shape), generator=self.generator))
+        """Return integers from `low` to `high` - 1."""
+        return self._own(
+            torch.randint(low, high, self._whole_batch(shape), generator=self.generator)
+        )
 
-    def _whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (*shape[:-1], shape[-1] * self.share.processes)
+    def _whole_batch(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], shape[-1] * self.world.processes)
 
-    def _mine(self, numbers: Tensor) -> Tensor:
-        return numbers[..., self.share.of(numbers.shape[-1])]
+    def _own(self, numbers: Tensor) -> Tensor:
+        return numbers[..., self.world.batch_slice(numbers.shape[-1])]
 
 
 def stream_seed(seed: int, stream: Stream, step: int) -> int:
-    """A 63-bit seed, mixed by numpy's SeedSequence (stable across versions by its contract)."""
+    """Return a 63-bit seed, mixed by numpy's SeedSequence (stable across versions by contract)."""
     return int(
         np.random.SeedSequence([seed, int(stream), step]).generate_state(1, np.uint64)[0] >> 1
     )
 
 
 def torch_generator(seed: int, stream: Stream, step: int) -> torch.Generator:
-    """A CPU generator at the beginning of its stream; the same numbers for every device."""
+    """Return a CPU generator at the start of its stream; the same numbers for every device."""
     return torch.Generator().manual_seed(stream_seed(seed, stream, step))
 
 
-@functools.lru_cache(maxsize=2)  # a batch may reach over into the next epoch
+@functools.lru_cache(maxsize=2)  # a batch may extend into the next epoch
 def image_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The permutation of `count` images shown in an epoch, int64 (count,), read-only."""
+    """Return the permutation of `count` images in an epoch, int64 (count,), read-only."""
     # Raw Philox output and a stable sort are the same in every numpy; `permutation` may not be.
     keys = np.random.Philox(np.random.SeedSequence([seed, int(Stream.ORDER), epoch]))
     order = np.argsort(keys.random_raw(count), kind="stable")
@@ -92,13 +94,13 @@ def image_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def batch_indices(seed: int, images_seen: int, batch_size: int, count: int) -> np.ndarray:
-    """Which of `count` images make the batch after `images_seen` images, int64 (batch_size,).
+    """Return the indices of the batch after `images_seen` images, of `count`: int64 (batch_size,).
 
-    The epochs' permutations are read end to end, so a batch may reach over into the next epoch.
+    The epochs' permutations are concatenated, so a batch may extend into the next epoch.
     """
     positions = np.arange(images_seen, images_seen + batch_size)
     indices = np.empty(batch_size, np.int64)
     for epoch in np.unique(positions // count):
-        here = positions // count == epoch
-        indices[here] = image_order(seed, int(epoch), count)[positions[here] % count]
+        in_epoch = positions // count == epoch
+        indices[in_epoch] = image_order(seed, int(epoch), count)[positions[in_epoch] % count]
     return indices

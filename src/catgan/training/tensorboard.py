@@ -1,4 +1,4 @@
-"""The log's rows as TensorBoard events, when asked for."""
+"""Write the log's rows as TensorBoard events, on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from catgan.errors import CatganError, shell_words
 
 
 def require_tensorboard() -> None:
-    """Raise `CatganError` where the package is missing, before a run is prepared for it."""
+    """Raise `CatganError` if the package is missing, before a run is prepared for it."""
     if not find_spec("tensorboard"):
         raise CatganError(
             "--tensorboard needs the tensorboard package: pip install 'catgan[tensorboard]'"
@@ -20,10 +20,9 @@ def require_tensorboard() -> None:
 
 
 class TensorBoard:
-    """Writes scalars, by images seen, into `tensorboard/` of a run that goes on after `images`.
+    """Writes scalars by images seen into `tensorboard/` of a run that resumes after `images`.
 
-    `CatganError` for what the disk rejects, though perhaps only a row later: the events are
-    written by a thread.
+    Raises `CatganError` when writing fails, possibly one row late: a thread writes the events.
     """
 
     def __init__(self, run: Path, images: int) -> None:

@@ -1,1 +1,1 @@
-"""A static site that draws in the browser: the page, the runtime it needs, and one artifact."""
+"""A static site that generates images in the browser: page, ONNX Runtime Web, one artifact."""

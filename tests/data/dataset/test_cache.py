@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 from catgan.data.dataset import cache, prepare
-from catgan.data.dataset.cache import cache_directory, embedded_dataset, open_or_prepare
+from catgan.data.dataset.cache import cache_directory, open_or_prepare, procedural_dataset
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import render_cat
 from catgan.errors import CatganError
@@ -81,7 +81,7 @@ def test_size_is_checked_before_anything_is_read(size):
     with pytest.raises(CatganError, match="try"):
         open_or_prepare("/missing", size)
     with pytest.raises(CatganError, match="try"):
-        embedded_dataset(size)
+        procedural_dataset(size)
 
 
 def test_missing_source_and_unwritable_cache(photos, tmp_path, monkeypatch):
@@ -110,19 +110,19 @@ def test_concurrent_preparation(photos, caches):
     assert len(list(caches.iterdir())) == 1
 
 
-def test_embedded_dataset(monkeypatch):
+def test_procedural_dataset(monkeypatch):
     monkeypatch.setattr(cache, "EMBEDDED_COUNT", 30)
     seen = []
-    dataset = embedded_dataset(32, on_progress=lambda *numbers: seen.append(numbers))
+    dataset = procedural_dataset(32, on_progress=lambda *numbers: seen.append(numbers))
     assert isinstance(dataset, Dataset)
     assert len(dataset) == len(seen) == 30
     assert dataset.name == "drawn-cats"
     assert dataset.license == "MIT"
     assert "drawn procedurally" in dataset.credit
     np.testing.assert_array_equal(dataset.images[17], render_cat(17, 32))
-    again = embedded_dataset(32, on_progress=lambda *_: pytest.fail("rendered again"))
+    again = procedural_dataset(32, on_progress=lambda *_: pytest.fail("rendered again"))
     assert again.path == dataset.path
-    larger = embedded_dataset(64)
+    larger = procedural_dataset(64)
     assert larger.resolution == 64
     assert larger.indices("holdout").tolist() == dataset.indices("holdout").tolist()
 

@@ -43,7 +43,7 @@ def built_in(name: str) -> Extractor:
     return load_extractor(name)
 
 
-def test_raw_weights_are_pinned_to_the_bit() -> None:
+def test_raw_weights_are_bit_equal() -> None:
     assert load_extractor("raw-64").identity.weights_sha256 == RAW_SHA256
     assert sum(len(weight) for weight in raw_weights()) == 512
     for weight in raw_weights():
@@ -52,7 +52,7 @@ def test_raw_weights_are_pinned_to_the_bit() -> None:
 
 
 def test_raw_features_equal_a_plain_convolution(images: np.ndarray) -> None:
-    """The definition once more, with unfold and float64."""
+    """An independent implementation, with unfold and float64."""
     small = np.ascontiguousarray(images[:2, :64, :64])
     found = load_extractor("raw-64").extract(small)
     x = torch.from_numpy(small).permute(0, 3, 1, 2).double() / 127.5 - 1
@@ -81,7 +81,7 @@ def test_lite2_features_are_those_of_the_network(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["lite2", "raw-64"])
-def test_batching_and_order_do_not_change_a_bit(images: np.ndarray, name: str) -> None:
+def test_features_do_not_depend_on_batching_or_order(images: np.ndarray, name: str) -> None:
     extractor = built_in(name)
     features = extractor.extract(images)
     one_by_one = np.concatenate([extractor.extract(image[None]) for image in images[:3]])
@@ -92,7 +92,7 @@ def test_batching_and_order_do_not_change_a_bit(images: np.ndarray, name: str) -
 
 
 @pytest.mark.parametrize("name", ["lite2", "raw-64"])
-def test_thread_count_does_not_matter(images: np.ndarray, name: str) -> None:
+def test_features_do_not_depend_on_the_number_of_threads(images: np.ndarray, name: str) -> None:
     extractor = built_in(name)
     before = torch.get_num_threads()
     try:
@@ -112,7 +112,7 @@ class Pooling(torch.nn.Module):
         return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
 
 
-def test_a_users_torchscript(tmp_path: Path, images: np.ndarray) -> None:
+def test_torchscript_file(tmp_path: Path, images: np.ndarray) -> None:
     path = tmp_path / "inception.pt"
     torch.jit.script(Pooling()).save(str(path))
     extractor = load_extractor(str(path), input_size=96)
@@ -125,7 +125,7 @@ def test_a_users_torchscript(tmp_path: Path, images: np.ndarray) -> None:
 
 
 def saved(kind: str, directory: Path, network: Network) -> str:
-    """The path of `network`, written as a user would hand it over."""
+    """Return the path of a file with `network`."""
     path = directory / f"network{kind}"
     if kind == ".onnx":
         path.write_bytes(onnx_bytes(network))
@@ -135,9 +135,7 @@ def saved(kind: str, directory: Path, network: Network) -> str:
 
 
 @pytest.mark.parametrize("kind", [".pt", ".onnx"])
-def test_a_users_network_sees_what_torch_sees(
-    tmp_path: Path, images: np.ndarray, kind: str
-) -> None:
+def test_extractor_files_match_torch(tmp_path: Path, images: np.ndarray, kind: str) -> None:
     network = Network().eval()
     extractor = load_extractor(saved(kind, tmp_path, network), input_size=80)
     with torch.no_grad():
@@ -152,7 +150,7 @@ def test_a_users_network_sees_what_torch_sees(
     assert identity.name == extractor_name(str(tmp_path / f"network{kind}"))
 
 
-def test_both_formats_of_a_network_give_the_same_scores(tmp_path: Path) -> None:
+def test_torchscript_and_onnx_give_the_same_scores(tmp_path: Path) -> None:
     made, reals = array_images("made", photos(60, 1)), array_images("reals", photos(60, 2))
     network = Network().eval()
     one, two = (
@@ -165,20 +163,20 @@ def test_both_formats_of_a_network_give_the_same_scores(tmp_path: Path) -> None:
     assert one.fingerprint.extractor.weights_sha256 != two.fingerprint.extractor.weights_sha256
 
 
-def test_an_onnx_file_states_its_own_sizes(tmp_path: Path, images: np.ndarray) -> None:
+def test_sizes_stated_in_an_onnx_file_are_used(tmp_path: Path, images: np.ndarray) -> None:
     free, fixed = tmp_path / "free.onnx", tmp_path / "fixed.onnx"
     free.write_bytes(onnx_bytes(Network()))
     fixed.write_bytes(onnx_bytes(Network(), (2, 48, 48)))
     assert load_extractor(str(free)).identity.input_size == 224
     extractor = load_extractor(str(fixed))
-    assert (extractor.batch, extractor.identity.input_size) == (2, 48)
+    assert (extractor.batch_size, extractor.identity.input_size) == (2, 48)
     expected = load_extractor(str(free), input_size=48).extract(images)
     np.testing.assert_allclose(extractor.extract(images), expected, rtol=1e-5)
     with pytest.raises(CatganError, match="takes 48 x 48 images, not 64"):
         load_extractor(str(fixed), input_size=64)
 
 
-def test_onnx_files_of_another_interface_are_refused(
+def test_onnx_files_with_another_interface_are_rejected(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "odd.onnx"
@@ -196,7 +194,7 @@ def test_onnx_files_of_another_interface_are_refused(
     assert capfd.readouterr() == ("", "")  # onnxruntime logs past Python
 
 
-def test_torchs_deprecation_does_not_reach_the_user(tmp_path: Path) -> None:
+def test_deprecation_warnings_of_torch_are_hidden(tmp_path: Path) -> None:
     path = saved(".pt", tmp_path, Network())
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -209,7 +207,7 @@ class Flat(torch.nn.Module):
         return images
 
 
-def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_invalid_files_are_one_line_errors(tmp_path: Path) -> None:
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"PK\x03\x04 nonsense")
     broken_onnx = tmp_path / "broken.onnx"
@@ -221,7 +219,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         (str(broken_onnx), "not an ONNX"),
         (str(tmp_path / "none.pt"), "cannot be read"),
         (str(tmp_path / "none.onnx"), "cannot be read"),
-        (str(flat), "one vector for each image"),
+        (str(flat), "one vector per image"),
         ("vgg", "unknown"),
     ]
     for name, reason in cases:
@@ -230,7 +228,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_options_that_would_do_nothing_are_refused() -> None:
+def test_options_without_effect_are_rejected() -> None:
     for options in (
         {"name": "lite2", "input_size": 96},
         {"name": "lite2", "resize": "nearest"},
@@ -240,7 +238,7 @@ def test_options_that_would_do_nothing_are_refused() -> None:
             load_extractor(**options)  # type: ignore[arg-type]
 
 
-def test_features_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_non_finite_features_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "hollow.pt"
 
     class Hollow(torch.nn.Module):
@@ -269,7 +267,7 @@ def test_metrics_import_without_torch() -> None:
 
 
 class Shrinking(torch.nn.Module):
-    """Takes a black batch; of another it gives fewer features, or fails."""
+    """Accepts a black batch; for others it returns fewer features, or fails."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         size = 4 if float(images.max()) == 0 else 2
@@ -277,22 +275,24 @@ class Shrinking(torch.nn.Module):
         return images.flatten(1)[:, :size]
 
 
-def test_a_users_network_that_fails_later_is_one_line(tmp_path: Path, images: np.ndarray) -> None:
+def test_extractor_file_that_fails_later_is_a_one_line_error(
+    tmp_path: Path, images: np.ndarray
+) -> None:
     path = tmp_path / "shrinking.pt"
     torch.jit.script(Shrinking()).save(str(path))
     extractor = load_extractor(str(path), input_size=8)
-    with pytest.raises(CatganError, match=r"shrinking\.pt: gives 4 x 2 features, and before 4 x 4"):
+    with pytest.raises(CatganError, match=r"shrinking\.pt: returns 4 x 2 features, expected 4 x 4"):
         extractor.extract(images // 4)
     with pytest.raises(CatganError, match=r"shrinking\.pt: fails on the images \(.*too bright"):
         extractor.extract(images // 4 + 190)
 
 
-def test_a_network_without_features_is_refused(tmp_path: Path) -> None:
+def test_network_without_features_is_rejected(tmp_path: Path) -> None:
     class Empty(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.flatten(1)[:, :0]
 
     path = tmp_path / "empty.pt"
     torch.jit.script(Empty()).save(str(path))
-    with pytest.raises(CatganError, match="gives 4 x 0, not N x D features"):
+    with pytest.raises(CatganError, match="returns 4 x 0, expected N x D features"):
         load_extractor(str(path), input_size=8)

@@ -25,14 +25,14 @@ def pillow(image: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray
 
 
 @pytest.mark.parametrize("size", [260, 299, 64, 41, 17, 40])
-def test_clean_equals_pillows_float_bicubic_clipped(images: np.ndarray, size: int) -> None:
+def test_clean_equals_clipped_pillow_float_bicubic(images: np.ndarray, size: int) -> None:
     resized = Resizer("clean", size, torch.device("cpu"))(images).numpy()
     for image, found in zip(images, resized, strict=True):
         expected = pillow(image, size, Image.Resampling.BICUBIC).clip(0, 255)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * 255)
 
 
-def test_clean_clips_its_overshoot_and_rounds_nothing() -> None:
+def test_clean_clips_its_overshoot_without_rounding() -> None:
     """The rule of clean-fid: float, both axes, then 0..255; the fingerprint's version pins it."""
     edge = np.zeros((1, 16, 16, 3), np.uint8)
     edge[:, :, 8:] = 255
@@ -61,7 +61,7 @@ def test_tensorflow_samples_from_the_top_left_corner() -> None:
     )
 
 
-def test_area_is_the_mean_of_what_a_pixel_covers(images: np.ndarray) -> None:
+def test_area_is_the_mean_over_each_target_pixel(images: np.ndarray) -> None:
     np.testing.assert_allclose(
         resize_matrix("area", 3, 2), [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]], atol=1e-12
     )

@@ -32,7 +32,7 @@ def test_streamed_statistics_equal_numpy_in_any_batching() -> None:
         assert gaussian.count == 500
 
 
-def test_empty_batches_are_passed_over_and_one_sample_is_refused() -> None:
+def test_empty_batches_are_skipped_and_one_sample_is_rejected() -> None:
     features = correlated(10, 3, 1)
     gaussian = fit_gaussian([features[:0], features, features[:0]])
     np.testing.assert_allclose(gaussian.covariance, np.cov(features, rowvar=False))
@@ -41,7 +41,7 @@ def test_empty_batches_are_passed_over_and_one_sample_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_the_matrix_square_root_on_well_conditioned_covariances(seed: int) -> None:
+def test_equals_sqrtm_on_well_conditioned_covariances(seed: int) -> None:
     first = gaussian_of(correlated(400, 30, seed))
     second = gaussian_of(correlated(300, 30, seed + 100))
     assert frechet_distance(first, second) == pytest.approx(by_square_root(first, second), rel=1e-6)
@@ -59,19 +59,19 @@ def test_closed_form_of_commuting_covariances() -> None:
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-10)
 
 
-def test_one_dimension_by_hand() -> None:
+def test_one_dimension() -> None:
     first = Gaussian(np.array([1.0]), np.array([[4.0]]), 2)
     second = Gaussian(np.array([3.0]), np.array([[25.0]]), 2)
     assert frechet_distance(first, second) == pytest.approx(4 + 9)
 
 
 @pytest.mark.parametrize("rank", [5, 60, 200])
-def test_a_set_against_itself_is_zero_whatever_its_rank(rank: int) -> None:
+def test_a_set_against_itself_is_zero_for_any_rank(rank: int) -> None:
     gaussian = gaussian_of(correlated(100, 200, 7, rank=rank))
     assert frechet_distance(gaussian, gaussian) < 1e-11 * np.trace(gaussian.covariance)
 
 
-def test_rank_deficient_sets_keep_their_digits() -> None:
+def test_rank_deficient_sets_are_accurate() -> None:
     """Two sets in disjoint subspaces: the overlap is exactly zero, so the distance is known."""
     random = np.random.default_rng(8)
     first = np.zeros((50, 120))
@@ -84,7 +84,7 @@ def test_rank_deficient_sets_keep_their_digits() -> None:
     assert frechet_distance(one, two) == pytest.approx(expected, rel=1e-12)
 
 
-def test_rotation_translation_and_swap_leave_it_alone() -> None:
+def test_invariant_to_rotation_translation_and_swap() -> None:
     first, second = correlated(200, 25, 9), correlated(250, 25, 10)
     value = frechet_distance(gaussian_of(first), gaussian_of(second))
     basis, _ = np.linalg.qr(np.random.default_rng(11).standard_normal((25, 25)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from catgan.evaluation.metrics.kernel import kernel_distance, polynomial_kernel, squared_discrepancy
+from catgan.evaluation.metrics.kernel import kernel_distance, polynomial_kernel, squared_mmd
 
 
 def by_loops(first: np.ndarray, second: np.ndarray) -> float:
@@ -17,22 +17,22 @@ def by_loops(first: np.ndarray, second: np.ndarray) -> float:
     return within_first / (n * (n - 1)) + within_second / (m * (m - 1)) - 2 * between / (n * m)
 
 
-def test_equals_the_definition_written_as_loops() -> None:
+def test_equals_the_definition_in_loops() -> None:
     random = np.random.default_rng(0)
     first = random.standard_normal((13, 7))
     second = random.standard_normal((17, 7)) * 1.5 + 0.3
-    assert squared_discrepancy(first, second) == pytest.approx(by_loops(first, second), rel=1e-10)
+    assert squared_mmd(first, second) == pytest.approx(by_loops(first, second), rel=1e-10)
 
 
-def test_kernel_by_hand() -> None:
+def test_polynomial_kernel_value() -> None:
     value = polynomial_kernel(np.array([[1.0, 2.0]]), np.array([[3.0, 1.0]]))
     assert value == pytest.approx(np.array([[(5 / 2 + 1) ** 3]]))
 
 
-def test_unbiased_the_mean_over_equal_distributions_is_zero() -> None:
+def test_estimate_is_unbiased() -> None:
     random = np.random.default_rng(1)
     values = [
-        squared_discrepancy(random.standard_normal((20, 8)), random.standard_normal((20, 8)))
+        squared_mmd(random.standard_normal((20, 8)), random.standard_normal((20, 8)))
         for _ in range(600)
     ]
     error = np.std(values) / np.sqrt(len(values))
@@ -40,16 +40,16 @@ def test_unbiased_the_mean_over_equal_distributions_is_zero() -> None:
     assert np.min(values) < 0  # a biased estimate never is
 
 
-def test_one_subset_of_everything_is_the_full_estimate() -> None:
+def test_subset_of_full_size_is_the_full_estimate() -> None:
     random = np.random.default_rng(2)
     first, second = random.standard_normal((50, 6)), random.standard_normal((50, 6)) + 1
     result = kernel_distance(first, second, subsets=3)
     assert result.subset_size == 50
-    assert result.mean == pytest.approx(squared_discrepancy(first, second), rel=1e-12)
+    assert result.mean == pytest.approx(squared_mmd(first, second), rel=1e-12)
     assert result.standard_deviation == pytest.approx(0.0, abs=1e-12)
 
 
-def test_seed_decides_the_subsets_and_nothing_else_does() -> None:
+def test_only_the_seed_decides_the_subsets() -> None:
     random = np.random.default_rng(3)
     first, second = random.standard_normal((90, 5)), random.standard_normal((80, 5)) + 0.5
     again = [kernel_distance(first, second, subsets=5, subset_size=30) for _ in range(2)]
@@ -59,7 +59,7 @@ def test_seed_decides_the_subsets_and_nothing_else_does() -> None:
     assert other.mean == pytest.approx(again[0].mean, abs=4 * again[0].standard_deviation)
 
 
-def test_float32_features_are_raised_to_float64_first() -> None:
+def test_float32_features_are_converted_to_float64() -> None:
     random = np.random.default_rng(4)
     first = random.standard_normal((40, 300)).astype(np.float32) + 50
     second = random.standard_normal((40, 300)).astype(np.float32) + 50
@@ -68,7 +68,7 @@ def test_float32_features_are_raised_to_float64_first() -> None:
     )
 
 
-def test_bad_input_is_named() -> None:
+def test_invalid_input() -> None:
     with pytest.raises(ValueError, match="3 and 4"):
         kernel_distance(np.zeros((5, 3)), np.zeros((5, 4)))
     with pytest.raises(ValueError, match="at least 2"):

@@ -42,7 +42,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.5, 0.6), (4.0, 1.0)])
 @pytest.mark.usefixtures("small_tiles")
-def test_equals_brute_force_across_tile_borders(shift: float, scale: float) -> None:
+def test_scores_equal_brute_force_across_tiles(shift: float, scale: float) -> None:
     random = np.random.default_rng(0)
     reals = random.standard_normal((47, 3))
     generated = random.standard_normal((38, 3)) * scale + shift
@@ -57,13 +57,13 @@ def test_equals_brute_force_across_tile_borders(shift: float, scale: float) -> N
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_radii_equal_brute_force_across_tile_borders() -> None:
+def test_radii_equal_brute_force_across_tiles() -> None:
     points = np.random.default_rng(5).standard_normal((47, 3))
     expected = [[brute_radius(points, i, k) for i in range(47)] for k in (1, 4)]
     np.testing.assert_allclose(neighbor_radii(points, (1, 4)), expected, rtol=1e-10)
 
 
-def test_radii_leave_the_point_itself_out() -> None:
+def test_radii_exclude_the_point_itself() -> None:
     line = np.array([[0.0], [1.0], [3.0], [7.0]])
     np.testing.assert_allclose(neighbor_radii(line, (1, 2)), [[1, 1, 2, 4], [3, 2, 3, 6]])
 
@@ -76,14 +76,14 @@ def test_a_set_against_itself_is_perfect() -> None:
     assert (scores.realism[neighbor_radii(points, (3,))[0] < 1] > 1).all()
 
 
-def test_copies_are_at_distance_zero_far_from_the_origin() -> None:
+def test_copies_have_distance_zero_far_from_the_origin() -> None:
     points = np.random.default_rng(2).standard_normal((9, 500)) + 1000
     (_, _, distances), *_ = distance_tiles(points, points.copy())
     np.testing.assert_array_equal(np.diag(distances), 0.0)
     assert np.min(distances + np.eye(9)) > 0
 
 
-def test_a_dropped_mode_costs_recall_and_coverage_not_precision() -> None:
+def test_dropped_modes_lower_recall_and_coverage_not_precision() -> None:
     random = np.random.default_rng(3)
     centers = random.standard_normal((4, 8)) * 20
     reals = np.concatenate([center + random.standard_normal((50, 8)) for center in centers])
@@ -94,7 +94,7 @@ def test_a_dropped_mode_costs_recall_and_coverage_not_precision() -> None:
     assert scores.coverage < 0.55
 
 
-def test_far_samples_score_nothing_and_the_realism_orders_them() -> None:
+def test_distant_samples_score_zero_and_realism_ranks_them() -> None:
     random = np.random.default_rng(4)
     reals = random.standard_normal((80, 6))
     generated = reals[:10] + np.arange(10)[:, None]
@@ -104,7 +104,7 @@ def test_far_samples_score_nothing_and_the_realism_orders_them() -> None:
     assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
 
 
-def test_bad_input_is_named() -> None:
+def test_invalid_input() -> None:
     with pytest.raises(ValueError, match="more than 5"):
         manifold_scores(np.zeros((5, 2)), np.zeros((9, 2)))
     with pytest.raises(ValueError, match="2 and 3"):

@@ -37,7 +37,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points[:900], points[900:1000], points[1000:]
 
 
-def test_an_honest_generator_shows_no_gap(data: tuple[np.ndarray, ...]) -> None:
+def test_no_gap_without_memorization(data: tuple[np.ndarray, ...]) -> None:
     train, holdout, samples = data
     report = report_of(samples, train, holdout)
     assert (report.pieces, report.piece_size) == (9, 100)
@@ -47,7 +47,7 @@ def test_an_honest_generator_shows_no_gap(data: tuple[np.ndarray, ...]) -> None:
     assert report.close_share < 0.05
 
 
-def test_a_copier_is_caught_in_proportion(data: tuple[np.ndarray, ...]) -> None:
+def test_gap_grows_with_the_share_of_copies(data: tuple[np.ndarray, ...]) -> None:
     train, holdout, honest = data
     gaps, shares = [], []
     for copies in (0, 100, 200, 300):
@@ -63,7 +63,7 @@ def test_a_copier_is_caught_in_proportion(data: tuple[np.ndarray, ...]) -> None:
     assert pure.gap_in_spreads is None
 
 
-def test_closest_pairs_come_in_order_with_exact_distances() -> None:
+def test_closest_pairs_are_sorted_with_exact_distances() -> None:
     train = np.random.default_rng(2).standard_normal((40, 5)).astype(np.float32) + 100
     samples = train[[7, 3, 9]].copy()
     samples[0, 0] += 0.5
@@ -74,7 +74,7 @@ def test_closest_pairs_come_in_order_with_exact_distances() -> None:
     np.testing.assert_array_equal(pairs.distances, [0.0, 0.25, 0.5])
 
 
-def test_empty_sets_are_refused() -> None:
+def test_empty_sets_are_rejected() -> None:
     points = np.zeros((5, 2))
     with pytest.raises(ValueError, match="unseen"):
         report_of(points, points, points[:0])

@@ -6,7 +6,7 @@ import pytest
 from catgan.evaluation.metrics.path_length import path_length, spherical_interpolation
 
 
-def test_ends_lengths_and_constant_angular_speed() -> None:
+def test_interpolation_has_linear_length_and_constant_angular_speed() -> None:
     first = np.array([[2.0, 0.0], [1.0, 0.0]])
     second = np.array([[0.0, 4.0], [0.0, 1.0]])
     np.testing.assert_allclose(spherical_interpolation(first, second, np.zeros(2)), first)
@@ -18,14 +18,14 @@ def test_ends_lengths_and_constant_angular_speed() -> None:
     np.testing.assert_allclose(np.arctan2(third[:, 1], third[:, 0]), np.pi / 6)
 
 
-def test_equal_and_opposite_ends_stay_finite() -> None:
+def test_equal_and_opposite_ends_are_finite() -> None:
     point = np.array([[1.0, 2.0]])
     half = np.array([0.5])
     np.testing.assert_allclose(spherical_interpolation(point, point, half), point)
     assert np.isfinite(spherical_interpolation(point, -point, half)).all()
 
 
-def test_a_linear_generator_has_the_length_of_its_chords() -> None:
+def test_path_length_of_a_linear_generator() -> None:
     """Features = scale * direction: each step is a chord of the angle between the ends."""
     seen: list[np.ndarray] = []
 
@@ -39,7 +39,7 @@ def test_a_linear_generator_has_the_length_of_its_chords() -> None:
     assert sum(len(latents) for latents in seen) == 800
 
 
-def test_scales_with_the_square_and_repeats_exactly() -> None:
+def test_scales_quadratically_and_is_deterministic() -> None:
     one = path_length(lambda z: z, 16, paths=100)
     assert path_length(lambda z: z, 16, paths=100) == one
     assert path_length(lambda z: 2 * z, 16, paths=100).mean == pytest.approx(4 * one.mean)

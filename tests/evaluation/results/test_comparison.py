@@ -10,7 +10,7 @@ from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractors.extractor import Extractor
 from catgan.evaluation.fingerprint import extractor_parts
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images
 from catgan.evaluation.results.comparison import (
     Contender,
     require_alike,
@@ -23,7 +23,7 @@ FOLDER = array_images("photos", photos(60, 0))
 
 
 def unread(count: int, name: str = "run") -> ImageSet:
-    """Images that may be counted, and not looked at."""
+    """Return images that can be counted but not read."""
 
     def read(numbers: object) -> object:
         raise AssertionError("read before the checks were done")
@@ -38,7 +38,7 @@ def record(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Evalua
         return evaluated(array_images("old", photos(30, 1)), REALS, plain)
 
 
-def test_equal_names_are_told_apart_by_their_places(record: Evaluation) -> None:
+def test_equal_titles_are_distinguished_by_path(record: Evaluation) -> None:
     def titles(*named: tuple[str, ImageSet | Evaluation]) -> list[str]:
         found = with_distinct_titles([Contender(Path(path), each) for path, each in named])
         assert [each.path for each in found] == [Path(path) for path, _ in named]
@@ -53,23 +53,25 @@ def test_equal_names_are_told_apart_by_their_places(record: Evaluation) -> None:
     assert titles(("/a/x/run", run), ("/a/y/run", run), ("/b/x/run", run)) == [
         "a/x/run", "a/y/run", "b/x/run",
     ]  # fmt: skip
-    place = "evaluation/raw-64/000000064/evaluation.json"
+    path = "evaluation/raw-64/000000064/evaluation.json"
     old = replace(record, generated="run")
-    assert titles((f"/a/run/{place}", old), (f"/b/run/{place}", old)) == ["a/run", "b/run"]
-    early, late = (replace(old, checkpoint=Checkpoint(count, ())) for count in (8, 16))
+    assert titles((f"/a/run/{path}", old), (f"/b/run/{path}", old)) == ["a/run", "b/run"]
+    early, late = (replace(old, checkpoint=ScoredCheckpoint(count, ())) for count in (8, 16))
     assert titles(("/a/1.json", early), ("/a/2.json", late)) == [
         "run at 8 images", "run at 16 images",
     ]  # fmt: skip
 
 
-def test_one_path_twice_is_refused() -> None:
-    with pytest.raises(CatganError, match="a/run is named twice"):
+def test_duplicate_path_is_rejected() -> None:
+    with pytest.raises(CatganError, match="a/run is given twice"):
         with_distinct_titles(
             [Contender(Path("a/run"), unread(30)), Contender(Path("a/../a/run"), unread(30))]
         )
 
 
-def test_what_fits_passes_and_no_dataset_is_read(record: Evaluation, plain: Extractor) -> None:
+def test_matching_contenders_pass_without_reading_a_dataset(
+    record: Evaluation, plain: Extractor
+) -> None:
     reals = replace(unread(60, "cats"), dataset="d" * 64, split="train")
     contenders = [Contender(Path("old.json"), record), Contender(Path("run"), unread(30))]
     require_alike(contenders, reals)
@@ -82,22 +84,26 @@ def test_what_fits_passes_and_no_dataset_is_read(record: Evaluation, plain: Extr
     ("reals", "part"),
     [
         (replace(REALS, dataset="e" * 64), "its dataset is d"),
-        (replace(REALS, split="holdout"), "its split is train, not holdout as asked"),
-        (replace(REALS, count=50), "its number of reals is 60, not 50 as asked"),
+        (replace(REALS, split="holdout"), "its split is train, expected holdout"),
+        (replace(REALS, count=50), "its number of reals is 60, expected 50"),
     ],
 )
-def test_a_record_of_other_reals_is_refused(record: Evaluation, reals: ImageSet, part: str) -> None:
+def test_evaluation_against_other_reals_is_rejected(
+    record: Evaluation, reals: ImageSet, part: str
+) -> None:
     with pytest.raises(CatganError, match=f"^old.json cannot be compared: {part}") as caught:
         require_alike([Contender(Path("old.json"), record)], reals)
     assert "\n" not in str(caught.value)
 
 
-def test_photos_that_a_dataset_was_made_of_are_no_dataset(record: Evaluation) -> None:
-    with pytest.raises(CatganError, match=r"^old.json was scored .* photos is none: .* leave out"):
+def test_photos_are_not_the_dataset_made_of_them(record: Evaluation) -> None:
+    with pytest.raises(
+        CatganError, match=r"^old.json was scored .* photos is not one: .* leave out"
+    ):
         require_alike([Contender(Path("old.json"), record)], FOLDER)
 
 
-def test_a_folder_of_reals_is_known_by_its_pixels(plain: Extractor) -> None:
+def test_folder_of_reals_is_identified_by_its_pixels(plain: Extractor) -> None:
     record = evaluated(array_images("old", photos(30, 1)), FOLDER, plain)
     contenders = [Contender(Path("old.json"), record)]
     require_alike(contenders, array_images("elsewhere", photos(60, 0)[::-1]))
@@ -105,12 +111,12 @@ def test_a_folder_of_reals_is_known_by_its_pixels(plain: Extractor) -> None:
         require_alike(contenders, array_images("others", photos(60, 9)))
 
 
-def test_another_extractor_is_refused(record: Evaluation, plain: Extractor) -> None:
+def test_another_extractor_is_rejected(record: Evaluation, plain: Extractor) -> None:
     contenders = [Contender(Path("run"), unread(30)), Contender(Path("old.json"), record)]
-    with pytest.raises(CatganError, match=r"old.json .* name is plain, not lite2 as asked"):
+    with pytest.raises(CatganError, match=r"old.json .* name is plain, expected lite2"):
         require_extractor(contenders, {"extractor's name": "lite2"})
     other = replace(plain.identity, resize="clean")
-    with pytest.raises(CatganError, match=r"resize is clean-2, not clean as asked"):
+    with pytest.raises(CatganError, match=r"resize is clean-2, expected clean"):
         require_extractor(
             [Contender(Path("old.json"), replace(record, fingerprint=replace(
                 record.fingerprint, extractor=replace(plain.identity, resize="clean-2")
@@ -119,14 +125,14 @@ def test_another_extractor_is_refused(record: Evaluation, plain: Extractor) -> N
         )  # fmt: skip
 
 
-def test_unlike_counts_are_refused_before_anything_is_read(record: Evaluation) -> None:
+def test_different_counts_are_rejected_before_reading(record: Evaluation) -> None:
     reals = replace(unread(60, "cats"), dataset="d" * 64, split="train")
     old, run = Contender(Path("old.json"), record), Contender(Path("run"), unread(40))
     with pytest.raises(CatganError, match=r"number of samples differs \(30 and 40\)"):
         require_alike([old, run], reals)
-    with pytest.raises(CatganError, match="run has 40 images, not 50 as asked"):
+    with pytest.raises(CatganError, match="run has 40 images, expected 50"):
         require_alike([run], reals, samples=50)
-    with pytest.raises(CatganError, match="old has 30 images, not 50 as asked"):
+    with pytest.raises(CatganError, match="old has 30 images, expected 50"):
         require_alike([old], reals, samples=50)
     with pytest.raises(CatganError, match="11 images are too few"):
         require_alike([Contender(Path("run"), unread(11))], reals)
@@ -134,7 +140,7 @@ def test_unlike_counts_are_refused_before_anything_is_read(record: Evaluation) -
         require_alike([run], replace(reals, count=11))
 
 
-def test_records_alone_need_no_reals(record: Evaluation) -> None:
+def test_evaluations_alone_need_no_reals(record: Evaluation) -> None:
     fewer = replace(record, fingerprint=replace(record.fingerprint, generated_count=20))
     old = Contender(Path("old.json"), record)
     require_alike([old, Contender(Path("new.json"), record)], None)

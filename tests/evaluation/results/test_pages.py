@@ -10,7 +10,7 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractors.extractor import Extractor
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images
 from catgan.evaluation.results.pages import comparison_page, comparison_table, evaluation_page, rank
 
 pytest.importorskip("matplotlib")
@@ -26,7 +26,7 @@ def scored(name: str, images: np.ndarray, plain: Extractor) -> tuple[Evaluation,
     return evaluated(generated, reals, plain, holdout=holdout), generated
 
 
-def test_the_page_shows_every_number_and_image(plain: Extractor) -> None:
+def test_page_shows_every_score_and_image(plain: Extractor) -> None:
     result, generated = scored("<b>good</b>", photos(60, 1), plain)
     page = evaluation_page(result, generated, as_dataset("cats", REALS, "train"))
     assert "<b>good</b>" not in page  # escaped
@@ -38,13 +38,13 @@ def test_the_page_shows_every_number_and_image(plain: Extractor) -> None:
     assert not re.search(r"(src|href)=\"https?:", page)  # nothing is fetched
 
 
-def test_a_page_without_holdout(plain: Extractor) -> None:
+def test_page_without_holdout(plain: Extractor) -> None:
     generated, reals = array_images("a", photos(40, 1)), as_dataset("cats", REALS, "train")
     page = evaluation_page(evaluated(generated, reals, plain), generated, reals)
     assert "no holdout" in page
 
 
-def test_generators_are_ranked_and_tabulated(plain: Extractor) -> None:
+def test_ranking_table_and_page(plain: Extractor) -> None:
     good, _ = scored("good", photos(60, 1), plain)
     bad, _ = scored("bad", photos(60, 2) // 2, plain)
     assert [evaluation.generated for evaluation in rank([bad, good])] == ["good", "bad"]
@@ -61,10 +61,12 @@ def test_generators_are_ranked_and_tabulated(plain: Extractor) -> None:
     assert widths[4] == pytest.approx(100 * good.scores.precision, abs=0.01)
 
 
-def test_checkpoints_and_all_notes_are_shown(plain: Extractor) -> None:
+def test_checkpoints_and_notes_are_shown(plain: Extractor) -> None:
     good, generated = scored("run", photos(60, 1), plain)
-    early = replace(good, checkpoint=Checkpoint(1024, ()), notes=("one", "both"))
-    late = replace(good, checkpoint=Checkpoint(2048, ("latest", "best")), notes=("both", "two"))
+    early = replace(good, checkpoint=ScoredCheckpoint(1024, ()), notes=("one", "both"))
+    late = replace(
+        good, checkpoint=ScoredCheckpoint(2048, ("latest", "best")), notes=("both", "two")
+    )
     page = comparison_page([early, late])  # two states of one run are two generators
     assert "1,024 images<" in page
     assert "2,048 images (latest, best)<" in page
@@ -74,14 +76,14 @@ def test_checkpoints_and_all_notes_are_shown(plain: Extractor) -> None:
     assert "2,048 images (latest, best)" in page
 
 
-def test_dollars_in_a_files_name_are_no_formula(plain: Extractor) -> None:
+def test_dollar_signs_in_names_are_escaped(plain: Extractor) -> None:
     odd = replace(plain, identity=replace(plain.identity, name=r"a$\frac$.pt"))
     result, generated = scored("run", photos(40, 1), odd)
     assert r"a$\frac$" in evaluation_page(result, generated, as_dataset("cats", REALS, "train"))
     assert r"a$\frac$" in comparison_page([result])
 
 
-def test_unlike_scores_are_not_compared(plain: Extractor) -> None:
+def test_scores_with_other_fingerprints_are_not_compared(plain: Extractor) -> None:
     good, _ = scored("good", photos(60, 1), plain)
     fewer, _ = scored("fewer", photos(50, 2), plain)
     with pytest.raises(CatganError, match="good and fewer cannot be compared: their number of"):

@@ -9,9 +9,9 @@ from evaluation_sets import as_dataset, evaluated, photos  # type: ignore[import
 
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.extractors.extractor import Extractor
-from catgan.evaluation.image_sets import Checkpoint, ImageSet, array_images
+from catgan.evaluation.image_sets import ImageSet, ScoredCheckpoint, array_images
 from catgan.evaluation.results.read import read_evaluation
-from catgan.evaluation.results.records import place_for, require_writable, write_evaluation
+from catgan.evaluation.results.records import free_directory, require_writable, write_evaluation
 
 pytest.importorskip("matplotlib")
 
@@ -26,14 +26,14 @@ def evaluation(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Ev
         return evaluated(MADE, REALS, plain)
 
 
-def test_record_and_page_are_written(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_write_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
     page = write_evaluation(tmp_path / "a" / "b", evaluation, MADE, REALS)
     assert page == tmp_path / "a" / "b" / "evaluation.html"
     assert "made" in page.read_text()
     assert read_evaluation(page.with_name("evaluation.json")) == evaluation
 
 
-def test_the_record_is_there_even_if_the_page_fails(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_record_is_written_even_if_the_page_fails(evaluation: Evaluation, tmp_path: Path) -> None:
     def fail(numbers: object) -> object:
         raise RuntimeError("the drive was pulled")
 
@@ -43,50 +43,53 @@ def test_the_record_is_there_even_if_the_page_fails(evaluation: Evaluation, tmp_
     assert read_evaluation(tmp_path / "evaluation.json") == evaluation
 
 
-def test_another_evaluation_is_never_written_over(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_free_directory_never_replaces_another_evaluation(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
     wanted = tmp_path / "made"
-    assert place_for(evaluation, wanted) == wanted
+    assert free_directory(evaluation, wanted) == wanted
     write_evaluation(wanted, evaluation, MADE, REALS)
     again = replace(evaluation, extrapolated=0.0, checkpoint=None)
-    assert place_for(again, wanted) == wanted  # the same thing, scored again
+    assert free_directory(again, wanted) == wanted  # the same thing, scored again
     fewer = replace(evaluation.fingerprint, generated_count=20)
     for other in (
         replace(evaluation, fingerprint=fewer),
         replace(evaluation, generated="other"),
         replace(evaluation, reals="dogs"),
-        replace(evaluation, checkpoint=Checkpoint(8, ())),
+        replace(evaluation, checkpoint=ScoredCheckpoint(8, ())),
     ):
-        assert place_for(other, wanted) == tmp_path / "made-2"
+        assert free_directory(other, wanted) == tmp_path / "made-2"
     (tmp_path / "made-2").mkdir()
     (tmp_path / "made-2" / "evaluation.json").write_text("of another version")
-    assert place_for(replace(evaluation, generated="other"), wanted) == tmp_path / "made-3"
+    assert free_directory(replace(evaluation, generated="other"), wanted) == tmp_path / "made-3"
 
 
-def test_a_run_that_goes_on_keeps_the_place_of_its_checkpoint(
-    evaluation: Evaluation, tmp_path: Path
-) -> None:
-    latest = replace(evaluation, checkpoint=Checkpoint(8, ("latest",)))
+def test_free_directory_ignores_moved_pointers(evaluation: Evaluation, tmp_path: Path) -> None:
+    latest = replace(evaluation, checkpoint=ScoredCheckpoint(8, ("latest",)))
     write_evaluation(tmp_path, latest, MADE, REALS)
-    assert place_for(replace(evaluation, checkpoint=Checkpoint(8, ())), tmp_path) == tmp_path
+    assert (
+        free_directory(replace(evaluation, checkpoint=ScoredCheckpoint(8, ())), tmp_path)
+        == tmp_path
+    )
 
 
-def test_places_that_cannot_be_written_are_told_beforehand(tmp_path: Path) -> None:
+def test_require_writable(tmp_path: Path) -> None:
     require_writable(tmp_path / "a" / "b")
     require_writable(Path("relative/and/new"))
     assert not list(tmp_path.iterdir())
     blocked = tmp_path / "file"
     blocked.write_text("")
-    for place in (blocked, blocked / "below"):
+    for path in (blocked, blocked / "below"):
         with pytest.raises(OSError, match="Not a directory"):
-            require_writable(place)
+            require_writable(path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX: Windows lets administrators make links")
-def test_a_link_that_leads_nowhere_is_no_place(tmp_path: Path) -> None:
+def test_require_writable_rejects_broken_links(tmp_path: Path) -> None:
     link = tmp_path / "link"
     for target in ("link", "missing"):
         link.symlink_to(target)
-        for place in (link, link / "below"):
+        for path in (link, link / "below"):
             with pytest.raises(OSError, match=r"symbolic links|No such file"):
-                require_writable(place)
+                require_writable(path)
         link.unlink()

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from catgan.networks.layers import convolution
 from catgan.networks.layers.convolution import (
     Convolution,
-    EnlargingConvolution,
     TransposedConvolution,
+    UpsamplingConvolution,
 )
 
 GEOMETRIES = [  # kernel, stride, padding, side
@@ -34,7 +34,7 @@ def loss_and_gradients(layer, function, image):
 @pytest.mark.parametrize(("kernel", "stride", "padding", "side"), GEOMETRIES)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_the_matrix_product_is_the_convolution(kernel, stride, padding, side, bias, transposed):
+def test_the_matrix_product_equals_the_convolution(kernel, stride, padding, side, bias, transposed):
     torch.manual_seed(0)
     kind, reference = (
         (TransposedConvolution, F.conv_transpose2d) if transposed else (Convolution, F.conv2d)
@@ -73,9 +73,9 @@ def test_large_images_take_the_library_kernel_and_agree_in_bfloat16(kind, monkey
 
 
 @pytest.mark.parametrize("side", [4, 16])
-def test_enlarging_is_repeating_each_pixel_and_convolving(side, monkeypatch):
+def test_upsampling_convolution_equals_repeating_pixels_and_convolving(side, monkeypatch):
     torch.manual_seed(0)
-    layer = EnlargingConvolution(3, 5).double()
+    layer = UpsamplingConvolution(3, 5).double()
     image = torch.randn(2, 3, side, side, dtype=torch.double)
     taken = []
     transposed = F.conv_transpose2d

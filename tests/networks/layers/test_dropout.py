@@ -7,7 +7,7 @@ from catgan.networks.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("probability", [0.3, 0.5, 0.05])
-def test_it_drops_as_many_as_it_says_and_keeps_the_mean(probability):
+def test_the_dropped_fraction_and_the_mean(probability):
     torch.manual_seed(0)
     layer = Dropout(probability)
     output = layer(torch.ones(8, 64, 32, 32))
@@ -27,7 +27,7 @@ def test_neighbors_are_independent():
         assert abs(correlation) < 0.01
 
 
-def test_the_global_seed_decides_and_evaluation_passes_through():
+def test_masks_depend_on_the_global_seed_and_evaluation_is_identity():
     layer, images = Dropout(0.3), torch.randn(2, 3, 5, 5)
     outputs = []
     for seed in (1, 1, 2):
@@ -39,7 +39,7 @@ def test_the_global_seed_decides_and_evaluation_passes_through():
     assert Dropout(0.0)(images) is images
 
 
-def test_gradients_flow_where_nothing_was_dropped():
+def test_gradients_reach_kept_elements_only():
     torch.manual_seed(0)
     images = torch.ones(2, 4, 8, 8, requires_grad=True)
     output = Dropout(0.5)(images)

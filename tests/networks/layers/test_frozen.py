@@ -1,4 +1,4 @@
-"""Frozen convolutions against padding written out, and torch's own convolution in float64."""
+"""Frozen convolutions against explicit padding and torch's convolution in float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KERNELS = [(kernel, stride) for kernel in (1, 3, 5) for stride in (1, 2)]
 
 
 def reference(layer: SameConv2d, x: torch.Tensor) -> torch.Tensor:
-    """TensorFlow's "SAME" by its definition: pad first, the odd row below and to the right."""
+    """Pad as TensorFlow's "SAME" is defined, the odd row at the bottom and right, then convolve."""
     kernel, stride = layer.kernel_size[0], layer.stride[0]
     pads = []
     for size in (x.shape[3], x.shape[2]):
@@ -50,7 +50,7 @@ def output_and_gradient(function, x, *, dtype=torch.float64):
 
 @pytest.fixture(params=["oneDNN", "fallback"])
 def path(request, monkeypatch):
-    """Both ways that a convolution may be computed on a CPU."""
+    """Both implementations of a convolution on a CPU."""
     if request.param == "fallback":
         monkeypatch.setattr(frozen, "fused_convolution", lambda: None)
     elif fused_convolution() is None:
@@ -61,7 +61,7 @@ def path(request, monkeypatch):
 @pytest.mark.parametrize(("kernel", "stride"), KERNELS)
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("relu6", [False, True])
-def test_outputs_and_input_gradients_are_the_definition_s(
+def test_outputs_and_input_gradients_equal_the_definition(
     path, size, kernel, stride, depthwise, relu6
 ):
     layer = layer_of(kernel, stride, depthwise=depthwise, relu6=relu6)
@@ -74,13 +74,13 @@ def test_outputs_and_input_gradients_are_the_definition_s(
 
 
 def test_the_example_clips_on_both_sides():
-    """Or the test above would say little of relu6 and its gradient."""
+    """Otherwise the test above would not test relu6 and its gradient."""
     y = layer_of(3, 1, depthwise=False, relu6=True)(2 * torch.randn(3, 4, 8, 8))
     for clipped in (y == 0, y == 6, (y > 0) & (y < 6)):
         assert clipped.float().mean() > 0.05
 
 
-def test_the_padding_is_the_definition_s_written_in_loops():
+def test_padding_equals_a_definition_in_loops():
     layer = layer_of(5, 2, depthwise=True, relu6=False)
     x = torch.randn(1, 6, 7, 12)
     padded = np.zeros((7 + 4, 12 + 3))  # (ceil(7 / 2) - 1) 2 + 5 - 7 and (6 - 1) 2 + 5 - 12
@@ -103,12 +103,12 @@ def test_bfloat16_is_close_to_float32(bfloat16, path, kernel, stride, depthwise)
     expected, expected_gradient = output_and_gradient(lambda x: reference(rounded, x), x)
     y, gradient = output_and_gradient(rounded, x, dtype=torch.bfloat16)
     assert y.dtype == gradient.dtype == torch.bfloat16
-    # Sums are of float32 and rounded to 8 bits, once, or twice where stride 2 adds two of them.
+    # Sums are float32 and rounded to 8 bits once, or twice where stride 2 adds two of them.
     for ours, theirs in ((y, expected), (gradient, expected_gradient)):
         assert (ours.double() - theirs).abs().max() < 2 * 2**-8 * theirs.abs().max()
 
 
-def test_the_gradient_stops_where_nobody_asks_for_it():
+def test_no_gradient_for_inputs_that_need_none():
     layer = layer_of(3, 2, depthwise=False, relu6=True)
     assert not layer(torch.randn(1, 4, 8, 8)).requires_grad
     x = torch.randn(1, 4, 8, 8, requires_grad=True)
@@ -118,7 +118,7 @@ def test_the_gradient_stops_where_nobody_asks_for_it():
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_frozen_parameters_are_buffers_that_training_passes_by(saved):
+def test_frozen_parameters_are_buffers(saved):
     network = nn.Sequential(SameConv2d(3, 4, 3, relu6=True), nn.Sequential(nn.Linear(4, 2)))
     names = [name for name, _ in network.named_parameters()]
     before = copy.deepcopy(network.state_dict())
@@ -148,7 +148,7 @@ def test_frozen_parameters_are_buffers_that_training_passes_by(saved):
     assert torch.equal(answer(), answered)
 
 
-def test_a_frozen_module_follows_to_another_precision_and_is_copied_whole():
+def test_a_frozen_module_can_be_cast_and_copied():
     layer = layer_of(3, 1, depthwise=False, relu6=True)
     assert copy.deepcopy(layer).to(torch.bfloat16).weight.dtype == torch.bfloat16
     assert layer.weight.dtype == torch.float32

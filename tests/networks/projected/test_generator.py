@@ -1,4 +1,4 @@
-"""The projected family: what an image depends on, what is judged, and second derivatives."""
+"""The projected family: what an image depends on, the logits, and second derivatives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def generator_of(resolution=64, channels=16, maximum_channels=64, seed=0):
 
 @pytest.fixture(scope="module")
 def generator(processor):
-    """With batch statistics of its own, as after training."""
+    """A generator with batch statistics as after training."""
     generator = generator_of()
     with torch.no_grad():
         for _ in range(40):
@@ -59,7 +59,7 @@ def seed():
 
 
 def refined(generator, resolution, refinements=1, channels=16):
-    """A generator with `refinements` on top of what `generator` has, and its weights."""
+    """Return `generator` with `refinements` on top, with the same weights."""
     config = NetworkConfig(
         "projected",
         resolution,
@@ -74,7 +74,7 @@ def refined(generator, resolution, refinements=1, channels=16):
 
 
 def enlarged(images, times=1):
-    """Before tanh, where all that draws is added up, in torch's own bicubic interpolation."""
+    """Upsample before tanh, where contributions are added, by torch's bicubic interpolation."""
     before = images.double().atanh()
     for _ in range(times):
         before = F.interpolate(before, scale_factor=2, mode="bicubic")
@@ -83,8 +83,8 @@ def enlarged(images, times=1):
 
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("base", [32, 64, 128])  # of 8, 16 and 32 pixels a side of eigenfaces
-def test_refinements_begin_with_the_images_enlarged(base, training):
+@pytest.mark.parametrize("base", [32, 64, 128])  # eigenfaces of 8, 16 and 32 pixels a side
+def test_new_refinements_upsample_the_images(base, training):
     source = generator_of(base)
     for _ in range(10):
         source(torch.randn(16, LATENT_SIZE))
@@ -98,18 +98,18 @@ def test_refinements_begin_with_the_images_enlarged(base, training):
 
 
 @torch.no_grad()
-def test_a_refined_generator_is_refined_again():
+def test_a_refined_generator_can_be_refined_again():
     once = refined(generator_of(32), 64)
     torch.nn.init.normal_(once.refinements[0].to_rgb.weight, 0, 0.1)
     z = torch.randn(4, LATENT_SIZE)
     twice = refined(once, 128, 2).eval()
     once.eval()
     torch.testing.assert_close(twice(z), enlarged(once(z)), atol=1e-5, rtol=0)
-    assert twice.refinements[1].to_rgb.in_channels == 4  # half of half of 16
+    assert twice.refinements[1].to_rgb.in_channels == 4  # 16 halved twice
     assert not torch.allclose(twice(z), enlarged(refined(generator_of(32), 64).eval()(z), 1))
 
 
-def test_refinements_learn_details_although_they_begin_with_none():
+def test_zero_initialized_refinements_learn_details():
     generator = refined(generator_of(32), 64)
     teacher = copy.deepcopy(generator)
     torch.nn.init.normal_(teacher.refinements[0].to_rgb.weight, 0, 0.1)
@@ -128,7 +128,7 @@ def test_refinements_learn_details_although_they_begin_with_none():
 
 
 @torch.no_grad()
-def test_refinements_begin_with_the_images_enlarged_in_bfloat16_too(bfloat16):
+def test_new_refinements_upsample_the_images_in_bfloat16(bfloat16):
     source = generator_of(32).eval()
     z = torch.randn(4, LATENT_SIZE)
     with torch.autocast("cpu", torch.bfloat16):
@@ -136,7 +136,7 @@ def test_refinements_begin_with_the_images_enlarged_in_bfloat16_too(bfloat16):
     torch.testing.assert_close(doubled, expected, atol=1e-5, rtol=0)
 
 
-def test_with_refinements_all_else_begins_as_without():
+def test_refinements_do_not_change_other_initial_weights():
     torch.manual_seed(3)
     plain = build_generator(NetworkConfig("projected", 32, LATENT_SIZE, 8, 16)).state_dict()
     torch.manual_seed(3)
@@ -147,7 +147,7 @@ def test_with_refinements_all_else_begins_as_without():
     assert all(name.startswith("refinements.0.") for name in state)
 
 
-# Of a fresh projected-64 of seed 5, before there were refinements.
+# Of a new generator of 64 px with 96 channels, seed 5, from before refinements existed.
 FRESH_LISTING = "d09924bd32ffdf7ee31b50e40454b71ecb92daf217396085093485d4fb14f2cc"
 FRESH_SUMS = {
     "constant": -40.7531,
@@ -159,26 +159,28 @@ FRESH_SUMS = {
     "to_rgb.weight": 0.87,
     "to_rgb.bias": 0.0257,
 }
-FRESH_NEXT = 0.9723650217056274  # the number that is drawn next
+FRESH_NEXT = 0.9723650217056274  # the next random number
 
 
-def test_weights_begin_as_they_always_did():
-    """A seed is a run: names, shapes and the draws' order stay these."""
+def test_initial_weights_of_a_seed_never_change():
+    """Names, shapes and the order of random numbers must never change."""
     torch.manual_seed(5)
-    generator = build_generator(load_recipe("projected-64").network)
+    generator = build_generator(NetworkConfig("projected", 64, 256, 96, 384))
     listing = "".join(f"{name} {tuple(x.shape)}\n" for name, x in generator.state_dict().items())
     assert hashlib.sha256(listing.encode()).hexdigest() == FRESH_LISTING
     sums = {name: float(x.detach().double().sum()) for name, x in generator.named_parameters()}
-    for name, expected in FRESH_SUMS.items():  # processors differ in a number's last bits
+    for name, expected in FRESH_SUMS.items():  # the last bits depend on the processor
         assert sums[name] == pytest.approx(expected, abs=1e-3), name
-    assert float(torch.rand(1)) == pytest.approx(FRESH_NEXT, abs=1e-6)  # no more draws, no fewer
+    assert float(torch.rand(1)) == pytest.approx(
+        FRESH_NEXT, abs=1e-6
+    )  # as many random numbers as ever
 
 
 # -- the generator ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
-def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolution):
+def test_initial_images_have_the_resolution_and_the_pixel_range(resolution):
     images = generator_of(resolution)(torch.randn(4, LATENT_SIZE))
     assert pixel_range(NetworkConfig("projected", resolution)) == (-1, 1)
     assert images.shape == (4, 3, resolution, resolution)
@@ -188,26 +190,26 @@ def test_images_have_the_side_asked_for_and_begin_in_the_range_of_pixels(resolut
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["projected-64", "projected-128", "projected-256"])
-def test_the_players_of_every_recipe_fit_one_another(name):
+@pytest.mark.parametrize("name", ["projected-128", "transfer"])
+def test_generator_and_discriminator_of_every_recipe_fit(name):
     network = load_recipe(name).network
     generator = build_generator(network)
     images = generator(torch.randn(2, network.latent_size))
     assert images.shape == (2, 3, network.resolution, network.resolution)
-    judge = build_discriminator(network, lambda: torch.rand_like(images), torch.float32)
-    assert judge(judge.features(images)).shape == (2, 4, 16)
+    discriminator = build_discriminator(network, lambda: torch.rand_like(images), torch.float32)
+    assert discriminator(discriminator.features(images)).shape == (2, 4, 16)
     assert sum(weight.numel() for weight in generator.parameters()) < 5e6  # 10 MB as float16
 
 
 @torch.no_grad()
-def test_an_image_depends_on_its_own_z_alone(generator):
+def test_an_image_depends_only_on_its_own_z(generator):
     z = torch.randn(6, LATENT_SIZE)
     images = generator(z)
     changed = z.clone()
     changed[2] = torch.randn(LATENT_SIZE)
     others = generator(changed)
-    # A kernel may round an image otherwise at another place of a batch, or beside another: float32
-    # keeps 1e-7 of numbers below 10, through a dozen layers.
+    # A kernel may round differently at another position in a batch: float32 has a relative error
+    # of 1e-7 on numbers below 10, through a dozen layers.
     same = functools.partial(torch.testing.assert_close, rtol=0, atol=1e-5)
     same(images[[0, 1, 3, 4, 5]], others[[0, 1, 3, 4, 5]])
     assert (images[2] - others[2]).abs().mean() > 0.01
@@ -218,7 +220,7 @@ def test_an_image_depends_on_its_own_z_alone(generator):
 
 
 @torch.no_grad()
-def test_all_images_depend_on_the_learnt_map(generator):
+def test_all_images_depend_on_the_learned_map(generator):
     z = torch.randn(64, LATENT_SIZE)
     images = generator(z)
     generator.constant.data.mul_(-1)
@@ -227,7 +229,7 @@ def test_all_images_depend_on_the_learnt_map(generator):
 
 
 @torch.no_grad()
-def test_only_the_direction_of_z_counts(generator):
+def test_only_the_direction_of_z_matters(generator):
     z = torch.randn(3, LATENT_SIZE)
     for factor in (0.1, 7.0, 1e4):
         torch.testing.assert_close(generator(factor * z), generator(z), rtol=0, atol=1e-4)
@@ -236,7 +238,7 @@ def test_only_the_direction_of_z_counts(generator):
 
 
 @torch.no_grad()
-def test_every_gain_depends_on_z_and_on_nothing_else(generator):
+def test_every_gain_depends_only_on_z(generator):
     gains = [module for module in generator.modules() if isinstance(module, projected._Gain)]
     assert len(gains) == 1 + len(generator.blocks)
     z = torch.randn(64, LATENT_SIZE)
@@ -259,7 +261,7 @@ def test_every_gain_depends_on_z_and_on_nothing_else(generator):
 
 
 @torch.no_grad()
-def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_generator(generator):
+def test_noise_maps_depend_on_the_direction_of_z_only(generator):
     z = torch.randn(64, LATENT_SIZE)
     other = generator_of(seed=5)
     sides = []
@@ -276,7 +278,7 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
         torch.testing.assert_close(noise(x, 0.2 * z), added, rtol=0, atol=1e-5)
         torch.testing.assert_close(own, own[:, :1].expand_as(own), rtol=1e-4, atol=1e-4)
         assert own[:, 0].std().item() == pytest.approx(1, abs=0.15)
-        # No lines: neighbors say nothing of one another, nor do places further apart.
+        # No lines: pixels are uncorrelated at every distance.
         map_ = own[:, 0]
         for shift in (1, 2, 3):
             for dim in (1, 2):
@@ -290,13 +292,13 @@ def test_noise_is_irregular_given_by_the_direction_of_z_and_the_same_in_every_ge
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("filtered", "line", "passing"),  # and the share that passes of lines of 4 pixels' period
+    ("filtered", "line", "passing"),  # and the fraction of lines of 4 pixels' period that passes
     [
         (lambda x: convolve_each(x, projected.GRID_FILTER), projected.GRID_FILTER, 0.75),
         (smooth, (0.25, 0.5, 0.25), 0.5),
     ],
 )
-def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, passing):
+def test_filters_block_the_finest_grid_and_keep_constants(filtered, line, passing):
     flat = torch.full((2, 3, 16, 16), 0.7)
     torch.testing.assert_close(filtered(flat), flat)
     columns = torch.ones(2, 3, 16, 16)
@@ -313,8 +315,8 @@ def test_the_filters_let_no_grid_through_and_keep_what_is_flat(filtered, line, p
     torch.testing.assert_close(middle, (window * weights).sum().expand(3))
 
 
-def test_a_filtered_pixel_shuffle_is_torch_s_convolved_to_the_border_and_backward():
-    """But for the order of channels."""
+def test_filtered_pixel_shuffle_equals_torch_and_its_gradient():
+    """Except for the order of channels."""
     channels, side = 3, 5
     maps = torch.randn(2, 4 * channels, side, side, dtype=torch.double, requires_grad=True)
     line = (-0.1, 0.3, 0.6, 0.3, -0.1)
@@ -327,7 +329,7 @@ def test_a_filtered_pixel_shuffle_is_torch_s_convolved_to_the_border_and_backwar
     torch.testing.assert_close(*gradients)
 
 
-def test_a_pixel_shuffle_with_no_filter_moves_pixels_only():
+def test_pixel_shuffle_without_a_filter_only_moves_pixels():
     maps = torch.randn(2, 4 * 3, 6, 6)
     images = filtered_pixel_shuffle(maps, (1.0,))
     for row in range(2):
@@ -350,7 +352,7 @@ def test_pixels_are_finer_than_bfloat16_under_autocast(bfloat16, generator):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_every_weight_of_the_generator_is_reached(generator, precision, request):
+def test_every_weight_of_the_generator_gets_a_gradient(generator, precision, request):
     if precision == torch.bfloat16:
         request.getfixturevalue("bfloat16")
     generator.zero_grad()
@@ -364,8 +366,8 @@ def test_every_weight_of_the_generator_is_reached(generator, precision, request)
 
 
 @torch.no_grad()
-def test_blocks_enlarge_as_bilinear_interpolation_does():
-    """All but the border, where one repeats maps and the other images."""
+def test_blocks_upsample_bilinearly():
+    """Except at the border, where one repeats maps and the other images."""
     torch.manual_seed(0)
     block = projected._UpBlock(3, 5, 16, 32)
     block.norm = torch.nn.Identity()
@@ -381,27 +383,27 @@ def test_blocks_enlarge_as_bilinear_interpolation_does():
 
 
 @torch.no_grad()
-def test_four_judgments_of_each_image_alone_at_sixteen_places(discriminator):
+def test_logits_have_four_heads_and_sixteen_positions_per_image(discriminator):
     images = torch.rand(4, 3, 64, 64) * 2 - 1
-    judgments = discriminator(discriminator.features(images))
-    assert judgments.shape == (4, 4, 16)
-    assert judgments.std(0).min() > 1e-5
+    logits = discriminator(discriminator.features(images))
+    assert logits.shape == (4, 4, 16)
+    assert logits.std(0).min() > 1e-5
     changed = images.clone()
     changed[1] = -changed[1]
     others = discriminator(discriminator.features(changed))
-    torch.testing.assert_close(judgments[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
-    assert ((judgments[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
+    torch.testing.assert_close(logits[[0, 2, 3]], others[[0, 2, 3]], rtol=1e-4, atol=1e-4)
+    assert ((logits[1] - others[1]).abs() > 1e-4).float().mean() > 0.9
 
 
 @torch.no_grad()
-def test_each_judgment_is_of_one_map_and_of_all_of_it(discriminator):
+def test_each_head_sees_all_of_its_own_map_only(discriminator):
     maps = [torch.randn_like(x) for x in discriminator.features(torch.rand(1, 3, 64, 64))]
-    judgments = discriminator(maps)
+    logits = discriminator(maps)
     for level, x in enumerate(maps):
         for place in ((0, 0), (-1, -1), (x.shape[2] // 2, 1)):
             poked = [y.clone() for y in maps]
             poked[level][0, :, *place] += 3
-            changed = (discriminator(poked) != judgments)[0].any(1).tolist()
+            changed = (discriminator(poked) != logits)[0].any(1).tolist()
             assert changed == [index == level for index in range(4)]
 
 
@@ -415,21 +417,21 @@ def test_only_the_heads_are_trained(discriminator):
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("side", [128, 256])
-def test_heads_fit_the_maps_of_either_feature_resolution(side, precision, request):
+def test_heads_fit_the_maps_of_both_feature_resolutions(side, precision, request):
     if precision == torch.bfloat16:
         request.getfixturevalue("bfloat16")
     config = NetworkConfig("projected", 64, feature_resolution=side)
     network = build_discriminator(config, lambda: torch.rand(2, 3, 64, 64), precision)
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-        judgments = network(network.features(images))
-    judgments.float().sum().backward()
-    assert judgments.shape == (2, 4, 16)
+        logits = network(network.features(images))
+    logits.float().sum().backward()
+    assert logits.shape == (2, 4, 16)
     assert torch.isfinite(images.grad).all()
     assert images.grad.abs().sum() > 0
 
 
-def test_the_penalty_is_the_squared_slope_by_finite_differences():
+def test_the_penalty_equals_finite_differences():
     head = discriminator_module._Head(6, 8).double()
     x = torch.randn(2, 6, 8, 8, dtype=torch.double)
     penalty = gradient_penalty(lambda seen: head(seen[0]), [x]).item()
@@ -442,12 +444,12 @@ def test_the_penalty_is_the_squared_slope_by_finite_differences():
     assert penalty == pytest.approx(squares / 2, rel=1e-5)
 
 
-def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator):
+def test_the_gradient_of_the_penalty_equals_finite_differences(discriminator):
     heads = discriminator.heads.double()
     seen = discriminator.features(torch.rand(2, 3, 64, 64))
     maps = [torch.randn_like(x).double().requires_grad_() for x in seen]
 
-    def penalty():  # in float64, without a graph of its own
+    def penalty():  # in float64, without a graph
         gradients = torch.autograd.grad(discriminator(maps).sum(), maps)
         return sum(gradient.square().sum().item() for gradient in gradients) / 2
 
@@ -455,7 +457,7 @@ def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator
     value = gradient_penalty(discriminator, maps)
     assert value.item() == pytest.approx(penalty(), rel=1e-5)
     gradients = torch.autograd.grad(value, weights)
-    step = 1e-10  # so short that hardly any unit crosses its kink
+    step = 1e-10  # small enough that hardly any unit crosses its kink
     for weight, gradient in zip(weights, gradients, strict=True):
         direction = torch.randn_like(weight)
         start = weight.detach().clone()
@@ -465,6 +467,6 @@ def test_the_penalty_s_own_gradient_is_right_by_finite_differences(discriminator
         below = penalty()
         weight.data = start
         slope = (above - below) / (2 * step)
-        tolerance = 0.01 * gradient.norm().item()  # of a slope that is about as large
+        tolerance = 0.01 * gradient.norm().item()  # the slope is about as large
         assert (gradient * direction).sum().item() == pytest.approx(slope, abs=tolerance)
     heads.float()

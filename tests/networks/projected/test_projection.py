@@ -1,4 +1,4 @@
-"""Projected features: their shapes, their statistics, and what of them is saved."""
+"""Projected features: shapes, statistics and saved state."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from catgan.networks.projected.projection import CHANNELS, Projection, _standard
 REALS = 8
 
 
-def pictures(count, side, seed=0):
-    """Blobs of color in [-1, 1], somewhat as photos have them."""
+def random_images(count, side, seed=0):
+    """Return smooth blobs of color in [-1, 1]."""
     coarse = torch.randn(count, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(coarse, size=(side, side), mode="bicubic").tanh()
 
 
 def build(side=128, *, reals=None, precision=torch.float32, seed=0):
     torch.manual_seed(seed)
-    return Projection(side, pictures(REALS, side) if reals is None else reals, precision)
+    return Projection(side, random_images(REALS, side) if reals is None else reals, precision)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,12 +33,12 @@ def projection(processor):
 
 
 @torch.no_grad()
-def test_fine_lines_are_not_taken_for_coarse_ones(projection):
-    """The first layer halves the side: unfiltered, these three periods would pass for one."""
-    place = 2 * math.pi * torch.arange(128) / 8
+def test_fine_lines_do_not_alias_to_coarse_ones(projection):
+    """The first layer halves the side: without a filter these three periods alias to one."""
+    phase = 2 * math.pi * torch.arange(128) / 8
 
     def lines(periods):
-        return 0.05 * torch.cos(periods * place).expand(1, 3, 128, 128)
+        return 0.05 * torch.cos(periods * phase).expand(1, 3, 128, 128)
 
     gray = projection(torch.zeros(1, 3, 128, 128))
     fine, coarse = projection(lines(3)), projection(lines(1))
@@ -48,23 +48,23 @@ def test_fine_lines_are_not_taken_for_coarse_ones(projection):
 
 @pytest.mark.parametrize("side", [128, 256])
 def test_four_maps_of_the_stated_sides_and_channels(side, projection):
-    projection = projection if side == 128 else build(256, reals=pictures(2, 256))
+    projection = projection if side == 128 else build(256, reals=random_images(2, 256))
     with torch.no_grad():
-        maps = projection(pictures(2, side, seed=1))
+        maps = projection(random_images(2, side, seed=1))
     assert [x.shape for x in maps] == [
         (2, channels, side // stride, side // stride)
         for channels, stride in zip(CHANNELS, (4, 8, 16, 32), strict=True)
     ]
 
 
-def test_every_channel_has_mean_0_and_deviation_1_over_the_reals_it_was_given(projection):
-    for x in projection(pictures(REALS, 128)):
+def test_every_channel_has_mean_0_and_std_1_over_the_real_images(projection):
+    for x in projection(random_images(REALS, 128)):
         deviation, mean = torch.std_mean(x, dim=(0, 2, 3))
         assert mean.abs().max() < 2e-3
         assert (deviation - 1).abs().max() < 2e-3
 
 
-def test_the_statistics_do_not_depend_on_the_portions_they_are_taken_in(projection, monkeypatch):
+def test_statistics_do_not_depend_on_the_chunk_size(projection, monkeypatch):
     monkeypatch.setattr("catgan.networks.projected.projection._CHUNK", 5)
     other = build()
     state = projection.state_dict()
@@ -74,8 +74,8 @@ def test_the_statistics_do_not_depend_on_the_portions_they_are_taken_in(projecti
 
 
 @pytest.mark.parametrize("constant", [1, 3])
-def test_a_channel_that_hardly_varies_is_not_divided_by_its_deviation(constant):
-    """So many of three channels do not vary at all."""
+def test_a_nearly_constant_channel_is_not_divided_by_its_std(constant):
+    """`still` of three channels do not vary."""
     convolution = torch.nn.Conv2d(3, 3, 1)
     convolution.weight.data.copy_(torch.eye(3)[:, :, None, None])
     torch.nn.init.zeros_(convolution.bias)
@@ -90,22 +90,22 @@ def test_a_channel_that_hardly_varies_is_not_divided_by_its_deviation(constant):
         assert found[:, constant:].std().item() == pytest.approx(1, abs=0.01)
 
 
-def test_mixing_is_random_and_decided_by_the_global_seed(projection):
-    images = pictures(2, 128, seed=1)
+def test_mixing_weights_depend_on_the_global_seed(projection):
+    images = random_images(2, 128, seed=1)
     same, other = build(), build(seed=1)
     for x, y, z in zip(projection(images), same(images), other(images), strict=True):
         assert torch.equal(x, y)
         assert (x - z).abs().mean() > 0.1
 
 
-def test_coarse_maps_flow_into_finer_ones_and_not_back(projection):
-    """What is put into the coarsest map reaches all; into the finest, only itself."""
-    seen = projection._seen(pictures(1, 128))
-    maps = projection._mixed(seen)
+def test_coarse_maps_influence_finer_ones_only(projection):
+    """A change of the coarsest map reaches all maps, one of the finest only itself."""
+    features = projection._backbone_features(random_images(1, 128))
+    maps = projection._mix(features)
 
     def changed(level):
-        poked = [x + 1.0 if index == level else x for index, x in enumerate(seen)]
-        pairs = zip(maps, projection._mixed(poked), strict=True)
+        poked = [x + 1.0 if index == level else x for index, x in enumerate(features)]
+        pairs = zip(maps, projection._mix(poked), strict=True)
         return [not torch.equal(x, y) for x, y in pairs]
 
     assert changed(3) == [True, True, True, True]
@@ -115,14 +115,14 @@ def test_coarse_maps_flow_into_finer_ones_and_not_back(projection):
 
 @pytest.mark.parametrize("side", [64, 256])
 def test_images_of_another_size_are_resized(side, projection):
-    images = pictures(2, side, seed=1)
+    images = random_images(2, side, seed=1)
     resized = F.interpolate(images, size=(128, 128), mode="bilinear", antialias=True)
     for x, y in zip(projection(images), projection(resized), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-4)
 
 
-def test_images_are_looked_at_one_by_one(projection):
-    images = pictures(4, 128, seed=1)
+def test_features_of_an_image_do_not_depend_on_the_batch(projection):
+    images = random_images(4, 128, seed=1)
     changed = images.clone()
     changed[2] = -changed[2]
     for x, y in zip(projection(images), projection(changed), strict=True):
@@ -137,7 +137,7 @@ def test_gradients_reach_every_pixel_in_every_precision(side, precision, project
         request.getfixturevalue("bfloat16")
     if precision == torch.bfloat16:
         projection = build(precision=precision)
-    images = pictures(2, side, seed=1).requires_grad_()
+    images = random_images(2, side, seed=1).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         maps = projection(images)
     assert {x.dtype for x in maps} == {precision}
@@ -148,8 +148,8 @@ def test_gradients_reach_every_pixel_in_every_precision(side, precision, project
         assert (gradient.abs().sum(1) > 0).float().mean() > 0.9
 
 
-def test_bfloat16_sees_what_float32_sees(bfloat16, projection):
-    images = pictures(2, 128, seed=1)
+def test_bfloat16_features_are_close_to_float32(bfloat16, projection):
+    images = random_images(2, 128, seed=1)
     for x, y in zip(projection(images), build(precision=torch.bfloat16)(images), strict=True):
         correlation = torch.corrcoef(torch.stack([x.flatten(), y.float().flatten()]))[0, 1]
         assert correlation > 0.97
@@ -160,23 +160,23 @@ def test_nothing_in_it_is_trained(projection):
     assert not any(module.training for module in projection.network.modules())
     holder = torch.nn.ModuleDict({"projection": projection}).train().requires_grad_(True)
     assert not any(buffer.requires_grad for buffer in holder.buffers())
-    projection(pictures(1, 128))[0].sum()  # no graph, as there is nothing to follow
-    assert not projection(pictures(1, 128))[0].requires_grad
+    projection(random_images(1, 128))[0].sum()  # builds no graph
+    assert not projection(random_images(1, 128))[0].requires_grad
 
 
-def test_the_state_is_the_mixing_and_gives_the_same_maps_to_the_bit(projection):
+def test_the_state_holds_the_mixing_weights_and_restores_exactly(projection):
     state = projection.state_dict()
     assert {name.split(".")[0] for name in state} == {"across_channels", "across_scales"}
     assert len(state) == 2 * 2 * len(CHANNELS)
     data = safetensors.torch.save({name: x.contiguous() for name, x in state.items()})
-    other = build(seed=5, reals=pictures(3, 128, seed=9))
-    images = pictures(2, 128, seed=1)
+    other = build(seed=5, reals=random_images(3, 128, seed=9))
+    images = random_images(2, 128, seed=1)
     assert not torch.equal(other(images)[0], projection(images)[0])
     other.load_state_dict(safetensors.torch.load(data))
     for x, y in zip(projection(images), other(images), strict=True):
         assert torch.equal(x, y)
 
 
-def test_a_copy_is_whole(projection):
-    images = pictures(1, 128)
+def test_a_deep_copy_is_independent(projection):
+    images = random_images(1, 128)
     assert torch.equal(copy.deepcopy(projection)(images)[0], projection(images)[0])

@@ -71,7 +71,7 @@ def open_or_prepare(
     return replace(_open_or_make(key, make), name=source_name(path))
 
 
-def embedded_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dataset:
+def procedural_dataset(size: int, *, on_progress: OnProgress | None = None) -> Dataset:
     """Open the dataset of procedural cat faces, rendering it on first use.
 
     It has `EMBEDDED_COUNT` images of size x size, the same on every machine, and the name
@@ -90,7 +90,7 @@ def generated_dataset(
 ) -> Dataset:
     """Open the dataset "generated-cats", sampling it from the generator `origin` on first use.
 
-    It has `EMBEDDED_COUNT` images; see `embedded_dataset`.
+    It has `EMBEDDED_COUNT` images; see `procedural_dataset`.
     """
 
     def make(destination: Path) -> None:

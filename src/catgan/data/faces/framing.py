@@ -14,8 +14,9 @@ import numpy as np
 
 from catgan.data.reading.images import resize
 
-# Where the cascades' box lies in an AFHQ image, as the median over AFHQ (docs/guides/prepare.md):
-# the side of the image, and how far its center is below that of the box, both in sides of the box.
+# Where the cascades' box lies in an AFHQ image, as the median over AFHQ's images
+# (docs/research/face-detection.md): the side of the image, and how far its center is below that
+# of the box, both in sides of the box.
 CROP_PER_BOX = 1.57
 DROP_PER_BOX = -0.105
 

@@ -1,8 +1,8 @@
-"""What a feature extractor is: uint8 images in, float32 feature vectors out, with a fingerprint.
+"""Feature extractors: uint8 images in, float32 feature vectors out, with a fingerprint.
 
-Every extractor works in batches of one fixed shape, the last one filled up, and on a CPU each batch
-is one thread's: so the kernels that run, and with them the last digit of a feature, depend neither
-on how the images arrive nor on the number of threads.
+An extractor always runs batches of one fixed shape (the last is padded), and on a CPU each batch in
+one thread. So the kernels that run, and the last bits of a feature, depend neither on how images
+are batched by the caller nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -19,58 +19,59 @@ from catgan.errors import CatganError
 from catgan.evaluation.extractors.resize import Rule, clip_after, resize_matrix
 from catgan.evaluation.fingerprint import ExtractorIdentity
 
-_CPU_BATCH = 4  # for each thread: few enough that the activations stay near the processor
-_GPU_BATCH = 64
+_CPU_BATCH_SIZE = 4  # per thread; small enough that activations stay in the CPU caches
+_GPU_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """`features_of_batch` maps uint8 `batch` x H x W x 3 to float32 `batch` x D on `device`.
+    """A feature network and its identity.
 
-    On the CPU it is called from several threads at once.
+    `features_of_batch` maps uint8 `batch_size` x H x W x 3 to float32 `batch_size` x D, computed on
+    `device`. On the CPU, several threads call it at once.
     """
 
     identity: ExtractorIdentity
-    batch: int
+    batch_size: int
     device: torch.device
     features_of_batch: Callable[[np.ndarray], np.ndarray]
 
     def extract(self, images: np.ndarray) -> np.ndarray:
-        """Features (N x D, float32) of `images` (N x H x W x 3, uint8, sRGB, any H and W).
+        """Return features (N x D, float32) of `images` (N x H x W x 3, uint8, sRGB, any size).
 
-        The result for an image does not depend on the images beside it, nor on N.
+        The features of an image do not depend on the other images, nor on N.
 
         Raises:
-            CatganError: the network gave features that are not finite.
+            CatganError: a feature is not finite.
         """
         features = np.empty((len(images), self.identity.feature_size), dtype=np.float32)
 
-        def work(start: int) -> None:
-            batch = np.ascontiguousarray(images[start : start + self.batch])
-            missing = self.batch - len(batch)
+        def extract_batch(start: int) -> None:
+            batch = np.ascontiguousarray(images[start : start + self.batch_size])
+            missing = self.batch_size - len(batch)
             if missing:
-                filling = np.zeros((missing, *batch.shape[1:]), dtype=np.uint8)
-                batch = np.concatenate([batch, filling])
+                padding = np.zeros((missing, *batch.shape[1:]), dtype=np.uint8)
+                batch = np.concatenate([batch, padding])
             found = self.features_of_batch(batch)
-            features[start : start + self.batch] = found[: self.batch - missing]
+            features[start : start + self.batch_size] = found[: self.batch_size - missing]
 
-        starts = range(0, len(images), self.batch)
-        # In float32 a GPU would round convolutions to TF32 and choose kernels by trial.
+        starts = range(0, len(images), self.batch_size)
+        # By default a GPU would round float32 convolutions to TF32, and benchmark its kernels.
         with torch.backends.cudnn.flags(allow_tf32=False, benchmark=False, deterministic=True):
             if self.device.type == "cpu":
-                _side_by_side(work, starts)
+                _run_in_parallel(extract_batch, starts)
             else:
                 for start in starts:
-                    work(start)
+                    extract_batch(start)
         if not np.isfinite(features).all():
             raise CatganError(
-                f"{self.identity.name}: gave features that are not finite; use another extractor"
+                f"{self.identity.name}: features are not finite; use another extractor"
             )
         return features
 
 
 class Resizer:
-    """Applies a rule to batches: uint8 N x H x W x 3 to float32 N x 3 x size x size, 0 to 255."""
+    """Resizes batches by a rule: uint8 N x H x W x 3 to float32 N x 3 x size x size, 0 to 255."""
 
     def __init__(self, rule: Rule, size: int, device: torch.device) -> None:
         self.rule: Rule = rule
@@ -79,7 +80,7 @@ class Resizer:
         self._matrices: dict[int, Tensor] = {}
 
     def __call__(self, images: np.ndarray) -> Tensor:
-        """Resize a batch; the matrix of each source size is computed once and kept."""
+        """Return the resized batch. The matrix of each source size is computed once."""
         planes = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous().float()
         if images.shape[2] != self.size:
             planes = planes @ self._matrix(images.shape[2]).T
@@ -95,23 +96,24 @@ class Resizer:
 
 
 def pick_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """Return the CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def batch_for(device: torch.device) -> int:
-    """The fixed batch size on `device`."""
-    return _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+def default_batch_size(device: torch.device) -> int:
+    """Return the fixed batch size on `device`."""
+    return _CPU_BATCH_SIZE if device.type == "cpu" else _GPU_BATCH_SIZE
 
 
-def _side_by_side(work: Callable[[int], None], starts: Iterable[int]) -> None:
-    """`work` on each of `starts`, on as many threads as torch has, each computing alone.
+def _run_in_parallel(work: Callable[[int], None], starts: Iterable[int]) -> None:
+    """Call `work` with each of `starts`, on as many threads as torch has.
 
-    oneDNN splits sums by its number of threads; a batch for each thread keeps that number at one.
+    oneDNN splits sums by its number of threads, which changes their rounding. Each of these threads
+    computes its batch alone, so that number is always one.
     """
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(work, starts))  # the list lets an exception through
+            list(pool.map(work, starts))  # list() re-raises exceptions
     finally:
         torch.set_num_threads(threads)

@@ -1,8 +1,8 @@
-"""The 2015 TensorFlow Inception network as TorchScript: the only features whose distance is FID.
+"""The 2015 TensorFlow Inception network as TorchScript, whose features FID is defined on.
 
-The file is NVIDIA's `inception-2015-12-05.pt`, a translation of the network of Heusel et al. It is
-given by path, or downloaded once by those who are online. Since TorchScript is code, nothing of it
-is loaded before its sha256 is found to be the published one.
+The file is NVIDIA's `inception-2015-12-05.pt`, a conversion of the network of Heusel et al. It is
+given by path or downloaded once. Since TorchScript is code, it is loaded only if its sha256 is the
+published one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ import torch
 
 from catgan.data.dataset.cache import cache_directory
 from catgan.errors import CatganError
-from catgan.evaluation.extractors.extractor import Extractor, Resizer, batch_for, pick_device
+from catgan.evaluation.extractors.extractor import (
+    Extractor,
+    Resizer,
+    default_batch_size,
+    pick_device,
+)
 from catgan.evaluation.extractors.resize import Rule, fingerprint_name
 from catgan.evaluation.extractors.torchscript import load_module
 from catgan.evaluation.fingerprint import ExtractorIdentity
@@ -36,7 +41,7 @@ _FEATURES = 2048
 
 
 def cached_inception() -> Path | None:
-    """The downloaded file, if it is there; its content is checked when it is loaded."""
+    """Return the path of the downloaded file, or None; loading verifies its content."""
     path = _cache_path()
     return path if path.is_file() else None
 
@@ -44,13 +49,15 @@ def cached_inception() -> Path | None:
 def load_inception(
     path: Path | None = None, *, resize: Rule = "clean", sha256: str = INCEPTION_SHA256
 ) -> Extractor:
-    """Inception's 2,048 pooled features; `path` None takes the cached file, downloading it once.
+    """Return the extractor of Inception's 2,048 pooled features.
 
-    With `resize` "tensorflow" images go through the resizing inside the file, as in StyleGAN's and
-    the original FID; with any other rule they are resized here and enter behind it.
+    `path` None means the cached file, which is downloaded if it is missing. With `resize`
+    "tensorflow", the network's own layers resize the images, as in StyleGAN's and the original FID;
+    with any other rule, images are resized here and skip those layers.
 
     Raises:
-        CatganError: the file is missing, unreadable, not the one of `sha256`, or not downloadable.
+        CatganError: the file is missing, unreadable, does not match `sha256`, or cannot be
+            downloaded.
     """
     if path is None:
         path = cached_inception() or _download(_cache_path())
@@ -58,12 +65,12 @@ def load_inception(
         content = path.read_bytes()
     except OSError as error:
         raise CatganError(
-            f"{path}: cannot be read ({error.strerror}); give the path of inception-2015-12-05.pt"
+            f"{path}: cannot be read ({error.strerror}); pass the path of inception-2015-12-05.pt"
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise CatganError(
             f"{path}: is not the published Inception file (its sha256 differs); delete it and "
-            f"fetch {INCEPTION_URL} again"
+            f"download {INCEPTION_URL} again"
         )
     device = pick_device()
     module = load_module(content, device)
@@ -81,7 +88,7 @@ def load_inception(
     identity = ExtractorIdentity(
         "inception", 1, sha256, _FEATURES, _SIZE, fingerprint_name(resize), "float32"
     )
-    return Extractor(identity, batch_for(device), device, features_of_batch)
+    return Extractor(identity, default_batch_size(device), device, features_of_batch)
 
 
 def _cache_path() -> Path:
@@ -89,8 +96,8 @@ def _cache_path() -> Path:
 
 
 def _download(target: Path) -> Path:
-    """Fetch the file to `target`: size and sha256 checked before it gets its name."""
-    remedy = "give its path, or use the extractor lite2, which works offline"
+    """Download the file to `target`, which exists only once size and sha256 are verified."""
+    remedy = "pass its path, or use the extractor lite2, which works offline"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -99,7 +106,7 @@ def _download(target: Path) -> Path:
         ):
             temporary = Path(directory, target.name)
             with temporary.open("wb") as file:
-                _copy_checked(response, file)
+                _copy_and_verify(response, file)
             rename(temporary, target)
     except OSError as error:  # URLError and timeouts are OSErrors
         raise CatganError(
@@ -108,7 +115,7 @@ def _download(target: Path) -> Path:
     return target
 
 
-def _copy_checked(response: IO[bytes], file: IO[bytes]) -> None:
+def _copy_and_verify(response: IO[bytes], file: IO[bytes]) -> None:
     digest, received = hashlib.sha256(), 0
     while block := response.read(1 << 20):
         received += len(block)
@@ -118,7 +125,7 @@ def _copy_checked(response: IO[bytes], file: IO[bytes]) -> None:
         file.write(block)
     if received != INCEPTION_BYTES or digest.hexdigest() != INCEPTION_SHA256:
         raise CatganError(
-            f"{INCEPTION_URL}: what it sent is not the published file; try again, or give a path"
+            f"{INCEPTION_URL}: sent another file than the published one; try again, or pass a path"
         )
     file.flush()
     os.fsync(file.fileno())

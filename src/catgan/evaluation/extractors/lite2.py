@@ -1,18 +1,23 @@
-"""The extractor `lite2`: EfficientNet-Lite2 trained on ImageNet, which comes as a package."""
+"""The extractor `lite2`: EfficientNet-Lite2 trained on ImageNet, installed as a package."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from catgan.evaluation.extractors.extractor import Extractor, Resizer, batch_for, pick_device
+from catgan.evaluation.extractors.extractor import (
+    Extractor,
+    Resizer,
+    default_batch_size,
+    pick_device,
+)
 from catgan.evaluation.extractors.resize import Rule, fingerprint_name
 from catgan.evaluation.fingerprint import ExtractorIdentity
 from catgan.networks import efficientnet_lite
 
 
 def load_lite2(rule: Rule) -> Extractor:
-    """EfficientNet-Lite2's 1,280 pooled features, at the 260 px that it was trained for."""
+    """Return the extractor of EfficientNet-Lite2's 1,280 pooled features at its 260 px."""
     variant = efficientnet_lite.LITE2
     device = pick_device()
     network = efficientnet_lite.load(variant).to(device)
@@ -27,4 +32,4 @@ def load_lite2(rule: Rule) -> Extractor:
     identity = ExtractorIdentity(
         "lite2", 1, variant.sha256, 1280, variant.resolution, fingerprint_name(rule), "float32"
     )
-    return Extractor(identity, batch_for(device), device, features_of_batch)
+    return Extractor(identity, default_batch_size(device), device, features_of_batch)

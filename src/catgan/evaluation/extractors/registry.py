@@ -1,4 +1,4 @@
-"""The extractors by name, and the two that need no download: `lite2` and `raw-64`."""
+"""The extractors by name. `lite2` and `raw-64` need no download."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ def load_extractor(
     inception_path: Path | None = None,
     input_size: int | None = None,
 ) -> Extractor:
-    """The extractor `name`: `inception`, `lite2`, `raw-64`, or the path of a .pt or .onnx file.
+    """Return an extractor: `inception`, `lite2`, `raw-64`, or one from a .pt or .onnx file.
 
-    None picks `inception` if its file is given or was downloaded before, else `lite2`; `inception`
+    None means `inception` if its file is given or was downloaded before, else `lite2`. `inception`
     by name downloads it. `resize` overrides the extractor's own rule. `input_size` is for files
-    that do not state theirs. All compute in float32: bfloat16 was measured to move scores by
-    percents (docs/evaluation.md).
+    that do not state theirs. All compute in float32, because bfloat16 changes scores by some
+    percent (docs/research/metric-sensitivity.md).
 
     Raises:
-        CatganError: unknown name or rule, an option that the extractor does not have, or weights
-            that are missing or not the expected ones.
+        CatganError: the name or rule is unknown, the extractor lacks an option, or its weights are
+            missing or not the expected ones.
     """
     rule = _rule(resize)
     if name is None:
         name = "inception" if inception_path or cached_inception() else "lite2"
     if inception_path is not None and name != "inception":
-        raise CatganError(f"{inception_path}: is for the extractor inception, not for {name}")
+        raise CatganError(
+            f"{inception_path}: is for the extractor inception, not for {name}; leave it out"
+        )
     if name.endswith(".pt"):
         return load_torchscript(Path(name), resize=rule or "clean", input_size=input_size)
     if name.endswith(".onnx"):
         return load_onnx(Path(name), resize=rule or "clean", input_size=input_size)
     if input_size is not None:
-        raise CatganError(f"{name} has its own input size; an input size is for extractor files")
+        raise CatganError(f"{name} has a fixed input size; leave it out, it is for extractor files")
     if name == "inception":
         return load_inception(inception_path, resize=rule or "clean")
     if name == "lite2":
@@ -50,12 +52,12 @@ def load_extractor(
     if name == "raw-64":
         return load_raw(rule or "area")
     raise CatganError(
-        f"extractor {name!r} is unknown; choose inception, lite2, raw-64, or a .pt or .onnx file"
+        f"unknown extractor {name!r}: expected inception, lite2, raw-64, or a .pt or .onnx file"
     )
 
 
 def extractor_name(name: str) -> str:
-    """The name in the identity of what `load_extractor` makes of `name`, without loading it."""
+    """Return the name in the identity of `load_extractor(name)`, without loading it."""
     return label(Path(name).name) if name.endswith((".pt", ".onnx")) else name
 
 
@@ -65,4 +67,4 @@ def _rule(name: str | None) -> Rule | None:
             return rule
     if name is None:
         return None
-    raise CatganError(f"resize rule {name!r} is unknown; choose one of {', '.join(RULES)}")
+    raise CatganError(f"unknown resize rule {name!r}: expected {', '.join(RULES)}")

@@ -1,8 +1,8 @@
-"""Resizing as two matrix products, so that a score rests on stated numbers and not on a library.
+"""Resizing as two matrix products, so that scores do not depend on a library's resize function.
 
 Parmar, Zhang and Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022,
-showed that the filter alone moves FID by several points. The default here is their clean rule. A
-rule is a matrix per axis; applying it is two products, as fast as the arithmetic allows.
+showed that the resize filter alone changes FID by several points. Their clean rule is the default
+here. A rule is one matrix per axis.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 Rule = Literal["clean", "pytorch", "tensorflow", "area"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-# What a fingerprint calls a rule: another name whenever the rule gives other pixels than before.
-# `clean` without a number did not clip.
+# Names of rules in fingerprints. A rule gets a new name when its result changes: the first `clean`
+# did not clip.
 _FINGERPRINTS = {"clean": "clean-2"}
 
 
 def resize_matrix(rule: Rule, source: int, target: int) -> np.ndarray:
-    """The `target` x `source` float64 matrix that resizes one axis; each row sums to 1.
+    """Return the `target` x `source` float64 matrix that resizes one axis; its rows sum to 1.
 
-    `clean`: Pillow's bicubic on floats (Keys' kernel with a = -0.5), widened when shrinking so that
-    nothing aliases, never rounded to 8 bits. It overshoots at edges: see `clip_after`.
-    `pytorch`: bilinear between pixel centers without antialiasing, torch's `interpolate`.
+    `clean`: Pillow's bicubic on floats (Keys' kernel with a = -0.5), antialiased when shrinking and
+    not rounded to 8 bits. It overshoots at edges: see `clip_after`.
+    `pytorch`: bilinear between pixel centers without antialiasing, as torch's `interpolate`.
     `tensorflow`: bilinear between top left corners without antialiasing, TensorFlow 1's default.
     `area`: mean over the exact area of each target pixel.
     """
@@ -41,15 +41,15 @@ def resize_matrix(rule: Rule, source: int, target: int) -> np.ndarray:
 
 
 def clip_after(rule: Rule) -> bool:
-    """Whether pixels are clipped to 0..255 after both axes, as clean-fid does; never rounded.
+    """Return whether pixels are clipped to 0..255 after both axes (not rounded), as in clean-fid.
 
-    Only `clean` has negative weights; what the others give is within the range of the pixels.
+    Only `clean` has negative weights and can leave the range of the pixels.
     """
     return rule == "clean"
 
 
 def fingerprint_name(rule: Rule) -> str:
-    """The name of `rule` and its version, for fingerprints."""
+    """Return the name of `rule` with its version, for fingerprints."""
     return _FINGERPRINTS.get(rule, rule)
 
 
@@ -68,7 +68,7 @@ def _bicubic(source: int, target: int) -> np.ndarray:
 
 
 def _keys(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel (1981) with a = -0.5."""
+    """Return Keys' cubic convolution kernel (1981) with a = -0.5."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
@@ -80,9 +80,9 @@ def _bilinear(positions: np.ndarray, source: int) -> np.ndarray:
     rows = np.arange(len(positions))
     left = np.minimum(positions.astype(np.int64), source - 1)
     right = np.minimum(left + 1, source - 1)
-    share = positions - left
-    np.add.at(matrix, (rows, left), 1.0 - share)
-    np.add.at(matrix, (rows, right), share)
+    fraction = positions - left
+    np.add.at(matrix, (rows, left), 1.0 - fraction)
+    np.add.at(matrix, (rows, right), fraction)
     return matrix
 
 

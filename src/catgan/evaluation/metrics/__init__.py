@@ -1,1 +1,1 @@
-"""One file a metric: features in, numbers out."""
+"""One file per metric: features in, numbers out."""

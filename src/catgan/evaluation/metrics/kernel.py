@@ -1,7 +1,8 @@
 """The kernel distance: squared maximum mean discrepancy with a cubic polynomial kernel.
 
-Binkowski et al., "Demystifying MMD GANs", ICLR 2018. Called KID when the features are those of the
-2015 Inception network. Unbiased at any sample count, unlike the Frechet distance. float64, pure.
+Binkowski et al., "Demystifying MMD GANs", ICLR 2018. It is called KID if the features are those of
+the 2015 Inception network. Unlike the Frechet distance it is unbiased at any sample count. Computed
+in float64.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 class KernelDistance:
     """Mean and standard deviation over `subsets` random subsets of `subset_size` from each side.
 
-    The mean estimates the squared discrepancy without bias, so it may be slightly negative for
-    equal distributions. The standard deviation is that of one subset's estimate (divisor: the
-    number of subsets, as in torch-fidelity), not of the mean.
+    The mean is an unbiased estimate of the squared MMD, so it can be slightly negative for equal
+    distributions. The standard deviation is that of a single subset's estimate, not of the mean;
+    its divisor is the number of subsets, as in torch-fidelity.
     """
 
     mean: float
@@ -27,18 +28,18 @@ class KernelDistance:
 
 
 def polynomial_kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """k(x, y) = (x . y / D + 1)^3 for the rows of `first` (n x D) and `second` (m x D): n x m."""
+    """Return (x . y / D + 1)^3 for rows x of `first` (n x D), y of `second` (m x D), as n x m."""
     products = first @ second.T
     products /= first.shape[1]
     products += 1.0
     return products * products * products
 
 
-def squared_discrepancy(first: np.ndarray, second: np.ndarray) -> float:
-    """The unbiased estimate of the squared MMD between the rows of two sets (n x D, m x D).
+def squared_mmd(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the unbiased estimate of the squared MMD between two feature sets (n x D, m x D).
 
-    Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, lemma 6: pairs of a point with itself
-    are left out within each set and kept between the sets.
+    Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, lemma 6. Within each set, pairs of a
+    point with itself are left out.
     """
     n, m = len(first), len(second)
     first = np.asarray(first, dtype=np.float64)
@@ -57,11 +58,11 @@ def kernel_distance(
     subset_size: int = 1000,
     seed: int = 2020,
 ) -> KernelDistance:
-    """The kernel distance between the rows of two feature sets (n x D, m x D).
+    """Return the kernel distance between two feature sets (n x D, m x D).
 
-    Subsets are drawn without replacement by NumPy's legacy `RandomState`, whose stream is frozen
-    for good, in the order and with the default seed of torch-fidelity: the same features in the
-    same order give the same number there. A set smaller than `subset_size` caps it.
+    Subsets are sampled without replacement by NumPy's legacy `RandomState`, whose stream never
+    changes, in the order and with the default seed of torch-fidelity. So the same features in the
+    same order give the same number as torch-fidelity. The smaller set limits `subset_size`.
 
     Raises:
         ValueError: a set has fewer than two rows, or the feature sizes differ.
@@ -76,7 +77,7 @@ def kernel_distance(
     for index in range(subsets):
         rows_first = random.choice(len(first), size, replace=False)
         rows_second = random.choice(len(second), size, replace=False)
-        estimates[index] = squared_discrepancy(first[rows_first], second[rows_second])
+        estimates[index] = squared_mmd(first[rows_first], second[rows_second])
     return KernelDistance(float(estimates.mean()), float(estimates.std()), subsets, size)
 
 

@@ -1,10 +1,10 @@
-"""Memorization: how near samples lie to the images that the generator was trained on.
+"""Memorization: nearest-neighbor distances from samples to training and to held-out images.
 
-A generator that copies has samples nearer to its training images than to images of the same kind
-that it never saw. Nearest distances shrink with the size of the set searched, so the training set
-is cut into pieces of the holdout's size, and the holdout is seen as one more piece: without
-memorization it is no farther away than the others (after the idea of the data-copying test of
-Meehan, Chaudhuri and Dasgupta, AISTATS 2020). float64, pure.
+A generator that memorizes makes samples that are nearer to its training images than to similar
+images that it never saw. Nearest-neighbor distances shrink as the searched set grows, so the
+training set is split into pieces of the holdout's size, and the holdout is compared with them.
+Without memorization it is no farther away than they are (after the data-copying test of Meehan,
+Chaudhuri and Dasgupta, AISTATS 2020). Computed in float64.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from catgan.evaluation.metrics.manifold import distance_tiles
 
 @dataclass(frozen=True)
 class Memorization:
-    """How generated samples lie to training and to unseen images; distances in feature units.
+    """Distances from samples to training and to held-out images, in feature units.
 
-    `train_distance`, `train_spread`: mean over samples of the distance to the nearest image of a
-    training piece of `piece_size`; mean and standard deviation over the `pieces` pieces.
-    `holdout_distance`: the same for the holdout, cut to `piece_size`.
-    `gap`: (holdout - train) / holdout distance; about 0 without memorization, above it with.
-    `gap_in_spreads`: the same difference counted in `train_spread`; None with one piece.
-    `close_share`: share of samples nearer to a training image than 99 % of the training images are
-    to theirs; about 0.01 for a generator as varied as the data, more when it copies.
+    `train_distance`, `train_spread`: the mean distance from a sample to its nearest neighbor in a
+    piece of `piece_size` training images; mean and standard deviation over `pieces` pieces.
+    `holdout_distance`: the same for the first `piece_size` held-out images.
+    `gap`: (holdout - train distance) / holdout distance; about 0 without memorization, else more.
+    `gap_in_spreads`: the same difference in units of `train_spread`; None with a single piece.
+    `close_share`: fraction of samples that are nearer to a training image than 99 % of the training
+    images are to each other; about 0.01 for a generator as diverse as the data, more if it copies.
     """
 
     train_distance: float
@@ -41,7 +41,7 @@ class Memorization:
 
 @dataclass(frozen=True)
 class ClosestPairs:
-    """Samples and their nearest training images, the closest pair first.
+    """Samples and their nearest training images, closest pair first.
 
     `samples`, `trained`: row numbers. `distances`: exact Euclidean distances, ascending.
     """
@@ -52,7 +52,7 @@ class ClosestPairs:
 
 
 def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(row numbers, distances) of the nearest of `references` (N x D) to each query (M x D)."""
+    """Return row numbers and distances (M each) of the references (N x D) nearest to `queries`."""
     index = np.zeros(len(queries), dtype=np.int64)
     distance = np.full(len(queries), np.inf)
     for rows, columns, distances in distance_tiles(queries, references):
@@ -73,19 +73,19 @@ def memorization(
     within_train: np.ndarray,
     seed: int = 0,
 ) -> Memorization:
-    """The memorization report of `samples` (M x D) against `train` (N x D) and `holdout` (H x D).
+    """Return the memorization of `samples` (M x D) from `train` (N x D) and `holdout` (H x D).
 
-    `to_train` (M): distances from the samples to the nearest training image, as `nearest` gives
-    them; `within_train` (N): those from each training image to its nearest other one, as
-    `neighbor_radii` gives them for k = 1. Which training images fall into which piece is drawn
-    from `seed`. The piece size is that of the smaller set.
+    `to_train` (M): distances from samples to their nearest training image, from `nearest`.
+    `within_train` (N): distances from training images to their nearest other one, from
+    `neighbor_radii` with k = 1. `seed` decides how training images are split into pieces, each of
+    the size of the smaller set.
 
     Raises:
         ValueError: a set is empty.
     """
     size = min(len(train), len(holdout))
     if not size or not len(samples):
-        raise ValueError("memorization needs samples, training images and unseen images")
+        raise ValueError("expected samples, training images and unseen images, got an empty set")
     pieces = len(train) // size
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(len(train))
     by_piece = np.array(
@@ -113,13 +113,13 @@ def memorization(
 def closest_pairs(
     samples: np.ndarray, train: np.ndarray, found: tuple[np.ndarray, np.ndarray], count: int
 ) -> ClosestPairs:
-    """The `count` samples (rows of M x D) nearest to any training image (rows of N x D).
+    """Return the `count` samples (of M x D) that are nearest to a training image (of N x D).
 
-    `found` is what `nearest(samples, train)` gave.
+    `found` is the result of `nearest(samples, train)`.
     """
     index, distance = found
     order = np.argsort(distance, kind="stable")[:count]
     difference = samples[order].astype(np.float64) - train[index[order]].astype(np.float64)
     exact = np.sqrt((difference * difference).sum(axis=1))
-    again = np.argsort(exact, kind="stable")
-    return ClosestPairs(order[again], index[order][again], exact[again])
+    by_exact = np.argsort(exact, kind="stable")
+    return ClosestPairs(order[by_exact], index[order][by_exact], exact[by_exact])

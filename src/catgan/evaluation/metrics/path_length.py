@@ -1,7 +1,8 @@
-"""Perceptual path length: how evenly a generator's images change along a path between latents.
+"""Perceptual path length: how fast images change along a path between two latents.
 
 Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR
-2019, section 4.1, the distance taken in an extractor's feature space instead of LPIPS. float64.
+2019, section 4.1, with distances in an extractor's feature space instead of LPIPS. Computed in
+float64.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 class PathLength:
     """Mean and standard deviation of the squared feature speed along `paths` latent paths.
 
-    Units: squared feature units per squared unit of path, a whole path being 1. As in the paper's
-    code, paths below the 1st and above the 99th percentile are left out of both numbers.
+    Units: squared feature units per squared path length, a whole path having length 1. As in the
+    paper's code, both leave out paths below the 1st and above the 99th percentile.
     """
 
     mean: float
@@ -27,10 +28,10 @@ class PathLength:
 
 
 def spherical_interpolation(first: np.ndarray, second: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """The points at `t` (n, 0 to 1) on the great circles from `first` to `second` (n x L).
+    """Return the points at `t` (n, 0 to 1) on the great circles from `first` to `second` (n x L).
 
-    Directions turn at constant angular speed and lengths change linearly (Shoemake 1985, on the
-    normalized vectors). Opposite directions, where the circle is not defined, fall back to a line.
+    Directions are interpolated spherically (Shoemake 1985), lengths linearly. Between opposite
+    directions the great circle is undefined, and the interpolation is linear.
     """
     first_length = np.linalg.norm(first, axis=1, keepdims=True)
     second_length = np.linalg.norm(second, axis=1, keepdims=True)
@@ -39,10 +40,10 @@ def spherical_interpolation(first: np.ndarray, second: np.ndarray, t: np.ndarray
     start, end = first / first_length, second / second_length
     angle = np.arccos(np.clip((start * end).sum(axis=1, keepdims=True), -1.0, 1.0))
     sine = np.sin(angle)
-    flat = sine < 1e-9
-    safe = np.where(flat, 1.0, sine)
-    from_start = np.where(flat, 1 - t, np.sin((1 - t) * angle) / safe)
-    from_end = np.where(flat, t, np.sin(t * angle) / safe)
+    degenerate = sine < 1e-9
+    divisor = np.where(degenerate, 1.0, sine)
+    from_start = np.where(degenerate, 1 - t, np.sin((1 - t) * angle) / divisor)
+    from_end = np.where(degenerate, t, np.sin(t * angle) / divisor)
     return length * (from_start * start + from_end * end)
 
 
@@ -56,11 +57,11 @@ def path_length(
     batch: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> PathLength:
-    """The perceptual path length of the generator inside `features_of`.
+    """Return the perceptual path length of a generator.
 
-    `features_of` maps latents (n x L, float64, normally distributed ones are passed) to features
-    (n x D). The paper's epsilon is 1e-4; images rounded to 8 bits do not change at all over so
-    short a step, so the default is 1e-2, and numbers of different epsilon are not comparable.
+    `features_of` maps latents (n x L, float64, normally distributed) to the features (n x D) of the
+    generated images. The paper's epsilon is 1e-4, but 8-bit images do not change over so short a
+    step, so the default is 1e-2; results for different epsilon are not comparable.
     `progress(done, total)` is called after each batch of paths.
     """
     random = np.random.Generator(np.random.Philox(seed))

@@ -1,4 +1,4 @@
-"""`evaluation.html` and `comparison.html`: the numbers, what they mean, and the images."""
+"""`evaluation.html` and `comparison.html`: the scores, what they mean, and the images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ACCENT, _SOFT, _INK = "#b4541a", "#b9b2a6", "#1f1d1a"
 
 
 def evaluation_page(evaluation: Evaluation, generated: ImageSet, reals: ImageSet) -> str:
-    """The page of one evaluation as HTML; reads the images that it shows from the two sets."""
+    """Return the page of one evaluation as HTML; the images on it are read from the two sets."""
     return render(
         "evaluation.html.jinja",
         title=f"{evaluation.generated}: evaluation",
@@ -31,18 +31,18 @@ def evaluation_page(evaluation: Evaluation, generated: ImageSet, reals: ImageSet
         evaluation=evaluation,
         identity=evaluation.fingerprint.extractor,
         curve=figure_svg(_curve_figure(evaluation)),
-        best=_pictures(generated, [image.number for image in evaluation.best]),
-        worst=_pictures(generated, [image.number for image in evaluation.worst]),
-        pair_samples=_pictures(generated, [pair.number for pair in evaluation.closest]),
-        pair_reals=_pictures(reals, [pair.real_number for pair in evaluation.closest]),
+        best=_image_uris(generated, [image.number for image in evaluation.best]),
+        worst=_image_uris(generated, [image.number for image in evaluation.worst]),
+        pair_samples=_image_uris(generated, [pair.number for pair in evaluation.closest]),
+        pair_reals=_image_uris(reals, [pair.real_number for pair in evaluation.closest]),
     )
 
 
 def comparison_page(evaluations: Sequence[Evaluation]) -> str:
-    """The page that sets several generators side by side, best Frechet distance first.
+    """Return the page that compares several generators as HTML, best Frechet distance first.
 
     Raises:
-        CatganError: their fingerprints differ, naming the part.
+        CatganError: as `rank`.
     """
     ranked = rank(evaluations)
     return render(
@@ -60,13 +60,13 @@ def comparison_page(evaluations: Sequence[Evaluation]) -> str:
 
 
 def rank(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Evaluations of equal fingerprints, the smallest Frechet distance first.
+    """Return the evaluations sorted by Frechet distance, the smallest first.
 
     Raises:
-        CatganError: there is none, two have one name, or fingerprints differ.
+        CatganError: there are none, two have the same name, or their fingerprints differ.
     """
     if not evaluations:
-        raise CatganError("there is nothing to compare; name at least one generator")
+        raise CatganError("nothing to compare; name at least one generator")
     by_title = {evaluation.title: evaluation.fingerprint for evaluation in evaluations}
     if len(by_title) < len(evaluations):
         raise CatganError("two generators have the same name; rename one of them")
@@ -75,12 +75,12 @@ def rank(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def all_notes(evaluations: Sequence[Evaluation]) -> list[str]:
-    """The notes of all evaluations, each once."""
+    """Return the notes of all evaluations, without duplicates."""
     return list(dict.fromkeys(note for each in evaluations for note in each.notes))
 
 
 def comparison_table(evaluations: Sequence[Evaluation]) -> list[list[str]]:
-    """The comparison as text cells, header first, for the terminal.
+    """Return the comparison as rows of text cells for the terminal, header first.
 
     Raises:
         CatganError: as `rank`.
@@ -99,12 +99,12 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     return rows
 
 
-def _pictures(images: ImageSet, numbers: Sequence[int]) -> list[str]:
+def _image_uris(images: ImageSet, numbers: Sequence[int]) -> list[str]:
     return [image_uri(image) for image in images.read(np.asarray(numbers, dtype=np.int64))]
 
 
 def _curve_figure(evaluation: Evaluation) -> Figure:
-    """The Frechet distance over the number of samples, with its line in 1/N and the floor."""
+    """Return a chart of the Frechet distance over the number of samples N."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
@@ -112,11 +112,11 @@ def _curve_figure(evaluation: Evaluation) -> Figure:
     axes = figure.subplots()
     counts = np.array([point.count for point in evaluation.curve])
     values = [point.frechet for point in evaluation.curve]
-    # An extractor file may have dollar signs in its name, which would begin a formula.
+    # The name of an extractor file may contain dollar signs, which would start a formula.
     name = evaluation.fingerprint.extractor.frechet_name.replace("$", r"\$")
-    smooth = np.geomspace(counts[0], max(counts[-1] * 4, evaluation.floor_count), 200)
-    line = np.polynomial.Polynomial.fit(1.0 / counts, values, 1)
-    axes.plot(smooth, line(1.0 / smooth), color=_SOFT, linewidth=1.2, label="its line in 1/N")
+    dense = np.geomspace(counts[0], max(counts[-1] * 4, evaluation.floor_count), 200)
+    fit = np.polynomial.Polynomial.fit(1.0 / counts, values, 1)
+    axes.plot(dense, fit(1.0 / dense), color=_SOFT, linewidth=1.2, label="linear fit in 1/N")
     axes.plot(counts, values, "o", color=_ACCENT, markersize=6, label=f"{name} of N samples")
     axes.plot(
         [evaluation.floor_count], [evaluation.floor.frechet], "D", color=_INK, markersize=5,
@@ -143,13 +143,13 @@ def _curve_figure(evaluation: Evaluation) -> Figure:
 @dataclass(frozen=True)
 class _Bar:
     evaluation: Evaluation
-    part: float  # of the panel's width, in percent
+    part: float  # percentage of the panel's width
     text: str
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One number of all generators, as bars, and where the floor lies."""
+    """One score of all generators as bars, with the floor."""
 
     title: str
     reads: str
@@ -158,7 +158,7 @@ class _Panel:
 
 
 def _panels(ranked: Sequence[Evaluation]) -> list[_Panel]:
-    """Distances beside fidelity (precision) and diversity (recall), one bar a generator."""
+    """Return panels of both distances, precision and recall, with one bar per generator."""
     identity = ranked[0].fingerprint.extractor
     columns: tuple[tuple[str, str, Callable[[Scores], float], str, float], ...] = (
         (identity.frechet_name, "lower is better", lambda s: s.frechet, "{:.4g}", 0.0),
@@ -173,12 +173,12 @@ def _panels(ranked: Sequence[Evaluation]) -> list[_Panel]:
         ("Recall", "diversity: higher is better", lambda s: s.recall, "{:.3f}", 1.0),
     )
     panels = []
-    for title, reads, value, form, least in columns:
+    for title, reads, value, template, min_width in columns:
         values = [value(evaluation.scores) for evaluation in ranked]
         floor = value(ranked[0].floor)
-        width = max(*values, floor, least) or 1.0
+        width = max(*values, floor, min_width) or 1.0
         bars = tuple(
-            _Bar(evaluation, max(0.0, 100 * number / width), form.format(number))
+            _Bar(evaluation, max(0.0, 100 * number / width), template.format(number))
             for evaluation, number in zip(ranked, values, strict=True)
         )
         panels.append(_Panel(title, reads, bars, max(0.0, 100 * floor / width)))

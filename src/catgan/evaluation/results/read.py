@@ -1,4 +1,4 @@
-"""Reading a written evaluation back, so that generators scored on different days are compared."""
+"""Read evaluation.json, to compare generators that were scored on different days."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from catgan.data.reading.sources import label, printable
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import FORMAT, FORMAT_VERSION, Evaluation
 
-_MAX_BYTES = 4 * 2**20  # a real one has twenty kilobytes
+_MAX_BYTES = 4 * 2**20  # a genuine one has twenty kilobytes
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """The evaluation in the JSON file `path`.
+    """Return the evaluation in the JSON file `path`.
 
     Raises:
         CatganError: the file cannot be read or is not an evaluation of this format version.
@@ -34,12 +34,12 @@ def read_evaluation(path: Path) -> Evaluation:
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise CatganError(f"{path}: is not an evaluation; write one with `catgan evaluate`")
     if document.pop("format_version", None) != FORMAT_VERSION:
-        raise CatganError(f"{path}: is of another format version; run `catgan evaluate` again")
+        raise CatganError(f"{path}: has another format version; run `catgan evaluate` again")
     try:
         evaluation = _value(Evaluation, document)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise CatganError(f"{path}: is damaged ({error}); run `catgan evaluate` again") from error
-    # What goes to the terminal, whoever wrote the file.
+    # These are printed to the terminal, and the file may be hostile.
     extractor, checkpoint = evaluation.fingerprint.extractor, evaluation.checkpoint
     if checkpoint is not None:
         checkpoint = dataclasses.replace(
@@ -59,17 +59,17 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _reject(name: str) -> None:
-    raise ValueError(f"{name} is no score")
+    raise ValueError(f"{name} is not a score")
 
 
 def _value(kind: Any, value: Any) -> Any:
-    """`value`, as JSON gave it, as the annotated type `kind`; TypeError where it does not fit."""
+    """Return the JSON value `value` as the annotated type `kind`; TypeError if it does not fit."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
-            raise TypeError(f"no {kind.__name__}")
+            raise TypeError(f"expected {kind.__name__}")
         hints = typing.get_type_hints(kind)
         if set(hints) != set(value):
-            raise TypeError(f"fields of {kind.__name__} differ")
+            raise TypeError(f"{kind.__name__} has other fields")
         return kind(**{key: _value(hints[key], entry) for key, entry in value.items()})
     if isinstance(kind, types.UnionType):
         if value is None:
@@ -77,12 +77,12 @@ def _value(kind: Any, value: Any) -> Any:
         return _value(next(part for part in kind.__args__ if part is not type(None)), value)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise TypeError("no list")
+            raise TypeError("expected a list")
         return tuple(_value(typing.get_args(kind)[0], entry) for entry in value)
     if kind is float and type(value) in (int, float):
         if not math.isfinite(value):
             raise ValueError("a score is not finite")
         return float(value)
     if type(value) is not kind:
-        raise TypeError(f"no {kind.__name__}")
+        raise TypeError(f"expected {kind.__name__}")
     return value

@@ -1,4 +1,4 @@
-"""Evaluations on disk: a directory each, and never one over another that was measured."""
+"""Evaluations on disk: one directory each, and none overwrites a different one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation
+from catgan.evaluation.fingerprint import ExtractorIdentity
 from catgan.evaluation.image_sets import ImageSet
 from catgan.evaluation.results.pages import evaluation_page
 from catgan.evaluation.results.read import read_evaluation
-from catgan.files import write_durably
+from catgan.files import file_name, write_durably
 
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 
@@ -20,10 +21,10 @@ RECORD, PAGE = "evaluation.json", "evaluation.html"
 def write_evaluation(
     directory: Path, evaluation: Evaluation, generated: ImageSet, reals: ImageSet
 ) -> Path:
-    """Write the record and the page of an evaluation to `directory`; returns the page's path.
+    """Write evaluation.json and evaluation.html to `directory`; return the path of the page.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: they cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_durably(directory / RECORD, evaluation.to_json().encode())
@@ -32,32 +33,45 @@ def write_evaluation(
     return directory / PAGE
 
 
-def place_for(evaluation: Evaluation, wanted: Path) -> Path:
-    """`wanted`, or with -2, -3 ... at its end: the first that has no record of another evaluation.
+def evaluation_directory(home: Path, images: ImageSet, extractor: ExtractorIdentity) -> Path:
+    """Return where `catgan evaluate` writes by default, below `home`."""
+    own = f"{images.checkpoint.images:09d}" if images.checkpoint else file_name(images.name)
+    return home / "evaluation" / file_name(extractor.name) / own
 
-    A record of the same thing, scored in the same way, is there to be replaced.
+
+def comparison_directory(out: Path, images: ImageSet, extractor: ExtractorIdentity) -> Path:
+    """Return where `catgan compare` writes the evaluation of one generator, below `out`."""
+    suffix = f"-{images.checkpoint.images:09d}" if images.checkpoint else ""
+    return out / file_name(extractor.name) / f"{file_name(images.name)}{suffix}"
+
+
+def free_directory(evaluation: Evaluation, wanted: Path) -> Path:
+    """Return `wanted`, with -2, -3 ... appended if it has the record of another evaluation.
+
+    A record of the same images, scored in the same way, may be replaced.
     """
     for number in itertools.count(1):
-        place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        if not (place / RECORD).exists():
-            return place
+        directory = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        if not (directory / RECORD).exists():
+            return directory
         try:
-            known = read_evaluation(place / RECORD)
-        except CatganError:  # of another version, or damaged: not ours to replace
+            existing = read_evaluation(directory / RECORD)
+        except CatganError:  # damaged or of another version: must not be replaced
             continue
-        if _subject(known) == _subject(evaluation):
-            return place
+        if _subject(existing) == _subject(evaluation):
+            return directory
     raise AssertionError("unreachable")
 
 
 def require_writable(directory: Path) -> None:
-    """Pass if `directory` can be written, or made; nothing is left behind.
+    """Raise unless `directory` can be written or created; nothing is left behind.
 
     Raises:
         OSError: it cannot.
     """
-    places = (directory, *directory.absolute().parents)
-    existing = next(path for path in places if os.path.lexists(path))  # a broken link is in the way
+    candidates = (directory, *directory.absolute().parents)
+    # lexists: a broken link is in the way, too.
+    existing = next(path for path in candidates if os.path.lexists(path))
     with tempfile.TemporaryFile(dir=existing):
         pass
 

@@ -1,11 +1,11 @@
-"""Convolutions that stay fast where the weights outweigh the image.
+"""Convolutions that stay fast where the weights are larger than the image.
 
 Deep in a DCGAN a layer has millions of weights and a 4 x 4 image. There a processor's convolution
-kernels spend their time rearranging weights: forward and backward of 512 -> 1024 channels on a
-4 x 4 image took 356 ms a batch of 32 in bfloat16, where the same sums written as one matrix product
-over gathered patches took 84 ms (2-core Xeon with AMX, 2026-11-22; `benchmarks/convolution.py`).
-These layers are `nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and result, which take
-the matrix product on a CPU when the coarse image is small, and the library's kernel otherwise.
+kernels spend their time rearranging weights: forward and backward of 512 -> 1024 channels on a 4 x
+4 image took 356 ms for a batch of 32 in bfloat16. The same sums as one matrix product over gathered
+patches (im2col) took 84 ms (2-core Xeon with AMX, 2026-11-22; `benchmarks/convolution.py`). These
+layers are `nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and results. They use the
+matrix product on a CPU when the low-resolution image is small, and the library's kernel otherwise.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Side of the coarse image up to which the matrix product wins: it does so by far at 4, somewhat at
-# 8, and loses at 16 (`benchmarks/convolution.py`).
+# Side of the low-resolution image up to which the matrix product is faster: much at 4, somewhat at
+# 8, not at 16 (`benchmarks/convolution.py`).
 MATRIX_PRODUCT_SIDE = 8
-# Which of three rows of weights each row of an enlarging convolution's four is the sum of.
-_SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+# Row i: which of the 3 rows of weights add up to row i of the 4 of an upsampling convolution.
+_ROW_SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 
 
 class Convolution(nn.Conv2d):
@@ -33,7 +33,7 @@ class Convolution(nn.Conv2d):
         if not _by_matrix_product(input, side):
             return super().forward(input)
         image, device = input, input.device.type
-        if torch.is_autocast_enabled(device):  # gathered in the precision of the product
+        if torch.is_autocast_enabled(device):  # gather in the precision of the product
             image = image.to(torch.get_autocast_dtype(device))
         patches = _Gather.apply(image, kernel, stride, padding)
         matrix = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
@@ -57,24 +57,24 @@ class TransposedConvolution(nn.ConvTranspose2d):
         return output + self.bias.to(output.dtype).view(1, -1, 1, 1)
 
 
-class EnlargingConvolution(Convolution):
+class UpsamplingConvolution(Convolution):
     """Repeat each pixel 2 x 2, then convolve 3 x 3, padded: (B, in, H, W) -> (B, out, 2 H, 2 W).
 
-    Of the nine places that a window covers only four hold different pixels. So the same sums are
-    a transposed convolution of stride 2 by 4 x 4 weights, of which each is a sum of some of the
-    nine, and take four ninths of the multiplications.
+    Of the nine pixels in a window only four differ. So the same sums are a transposed convolution
+    of stride 2 with 4 x 4 weights, each a sum of some of the nine, at four ninths of the
+    multiplications.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Enlarge and convolve `input`."""
+        """Upsample and convolve `input`."""
         side, outputs = input.shape[-1], self.out_channels
         if input.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(F.interpolate(input, scale_factor=2))
         with torch.autocast("cpu", enabled=False):
-            sums = torch.kron(_SUMS, _SUMS).to(self.weight.dtype)
+            sums = torch.kron(_ROW_SUMS, _ROW_SUMS).to(self.weight.dtype)
             rows = sums @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
         rows = rows.view(16, outputs, self.in_channels)
         if not _by_matrix_product(input, side):
@@ -85,7 +85,7 @@ class EnlargingConvolution(Convolution):
 
 
 def _by_matrix_product(image: Tensor, side: int) -> bool:
-    """Whether the matrix product wins here; a graph for export keeps plain convolutions."""
+    """Return whether to use the matrix product; exported graphs keep plain convolutions."""
     on_cpu = image.device.type == "cpu"
     return on_cpu and side <= MATRIX_PRODUCT_SIDE and not torch.compiler.is_exporting()
 
@@ -95,7 +95,7 @@ def _square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
 
 
 class _Gather(torch.autograd.Function):
-    """Image (B, C, H, W) -> its patches (B, h, w, kernel * kernel * C), channels innermost.
+    """Gather patches (im2col): (B, C, H, W) -> (B, h, w, kernel * kernel * C), channels innermost.
 
     Its adjoint is `_Scatter`, so the two differentiate each other, to any order.
     """
@@ -119,7 +119,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Scatter(torch.autograd.Function):
-    """Patches (B, h, w, kernel * kernel * C) summed where they overlap -> image (B, C, H, H)."""
+    """Add overlapping patches (col2im): (B, h, w, kernel * kernel * C) -> (B, C, H, H)."""
 
     @staticmethod
     def forward(
@@ -129,17 +129,17 @@ class _Scatter(torch.autograd.Function):
         batch, count, _, width = patches.shape
         channels = width // kernel**2
         patches = patches.view(batch, count, count, kernel, kernel, channels)
-        # Tiles of stride x stride, one of each patch, lie side by side without overlap: so there is
-        # an addition for each tile of a patch, not for each place.
+        # Tiles of stride x stride, one from each patch, do not overlap: so this takes one addition
+        # per tile of a patch, not one per pixel of it.
         tiles = range(0, kernel, stride)
-        room = max(side + 2 * padding, tiles[-1] + stride * count)
-        full = patches.new_zeros(batch, room, room, channels)
+        padded_side = max(side + 2 * padding, tiles[-1] + stride * count)
+        full = patches.new_zeros(batch, padded_side, padded_side, channels)
         b, h, w, c = full.stride()
         for row in tiles:
             for column in tiles:
                 tile = patches[:, :, :, row : row + stride, column : column + stride]
-                steps, place = (b, h * stride, w * stride, h, w, c), row * h + column * w
-                full.as_strided(tile.shape, steps, place).add_(tile)
+                strides, offset = (b, h * stride, w * stride, h, w, c), row * h + column * w
+                full.as_strided(tile.shape, strides, offset).add_(tile)
         image = full[:, padding : padding + side, padding : padding + side]
         return image.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 

@@ -12,14 +12,17 @@ from torch import Tensor
 SMOOTHING = (1 / 4, 2 / 4, 1 / 4)
 
 
-def enlarging_matrix(side: int, enlarged: int, mode: str = "bicubic") -> Tensor:
-    """Interpolation of a line of `side` pixels, bicubic or bilinear: (enlarged, side), float64."""
+def upsampling_matrix(side: int, target: int, mode: str = "bicubic") -> Tensor:
+    """Return the matrix that interpolates `side` pixels to `target`: (target, side), float64.
+
+    `mode` is "bicubic" or "bilinear".
+    """
     unit = torch.eye(side, dtype=torch.float64).unflatten(1, (1, side, 1))
-    return F.interpolate(unit, size=(enlarged, 1), mode=mode).flatten(1).T
+    return F.interpolate(unit, size=(target, 1), mode=mode).flatten(1).T
 
 
 def line_filter_matrix(side: int, line: Sequence[float]) -> Tensor:
-    """Convolution of `side` pixels with `line`, the border repeated: (side, side) in float64."""
+    """Return the matrix (side, side), float64, of a convolution with `line`, border repeated."""
     unit = torch.eye(side, dtype=torch.float64)[:, None]
     padded = F.pad(unit, [len(line) // 2] * 2, mode="replicate")
     return F.conv1d(padded, unit.new_tensor(line)[None, None])[:, 0].T
@@ -36,29 +39,29 @@ def convolve_each(x: Tensor, line: Sequence[float]) -> Tensor:
 
 
 def filtered_pixel_shuffle(x: Tensor, line: Sequence[float]) -> Tensor:
-    """(B, 4 C, side, side) -> (B, C, 2 side, 2 side): `convolve_each` of a pixel shuffle.
+    """Pixel shuffle, then `convolve_each`: (B, 4 C, side, side) -> (B, C, 2 side, 2 side).
 
-    Channels of `x` are (row, column, C), where `F.pixel_shuffle` has them last. As two matrix
-    products, whose columns are in the order of the four maps laid side by side: moving single
-    pixels takes longer than either.
+    Channels of `x` are ordered (row, column, C), where `F.pixel_shuffle` expects (C, row, column).
+    Computed as two matrix products on the four maps laid side by side, since moving single pixels
+    takes longer than either.
     """
     batch, channels, side, _ = x.shape
     tiles = x.contiguous().view(batch, 2, 2, channels // 4, side, side).permute(0, 3, 1, 4, 2, 5)
     tiles = tiles.reshape(batch, channels // 4, 2 * side, 2 * side)
     unit = torch.eye(2 * side).to(x)[:, None]
     padded = F.pad(unit, [len(line) // 2] * 2, mode="replicate")
-    matrix = F.conv1d(padded, x.new_tensor(line)[None, None])[:, 0]  # each row is an input's
+    matrix = F.conv1d(padded, x.new_tensor(line)[None, None])[:, 0]  # one row per input
     matrix = torch.cat([matrix[0::2], matrix[1::2]])
     return matrix.T @ tiles @ matrix
 
 
 def smooth(x: Tensor) -> Tensor:
-    """`convolve_each` with (1, 2, 1) / 4."""
+    """Filter with (1, 2, 1) / 4 by `convolve_each`."""
     return convolve_each(x, SMOOTHING) if torch.compiler.is_exporting() else _Smooth.apply(x)
 
 
 class _Smooth(torch.autograd.Function):
-    """Its own adjoint, border and all, so the gradient takes the fast way of the images, too."""
+    """`convolve_each` as its own adjoint, border included, so that the gradient is fast, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

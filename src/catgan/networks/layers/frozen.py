@@ -1,20 +1,20 @@
-"""Convolutions that are never trained, made fast to look through and to send gradients through.
+"""Frozen convolutions with a fast forward pass and a fast gradient toward the input.
 
-A frozen network judges images all through a training run: forward for the real ones, forward and
-back to the pixels for the generated ones. On a CPU most of that time went into things that are not
-arithmetic, and each has its remedy here (`benchmarks/frozen.py`):
+A frozen backbone extracts features throughout a training run: forward for real images, forward and
+backward to the pixels for generated ones. On a CPU most of that time was not arithmetic. Each cost
+has its remedy here (`benchmarks/frozen.py`):
 
-- clipping to [0, 6] in a pass of its own: done inside the convolution (oneDNN's post-operation,
-  which torch's own compiler calls in the same way);
-- the uneven padding of TensorFlow's "SAME", a copy of the whole map: taken into the kernel instead,
-  as a row and a column of zeros;
-- the library's bfloat16 backward of depthwise convolutions with stride 2, by far the slowest part:
-  written as a forward convolution with the kernel turned round;
-- the gradient of the first layer toward an image of three channels, which kernels made for many
-  channels waste: done for the four phases of its stride at once, as twelve channels.
+- Clipping to [0, 6] in a separate pass: done inside the convolution (oneDNN's post-operation,
+  which torch's own compiler calls in the same way).
+- The uneven padding of TensorFlow's "SAME", a copy of the whole map: moved into the kernel, as a
+  row and a column of zeros.
+- The library's bfloat16 backward of depthwise convolutions with stride 2, by far the slowest part:
+  written as a forward convolution with the flipped kernel.
+- The gradient of the first layer by an image of three channels, slow in kernels made for many
+  channels: computed for the four phases of its stride at once, as twelve channels.
 
-Forward and back, 32 images of 128 px: 232 ms in bfloat16, with the library's layers 998, in float32
-434 and 543 (2-core Xeon with AMX, 2026-11-22).
+Forward and backward of 32 images of 128 px take 232 ms in bfloat16 and 434 ms in float32; with the
+library's layers 998 ms and 543 ms (2-core Xeon with AMX, 2026-11-22).
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ from torch import Tensor, nn
 from catgan.networks.capabilities import fused_convolution
 
 _CLIP = ("hardtanh", [0.0, 6.0], "")
-_NO_GRADIENTS = (None,) * 6  # toward what is frozen
+_NO_GRADIENTS = (None,) * 6  # of the frozen weights and the settings
 
 
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's "SAME": output size = ceil(input size / stride).
 
-    Kernels are square and odd, groups are 1 or one a channel (depthwise). An odd amount of padding
-    puts the extra row below and the extra column to the right; the amount follows the size of each
-    input, so that any input size is treated as TensorFlow would. `relu6` clips the output to
-    [0, 6]. There are gradients toward the input, none toward the weights.
+    Kernels are square and odd; groups are 1, or one per channel (depthwise). Odd padding puts the
+    extra row at the bottom and the extra column on the right, and depends on each input's size, as
+    in TensorFlow. `relu6` clips the output to [0, 6]. Gradients reach the input, not the weights.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class SameConv2d(nn.Conv2d):
         self.relu6 = relu6
 
     def forward(self, x: Tensor) -> Tensor:
-        """N x C x H x W to N x C' x ceil(H / stride) x ceil(W / stride)."""
+        """Map N x C x H x W to N x C' x ceil(H / stride) x ceil(W / stride)."""
         stride = self.stride[0]
         if x.device.type == "cpu" and (fused := fused_convolution()) is not None:
             settings = (stride, self.groups, self.relu6, fused)
@@ -69,7 +68,7 @@ class SameConv2d(nn.Conv2d):
 def freeze(network: nn.Module, *, saved: bool = False) -> None:
     """Turn every parameter of `network` into a buffer, part of its state only when `saved`.
 
-    Optimizers and `requires_grad_` of whatever holds the network then pass it by.
+    Optimizers and `requires_grad_` of the module that holds the network then skip it.
     """
     for module in network.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
@@ -79,7 +78,7 @@ def freeze(network: nn.Module, *, saved: bool = False) -> None:
 
 
 class _Convolution(torch.autograd.Function):
-    """What `SameConv2d` does, on a CPU that has the `fused` operator."""
+    """`SameConv2d` on a CPU that has the `fused` operator."""
 
     @staticmethod
     def forward(
@@ -110,30 +109,30 @@ class _Convolution(torch.autograd.Function):
             gradient = torch.ops.aten.hardtanh_backward(gradient, y, 0.0, 6.0)
         kernel = weight.shape[-1]
         if ctx.stride == 2 and ctx.groups == 1:
-            return _by_phases(gradient, weight, ctx.shape), *_NO_GRADIENTS
-        # A "SAME" convolution of stride 2 is the one of stride 1, looked at in every other place;
-        # so its gradient is that of stride 1, which is zero in the places between.
+            return _input_gradient_by_phases(gradient, weight, ctx.shape), *_NO_GRADIENTS
+        # A "SAME" convolution of stride 2 is every other output of the one of stride 1. So its
+        # gradient is that of stride 1, with zeros between.
         if ctx.stride > 1:
             first = [kernel // 2 - _same_padding(s, kernel, ctx.stride) // 2 for s in ctx.shape[2:]]
             shape = gradient.shape[:2] + ctx.shape[2:]
-            spread = torch.empty(
+            dilated = torch.empty(
                 shape, dtype=gradient.dtype, memory_format=torch.channels_last
             ).zero_()
-            spread[:, :, first[0] :: ctx.stride, first[1] :: ctx.stride] = gradient
-            gradient = spread
-        turned = weight.flip(2, 3)
+            dilated[:, :, first[0] :: ctx.stride, first[1] :: ctx.stride] = gradient
+            gradient = dilated
+        flipped = weight.flip(2, 3)
         if ctx.groups == 1:
-            turned = turned.transpose(0, 1)
-        gradient = F.conv2d(gradient, turned, None, 1, kernel // 2, 1, ctx.groups)
+            flipped = flipped.transpose(0, 1)
+        gradient = F.conv2d(gradient, flipped, None, 1, kernel // 2, 1, ctx.groups)
         return gradient, *_NO_GRADIENTS
 
 
-def _by_phases(gradient: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-    """The gradient of a "SAME" convolution of stride 2 toward its input, of `shape`.
+def _input_gradient_by_phases(gradient: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+    """Return the gradient of a "SAME" convolution of stride 2 by its input, which has `shape`.
 
-    Pixels of even and odd rows and columns meet different weights, and those of one kind all the
-    same ones: four small convolutions of the gradient, done as one with four times the channels.
-    Where the input has three channels, as images have, that takes a fraction of the time.
+    Pixels of even and odd rows and columns meet different weights, and all pixels of one kind meet
+    the same ones: four small convolutions of the gradient, computed as one with four times the
+    channels. For an input of three channels, as images have, that takes a fraction of the time.
     """
     kernel = weight.shape[-1]
     reach = kernel // 2
@@ -145,14 +144,14 @@ def _by_phases(gradient: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
     padded = F.pad(weight, [2 * reach, 2 * reach + 1] * 2)
     phases = padded[:, :, rows[:, None, :, None], columns[None, :, None, :]]
     phases = phases.permute(2, 3, 1, 0, 4, 5).flatten(0, 2)
-    found = F.conv2d(gradient, phases, None, 1, reach).permute(0, 2, 3, 1)
-    # (B, H, W, row x column x C) -> (B, 2 H, 2 W, C), in which pieces of C stay together.
-    found = found.unflatten(3, (2, 2, shape[1])).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return found.permute(0, 3, 1, 2)[:, :, : shape[2], : shape[3]]
+    result = F.conv2d(gradient, phases, None, 1, reach).permute(0, 2, 3, 1)
+    # (B, H, W, row x column x C) -> (B, 2 H, 2 W, C); moves contiguous pieces of C.
+    result = result.unflatten(3, (2, 2, shape[1])).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return result.permute(0, 3, 1, 2)[:, :, : shape[2], : shape[3]]
 
 
 def _padded(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Input, kernel and even padding that together pad as "SAME"."""
+    """Return input, kernel and even padding that add up to "SAME"."""
     kernel = weight.shape[-1]
     rows, columns = (_same_padding(size, kernel, stride) for size in x.shape[-2:])
     if rows % 2 and columns % 2:

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def initialize(module: nn.Module) -> None:
-    """DCGAN's start: weights from N(0, 0.02), batch normalization gains from N(1, 0.02)."""
+    """Initialize as DCGAN: weights from N(0, 0.02), batch normalization gains from N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

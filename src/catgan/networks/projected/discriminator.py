@@ -15,14 +15,14 @@ from catgan.networks.layers.convolution import Convolution
 from catgan.networks.projected.frequencies import Colors, Frequencies
 from catgan.networks.projected.projection import CHANNELS, STRIDES, Projection
 
-SLOPE = 0.2  # of LeakyReLU
-HEAD_CHANNELS = 128  # of a head's coarser maps
+LEAKY_RELU_SLOPE = 0.2
+HEAD_CHANNELS = 128  # of the maps inside a head
 
 
 class Discriminator(nn.Module):
-    """Four small networks, each judging one of the four projected maps.
+    """Four small networks ("heads"), one for each of the four projected maps.
 
-    The finest one also judges the images' own finest frequencies, the coarsest one their colors.
+    The finest head also receives the images' own finest frequencies, the coarsest one their colors.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         sides = [feature_resolution // stride for stride in STRIDES]
-        block = resolution // sides[0]
+        block = resolution // sides[0]  # pixels per position of the finest map
         channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:-1], CHANNELS[-1] + 3 * 4**2)
         self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
         self.projection = Projection(feature_resolution, reals, precision)
@@ -42,26 +42,26 @@ class Discriminator(nn.Module):
         self.colors = Colors(sides[-1], reals)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What is seen of (B, 3, H, W) images in [-1, 1], in which nothing is trained."""
+        """Return the frozen features of images (B, 3, H, W) in [-1, 1], one map per head."""
         return self.with_pixels(self.projection(images), images)
 
     def with_pixels(self, projected: list[Tensor], images: Tensor) -> list[Tensor]:
-        """`features` of images, given what `projection` made of them."""
+        """Return `features` of `images`, given their `projection` features."""
         finest, *between, coarsest = projected
         finest = torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1)
         coarsest = torch.cat([coarsest, self.colors(images).to(finest.dtype)], 1)
         return [finest, *between, coarsest.contiguous(memory_format=torch.channels_last)]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Four times 4 x 4 logits for each image, (B, 4, 16), high for real."""
+        """Return 4 x 4 logits of each of the four heads, (B, 4, 16), high for real."""
         return torch.stack([head(x) for head, x in zip(self.heads, features, strict=True)], 1)
 
 
 class _Head(nn.Module):
-    """(B, channels, side, side) -> (B, 16): a judgment of each of 4 x 4 places.
+    """Map (B, channels, side, side) to (B, 16): one logit for each of 4 x 4 positions.
 
-    No normalization: it would let one image's judgment depend on another, and spectral
-    normalization does by force what the gradient penalties do by price.
+    No normalization: batch normalization would make one image's logits depend on the others, and
+    spectral normalization is not needed beside the gradient penalties.
     """
 
     def __init__(self, channels: int, side: int) -> None:
@@ -69,10 +69,13 @@ class _Head(nn.Module):
         layers: list[nn.Module] = []
         while side > COARSEST_SIDE:
             wider = min(2 * channels, HEAD_CHANNELS)
-            layers += [Convolution(channels, wider, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+            layers += [
+                Convolution(channels, wider, 4, stride=2, padding=1),
+                nn.LeakyReLU(LEAKY_RELU_SLOPE),
+            ]
             channels, side = wider, side // 2
-        layers += [Convolution(channels, channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
-        layers += [Convolution(channels, 1, 1, bias=False)]  # a level would cancel in the loss
+        layers += [Convolution(channels, channels, 3, padding=1), nn.LeakyReLU(LEAKY_RELU_SLOPE)]
+        layers += [Convolution(channels, 1, 1, bias=False)]  # no bias: it would cancel in the loss
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

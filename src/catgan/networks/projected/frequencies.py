@@ -1,12 +1,12 @@
-"""What a frozen network is blind to, given to the discriminator: the finest patterns, and colors.
+"""What a frozen backbone misses, given to the discriminator: the finest patterns, and colors.
 
-An ImageNet network halves the image's side in its first layer, without a filter, so a line of three
-pixels' period looks to it as one of six would. A generator that is judged by nothing else learns to
-draw such lines, and its fur and backgrounds are woven of them. The frequencies of small blocks of
-pixels, the transform of JPEG (Ahmed et al., "Discrete Cosine Transform", 1974), hide nothing, and
-each brought to one deviation over real images shows the faint fine ones as well as the strong
-coarse ones. Of brightness, contrast and color themselves such a network tells little: it was
-trained to name what it sees in any light.
+An ImageNet network halves the image's side in its first layer without a filter, so it cannot tell
+lines of three pixels' period from lines of six. A generator trained against nothing else learns to
+make such lines and builds fur and backgrounds from them. The discrete cosine transform of small
+blocks, as in JPEG (Ahmed et al., "Discrete Cosine Transform", 1974), loses nothing. With every
+frequency scaled to the same standard deviation over real images, it shows the faint fine ones as
+clearly as the strong coarse ones. The backbone also carries little information on brightness,
+contrast and color: it was trained to classify under any light.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Of a frequency, beside 1 of a projected channel. With 1 the discriminator wins by the finest
-# frequencies before the generator has any shape (`docs/projected.md`).
-DEVIATION = 0.15
+# Standard deviation of each frequency; a projected channel has 1. With 1 here, too, the
+# discriminator wins by the finest frequencies before the generator has any shape
+# (`docs/research/trials.md`).
+FREQUENCY_STD = 0.15
 
 
 class Frequencies(nn.Module):
-    """Images (B, 3, H, W) -> (B, 3 block ** 2, H / block, W / block), DEVIATION over `reals`.
+    """Map images (B, 3, H, W) to DCT coefficients (B, 3 block ** 2, H / block, W / block).
 
-    Nothing in it is trained; the scales found in `reals` are part of the state. Without `reals`
-    they are to be loaded.
+    Each has mean 0 and standard deviation `FREQUENCY_STD` over `reals`. Nothing is trained; the
+    scales computed from `reals` are part of the state. Without `reals` they must be loaded.
     """
 
     transform: Tensor
@@ -40,12 +41,12 @@ class Frequencies(nn.Module):
         std, mean = torch.ones(3, block**2), torch.zeros(3, block**2)
         if reals is not None:
             std, mean = torch.std_mean(self._frequencies(reals.float()), dim=(0, 1, 2))
-        scale = DEVIATION / std.clamp_min(1e-6)
+        scale = FREQUENCY_STD / std.clamp_min(1e-6)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", -mean * scale)
 
     def forward(self, images: Tensor) -> Tensor:
-        """In float32: the finest frequencies are smaller than bfloat16's steps of a pixel."""
+        """Return the coefficients, float32: bfloat16 steps would hide the finest frequencies."""
         with torch.autocast(images.device.type, enabled=False):
             scaled = self._frequencies(images.float()) * self.scale + self.shift
             return scaled.flatten(3).permute(0, 3, 1, 2)
@@ -58,10 +59,11 @@ class Frequencies(nn.Module):
 
 
 class Colors(nn.Module):
-    """Images (B, 3, H, W) -> (B, 48, side, side): of each place the colors of 4 x 4 parts.
+    """Map images (B, 3, H, W) to mean colors (B, 48, side, side).
 
-    Each is brought to mean 0 and deviation 1 over `reals`; nothing in it is trained. Without
-    `reals` the scales are to be loaded.
+    The 48 channels are the colors of the 4 x 4 cells of each position. Each is normalized to mean 0
+    and standard deviation 1 over `reals`; nothing is trained. Without `reals` the scales must be
+    loaded.
     """
 
     scale: Tensor
@@ -78,7 +80,7 @@ class Colors(nn.Module):
         self.register_buffer("shift", -mean * scale)
 
     def forward(self, images: Tensor) -> Tensor:
-        """In float32, as the frequencies."""
+        """Compute in float32, as for the frequencies."""
         with torch.autocast(images.device.type, enabled=False):
             return self._colors(images.float()) * self.scale + self.shift
 
@@ -87,8 +89,8 @@ class Colors(nn.Module):
 
 
 def cosine_transform(block: int) -> Tensor:
-    """The orthonormal DCT-II of block x block pixels, as a matrix (block ** 2, block ** 2)."""
-    place, frequency = torch.arange(block) + 0.5, torch.arange(block)
-    line = math.sqrt(2 / block) * torch.cos(math.pi / block * frequency[:, None] * place)
-    line[0] /= math.sqrt(2)
-    return torch.kron(line, line)
+    """Return the orthonormal DCT-II of block x block pixels, a matrix (block ** 2, block ** 2)."""
+    position, frequency = torch.arange(block) + 0.5, torch.arange(block)
+    basis = math.sqrt(2 / block) * torch.cos(math.pi / block * frequency[:, None] * position)
+    basis[0] /= math.sqrt(2)
+    return torch.kron(basis, basis)

@@ -1,7 +1,7 @@
-"""The generator of the projected family, light enough for a processor.
+"""The generator of the projected family, light enough for a CPU.
 
-After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; `docs/projected.md` tells what
-was changed, and why. Pixels are in [-1, 1].
+After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021;
+`docs/concepts/projected-gan.md` describes the changes and their reasons. Pixels are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catgan.networks.base import COARSEST_SIDE, BaseGenerator, stage_channels
-from catgan.networks.layers.convolution import Convolution, EnlargingConvolution
-from catgan.networks.layers.filters import enlarging_matrix, filtered_pixel_shuffle, smooth
+from catgan.networks.layers.convolution import Convolution, UpsamplingConvolution
+from catgan.networks.layers.filters import filtered_pixel_shuffle, smooth, upsampling_matrix
 from catgan.networks.projected.eigenfaces import Eigenfaces
 
 PIXEL_RANGE = (-1.0, 1.0)
-SLOPE = 0.2  # of LeakyReLU
-SHARE_OF_Z = 0.6  # of the coarsest map, before training, beside a constant of deviation 1
-# Along either axis; nothing of the finest grid passes, and three quarters of lines twice as wide.
+LEAKY_RELU_SLOPE = 0.2
+Z_PROJECTION_STD = 0.6  # initial std that z adds to the first map, whose constant part has std 1
+# Along both axes: blocks the finest grid, and passes three quarters of lines twice as wide.
 GRID_FILTER = (-1 / 16, 4 / 16, 10 / 16, 4 / 16, -1 / 16)
-NOISE_MAPS = 16  # for each side, mixed by z
-NOISE_STRENGTH = 0.1  # deviation of its share in the channels before training, either sign
-CALIBRATION_BATCH = 64  # images that `calibrate` holds at once
-MIN_REFINEMENT_CHANNELS = 2  # of a refinement's map
+NOISE_MAPS = 16  # per resolution, mixed by z
+NOISE_STRENGTH = 0.1  # initial std of the signed strengths over channels
+CALIBRATION_BATCH = 64  # images per pass of `calibrate`
+MIN_REFINEMENT_CHANNELS = 2
 
 
 class Generator(BaseGenerator):
-    """(B, latent_size) noise -> (B, 3, resolution, resolution) images in (-1, 1).
+    """Map noise (B, latent_size) to images (B, 3, resolution, resolution) in (-1, 1).
 
-    All images begin with one learnt 4 x 4 map, so what is common to aligned faces, where the head
-    is and where the background, is learnt at once and not for each noise anew (Karras et al., "A
-    Style-Based Generator Architecture", CVPR 2019). The noise, taken to the sphere of radius
-    sqrt(latent_size), is added to that map, and is a gain on every channel of every later one.
-    Layout, colors and light are eigenfaces', which need no training; what the layers make are the
-    details on them. Fur and background are made of irregular maps, which never change; without them
-    it weaves them of whatever its convolutions repeat. With `refinements` it is the generator of
-    resolution / 2 ** refinements, and so many stages on top of it.
+    All images start from one learned 4 x 4 map. So what aligned faces have in common, such as the
+    position of the head and of the background, is learned once and not separately for each noise
+    (Karras et al., "A Style-Based Generator Architecture", CVPR 2019). The noise, normalized to the
+    sphere of radius sqrt(latent_size), is added to that map and sets a gain on every channel of
+    every later one. Layout, colors and light come from eigenfaces, which need no training; the
+    layers add details. Fur and background use fixed noise maps; without them the generator builds
+    texture from whatever its convolutions repeat. With `refinements` it is the generator of
+    resolution / 2 ** refinements with as many stages on top.
     """
 
     def __init__(
@@ -57,31 +57,31 @@ class Generator(BaseGenerator):
         self.constant = nn.Parameter(torch.randn(1, *shape))
         self.gain = _Gain(latent_size, widths[0])
         self.z_projection = nn.Linear(latent_size, self.constant.numel(), bias=False)
-        nn.init.normal_(self.z_projection.weight, 0.0, SHARE_OF_Z * latent_size**-0.5)
+        nn.init.normal_(self.z_projection.weight, 0.0, Z_PROJECTION_STD * latent_size**-0.5)
         self.unflatten = nn.Unflatten(1, shape)
         self.blocks = nn.ModuleList(
-            _UpBlock(low_res, fine, latent_size, COARSEST_SIDE * 2**stage)
-            for stage, (low_res, fine) in enumerate(pairwise(widths), start=1)
+            _UpBlock(inputs, outputs, latent_size, COARSEST_SIDE * 2**stage)
+            for stage, (inputs, outputs) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
         self.eigenfaces = Eigenfaces(resolution, latent_size, refinements)
-        # Last, so that what is before them begins with the same random weights as without them.
-        finer = [
+        # Last, so that all other layers get the same random weights as without refinements.
+        refined_widths = [
             max(widths[-1] // 2**stage, MIN_REFINEMENT_CHANNELS)
             for stage in range(1, refinements + 1)
         ]
         self.refinements = nn.ModuleList(
             _Refinement(inputs, outputs, latent_size, base * 2**stage)
-            for stage, (inputs, outputs) in enumerate(pairwise([widths[-1], *finer]))
+            for stage, (inputs, outputs) in enumerate(pairwise([widths[-1], *refined_widths]))
         )
 
     def map(self, z: Tensor) -> Tensor:
-        """The noise on its sphere."""
+        """Return the noise, normalized to its sphere."""
         return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
 
     def first_maps(self, style: Tensor) -> Tensor:
-        """The learnt map, each channel with its gain, and what the noise adds to it."""
-        if torch.compiler.is_exporting():  # affine in style: as one matrix it is a smaller file
+        """Return the learned map, each channel with its gain, plus the projection of the noise."""
+        if torch.compiler.is_exporting():  # affine in style: one matrix makes a smaller file
             constant = self.constant.flatten(2)[0, :, :, None]
             weight = (constant * self.gain.weight[:, None]).flatten(0, 1) + self.z_projection.weight
             bias = (constant[..., 0] * self.gain.bias[:, None]).flatten()
@@ -89,13 +89,13 @@ class Generator(BaseGenerator):
         return self.gain(self.constant, style) + self.unflatten(self.z_projection(style))
 
     def synthesize(self, style: Tensor) -> Tensor:
-        """Draw one image for each row of `style`, noise on its sphere or, truncated, inside it."""
+        """Generate one image per row of `style`: noise on its sphere or, truncated, inside it."""
         low_res = self.eigenfaces.low_res(style)
         x = self.first_maps(style)
-        x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), SLOPE)
+        x = F.leaky_relu(x.contiguous(memory_format=torch.channels_last), LEAKY_RELU_SLOPE)
         for block in self.blocks:
             x = block(x, style, low_res)
-        details = _shuffled(self.to_rgb(x))
+        details = _pixel_shuffle(self.to_rgb(x))
         for refinement in self.refinements:
             x, details = refinement(x, details, style, low_res)
         with torch.autocast(details.device.type, enabled=False):
@@ -107,71 +107,71 @@ class Generator(BaseGenerator):
 
     @torch.no_grad()
     def calibrate(self, z: Tensor) -> None:
-        """Find how the strongest eigenfaces' amounts are correlated, which drawing takes away."""
+        """Measure how the strongest eigenface coefficients correlate, which inference removes."""
         coefficients: list[Tensor] = []
         training, norm = self.training, self.eigenfaces.norm
         hook = norm.register_forward_hook(lambda *call: coefficients.append(call[-1][:, :, 0, 0]))
         self.eval()
-        for part in z.split(CALIBRATION_BATCH):
-            self(part)
+        for chunk in z.split(CALIBRATION_BATCH):
+            self(chunk)
         self.train(training)
         hook.remove()
         self.eigenfaces.decorrelate(torch.cat(coefficients))
 
     def low_res_base(self, style: Tensor) -> Tensor:
-        """The eigenfaces' coarse images, before tanh."""
+        """Return the low-resolution images of the eigenfaces, before tanh."""
         return self.eigenfaces.low_res(style)
 
 
-def _shuffled(phases: Tensor) -> Tensor:
-    """(B, 4 * 3, side, side) -> (B, 3, 2 side, 2 side) details, in float32.
+def _pixel_shuffle(phases: Tensor) -> Tensor:
+    """Pixel shuffle (B, 4 * 3, side, side) to details (B, 3, 2 side, 2 side), in float32.
 
-    The finest map is made by a pixel shuffle, as one at full resolution with its own convolutions
-    would cost more than the rest; its grid does not pass the filter. In float32, as bfloat16 has
-    coarser steps than bytes near black and white.
+    The finest map is made by a pixel shuffle, since one at full resolution with its own
+    convolutions would cost more than everything else; the filter removes the grid that it makes. In
+    float32, because bfloat16 has coarser steps than bytes near black and white.
     """
     with torch.autocast(phases.device.type, enabled=False):
         return filtered_pixel_shuffle(phases.float(), GRID_FILTER)
 
 
 class _Refinement(nn.Module):
-    """Double the side of details: enlarge them, and add what one block more makes.
+    """Double the side of details: upsample them, and add the output of one more block.
 
     The details are a skip connection past the block (Karras et al., "Analyzing and Improving the
-    Image Quality of StyleGAN", CVPR 2020). The block's layer of colors begins as zeros: before the
-    first step the details are those of half the side, enlarged.
+    Image Quality of StyleGAN", CVPR 2020). The block's RGB layer is initialized with zeros: before
+    the first step the result is the details of half the side, upsampled.
     """
 
-    enlarging: Tensor
+    upsampling: Tensor
 
     def __init__(self, inputs: int, outputs: int, latent_size: int, side: int) -> None:
         super().__init__()
         self.block = _UpBlock(inputs, outputs, latent_size, side)
         self.to_rgb = Convolution(outputs, 4 * 3, 3, padding=1, bias=False)
         nn.init.zeros_(self.to_rgb.weight)
-        enlarging = enlarging_matrix(side, 2 * side).float().contiguous()
-        self.register_buffer("enlarging", enlarging, persistent=False)
+        upsampling = upsampling_matrix(side, 2 * side).float().contiguous()
+        self.register_buffer("upsampling", upsampling, persistent=False)
 
     def forward(
         self, x: Tensor, details: Tensor, style: Tensor, low_res: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, inputs, side / 2, side / 2) and (B, 3, side, side) -> each with twice the side."""
+        """Map (B, inputs, side / 2, side / 2) and (B, 3, side, side) to each at twice the side."""
         x = self.block(x, style, low_res)
-        finer = _shuffled(self.to_rgb(x))
+        finer = _pixel_shuffle(self.to_rgb(x))
         with torch.autocast(details.device.type, enabled=False):
-            return x, self.enlarging @ details @ self.enlarging.T + finer
+            return x, self.upsampling @ details @ self.upsampling.T + finer
 
 
 class _UpBlock(nn.Module):
-    """Double the side: a smooth convolution, batch normalization, noise, a gain, and LeakyReLU.
+    """Double the side: convolution, smoothing, batch normalization, noise, gain, LeakyReLU.
 
-    Each is also shown the coarse image that its details will be drawn on.
+    Each block also receives the low-resolution image that its details are added to.
     """
 
     def __init__(self, inputs: int, outputs: int, latent_size: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.convolution = EnlargingConvolution(inputs, outputs)
+        self.convolution = UpsamplingConvolution(inputs, outputs)
         self.norm = nn.BatchNorm2d(outputs)
         self.noise = _Noise(latent_size, outputs, side)
         self.coarse_rgb_conv = Convolution(3, outputs, 3, padding=1, bias=False)
@@ -179,10 +179,10 @@ class _UpBlock(nn.Module):
         self.gain = _Gain(latent_size, outputs)
 
     def forward(self, x: Tensor, z: Tensor, low_res: Tensor) -> Tensor:
-        # Smoothed, what repeats pixels is bilinear interpolation before the convolution.
+        # Repeating pixels, then smoothing, equals bilinear interpolation before the convolution.
         x = self.norm(smooth(self.convolution(x)))
         x = self.noise(x, z) + self.coarse_rgb_conv(self._resized(low_res))
-        return F.leaky_relu(self.gain(x, z), SLOPE)
+        return F.leaky_relu(self.gain(x, z), LEAKY_RELU_SLOPE)
 
     def _resized(self, images: Tensor) -> Tensor:
         if (smaller := images.shape[-1] // self.side) > 0:
@@ -191,7 +191,7 @@ class _UpBlock(nn.Module):
 
 
 class _Gain(nn.Module):
-    """Multiply each channel by a linear function of z, of mean and deviation 1 at the start."""
+    """Multiply each channel by a linear function of z, initially of mean 1 and std 1."""
 
     def __init__(self, latent_size: int, channels: int) -> None:
         super().__init__()
@@ -204,11 +204,11 @@ class _Gain(nn.Module):
 
 
 class _Noise(nn.Module):
-    """Add one irregular map, of mean 0 and deviation 1, to each channel in a learnt strength.
+    """Add one noise map, of mean 0 and std 1, to each channel with a learned strength.
 
-    A style-based generator draws such noise anew for each image (Karras et al., CVPR 2019). Here
-    each image has its own mixture of a few maps that never change, given by the direction of z, so
-    that a latent remains an image, in whatever the generator is exported to.
+    A style-based generator samples such noise anew for each image (Karras et al., CVPR 2019). Here
+    each image gets its own mixture of a few fixed maps, determined by the direction of z, so that a
+    latent always gives the same image, in every export format.
     """
 
     maps: Tensor
@@ -216,19 +216,19 @@ class _Noise(nn.Module):
 
     def __init__(self, latent_size: int, channels: int, side: int) -> None:
         super().__init__()
-        draws = torch.Generator().manual_seed(side)
-        self.register_buffer("maps", torch.randn(NOISE_MAPS, side**2, generator=draws))
-        self.register_buffer("mixing", torch.randn(NOISE_MAPS, latent_size, generator=draws))
+        rng = torch.Generator().manual_seed(side)
+        self.register_buffer("maps", torch.randn(NOISE_MAPS, side**2, generator=rng))
+        self.register_buffer("mixing", torch.randn(NOISE_MAPS, latent_size, generator=rng))
         self.strength = nn.Parameter(NOISE_STRENGTH * torch.randn(channels, 1, 1))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        shares = F.linear(z, self.mixing)
-        shares = shares * torch.rsqrt(shares.square().sum(1, keepdim=True) + 1e-8)
-        noise = (shares @ self.maps).unflatten(1, (1, *x.shape[2:]))
+        weights = F.linear(z, self.mixing)
+        weights = weights * torch.rsqrt(weights.square().sum(1, keepdim=True) + 1e-8)
+        noise = (weights @ self.maps).unflatten(1, (1, *x.shape[2:]))
         if torch.compiler.is_exporting():
             return x + noise * self.strength
-        # A matrix product of rank one, which makes no map of the products and gives the
-        # strength's gradient in one pass.
+        # A matrix product of rank one: it stores no map of the products and gives the strength's
+        # gradient in one pass.
         rows = x.permute(0, 2, 3, 1)
         added = torch.addmm(rows.flatten(0, 2), noise.reshape(-1, 1), self.strength.view(1, -1))
         return added.view(rows.shape).permute(0, 3, 1, 2)

@@ -1,10 +1,10 @@
-"""Projected features: what a frozen ImageNet network sees in an image, mixed at random.
+"""Projected features: the features of a frozen ImageNet network, mixed at random.
 
-Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021. Discriminators in the features of a
-pretrained network learn much faster than discriminators of pixels; random mixing, across channels
-and then across scales, keeps them from attending to only the few most telling channels. Here each
-mixed channel is also brought to mean 0 and deviation 1 over real images, so that the four scales
-weigh alike and a gradient penalty means the same on each.
+Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021. Discriminators on the features of a
+pretrained network learn much faster than discriminators on pixels. Random mixing, across channels
+and then across scales, keeps them from attending only to the few most informative channels. Here
+each mixed channel is also normalized to mean 0 and standard deviation 1 over real images, so that
+the four scales have equal weight and a gradient penalty means the same on each.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from catgan.networks.layers.frozen import SameConv2d, freeze
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
-_CHUNK = 32  # real images looked at together when the statistics are taken
-# A channel that hardly varies over the real images counts as varying by this share of the liveliest
-# one: divided by its own deviation, rounding errors would outweigh all that images differ in.
+_CHUNK = 32  # real images per pass when the statistics are computed
+# Lower limit of a channel's std over real images, relative to the largest one. Divided by its own
+# std, a channel that hardly varies would be mostly rounding errors.
 _MIN_RELATIVE_STD = 1e-3
 
 
 class Projection(nn.Module):
-    """Images N x 3 x side x side in [-1, 1] to four maps of `CHANNELS`, finest first.
+    """Map images N x 3 x side x side in [-1, 1] to four feature maps of `CHANNELS`, finest first.
 
-    `reals` (some hundreds of images in [-1, 1]) give the statistics; without them, those are to be
-    loaded. Images of another size are first resized to `side`; then all are blurred a little, since
-    the network halves their side in its first layer without a filter, and takes lines of three
-    pixels' period for lines of six. Everything is frozen and kept in `precision`; the mixing
-    weights are part of the state that checkpoints save, the pretrained ones are not.
+    `reals` (some hundreds of images in [-1, 1]) give the statistics; without them, the statistics
+    must be loaded. Images of another size are first resized to `side`. All are then blurred
+    slightly, since the network halves the side in its first layer without a filter, which aliases
+    lines of three pixels' period to lines of six. Everything is frozen and kept in `precision`.
+    Checkpoints save the mixing weights, not the pretrained ones.
     """
 
     def __init__(self, side: int, reals: Tensor | None, precision: torch.dtype) -> None:
@@ -58,10 +58,10 @@ class Projection(nn.Module):
         self.across_scales.to(precision)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The four maps, of sides `side` / 4, / 8, / 16 and / 32."""
-        return self._mixed(self._seen(images))
+        """Return the four maps, of sides `side` / 4, / 8, / 16 and / 32."""
+        return self._mix(self._backbone_features(images))
 
-    def _seen(self, images: Tensor) -> list[Tensor]:
+    def _backbone_features(self, images: Tensor) -> list[Tensor]:
         if images.shape[-1] != self.side:
             images = F.interpolate(
                 images, size=(self.side, self.side), mode="bilinear", antialias=True
@@ -71,33 +71,33 @@ class Projection(nn.Module):
             images = smooth((images + 1) / 2).to(self.network.stem.weight.dtype)
             return self.network.features(images)
 
-    def _mixed(self, seen: list[Tensor]) -> list[Tensor]:
-        with torch.autocast(seen[0].device.type, enabled=False):
+    def _mix(self, features: list[Tensor]) -> list[Tensor]:
+        with torch.autocast(features[0].device.type, enabled=False):
             maps: list[Tensor] = []  # coarsest first, as information flows down to the finest
-            for level in reversed(range(len(seen))):
-                x = self.across_channels[level](seen[level])
+            for scale in reversed(range(len(features))):
+                x = self.across_channels[scale](features[scale])
                 if maps:
                     x = x + F.interpolate(maps[-1], scale_factor=2, mode="bilinear")
-                maps.append(self.across_scales[level](x))
+                maps.append(self.across_scales[scale](x))
             return maps[::-1]
 
     @torch.no_grad()
     def _standardize(self, reals: Tensor) -> None:
-        """Scale and shift every mixing convolution so that its outputs have mean 0, deviation 1."""
-        chunks = [self._seen(chunk) for chunk in reals.split(_CHUNK)]
-        seen = [torch.cat(maps).float() for maps in zip(*chunks, strict=True)]
-        above: Tensor | None = None
-        for level in reversed(range(len(seen))):
-            _standardize(self.across_channels[level], seen[level])
-            x = self.across_channels[level](seen[level])
-            if above is not None:
-                x = x + F.interpolate(above, scale_factor=2, mode="bilinear")
-            _standardize(self.across_scales[level], x)
-            above = self.across_scales[level](x)
+        """Scale and shift every mixing convolution so that its outputs have mean 0 and std 1."""
+        chunks = [self._backbone_features(chunk) for chunk in reals.split(_CHUNK)]
+        features = [torch.cat(maps).float() for maps in zip(*chunks, strict=True)]
+        coarser: Tensor | None = None
+        for scale in reversed(range(len(features))):
+            _standardize(self.across_channels[scale], features[scale])
+            x = self.across_channels[scale](features[scale])
+            if coarser is not None:
+                x = x + F.interpolate(coarser, scale_factor=2, mode="bilinear")
+            _standardize(self.across_scales[scale], x)
+            coarser = self.across_scales[scale](x)
 
 
 def _standardize(convolution: nn.Module, inputs: Tensor) -> None:
-    """Give the outputs of `convolution` on `inputs` mean 0 and deviation 1 in every channel."""
+    """Give the outputs of `convolution` on `inputs` mean 0 and std 1 in every channel."""
     outputs = convolution(inputs)
     std, mean = torch.std_mean(outputs.double(), dim=(0, 2, 3))
     std = std.clamp_min(float(std.max()) * _MIN_RELATIVE_STD or 1.0)

@@ -1,81 +1,83 @@
-// The page: what it shows is a pure function of the address (#seed, view, to, variety).
+// The page. What it shows is a pure function of the URL's fragment (#seed, view, to, variety).
 
-import { LARGEST_SEED, SEED_BITS, latent, parseSeed, slerp } from "./latents.js";
+import { MAX_SEED, SEED_BITS, latent, parseSeed, slerp } from "./latents.js";
 
-const FRAMES = 24; // of a morph, there; the way back shows them again
-const FRAMES_A_SECOND = 15;
-const CATS_ON_A_SHEET = 16;
-const LARGEST_RANDOM_SEED = 1_000_000; // short enough to say to a friend
-const ADDRESS_PAUSE = 400; // ms between changes of the address; Safari rejects more than 100 in 30 s
+const MORPH_FRAMES = 24; // forward; playing backward shows the same frames
+const FRAMES_PER_SECOND = 15;
+const GRID_SIZE = 16;
+const GRID_COLUMNS = 4;
+const GRID = "sheet"; // the view's name in URLs, which people have shared
+const MAX_RANDOM_SEED = 1_000_000; // short enough to remember
+const URL_INTERVAL = 400; // ms between updates of the URL; Safari rejects more than 100 in 30 s
 
 const $ = (id) => document.getElementById(id);
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 const worker = new Worker("worker.js", { type: "module" });
 
-let facts = null;
-let ready = false; // the generator; until then the controls are off
+let description = null; // generator.json
+let ready = false; // the generator is loaded; until then the controls are disabled
 let state = { view: "cat", seed: 7n, to: 8n, variety: 100 };
 let job = 0;
-let asked = 0; // when the job was given
-let frames = []; // what has been drawn of it
-let wanted = 0; // how many pictures it has
-let saving = false; // as soon as all of them are drawn
-let playing = !calm.matches;
-let beat = 0; // of the morph: which frame, there and back
-let address = { timer: 0, written: -Infinity, keep: false };
+let jobStarted = 0;
+let frames = []; // images of the job so far
+let frameCount = 0; // images of the whole job
+let savePending = false; // save once all images are generated
+let playing = !reducedMotion.matches;
+let morphStep = 0; // position in the loop of the morph, forward and backward
+let urlUpdate = { timer: 0, written: -Infinity, push: false };
 
 start();
 
 async function start() {
   try {
     const response = await fetch("generator.json", { cache: "no-cache" });
-    if (!response.ok) throw new Error(`generator.json cannot be fetched (${response.status})`);
-    facts = await response.json();
+    if (!response.ok) throw new Error(`cannot download generator.json (${response.status})`);
+    description = await response.json();
   } catch (error) {
     fail(error.message);
     return;
   }
+  const { name, data, credit, license, began, catgan } = description;
   $("terms").textContent =
-    `Drawn by ${facts.name}. Trained on ${facts.data}; credit: ${facts.credit}; ` +
-    `license: ${facts.license}. ${facts.began && `It began as ${facts.began}. `}` +
-    `Made with catgan ${facts.catgan}.`;
-  for (const canvas of [$("cat"), ...sheetCanvases()]) {
-    canvas.width = canvas.height = facts.resolution;
+    `Generator: ${name}. Trained on ${data}; credit: ${credit}; license: ${license}. ` +
+    `${began && `Its training started from ${began}. `}Made with catgan ${catgan}.`;
+  for (const canvas of [$("cat"), ...gridCanvases()]) {
+    canvas.width = canvas.height = description.resolution;
   }
-  worker.postMessage({ start: facts });
+  worker.postMessage({ start: description });
 }
 
 worker.onerror = () => fail("this browser cannot run the generator");
 worker.onmessage = ({ data }) => {
   if (data.failed) fail(data.failed);
   else if (data.loaded) showLoading(data.loaded);
-  else if (data.ready) begin(data.server);
-  else if (data.job === job) show(data.index, data.pixels);
+  else if (data.ready) onReady(data.server);
+  else if (data.job === job) onImage(data.index, data.pixels);
 };
 
-function begin(onServer) {
+function onReady(onServer) {
   ready = true;
-  if (onServer) $("about").textContent = "Drawn on the server, by a network that has seen many.";
+  if (onServer) $("about").textContent = "Generated on the server by a neural network.";
   $("loading").hidden = true;
   $("controls").disabled = false;
-  readAddress();
-  addEventListener("hashchange", readAddress);
-  setInterval(step, 1000 / FRAMES_A_SECOND);
+  readUrl();
+  addEventListener("hashchange", readUrl);
+  setInterval(showNextFrame, 1000 / FRAMES_PER_SECOND);
 }
 
 function showLoading(bytes) {
-  const total = facts.model.bytes + (facts.runtime?.bytes ?? 0);
+  const total = description.model.bytes + (description.runtime?.bytes ?? 0);
   $("progress").value = Math.min(1, bytes / total);
   const megabytes = (number) => (number / 1e6).toFixed(1);
   $("loading-text").textContent =
     bytes < total
-      ? `Fetching the generator: ${megabytes(bytes)} of ${megabytes(total)} MB`
+      ? `Downloading the generator: ${megabytes(bytes)} of ${megabytes(total)} MB`
       : "Starting the generator";
 }
 
 function fail(reason) {
   worker.terminate();
-  worker.onmessage = null; // what is under way would be shown over the reason
+  worker.onmessage = null; // later messages would overwrite the reason
   ready = false;
   $("controls").disabled = true;
   $("status").textContent = "";
@@ -84,62 +86,62 @@ function fail(reason) {
   $("loading-text").textContent = `No cat: ${reason}`;
 }
 
-// -- the address ----------------------------------------------------------------------------------
+// -- the URL --------------------------------------------------------------------------------------
 
-function readAddress() {
-  clearTimeout(address.timer);
-  const given = new URLSearchParams(location.hash.slice(1));
-  const views = ["cat", "morph", "sheet"];
-  const variety = Number(given.get("variety") ?? 100);
-  const seed = parseSeed(given.get("seed") ?? "") ?? 7n;
+function readUrl() {
+  clearTimeout(urlUpdate.timer);
+  const params = new URLSearchParams(location.hash.slice(1));
+  const views = ["cat", "morph", GRID];
+  const variety = Number(params.get("variety") ?? 100);
+  const seed = parseSeed(params.get("seed") ?? "") ?? 7n;
   state = {
-    view: views.includes(given.get("view")) ? given.get("view") : "cat",
+    view: views.includes(params.get("view")) ? params.get("view") : "cat",
     seed,
-    to: another(seed, parseSeed(given.get("to") ?? "")),
+    to: otherSeed(seed, parseSeed(params.get("to") ?? "")),
     variety: variety >= 0 && variety <= 100 ? Math.round(variety) : 100,
   };
   render();
 }
 
-/** Change what is shown; the address follows, and with `keep` so does the way back. */
-function go(change, keep = true) {
+/** Change the state and update the URL; with `push` as a new entry of the browser's history. */
+function setState(change, push = true) {
   if (!ready) return;
   state = { ...state, ...change };
-  address.keep ||= keep;
-  clearTimeout(address.timer);
-  const pause = address.written + ADDRESS_PAUSE - performance.now();
-  if (pause > 0) address.timer = setTimeout(writeAddress, pause);
-  else writeAddress();
+  urlUpdate.push ||= push;
+  clearTimeout(urlUpdate.timer);
+  const delay = urlUpdate.written + URL_INTERVAL - performance.now();
+  if (delay > 0) urlUpdate.timer = setTimeout(writeUrl, delay);
+  else writeUrl();
   render();
 }
 
-function writeAddress() {
-  clearTimeout(address.timer);
-  const words = new URLSearchParams({ seed: state.seed });
-  if (state.view !== "cat") words.set("view", state.view);
-  if (state.view === "morph") words.set("to", state.to);
-  if (state.variety !== 100) words.set("variety", state.variety);
-  if (location.hash !== `#${words}`) {
-    history[address.keep ? "pushState" : "replaceState"](null, "", `#${words}`);
+function writeUrl() {
+  clearTimeout(urlUpdate.timer);
+  const params = new URLSearchParams({ seed: state.seed });
+  if (state.view !== "cat") params.set("view", state.view);
+  if (state.view === "morph") params.set("to", state.to);
+  if (state.variety !== 100) params.set("variety", state.variety);
+  if (location.hash !== `#${params}`) {
+    history[urlUpdate.push ? "pushState" : "replaceState"](null, "", `#${params}`);
   }
-  address = { timer: 0, written: performance.now(), keep: false };
+  urlUpdate = { timer: 0, written: performance.now(), push: false };
 }
 
-/** The seed so many further on; after the largest comes 0. */
-function shifted(seed, by) {
-  return BigInt.asUintN(SEED_BITS, seed + by);
+/** Return `seed + offset`, wrapping around after the largest seed. */
+function shiftSeed(seed, offset) {
+  return BigInt.asUintN(SEED_BITS, seed + offset);
 }
 
-/** `seed`, or if there is none or it is `than` itself, the one after `than`. */
-function another(than, seed) {
-  return seed === null || seed === than ? shifted(than, 1n) : seed;
+/** Return `candidate` if it is a seed other than `seed`, else the seed after `seed`. */
+function otherSeed(seed, candidate) {
+  return candidate === null || candidate === seed ? shiftSeed(seed, 1n) : candidate;
 }
 
 function randomSeed() {
-  return BigInt(crypto.getRandomValues(new Uint32Array(1))[0] % LARGEST_RANDOM_SEED);
+  return BigInt(crypto.getRandomValues(new Uint32Array(1))[0] % MAX_RANDOM_SEED);
 }
 
-// -- drawing --------------------------------------------------------------------------------------
+// -- generating -----------------------------------------------------------------------------------
 
 function render() {
   const { view, seed, to, variety } = state;
@@ -148,39 +150,40 @@ function render() {
   $("seed").removeAttribute("aria-invalid");
   $("variety").value = variety;
   $("variety-value").textContent = `${variety} %`;
-  $("new").textContent = { cat: "New cat", morph: "New cats", sheet: "New sheet" }[view];
-  $("cat").hidden = view === "sheet";
-  $("sheet").hidden = view !== "sheet";
+  $("new").textContent = { cat: "New cat", morph: "New cats", [GRID]: "New grid" }[view];
+  $("cat").hidden = view === GRID;
+  $("grid").hidden = view !== GRID;
   $("between").hidden = view !== "morph";
   $("ends").textContent = `${seed} and ${to}`;
   $("play").textContent = playing ? "Pause" : "Play";
-  document.title = view === "sheet" ? "Cats that do not exist" : `Cat ${seed} does not exist`;
-  if (ready) request();
+  document.title = view === GRID ? "Cats that do not exist" : `Cat ${seed} does not exist`;
+  if (ready) startJob();
 }
 
-function request() {
-  const size = facts.latent_size;
+function startJob() {
+  const size = description.latent_size;
   const { view, seed, to } = state;
   let latents = [latent(seed, size)];
   if (view === "morph") {
     const [a, b] = [latents[0], latent(to, size)];
-    latents = Array.from({ length: FRAMES }, (_, i) => slerp(a, b, i / (FRAMES - 1)));
-  } else if (view === "sheet") {
-    latents = sheetSeeds().map((each) => latent(each, size));
+    latents = Array.from({ length: MORPH_FRAMES }, (_, i) => slerp(a, b, i / (MORPH_FRAMES - 1)));
+  } else if (view === GRID) {
+    latents = gridSeeds().map((each) => latent(each, size));
   }
   frames = [];
-  wanted = latents.length;
-  saving = false;
-  $("status").setAttribute("aria-busy", true); // the end is read out, not each picture
-  if (view !== "cat") $("status").textContent = "Drawing";
-  for (const canvas of sheetCanvases()) canvas.className = "stale";
+  frameCount = latents.length;
+  savePending = false;
+  $("status").setAttribute("aria-busy", true); // screen readers announce the end, not each image
+  if (view !== "cat") $("status").textContent = "Generating";
+  for (const canvas of gridCanvases()) canvas.className = "stale";
   job += 1;
-  asked = performance.now();
+  jobStarted = performance.now();
   worker.postMessage({ job, latents, truncation: state.variety / 100 });
 }
 
-function show(index, pixels) {
-  const rgba = new ImageData(facts.resolution, facts.resolution);
+/** Show one image of the current job; images arrive in order. */
+function onImage(index, pixels) {
+  const rgba = new ImageData(description.resolution, description.resolution);
   for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
     rgba.data[to] = pixels[from];
     rgba.data[to + 1] = pixels[from + 1];
@@ -188,49 +191,49 @@ function show(index, pixels) {
     rgba.data[to + 3] = 255;
   }
   frames[index] = rgba;
-  const done = index + 1 === wanted; // they come in order
+  const done = index + 1 === frameCount;
   const { view, seed, to } = state;
-  const seconds = ((performance.now() - asked) / 1000).toFixed(2);
+  const seconds = ((performance.now() - jobStarted) / 1000).toFixed(2);
   if (view === "cat") {
-    put($("cat"), rgba);
-    $("cat").setAttribute("aria-label", `Generated cat of seed ${seed}`);
-    $("status").textContent = `Cat ${seed}, ${facts.resolution} pixels, in ${seconds} s`;
+    paint($("cat"), rgba);
+    $("cat").setAttribute("aria-label", `Generated cat, seed ${seed}`);
+    $("status").textContent = `Cat ${seed}, ${description.resolution} pixels, in ${seconds} s`;
   } else if (view === "morph") {
     if (index === 0) {
-      put($("cat"), rgba);
-      $("position").value = beat = 0;
+      paint($("cat"), rgba);
+      $("position").value = morphStep = 0;
     }
-    $("cat").setAttribute("aria-label", `Generated cats between seeds ${seed} and ${to}`);
+    $("cat").setAttribute("aria-label", `Morph between the cats of seeds ${seed} and ${to}`);
     $("status").textContent = done
-      ? `${FRAMES} frames in ${seconds} s`
-      : `${index + 1} of ${FRAMES} frames`;
+      ? `${MORPH_FRAMES} frames in ${seconds} s`
+      : `${index + 1} of ${MORPH_FRAMES} frames`;
   } else {
-    const canvas = sheetCanvases()[index];
-    put(canvas, rgba);
+    const canvas = gridCanvases()[index];
+    paint(canvas, rgba);
     canvas.className = "";
-    canvas.parentElement.setAttribute("aria-label", `Cat ${sheetSeeds()[index]}`);
+    canvas.parentElement.setAttribute("aria-label", `Cat ${gridSeeds()[index]}`);
     $("status").textContent = done
-      ? `Seeds ${seed} to ${sheetSeeds().at(-1)}, in ${seconds} s. Choose one.`
-      : `${index + 1} of ${CATS_ON_A_SHEET} cats`;
+      ? `Seeds ${seed} to ${gridSeeds().at(-1)}, in ${seconds} s. Choose one.`
+      : `${index + 1} of ${GRID_SIZE} cats`;
   }
   if (!done) return;
   $("status").setAttribute("aria-busy", false);
-  if (saving) download();
+  if (savePending) save();
 }
 
-function put(canvas, image) {
+function paint(canvas, image) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 // -- morph ----------------------------------------------------------------------------------------
 
-/** The next frame, there and back again, among those that are drawn. */
-function step() {
+/** Show the next frame of the morph, forward then backward, among those generated so far. */
+function showNextFrame() {
   if (state.view !== "morph" || !playing || frames.length < 2) return;
   const last = frames.length - 1;
-  beat = (beat + 1) % (2 * last);
-  const index = beat <= last ? beat : 2 * last - beat;
-  put($("cat"), frames[index]);
+  morphStep = (morphStep + 1) % (2 * last);
+  const index = morphStep <= last ? morphStep : 2 * last - morphStep;
+  paint($("cat"), frames[index]);
   $("position").value = index;
 }
 
@@ -239,69 +242,71 @@ function play(on) {
   $("play").textContent = on ? "Pause" : "Play";
 }
 
-// -- sheet ----------------------------------------------------------------------------------------
+// -- grid -----------------------------------------------------------------------------------------
 
-function sheetSeeds() {
-  return Array.from({ length: CATS_ON_A_SHEET }, (_, i) => shifted(state.seed, BigInt(i)));
+function gridSeeds() {
+  return Array.from({ length: GRID_SIZE }, (_, i) => shiftSeed(state.seed, BigInt(i)));
 }
 
-function sheetCanvases() {
-  const sheet = $("sheet");
-  if (!sheet.children.length) {
-    for (let index = 0; index < CATS_ON_A_SHEET; index++) {
-      const item = sheet.appendChild(document.createElement("li"));
+/** Return the grid's canvases; the first call creates them. */
+function gridCanvases() {
+  const grid = $("grid");
+  if (!grid.children.length) {
+    for (let index = 0; index < GRID_SIZE; index++) {
+      const item = grid.appendChild(document.createElement("li"));
       const button = item.appendChild(document.createElement("button"));
       button.type = "button";
       button.appendChild(document.createElement("canvas"));
-      button.addEventListener("click", () => go({ view: "cat", seed: sheetSeeds()[index] }));
+      button.addEventListener("click", () => setState({ view: "cat", seed: gridSeeds()[index] }));
     }
   }
-  return [...sheet.querySelectorAll("canvas")];
+  return [...grid.querySelectorAll("canvas")];
 }
 
 // -- controls -------------------------------------------------------------------------------------
 
-function anyCat() {
+function showRandomCat() {
   const seed = randomSeed();
-  go({ seed, to: another(seed, randomSeed()) });
+  setState({ seed, to: otherSeed(seed, randomSeed()) });
 }
 
-function neighbor(by) {
-  const width = state.view === "sheet" ? BigInt(CATS_ON_A_SHEET) : 1n;
-  go({ seed: shifted(state.seed, by * width), to: shifted(state.to, by * width) });
+/** Move by one seed, or by one grid; `direction` is 1n or -1n. */
+function moveSeed(direction) {
+  const offset = direction * (state.view === GRID ? BigInt(GRID_SIZE) : 1n);
+  setState({ seed: shiftSeed(state.seed, offset), to: shiftSeed(state.to, offset) });
 }
 
-function takeSeed() {
+function readSeedField() {
   const seed = parseSeed($("seed").value);
   $("seed").setAttribute("aria-invalid", seed === null);
   if (seed === null) {
-    $("status").textContent = `A seed is a whole number from 0 to ${LARGEST_SEED}`;
+    $("status").textContent = `Invalid seed: expected a whole number from 0 to ${MAX_SEED}`;
   } else if (seed !== state.seed) {
-    go({ seed, to: shifted(seed, 1n) });
+    setState({ seed, to: shiftSeed(seed, 1n) });
   }
 }
 
-/** What is seen, at its own size: the cat, the frame, or the sheet. */
-function picture() {
-  if (state.view !== "sheet") return $("cat");
-  const side = facts.resolution, gap = 2, columns = 4;
-  const page = document.createElement("canvas");
-  page.width = page.height = columns * side + (columns - 1) * gap;
-  const context = page.getContext("2d");
+/** Return a canvas with the cat, the frame or the grid, at the generator's resolution. */
+function canvasToSave() {
+  if (state.view !== GRID) return $("cat");
+  const side = description.resolution, gap = 2;
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = GRID_COLUMNS * side + (GRID_COLUMNS - 1) * gap;
+  const context = canvas.getContext("2d");
   context.fillStyle = "#fff";
-  context.fillRect(0, 0, page.width, page.height);
+  context.fillRect(0, 0, canvas.width, canvas.height);
   frames.forEach((image, index) => {
-    const [row, column] = [Math.floor(index / columns), index % columns];
+    const [row, column] = [Math.floor(index / GRID_COLUMNS), index % GRID_COLUMNS];
     context.putImageData(image, column * (side + gap), row * (side + gap));
   });
-  return page;
+  return canvas;
 }
 
-/** Save what is asked for: at once, or as soon as it is drawn. */
-function download() {
-  saving = frames.length < wanted;
-  if (saving) return;
-  picture().toBlob((blob) => {
+/** Save the current images as PNG: now, or once all of them are generated. */
+function save() {
+  savePending = frames.length < frameCount;
+  if (savePending) return;
+  canvasToSave().toBlob((blob) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = `${state.view}${state.seed}.png`;
@@ -311,46 +316,48 @@ function download() {
 }
 
 async function share() {
-  writeAddress(); // a change may be waiting
+  writeUrl(); // an update may be pending
   try {
     await navigator.clipboard.writeText(location.href);
-    $("status").textContent = "The link is copied";
+    $("status").textContent = "Link copied";
   } catch {
     $("status").textContent = location.href;
   }
 }
 
-$("new").addEventListener("click", anyCat);
-$("previous").addEventListener("click", () => neighbor(-1n));
-$("next").addEventListener("click", () => neighbor(1n));
-$("download").addEventListener("click", download);
+$("new").addEventListener("click", showRandomCat);
+$("previous").addEventListener("click", () => moveSeed(-1n));
+$("next").addEventListener("click", () => moveSeed(1n));
+$("download").addEventListener("click", save);
 $("share").addEventListener("click", share);
-$("seed").addEventListener("change", takeSeed);
+$("seed").addEventListener("change", readSeedField);
 $("panel").addEventListener("submit", (event) => {
   event.preventDefault();
-  takeSeed();
+  readSeedField();
 });
-$("variety").addEventListener("input", () => go({ variety: Number($("variety").value) }, false));
+$("variety").addEventListener("input", () => {
+  setState({ variety: Number($("variety").value) }, false);
+});
 $("play").addEventListener("click", () => play(!playing));
 $("position").addEventListener("input", () => {
   play(false);
   const image = frames[Number($("position").value)];
-  if (image) put($("cat"), image);
+  if (image) paint($("cat"), image);
 });
 for (const radio of document.querySelectorAll('input[name="view"]')) {
-  radio.addEventListener("change", () => go({ view: radio.value }));
+  radio.addEventListener("change", () => setState({ view: radio.value }));
 }
 addEventListener("keydown", (event) => {
   const typing = event.target.matches?.("input:not([type=radio])");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !ready) return;
   const onRadio = event.target.matches?.("input[type=radio]");
   const actions = {
-    n: anyCat,
-    s: download,
-    1: () => go({ view: "cat" }),
-    2: () => go({ view: "morph" }),
-    3: () => go({ view: "sheet" }),
-    ...(onRadio ? {} : { ArrowLeft: () => neighbor(-1n), ArrowRight: () => neighbor(1n) }),
+    n: showRandomCat,
+    s: save,
+    1: () => setState({ view: "cat" }),
+    2: () => setState({ view: "morph" }),
+    3: () => setState({ view: GRID }),
+    ...(onRadio ? {} : { ArrowLeft: () => moveSeed(-1n), ArrowRight: () => moveSeed(1n) }),
   };
   const action = actions[event.key] ?? actions[event.key.toLowerCase()];
   if (action) {

@@ -1,19 +1,20 @@
-// A seed's latent vector, and ways between two: the same numbers as catgan/generation/latents.py
-// and interpolation.py. Philox 4x32-10 (Salmon et al., SC 2011), then Box and Muller's method.
+// Latents of seeds, and interpolation between two: the same numbers as in
+// catgan/generation/latents.py and interpolation.py. Philox 4x32-10 (Salmon et al., SC 2011), then
+// the Box-Muller transform.
 
 export const SEED_BITS = 63;
-export const LARGEST_SEED = 2n ** 63n - 1n;
+export const MAX_SEED = 2n ** 63n - 1n;
 const WORD = 2 ** 32;
 
-/** The seed that a text is, as a BigInt, or null for a text that is none. */
+/** Return the seed in a text as a BigInt, or null if the text is not a valid seed. */
 export function parseSeed(text) {
   const trimmed = text.trim();
   if (!/^\d{1,19}$/.test(trimmed)) return null;
   const seed = BigInt(trimmed);
-  return seed <= LARGEST_SEED ? seed : null;
+  return seed <= MAX_SEED ? seed : null;
 }
 
-/** The upper 32 bits of the product of two unsigned 32-bit numbers. */
+/** Return the upper 32 bits of the product of two unsigned 32-bit integers. */
 function multiplyHigh(a, b) {
   const a0 = a & 0xffff, a1 = a >>> 16, b0 = b & 0xffff, b1 = b >>> 16;
   const first = a1 * b0 + ((a0 * b0) >>> 16);
@@ -21,7 +22,7 @@ function multiplyHigh(a, b) {
   return (a1 * b1 + (first >>> 16) + (second >>> 16)) >>> 0;
 }
 
-/** Four random 32-bit words of a counter (4 words) and a key (2 words). */
+/** Return four random 32-bit words from a counter (4 words) and a key (2 words). */
 export function philox(counter, key) {
   let [c0, c1, c2, c3] = counter;
   let [k0, k1] = key;
@@ -35,7 +36,7 @@ export function philox(counter, key) {
   return [c0, c1, c2, c3];
 }
 
-/** The standard normal vector of a seed (BigInt), a Float32Array. */
+/** Return the latent of a seed (BigInt): a Float32Array of `size` standard normal numbers. */
 export function latent(seed, size) {
   const key = [Number(seed & 0xffffffffn), Number(seed >> 32n)];
   const numbers = new Float32Array(4 * Math.ceil(size / 4));
@@ -51,7 +52,7 @@ export function latent(seed, size) {
   return numbers.slice(0, size);
 }
 
-/** The latent a fraction t of the way from a to b on a great circle (Shoemake, SIGGRAPH 1985). */
+/** Return the spherical interpolation from a to b at t in [0, 1] (Shoemake, SIGGRAPH 1985). */
 export function slerp(a, b, t) {
   let dot = 0, aa = 0, bb = 0;
   for (let i = 0; i < a.length; i++) {

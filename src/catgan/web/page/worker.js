@@ -1,41 +1,45 @@
-// Draws, away from the page's own thread. Messages in: {start: facts} once, then {job, latents,
-// truncation}; a newer job replaces an older one. Messages out: {loaded}, {ready},
-// {job, index, pixels}, {failed}. Where this browser cannot and facts.server names a model of the
-// Open Inference Protocol, the server draws: {ready, server: true}.
+// Generates images outside the page's main thread.
+//
+// Messages in: {start: description} once, then {job, latents, truncation}; a newer job replaces an
+// older one. Messages out: {loaded}, {ready}, {job, index, pixels}, {failed}. If this browser
+// cannot run the generator and description.server names a model of the Open Inference Protocol,
+// the server generates the images: {ready, server: true}.
 
-const TRIES = 5; // of a server that is busy
+const MAX_ATTEMPTS = 5; // while the server is busy
 
-let drawOne = null; // (z, truncation) -> pixels
-let current = -1;
+let generateImage = null; // (z, truncation) -> pixels
+let currentJob = -1;
 
 self.onmessage = async ({ data }) => {
   try {
     if (data.start) await start(data.start);
-    else await draw(data);
+    else await generate(data);
   } catch (error) {
     self.postMessage({ failed: String(error?.message ?? error) });
   }
 };
 
-async function start(facts) {
+async function start(description) {
   try {
-    drawOne = await inBrowser(facts);
+    generateImage = await browserGenerator(description);
   } catch (error) {
-    if (!facts.server) throw error;
-    drawOne = onServer(facts.server);
-    await drawOne(new Float32Array(facts.latent_size), 0); // fails here if the server does
+    if (!description.server) throw error;
+    generateImage = serverGenerator(description.server);
+    // One trial image, so that a failing server is reported now.
+    await generateImage(new Float32Array(description.latent_size), 0);
     self.postMessage({ ready: true, server: true });
     return;
   }
   self.postMessage({ ready: true });
 }
 
-async function inBrowser(facts) {
+/** Return a function that generates an image with ONNX Runtime Web. */
+async function browserGenerator(description) {
   const ort = await import("./runtime/ort.js");
   let loaded = 0;
   const fetchAll = async ({ name, version }) => {
     const response = await fetch(`${name}?${version}`);
-    if (!response.ok) throw new Error(`${name} cannot be fetched (${response.status})`);
+    if (!response.ok) throw new Error(`cannot download ${name} (${response.status})`);
     const chunks = [];
     for (const reader = response.body.getReader(); ; ) {
       const { done, value } = await reader.read();
@@ -46,9 +50,12 @@ async function inBrowser(facts) {
     }
     return new Blob(chunks);
   };
-  const [wasm, model] = await Promise.all([fetchAll(facts.runtime), fetchAll(facts.model)]);
-  ort.env.wasm.numThreads = 1; // more need headers that a plain static host does not send
-  ort.env.wasm.wasmBinary = await unpacked(wasm);
+  const [wasm, model] = await Promise.all([
+    fetchAll(description.runtime),
+    fetchAll(description.model),
+  ]);
+  ort.env.wasm.numThreads = 1; // threads need headers that a plain static host does not send
+  ort.env.wasm.wasmBinary = await decompress(wasm);
   ort.env.logLevel = "error";
   const session = await ort.InferenceSession.create(await model.arrayBuffer(), {
     executionProviders: ["wasm"],
@@ -62,8 +69,8 @@ async function inBrowser(facts) {
   };
 }
 
-/** A request with JSON; an answer with JSON, then the pixels as they are. */
-function onServer(address) {
+/** Return a function that generates an image on the server, with a binary response. */
+function serverGenerator(url) {
   return async (z, truncation) => {
     const tensor = (name, shape, data) => ({ name, shape, datatype: "FP32", data });
     const body = JSON.stringify({
@@ -71,32 +78,32 @@ function onServer(address) {
       parameters: { binary_data_output: true },
     });
     let response;
-    for (let count = 0; count < TRIES; count++) {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const headers = { "Content-Type": "application/json" };
-      response = await fetch(`${address}/infer`, { method: "POST", headers, body });
+      response = await fetch(`${url}/infer`, { method: "POST", headers, body });
       if (![429, 503].includes(response.status)) break;
       const seconds = Number(response.headers.get("Retry-After")) || 1;
       await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
     }
-    if (!response.ok) throw new Error(`the server does not draw (${response.status})`);
-    const start = Number(response.headers.get("Inference-Header-Content-Length"));
-    return new Uint8Array(await response.arrayBuffer(), start);
+    if (!response.ok) throw new Error(`the server cannot generate images (${response.status})`);
+    const jsonLength = Number(response.headers.get("Inference-Header-Content-Length"));
+    return new Uint8Array(await response.arrayBuffer(), jsonLength);
   };
 }
 
-/** The bytes of a blob, unpacked if they are gzip's: a host may have unpacked them already. */
-async function unpacked(blob) {
+/** Return the bytes of a blob, decompressed if they are gzip: some hosts decompress them first. */
+async function decompress(blob) {
   const [first, second] = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
   if (first !== 0x1f || second !== 0x8b) return blob.arrayBuffer();
   return new Response(blob.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-async function draw({ job, latents, truncation }) {
-  current = job;
+async function generate({ job, latents, truncation }) {
+  currentJob = job;
   for (const [index, z] of latents.entries()) {
-    await new Promise((resolve) => setTimeout(resolve)); // a newer job may be waiting
-    if (job !== current) return;
-    const pixels = new Uint8Array(await drawOne(z, truncation));
+    await new Promise((resolve) => setTimeout(resolve)); // lets a newer job's message arrive
+    if (job !== currentJob) return;
+    const pixels = new Uint8Array(await generateImage(z, truncation));
     self.postMessage({ job, index, pixels }, [pixels.buffer]);
   }
 }

@@ -1,1 +1,0 @@
-"""From a trained run to an artifact: one ONNX file with its card, which needs no torch."""

@@ -1,0 +1,1 @@
+"""Export a trained run, or an artifact, to ONNX, Keras, LiteRT or Triton, with its model card."""

@@ -1,0 +1,44 @@
+"""Convert a Keras file to a LiteRT model with TensorFlow, in a process of its own.
+
+    python -m catgan.exporters.litert_conversion MODEL.keras MODEL.tflite PRECISION
+
+A process has only one Keras backend, and the exporting process uses torch.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from catgan.generation.generator import OUTPUT
+
+
+def convert(source: Path, target: Path, precision: str) -> None:
+    """Convert `source` to `target` with a batch size of 1: mobile kernels need static shapes."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.models.load_model(source, compile=False, safe_mode=True)
+
+    def generate(*inputs: Any) -> dict[str, Any]:
+        return {OUTPUT: model(list(inputs), training=False)}
+
+    signature = [
+        tf.TensorSpec((1, *each.shape[1:]), tf.float32, name=each.name) for each in model.inputs
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", generate, input_signature=signature)
+        archive.write_out(directory, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
+        if precision == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        target.write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
