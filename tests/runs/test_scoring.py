@@ -1,4 +1,4 @@
-"""Images to score, reals and earlier evaluations, by path; tests/cli/test_evaluation.py has more."""
+"""What a path means in an evaluation; tests/cli/test_evaluation.py tests the commands."""
 
 from __future__ import annotations
 

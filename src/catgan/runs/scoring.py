@@ -139,7 +139,7 @@ def open_images(
     of images seen. `note` gets a line for each corrupt checkpoint that is skipped.
 
     Raises:
-        CatganError: `path` is no set of images, or cannot be read.
+        CatganError: `path` is not a set of images, or cannot be read.
     """
     if is_dataset(path):
         dataset = Dataset.open(path)
