@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from catgan.errors import CatganError
-from catgan.export.graph import VARIANTS, float32_model
-from catgan.export.parity import measure_parity, require_parity
+from catgan.exporters.graph import VARIANTS, float32_model
+from catgan.exporters.parity import measure_parity, require_parity
 from catgan.networks.build import pixel_range
 from catgan.networks.truncation import draw
 from catgan.onnx_runtime import load_onnxruntime

@@ -24,10 +24,10 @@ import torch
 from catgan.config import load_recipe, override
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import write_procedural_cats
+from catgan.runs.device import choose_precision, describe_machine
 from catgan.runs.directory import RunDirectory
 from catgan.runs.report import write_report
 from catgan.runs.sampler import restored_sampler
-from catgan.training.device import choose_precision, describe_machine
 from catgan.training.guard import Guard
 from catgan.training.loop import train
 

@@ -24,7 +24,7 @@ from catgan.networks.layers.convolution import (
     EnlargingConvolution,
     TransposedConvolution,
 )
-from catgan.training.device import choose_precision
+from catgan.runs.device import choose_precision
 
 BATCH = 32
 LAYERS = [  # channels on the fine side, channels on the coarse side, coarse side

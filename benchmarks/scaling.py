@@ -28,7 +28,7 @@ from torch import nn
 from catgan.config import Config, load_recipe, override
 from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator, build_generator
-from catgan.training.device import describe_machine
+from catgan.runs.device import describe_machine
 
 WARM_UP = 2  # rows of the log
 

@@ -37,9 +37,9 @@ from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.capabilities import bfloat16_works
 from catgan.networks.layers import convolution, frozen
+from catgan.runs.device import choose_precision, describe_machine
 from catgan.runs.directory import RunDirectory
 from catgan.training.augment import augment, augment_reals
-from catgan.training.device import choose_precision, describe_machine
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from catgan.training.real_feature_cache import RealFeatureCache

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from catgan.networks import capabilities
-from catgan.training.device import choose_precision
+from catgan.runs.device import choose_precision
 
 PROBED, PLAIN = "probed", "plain"
 

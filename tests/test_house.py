@@ -17,7 +17,7 @@ ROOMS = {
     "cli": {
         "data",
         "evaluation",
-        "export",
+        "exporters",
         "generation",
         "inspect",
         "networks",
@@ -38,7 +38,7 @@ ROOMS = {
     "serve": {"generation", "web"},
     "inspect": {"data", "evaluation", "pages"},
     "runs": {"data", "networks", "generation", "evaluation", "pages"},
-    "export": {"data", "networks", "generation", "evaluation", "runs"},
+    "exporters": {"data", "networks", "generation", "evaluation", "runs"},
     "training": {"data", "networks", "generation", "evaluation", "runs"},
     "recipes": set(),
 }

@@ -22,8 +22,8 @@ from safetensors.torch import save
 
 from catgan.cli.export import parse_names
 from catgan.errors import CatganError
-from catgan.export.export import export_run
-from catgan.export.onnx_exporter import README
+from catgan.exporters.export import export_run
+from catgan.exporters.onnx_exporter import README
 from catgan.files import write_durably
 from catgan.generation.artifact import CHECKSUM
 from catgan.generation.generator import load_generator

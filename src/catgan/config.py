@@ -95,10 +95,14 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Objective of each player, on the discriminator's raw output (see training/losses.py)."""
+    """Objective of each player, on the discriminator's raw output.
 
-    discriminator: Literal["bce", "mse", "hinge", "relativistic"] = "mse"
-    generator: Literal["bce", "mse", "hinge", "relativistic"] = "bce"
+    `discriminator` and `generator` are names in the tables of training/losses.py. They are checked
+    where a run begins, so that whoever lacks a custom loss can still read a run that used it.
+    """
+
+    discriminator: str = "mse"  # bce, mse, hinge, relativistic, or a loss of one's own
+    generator: str = "bce"
     penalty: float = 0.0  # of the discriminator's gradient at what it sees (R1 and R2); 0: none
     penalty_final: float = 0.0  # what it falls to, geometrically, ...
     penalty_images: int = 1  # ... by this many images

@@ -18,6 +18,13 @@ class CatganError(Exception):
     exit_code = 2
 
 
+def cannot_write(path: object, error: OSError, option: str = "--out") -> CatganError:
+    """Return the error for a path that `option` named and that cannot be written."""
+    return CatganError(
+        f"{path}: cannot be written ({error.strerror or error}): choose another path with {option}"
+    )
+
+
 def quoted(value: object) -> str:
     """What somebody wrote, as an error repeats it: on one line, printable, and not too much of it.
 

@@ -10,6 +10,8 @@ import time
 import unicodedata
 from pathlib import Path
 
+from catgan.errors import CatganError, quoted
+
 ON_WINDOWS = os.name == "nt"
 MAX_NAME_BYTES = 120  # in UTF-8: file systems take 255, and numbers and endings are added to it
 _PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)  # s, between the attempts to rename what another program uses
@@ -18,6 +20,32 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 _seeking = threading.Lock()
+
+
+def to_path(name: str, value: object) -> Path:
+    """Return `value`, the argument `name`, as a path; `CatganError` for an empty or other value."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise CatganError(f"{name} must be a path, not {quoted(value)}")
+    return Path(value)
+
+
+def read_bounded(path: str | os.PathLike[str], limit: int, remedy: str) -> bytes:
+    """Return the bytes of a file that anyone may have written; of a larger one `limit` + 1.
+
+    Raises:
+        CatganError: the path is not a file, or cannot be read; it ends with the `remedy`.
+    """
+    where = os.fspath(path)
+    try:
+        path = Path(where)
+        if path.exists() and not path.is_file():  # opening a pipe without a writer would block
+            raise OSError(errno.EINVAL, "not a file")
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except (OSError, TypeError, ValueError) as error:  # ValueError: an impossible file name
+        raise CatganError(
+            f"{where}: cannot be read ({getattr(error, 'strerror', None) or error}): {remedy}"
+        ) from None
 
 
 def write_durably(path: Path, data: bytes) -> None:

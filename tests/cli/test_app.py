@@ -172,7 +172,7 @@ def test_every_file_of_a_run_is_documented(home):
         settings.append("--tensorboard")
     catgan("train", "cats", "-o", "whole", *settings)
     catgan("evaluate", "whole", "--against", "cats", "--samples", 12, "--extractor", "raw-64")
-    with mock.patch("catgan.export.export.SEEDS", 8):
+    with mock.patch("catgan.exporters.export.SEEDS", 8):
         catgan("export", "whole")
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text("utf-8")
     section = text.split("## The run directory")[1].split("\n## ")[0]
@@ -259,7 +259,7 @@ def test_sample_writes_a_grid_or_one_file_per_seed(home):
         (("prepare", "photos", ""), "is empty"),
         (("sample", "run", "-o", ""), "is empty"),
         (("sample", "run", "--checkpoint", ""), "is empty"),
-        (("info", "photos"), "no run: name an exported .onnx file"),
+        (("info", "photos"), "not a run: name an exported .onnx file"),
     ],
 )
 def test_user_errors_are_one_line_and_code_2(home, arguments, expected):
@@ -282,8 +282,8 @@ def test_missing_train_extra_names_the_remedy(home):
     script = (
         "import importlib.util, sys\n"
         "real = importlib.util.find_spec\n"
-        "import catgan.cli.console as terminal\n"
-        "terminal.find_spec = lambda name: None if name == 'torch' else real(name)\n"
+        "import catgan.extras as extras\n"
+        "extras.find_spec = lambda name: None if name == 'torch' else real(name)\n"
         "sys.argv = ['catgan', 'train']\n"
         "from catgan.cli.app import main\n"
         "main()\n"
@@ -398,7 +398,7 @@ def test_inspect_checks_its_page_before_the_work(home):
             assert f"{page}: cannot be written (" in text
             assert "choose another path with --out" in text
         assert not never.called
-    with mock.patch("catgan.cli.console.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.extras.find_spec", lambda name: None if name == "cv2" else 1):
         assert "this needs cv2, not installed" in catgan("inspect", "cats", code=2)
 
 
@@ -435,7 +435,7 @@ def test_invalid_data_arguments_are_one_line_errors(roll, tmp_path):
     assert "afhq-cat" in catgan("download", "dogs", code=2)
     with mock.patch("sys.stdin", mock.Mock(isatty=lambda: False)):
         assert "--accept-license" in catgan("download", "afhq-cat", "-o", cats, code=2)
-    with mock.patch("catgan.cli.console.find_spec", lambda name: None if name == "cv2" else 1):
+    with mock.patch("catgan.extras.find_spec", lambda name: None if name == "cv2" else 1):
         assert "catgan[prepare]" in catgan("prepare", roll, cats, "--faces", code=2)
 
 

@@ -21,7 +21,7 @@ def home(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
+    monkeypatch.setattr("catgan.exporters.export.SEEDS", 8)
     return tmp_path
 
 
@@ -82,7 +82,7 @@ def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
     def without_onnx(name):
         return None if name == "onnxscript" else find_spec(name)
 
-    monkeypatch.setattr("catgan.cli.console.find_spec", without_onnx)
+    monkeypatch.setattr("catgan.extras.find_spec", without_onnx)
     assert "catgan[train]" in catgan("export", "run", code=2)
 
 
@@ -95,7 +95,7 @@ def test_export_without_its_modules_names_the_remedy(home, monkeypatch):
     ],
 )
 def test_a_format_without_its_modules_names_the_remedy(home, monkeypatch, format, missing, remedy):  # noqa: A002
-    monkeypatch.setattr("catgan.cli.console.find_spec", lambda name: None if name == missing else 1)
+    monkeypatch.setattr("catgan.extras.find_spec", lambda name: None if name == missing else 1)
     text = catgan("export", "run", "--format", format, code=2)
     assert f"this needs {missing}, not installed: pip install '{remedy}'" in text
 

@@ -522,6 +522,42 @@ def _card_seeds() -> list[bytes]:
     return [json.dumps(each).encode() for each in cards]
 
 
+def _latents(data: bytes, place: Path) -> None:
+    from catgan.generation.latents_file import read_latents, write_latents
+
+    path = place / "z.safetensors"
+    path.write_bytes(data)
+    saved = read_latents(path)
+    assert np.isfinite(saved.latents).all()
+    write_latents(path, saved.latents, saved.generator_sha256)
+    again = read_latents(path)
+    assert np.array_equal(again.latents, saved.latents)
+    assert again.generator_sha256 == saved.generator_sha256
+
+
+def _latents_header(data: bytes, place: Path) -> None:
+    """The JSON at the beginning of a file of latents, before numbers that would fit."""
+    _latents(len(data).to_bytes(8, "little") + data + bytes(4 * 3 * 8), place)
+
+
+@cache
+def _latents_seeds() -> list[bytes]:
+    import tempfile
+
+    from catgan.generation.latents import latents
+    from catgan.generation.latents_file import write_latents
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "z.safetensors"
+        write_latents(path, latents(range(3), 8), "0123456789abcdef" * 4)
+        return [path.read_bytes()]
+
+
+def _latents_header_seeds() -> list[bytes]:
+    data = _latents_seeds()[0]
+    return [data[8 : 8 + int.from_bytes(data[:8], "little")]]
+
+
 # -- weights to start from -----------------------------------------------------------------------
 
 
@@ -627,7 +663,7 @@ def _starting_generator() -> typing.Any:
 def _graph_seeds() -> list[bytes]:
     import torch
 
-    from catgan.export.graph import float16_storage, float32_model
+    from catgan.exporters.graph import float16_storage, float32_model
 
     model = float32_model(_starting_generator(), 4, torch.zeros(1, 4), (-1.0, 1.0))
     return [float16_storage(model).SerializeToString()]
@@ -755,6 +791,8 @@ TARGETS: tuple[Target, ...] = (
     Target("artifact", _artifact, _artifact_seeds),
     Target("model", _model, _model_seeds),
     Target("card", _card, _card_seeds, text=True),
+    Target("latents", _latents, _latents_seeds),
+    Target("latents-header", _latents_header, _latents_header_seeds, text=True),
     Target("keras", _card_of("cats.keras"), _keras_seeds),
     Target("tflite", _card_of("cats.tflite"), _tflite_seeds),
     Target("graph", _graph, _graph_seeds),

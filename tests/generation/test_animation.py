@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from catgan.errors import CatganError
-from catgan.generation.animation import check_animation, durations, save_animation
+from catgan.generation.animation import check_animation, frame_durations, save_animation
 
 FRAMES = np.linspace(0, 250, 5).astype(np.uint8)[:, None, None, None] * np.ones(
     (1, 32, 32, 3), np.uint8
@@ -15,7 +15,7 @@ FRAMES = np.linspace(0, 250, 5).astype(np.uint8)[:, None, None, None] * np.ones(
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "deep/a.webp"])
-def test_pictures_that_move_round_and_round(tmp_path, name):
+def test_gif_and_webp_loop_endlessly(tmp_path, name):
     path = tmp_path / name
     save_animation(FRAMES, path, 20, 32)
     with Image.open(path) as image:
@@ -29,7 +29,7 @@ def test_pictures_that_move_round_and_round(tmp_path, name):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_films(tmp_path):
+def test_mp4_holds_every_frame(tmp_path):
     av = pytest.importorskip("av")
     path = tmp_path / "a.mp4"
     save_animation(FRAMES, path, 20, 32)
@@ -37,12 +37,12 @@ def test_films(tmp_path):
         assert container.streams.video[0].average_rate == 20
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 5
-    for made, frame in zip(frames, FRAMES, strict=True):
-        assert abs(made.astype(int) - frame).max() <= 6
+    for decoded, frame in zip(frames, FRAMES, strict=True):
+        assert abs(decoded.astype(int) - frame).max() <= 6
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.mp4"])
-def test_frames_are_enlarged_as_they_are_written(tmp_path, name):
+def test_frames_are_enlarged(tmp_path, name):
     path = tmp_path / name
     if name == "a.mp4":
         av = pytest.importorskip("av")
@@ -55,42 +55,42 @@ def test_frames_are_enlarged_as_they_are_written(tmp_path, name):
         assert (image.size, image.n_frames) == ((48, 48), 5)
 
 
-@pytest.mark.parametrize("rate", [1, 15, 24, 30, 33, 40, 50])
-def test_frames_keep_time_with_the_rate(rate):
-    for step in (1, 10):
-        times = durations(rate * 3, rate, step)
-        assert sum(times) == 3_000
-        assert max(times) - min(times) <= step
-        assert all(time and time % step == 0 for time in times)
+@pytest.mark.parametrize("fps", [1, 15, 24, 30, 33, 40, 50])
+def test_frame_durations_add_up_to_the_frame_rate(fps):
+    for unit in (1, 10):
+        durations = frame_durations(fps * 3, fps, unit)
+        assert sum(durations) == 3_000
+        assert max(durations) - min(durations) <= unit
+        assert all(duration and duration % unit == 0 for duration in durations)
 
 
-def test_a_gif_runs_as_fast_as_it_is_told(tmp_path):
-    """The format counts hundredths of a second: 40 a second are 2 and 3 in turn, not 2 always."""
+def test_gif_duration_is_exact_although_it_counts_hundredths_of_a_second(tmp_path):
+    """At 40 fps, frames last 20 and 30 ms in turn, not always 20."""
     path = tmp_path / "a.gif"
     save_animation(np.concatenate([FRAMES] * 8), path, 40, 32)
     with Image.open(path) as image:
-        shown = []
+        durations = []
         for number in range(image.n_frames):
             image.seek(number)
-            shown.append(image.info["duration"])
-    assert sum(shown) == 1_000
+            durations.append(image.info["duration"])
+    assert sum(durations) == 1_000
 
 
-def test_what_memory_or_the_format_does_not_hold_is_refused_before_it_is_drawn(tmp_path):
+def test_animations_too_large_for_memory_or_format_are_rejected(tmp_path):
     check_animation(tmp_path / "a.gif", 20, 10_000, 128, 128)
     with pytest.raises(CatganError, match=r"smaller --size, or write an \.mp4"):
         check_animation(tmp_path / "a.gif", 20, 10_000, 128, 2048)
     check_animation(tmp_path / "a.mp4", 20, 10_000, 128, 2048)
     with pytest.raises(CatganError, match="fewer --frames"):
         check_animation(tmp_path / "a.mp4", 20, 10_000, 1024, 1024)
-    with pytest.raises(CatganError, match="take --size 258"):
+    with pytest.raises(CatganError, match="use --size 258"):
         check_animation(tmp_path / "a.mp4", 20, 60, 128, 257)
 
 
-def test_mistakes_are_one_line(tmp_path, monkeypatch):
-    for name, rate in (("a.png", 20), ("a", 20), ("a.gif", 0), ("a.gif", 51)):
+def test_invalid_arguments_raise_catgan_error(tmp_path, monkeypatch):
+    for name, fps in (("a.png", 20), ("a", 20), ("a.gif", 0), ("a.gif", 51)):
         with pytest.raises(CatganError):
-            save_animation(FRAMES, tmp_path / name, rate, 32)
+            save_animation(FRAMES, tmp_path / name, fps, 32)
     (tmp_path / "file").write_text("")
     with pytest.raises(CatganError, match="cannot be written"):
         save_animation(FRAMES, tmp_path / "file" / "a.gif", 20, 32)

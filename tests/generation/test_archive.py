@@ -23,7 +23,7 @@ def members(data):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def rejected(path, data):
+def rejection(path, data):
     path.write_bytes(data)
     with pytest.raises(CatganError) as error:
         read_card(path)
@@ -37,25 +37,25 @@ def test_the_card_is_read(sealed, tmp_path):
     assert read_card(path).name == "tiny cats"
 
 
-def test_foreign_and_damaged_files_end_in_one_line(sealed, tmp_path):
+def test_foreign_and_damaged_files_are_rejected_in_one_line(sealed, tmp_path):
     path = tmp_path / "a.keras"
-    assert "no card" in rejected(path, zipped(KERAS_MEMBERS))
-    assert "the members" in rejected(path, zipped(members(sealed) | {"x": b""}))
-    assert "checksum" in rejected(path, zipped(members(sealed) | {"config.json": b"[]"}))
-    assert "packed" in rejected(path, zipped(members(sealed), zipfile.ZIP_DEFLATED))
-    assert "too long" in rejected(path, zipped(KERAS_MEMBERS | {"x" * 5_000: b""}))
-    assert "no zip" in rejected(path, b"")
+    assert "no catgan card" in rejection(path, zipped(KERAS_MEMBERS))
+    assert "the members" in rejection(path, zipped(members(sealed) | {"x": b""}))
+    assert "checksum" in rejection(path, zipped(members(sealed) | {"config.json": b"[]"}))
+    assert "compressed" in rejection(path, zipped(members(sealed), zipfile.ZIP_DEFLATED))
+    assert "too long" in rejection(path, zipped(KERAS_MEMBERS | {"x" * 5_000: b""}))
+    assert "not a complete zip" in rejection(path, b"")
     other = json.dumps({"catgan": []}).encode()
-    assert "no card" in rejected(path, zipped(KERAS_MEMBERS | {"metadata.json": other}))
+    assert "no catgan card" in rejection(path, zipped(KERAS_MEMBERS | {"metadata.json": other}))
 
 
-def test_no_cut_and_no_flipped_byte_is_read_as_another_card(sealed, tmp_path):
+def test_truncated_or_flipped_bytes_never_yield_another_card(sealed, tmp_path):
     path = tmp_path / "a.keras"
     for end in range(0, len(sealed), 37):
-        rejected(path, sealed[:end])
+        rejection(path, sealed[:end])
     for position in range(0, len(sealed), 11):
         data = bytearray(sealed)
         data[position] ^= 0xFF
         path.write_bytes(data)
-        with suppress(CatganError):  # a date, say, may be hit without harm
+        with suppress(CatganError):  # a flipped date, for example, does no harm
             assert read_card(path).name == "tiny cats"

@@ -24,7 +24,7 @@ def rejection(data):
     return str(error.value)
 
 
-def test_an_artifact_is_an_onnx_model_with_its_card_as_metadata():
+def test_artifact_is_an_onnx_model_with_the_card_as_metadata():
     data = artifact()
     read = onnx.load_from_string(data)
     onnx.checker.check_model(read)
@@ -34,14 +34,14 @@ def test_an_artifact_is_an_onnx_model_with_its_card_as_metadata():
     assert check_artifact(data, "cats.onnx") == json.loads(entry.value)
 
 
-def test_every_truncation_is_noticed():
+def test_truncated_files_are_rejected():
     data = artifact()
     for length in [*range(0, len(data), 97), len(data) - 1]:
         rejection(data[:length])
 
 
-def test_any_changed_byte_is_noticed_or_harmless():
-    """Random damage ends in the one error, or in an artifact that draws: never in anything else."""
+def test_flipped_bits_are_rejected_or_harmless():
+    """Random damage raises `CatganError` or leaves a working artifact, and nothing else."""
     data, random = artifact(), np.random.default_rng(0)
     for _ in range(300):
         damaged = bytearray(data)
@@ -53,11 +53,11 @@ def test_any_changed_byte_is_noticed_or_harmless():
             generator.sample([1])
 
 
-def test_damage_that_a_card_was_made_for_still_ends_in_one_line():
-    """Models that are broken, but whose sum is right, reach ONNX Runtime."""
-    sound, random = model().SerializeToString(), np.random.default_rng(1)
+def test_damaged_model_with_a_matching_checksum_raises_catgan_error():
+    """Such models reach ONNX Runtime."""
+    intact, random = model().SerializeToString(), np.random.default_rng(1)
     for _ in range(100):
-        broken = bytearray(sound)
+        broken = bytearray(intact)
         broken[random.integers(len(broken) // 8)] ^= 1 << random.integers(8)
         data = seal(bytes(broken), card())
         with contextlib.suppress(CatganError):
@@ -66,28 +66,28 @@ def test_damage_that_a_card_was_made_for_still_ends_in_one_line():
 
 
 @pytest.mark.parametrize("data", [b"", b"PNG", b"\x00" * 100, b"\xff" * 1000, b"\x80" * 30])
-def test_what_is_no_onnx_file_is_one_line(data):
+def test_files_other_than_onnx_are_rejected_in_one_line(data):
     rejection(data)
 
 
-def test_a_model_without_catgan_s_card_is_named_as_such():
+def test_model_without_a_card_is_rejected():
     assert "card" in rejection(model().SerializeToString())
     assert "card" in rejection(with_metadata(model(), "author", "someone"))
 
 
-def test_a_card_moved_to_another_model_is_noticed():
+def test_card_copied_to_another_model_is_rejected():
     value = json.dumps(check_artifact(artifact(), "a"))
     other = model()
     other.producer_name = "other"
-    assert "sum" in rejection(with_metadata(other, "catgan", value))
+    assert "checksum" in rejection(with_metadata(other, "catgan", value))
 
 
 @pytest.mark.parametrize("value", ["", "[1]", "{", "NaN", '{"a": Infinity}', "[" * 100_000])
-def test_a_card_that_is_no_table_is_one_line(value):
+def test_card_other_than_a_json_object_is_rejected_in_one_line(value):
     rejection(with_metadata(model(), "catgan", value))
 
 
-def test_a_model_that_would_read_another_file_is_refused():
+def test_external_data_is_rejected():
     proto = model()
     tensor = proto.graph.initializer[0]
     onnx.external_data_helper.set_external_data(tensor, "/etc/passwd")
@@ -98,7 +98,7 @@ def test_a_model_that_would_read_another_file_is_refused():
     assert "another file" in rejection(seal(proto.SerializeToString(), card()))
 
 
-def test_code_of_its_own_is_refused():
+def test_custom_operators_functions_and_control_flow_are_rejected():
     foreign = helper.make_node("Evil", ["z"], ["e"], domain="com.evil")
     assert "operators" in rejection(seal(model(extra=[foreign]).SerializeToString(), card()))
     branch = helper.make_graph([], "branch", [], [])
@@ -109,7 +109,7 @@ def test_code_of_its_own_is_refused():
     assert "functions" in rejection(seal(proto.SerializeToString(), card()))
 
 
-def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
+def test_unreadable_and_oversized_files_are_rejected(tmp_path, monkeypatch):
     for path in (tmp_path, tmp_path / "missing.onnx"):
         with pytest.raises(CatganError, match="cannot be read"):
             read_artifact(path)
@@ -123,8 +123,8 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
-        {"format": "1"},
+        {"format": 1},
+        {"format": "2"},
         {"name": 7},
         {"latents": "mersenne"},
         {"images": -1},
@@ -148,7 +148,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
         {"parity": {"seeds": 256, "largest": 1, "mean": 10**400}},
     ],
 )
-def test_cards_that_make_no_sense_are_one_line(changes):
+def test_invalid_cards_are_rejected_in_one_line(changes):
     with pytest.raises(CatganError) as error:
         parse_card(card(**changes), "cats.onnx")
     assert "\n" not in str(error.value)
@@ -162,19 +162,19 @@ def test_cards_that_make_no_sense_are_one_line(changes):
         ({"hours": 30, "machine": "cuda"}, "tiny, 1,234 images seen in 30.0 hours on cuda"),
     ],
 )
-def test_a_card_tells_how_long_it_took_if_it_knows(training, expected):
+def test_card_shows_the_training_time_if_known(training, expected):
     changes = {"training": training} if training else {}
     assert parse_card(card(**changes), "cats.onnx").trained == expected
 
 
-def test_a_card_cannot_write_to_the_terminal():
+def test_card_texts_are_printable():
     read = parse_card(card(name="\x1b[31mred\n\x07cats"), "cats.onnx")
     assert all(text.isprintable() for _, text in read.lines())
     assert "red" in read.name
 
 
-def test_a_field_that_other_readers_would_number_otherwise_is_refused():
-    """With bit 32 set, a tag of this reader is another one to readers that keep 32 bits."""
+def test_field_numbers_beyond_32_bits_are_rejected():
+    """With bit 32 set, readers that keep 32 bits would see another field."""
     tag, value = (13 << 3 | 2) | 1 << 32, b"weights.bin"
     varint = bytearray()
     while tag > 127:
@@ -185,44 +185,44 @@ def test_a_field_that_other_readers_would_number_otherwise_is_refused():
         list(Message(memoryview(hidden)).fields())
 
 
-def test_a_file_of_countless_fields_is_refused_before_they_are_read():
-    """Two bytes make a field, so 512 MiB could hold 268 million."""
+def test_too_many_fields_are_rejected():
+    """A field takes two bytes, so 512 MiB could hold 268 million."""
     assert "fields" in rejection(b"\x08\x00" * (MAX_FIELDS + 1))
-    # Neither can they hide in parts that are small each: all parts draw on one allowance.
+    # Nested messages share one allowance, so many small ones are rejected, too.
     node = encode_field(1, b"\x08\x00" * 9_000)
     data = seal(encode_field(7, node * (MAX_FIELDS // 9_000 + 1)), card())
     assert "fields" in rejection(data)
 
 
-def test_a_generator_costs_a_small_part_of_the_fields():
+def test_generator_has_few_fields():
     message = Message(memoryview(artifact()))
     list(message.fields())
     assert 0 < MAX_FIELDS - message.allowance.left < 100
 
 
-def test_sparse_values_are_refused():
-    dense = helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])
-    places = helper.make_tensor("i", TensorProto.INT64, [1], [0])
-    sparse = helper.make_sparse_tensor(dense, places, [4])
+def test_sparse_tensors_are_rejected():
+    values = helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])
+    indices = helper.make_tensor("i", TensorProto.INT64, [1], [0])
+    sparse = helper.make_sparse_tensor(values, indices, [4])
     bad = model()
     bad.graph.node.insert(0, helper.make_node("Constant", [], ["unused"], sparse_value=sparse))
     assert "sparse" in rejection(seal(bad.SerializeToString(), CARD))
 
 
-def test_a_model_in_the_runtime_s_own_format_is_not_taken_for_the_one_that_was_checked(monkeypatch):
-    """Bytes can be both; only what was checked may be run."""
+def test_onnx_runtime_reads_the_model_as_onnx_only(monkeypatch):
+    """The same bytes could be a model in the ORT format, which is not checked."""
     import onnxruntime
 
-    asked = []
+    entries = []
     real = onnxruntime.SessionOptions.add_session_config_entry
 
     class Options(onnxruntime.SessionOptions):
         def add_session_config_entry(self, key, value):
-            asked.append((key, value))
+            entries.append((key, value))
             real(self, key, value)
 
     monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
     data = artifact()
     document = check_artifact(data, "cats.onnx")
     Generator(data, parse_card(document, "cats.onnx"), "cats.onnx").sample([1])
-    assert ("session.load_model_format", "ONNX") in asked
+    assert ("session.load_model_format", "ONNX") in entries

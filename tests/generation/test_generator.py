@@ -17,8 +17,8 @@ from catgan.generation.generator import Generator, embedded_generator
 from catgan.generation.latents import latents
 
 
-def near(images, expected):
-    """Equal but for pixels that float32 rounds to the other side."""
+def nearly_equal(images, expected):
+    """Return whether images are equal except for float32 rounding."""
     return images.shape == expected.shape and abs(images.astype(int) - expected).max() <= 1
 
 
@@ -32,40 +32,40 @@ def cats(path):
     return catgan.load(path)
 
 
-def test_a_cat_is_what_the_model_makes_of_the_seed_s_latents(cats):
+def test_sample_runs_the_model_on_the_latents_of_seeds(cats):
     images = cats.sample(seeds=[7, 2**63 - 1])
     assert images.shape == (2, SIDE, SIDE, 3)
     assert images.dtype == np.uint8
-    assert near(images, images_of(latents([7, 2**63 - 1], SIZE)))
+    assert nearly_equal(images, images_of(latents([7, 2**63 - 1], SIZE)))
     assert np.array_equal(cats.latents([7]), latents([7], SIZE))
 
 
 def test_truncation_pulls_toward_the_mean(cats):
     z = latents([7], SIZE)
-    assert near(cats.sample([7], truncation=0.5), images_of(z, 0.5))
+    assert nearly_equal(cats.sample([7], truncation=0.5), images_of(z, 0.5))
     assert np.array_equal(cats.sample([7], truncation=0)[0], cats.sample([8], truncation=0)[0])
-    spread = [cats.sample(range(20), psi).std(0).mean() for psi in (0.3, 0.6, 1.0)]
-    assert spread == sorted(spread)
+    variety = [cats.sample(range(20), psi).std(0).mean() for psi in (0.3, 0.6, 1.0)]
+    assert variety == sorted(variety)
 
 
-def test_a_seed_is_the_same_bytes_whatever_the_batch_the_session_and_the_process(path, cats):
-    together = cats.sample(range(10))
-    assert np.array_equal(together[3:5], cats.sample([3, 4]))
-    assert np.array_equal(together, catgan.load(str(path)).sample(range(10)))
+def test_image_of_a_seed_is_bit_equal_across_batches_sessions_and_processes(path, cats):
+    batch = cats.sample(range(10))
+    assert np.array_equal(batch[3:5], cats.sample([3, 4]))
+    assert np.array_equal(batch, catgan.load(str(path)).sample(range(10)))
     script = (
         "import sys, catgan; "
         "sys.stdout.buffer.write(catgan.load(sys.argv[1]).sample([3, 4]).tobytes())"
     )
-    theirs = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, check=True
     ).stdout
-    assert theirs == together[3:5].tobytes()
+    assert output == batch[3:5].tobytes()
 
 
 def test_grids_morphs_and_loops(cats):
     assert cats.grid(range(6), columns=3).shape == (2 * SIDE + 2, 3 * SIDE + 4, 3)
-    way = cats.morph(3, 9, frames=5)
-    assert np.array_equal(way[[0, -1]], cats.sample([3, 9]))
+    morph = cats.morph(3, 9, frames=5)
+    assert np.array_equal(morph[[0, -1]], cats.sample([3, 9]))
     loop = cats.loop([3, 9, 27], frames=6)
     assert np.array_equal(loop[[0, 2, 4]], cats.sample([3, 9, 27]))
     assert len(loop) == 6
@@ -75,30 +75,30 @@ def test_moves_add_directions(cats):
     z = latents([7], SIZE)
     z[0, 1] += 2
     z[0, 0] -= 1
-    assert near(cats.sample([7], moves={1: 2.0, 0: -1.0}), images_of(z))
+    assert nearly_equal(cats.sample([7], moves={1: 2.0, 0: -1.0}), images_of(z))
     with pytest.raises(CatganError, match=f"0 to {DIRECTIONS - 1}"):
         cats.sample([7], moves={DIRECTIONS: 1})
 
 
 def test_progress_counts_images(cats):
-    seen = []
-    cats.sample(range(3), on_progress=seen.append)
-    assert seen == [1, 2, 3]
+    counts = []
+    cats.sample(range(3), on_progress=counts.append)
+    assert counts == [1, 2, 3]
     assert cats.sample([]).shape == (0, SIDE, SIDE, 3)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 10**400])
-def test_seeds_out_of_range_are_one_line(cats, seed):
-    with pytest.raises(CatganError, match="out of range"):
+def test_seeds_out_of_range_are_rejected(cats, seed):
+    with pytest.raises(CatganError, match=r"invalid seed .* whole number from 0 to"):
         cats.sample([seed])
 
 
 @pytest.mark.parametrize(
     "seed", [0.5, 1.0, "7", None, float("nan"), True, np.True_, np.float32(7), [7]]
 )
-def test_seeds_that_are_no_whole_numbers_are_one_line(cats, seed):
+def test_seeds_other_than_integers_are_rejected(cats, seed):
     for seeds in ([seed], (7, seed)):
-        with pytest.raises(CatganError, match="is no whole number"):
+        with pytest.raises(CatganError, match=r"invalid seed .* whole number"):
             cats.sample(seeds)
 
 
@@ -106,8 +106,8 @@ def test_seeds_that_are_no_whole_numbers_are_one_line(cats, seed):
     "truncation",
     [-0.1, 1.1, float("nan"), "a", None, True, np.True_, [0.5], np.zeros(1), 1j, 10**400],
 )
-def test_truncations_that_are_none_are_one_line(cats, truncation):
-    for draw in (
+def test_invalid_truncation_is_rejected_in_one_line(cats, truncation):
+    for call in (
         lambda: cats.sample([1], truncation),
         lambda: cats.grid([1], truncation=truncation),
         lambda: cats.morph(1, 2, 2, truncation),
@@ -115,19 +115,19 @@ def test_truncations_that_are_none_are_one_line(cats, truncation):
         lambda: cats.synthesize(cats.latents([1]), truncation),
     ):
         with pytest.raises(
-            CatganError, match=r"truncation = .* choose a number from 0 to 1"
+            CatganError, match=r"truncation = .* expected a number from 0 to 1"
         ) as error:
-            draw()
+            call()
         assert "\n" not in str(error.value)
 
 
-def test_seeds_that_are_no_list_are_one_line(cats):
+def test_seeds_other_than_a_list_are_rejected(cats):
     many = range(10**30)
     for seeds in (7, "7", b"7", {7}, {7: 1}, None, np.array(7), np.array([[7]]), iter([7]), many):
-        for draw in (cats.latents, cats.sample, cats.grid, cats.loop):
-            with pytest.raises(CatganError, match=r"write, say, seeds=\[7\]|at once"):
-                draw(seeds)
-    with pytest.raises(CatganError, match="is no whole number"):
+        for method in (cats.latents, cats.sample, cats.grid, cats.loop):
+            with pytest.raises(CatganError, match=r"for example seeds=\[7\]|expected at most"):
+                method(seeds)
+    with pytest.raises(CatganError, match=r"invalid seed .* whole number"):
         cats.morph([1], 2)
 
 
@@ -141,55 +141,53 @@ def test_seeds_that_are_no_list_are_one_line(cats):
         [np.int64(7), np.uint64(8)],
     ],
 )
-def test_seeds_may_be_any_list_of_whole_numbers(cats, seeds):
+def test_seeds_may_be_any_sequence_of_integers(cats, seeds):
     assert np.array_equal(cats.sample(seeds), cats.sample([7, 8]))
     assert np.array_equal(cats.latents(seeds), cats.latents([7, 8]))
 
 
-def test_numbers_of_numpy_s_are_numbers(cats):
+def test_numpy_scalars_are_accepted(cats):
     expected = cats.sample([7], 0.5, {1: 2.0})
-    theirs = cats.sample([7], np.float32(0.5), {np.int64(1): np.float64(2)})
-    assert np.array_equal(theirs, expected)
+    images = cats.sample([7], np.float32(0.5), {np.int64(1): np.float64(2)})
+    assert np.array_equal(images, expected)
     assert len(cats.morph(np.int32(3), np.int64(9), frames=np.int16(4))) == 4
     assert cats.grid([1, 2], columns=np.int64(1)).shape == (2 * SIDE + 2, SIDE, 3)
     assert np.array_equal(cats.synthesize(cats.latents([7]).tolist()), cats.sample([7]))
 
 
 @pytest.mark.parametrize("frames", [2.5, 2.0, True, "4", None, float("nan"), 10**30, np.array(4)])
-def test_frames_that_are_no_number_of_frames_are_one_line(cats, frames):
-    for draw in (lambda: cats.morph(1, 2, frames), lambda: cats.loop([1, 2], frames)):
+def test_invalid_frames_are_rejected(cats, frames):
+    for call in (lambda: cats.morph(1, 2, frames), lambda: cats.loop([1, 2], frames)):
         with pytest.raises(
-            CatganError, match=r"frames = .* choose a whole number from 2 to 10,000"
+            CatganError, match=r"frames = .* expected a whole number from 2 to 10,000"
         ):
-            draw()
+            call()
 
 
-def test_a_loop_shows_every_seed(cats):
-    with pytest.raises(CatganError, match="3 frames cannot show 10 seeds: take at least as many"):
+def test_loop_needs_a_frame_per_seed(cats):
+    with pytest.raises(CatganError, match="3 frames cannot show 10 seeds: use at least as many"):
         cats.loop(range(10), frames=3)
     assert np.array_equal(cats.loop(range(3), frames=3), cats.sample(range(3)))
 
 
 @pytest.mark.parametrize("columns", [0, -1, 2.5, True, "2", 10**9, 10**30])
-def test_columns_that_make_no_sheet_are_one_line_before_anything_is_drawn(
-    cats, columns, monkeypatch
-):
+def test_invalid_columns_are_rejected_before_generation(cats, columns, monkeypatch):
     monkeypatch.setattr(Generator, "synthesize", None)
-    with pytest.raises(CatganError, match=r"columns = .* choose a whole number|fewer .*columns"):
+    with pytest.raises(CatganError, match=r"columns = .* expected a whole number|fewer .*columns"):
         cats.grid([1, 2], columns)
 
 
 @pytest.mark.parametrize(
     "moves", [[1], 1, "0", {-1: 1}, {True: 1}, {0.0: 1}, {"0": 1}, {None: 1}, {(0,): 1}]
 )
-def test_moves_along_nothing_are_one_line(cats, moves):
+def test_moves_along_unknown_directions_are_rejected(cats, moves):
     with pytest.raises(CatganError, match=r"moves=\{0: 2.0\}|has no direction"):
         cats.sample([7], moves=moves)
 
 
 @pytest.mark.parametrize("amount", ["2", None, True, [1], 1e39, -1e7, 1j, 10**400])
-def test_moves_by_no_number_are_one_line(cats, amount):
-    with pytest.raises(CatganError, match=r"the move along direction 0 = .* choose a number"):
+def test_invalid_move_amounts_are_rejected(cats, amount):
+    with pytest.raises(CatganError, match=r"amount of direction 0 = .* expected a number"):
         cats.sample([7], moves={0: amount})
 
 
@@ -207,21 +205,21 @@ def test_moves_by_no_number_are_one_line(cats, amount):
         [[0.0] * SIZE, [0.0]],
     ],
 )
-def test_latents_that_are_none_are_one_line(cats, z):
-    for use in (cats.synthesize, lambda wrong: cats.move(wrong, {})):
-        with pytest.raises(CatganError, match=r"^latents must be"):
-            use(z)
+def test_invalid_latents_are_rejected(cats, z):
+    for method in (cats.synthesize, lambda wrong: cats.move(wrong, {})):
+        with pytest.raises(CatganError, match=r"^latents: expected"):
+            method(z)
 
 
 @pytest.mark.parametrize("path", [3, b"cats.onnx", 2.5, ["cats.onnx"], True])
-def test_what_is_no_path_is_one_line(path):
+def test_paths_of_another_type_are_rejected(path):
     with pytest.raises(CatganError, match=r"name a \.onnx file"):
         catgan.load(path)
 
 
-def test_paths_to_what_is_no_file_are_one_line(tmp_path):
+def test_paths_to_other_things_than_files_are_rejected_in_one_line(tmp_path):
     if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.onnx")  # to open it would wait for a writer
+        os.mkfifo(tmp_path / "pipe.onnx")  # opening it would wait for a writer
     (tmp_path / "folder").mkdir()
     for name in ("pipe.onnx", "folder", "nowhere", "a\0b", "x" * 300):
         with pytest.raises(CatganError, match="cannot be read") as error:
@@ -234,7 +232,7 @@ def test_paths_to_what_is_no_file_are_one_line(tmp_path):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("Failed to allocate memory for requested buffer")]
 )
-def test_memory_that_is_not_there_is_not_the_file_s_fault(cats, monkeypatch, error):
+def test_out_of_memory_does_not_blame_the_file(cats, monkeypatch, error):
     class Session:
         def run(self, *_):
             raise error
@@ -245,11 +243,11 @@ def test_memory_that_is_not_there_is_not_the_file_s_fault(cats, monkeypatch, err
     assert "export" not in str(raised.value)
 
 
-def test_other_mistakes_are_one_line(cats):
+def test_other_invalid_arguments_are_rejected(cats):
     with pytest.raises(CatganError, match="at least one"):
         cats.grid([])
     for amount in (float("nan"), float("inf")):
-        with pytest.raises(CatganError, match="choose a number"):
+        with pytest.raises(CatganError, match="expected a number"):
             cats.sample([7], moves={0: amount})
     with pytest.raises(CatganError, match="finite"):
         cats.synthesize(np.full((1, SIZE), np.nan))
@@ -263,13 +261,13 @@ def test_other_mistakes_are_one_line(cats):
 
 
 @pytest.mark.parametrize("wrong", [model(side=4), model(output=TensorProto.FLOAT)])
-def test_a_model_that_is_not_the_card_s_is_refused(tmp_path, wrong):
+def test_model_that_contradicts_its_card_is_rejected(tmp_path, wrong):
     path = write(tmp_path / "wrong.onnx", seal(wrong.SerializeToString(), card()))
     with pytest.raises(CatganError, match="not the generator"):
         catgan.load(path).sample([1])
 
 
-def test_what_onnx_runtime_refuses_is_one_line(tmp_path):
+def test_onnx_runtime_errors_are_one_line(tmp_path):
     proto = model()
     proto.graph.node[1].op_type = "NoSuchOperator"
     path = write(tmp_path / "odd.onnx", seal(proto.SerializeToString(), card()))
@@ -278,42 +276,41 @@ def test_what_onnx_runtime_refuses_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_the_package_s_own_generator_is_found_or_missed_in_one_line(monkeypatch, path):
-    where = "catgan.generation.generator.embedded_generator"
-    monkeypatch.setattr(where, lambda: None)
-    with pytest.raises(CatganError, match="carries no generator"):
+def test_load_without_a_path_opens_the_bundled_generator(monkeypatch, path):
+    function = "catgan.generation.generator.embedded_generator"
+    monkeypatch.setattr(function, lambda: None)
+    with pytest.raises(CatganError, match="no bundled generator"):
         catgan.load()
-    monkeypatch.setattr(where, lambda: path)
+    monkeypatch.setattr(function, lambda: path)
     assert catgan.load().card.name == "tiny cats"
 
 
-@pytest.mark.skipif(embedded_generator() is None, reason="no generator is embedded yet")
-def test_the_embedded_generator_draws_and_says_its_license():
+@pytest.mark.skipif(embedded_generator() is None, reason="no generator is bundled")
+def test_bundled_generator_samples_and_has_a_license():
     cats = catgan.load()
     assert embedded_generator().stat().st_size <= 10_000_000
     assert cats.card.license not in ("", "unknown")
     assert cats.sample([7]).std() > 20
 
 
-@pytest.mark.skipif(embedded_generator() is None, reason="no generator is embedded yet")
-def test_a_seed_of_the_embedded_generator_is_the_same_bytes_wherever_it_is_drawn():
-    """Beside other seeds, by several threads at once, and in a process with one processor."""
+@pytest.mark.skipif(embedded_generator() is None, reason="no generator is bundled")
+def test_image_of_a_bundled_seed_is_bit_equal_in_batches_threads_and_one_processor():
     cats = catgan.load()
-    together = cats.sample(range(6))
+    batch = cats.sample(range(6))
     with ThreadPoolExecutor(3) as pool:
         by_threads = list(pool.map(lambda seed: cats.sample([seed])[0], range(6)))
-    assert np.array_equal(np.stack(by_threads), together)
+    assert np.array_equal(np.stack(by_threads), batch)
     script = (
         "import os, sys, catgan\n"
         "if hasattr(os, 'sched_setaffinity'):\n"
         "    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
         "sys.stdout.buffer.write(catgan.load().sample([5, 2]).tobytes())"
     )
-    theirs = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
-    assert theirs == together[[5, 2]].tobytes()
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    assert output == batch[[5, 2]].tobytes()
 
 
-def test_importing_catgan_imports_nothing_heavy_and_drawing_no_torch(path):
+def test_importing_catgan_is_light_and_sampling_imports_no_torch(path):
     script = (
         "import sys, catgan\n"
         "assert not {'numpy', 'onnxruntime', 'PIL', 'torch', 'typer'} & set(sys.modules)\n"
@@ -323,7 +320,7 @@ def test_importing_catgan_imports_nothing_heavy_and_drawing_no_torch(path):
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)
 
 
-def test_a_generator_reads_its_card_without_a_session(path):
+def test_card_is_read_without_a_session(path):
     generator = catgan.load(path)
     assert isinstance(generator, Generator)
     assert "session" not in vars(generator)

@@ -21,22 +21,22 @@ from catgan.generation.grid import (
 IMAGES = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
 
 
-def test_every_image_stands_in_reading_order():
-    page = make_grid(IMAGES, columns=3, gap=1)
-    assert page.shape == (9, 14, 3)
+def test_grid_is_in_reading_order():
+    grid = make_grid(IMAGES, columns=3, gap=1)
+    assert grid.shape == (9, 14, 3)
     for index in range(6):
         top, left = index // 3 * 5, index % 3 * 5
-        assert (page[top : top + 4, left : left + 4] == index).all()
-    assert (page[4] == 255).all()
+        assert (grid[top : top + 4, left : left + 4] == index).all()
+    assert (grid[4] == 255).all()
 
 
-def test_near_square_unless_told():
+def test_grid_is_nearly_square_by_default():
     assert make_grid(IMAGES, gap=0).shape == (8, 12, 3)
     assert make_grid(IMAGES[:5], gap=0).shape == (8, 12, 3)
     assert make_grid(IMAGES[:1]).shape == (4, 4, 3)
 
 
-def test_grids_must_hold_what_they_are_given():
+def test_parse_grid_must_match_the_number_of_images():
     assert parse_grid("3x2", 6) == 3
     for text in ("3", "3x", "0x6", "x", "3x3", "3X2"):
         with pytest.raises(CatganError):
@@ -44,7 +44,7 @@ def test_grids_must_hold_what_they_are_given():
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "deep/er/a.jpg"])
-def test_files_are_images_and_nothing_is_left_beside_them(tmp_path, name):
+def test_save_image_leaves_no_other_files(tmp_path, name):
     path = tmp_path / name
     save_image(IMAGES[3], path)
     with Image.open(path) as image:
@@ -53,13 +53,13 @@ def test_files_are_images_and_nothing_is_left_beside_them(tmp_path, name):
 
 
 @pytest.mark.parametrize("size", [128, 512])
-def test_a_png_holds_every_pixel_in_about_the_bytes_that_pillow_takes(size):
+def test_png_is_lossless_and_about_as_small_as_pillow_s(size):
     image = enlarge(catgan.load().sample([7])[0], size)
     data = encode_image(image, "PNG")
     assert (np.asarray(Image.open(io.BytesIO(data))) == image).all()
-    usual = io.BytesIO()
-    Image.fromarray(image).save(usual, "PNG")
-    assert len(data) < 1.06 * usual.tell()
+    default = io.BytesIO()
+    Image.fromarray(image).save(default, "PNG")
+    assert len(data) < 1.06 * default.tell()
 
 
 def test_errors_name_the_file(tmp_path):
@@ -70,46 +70,46 @@ def test_errors_name_the_file(tmp_path):
         save_image(IMAGES[0], tmp_path / "file" / "a.png")
 
 
-def test_enlarging_is_lanczos_and_states_what_it_cannot_do():
+def test_enlarge_uses_lanczos_and_rejects_other_sizes():
     ramp = np.arange(64, dtype=np.uint8).reshape(8, 8, 1) * np.ones((1, 1, 3), np.uint8)
     assert enlarge(ramp, 8) is ramp
     expected = np.asarray(Image.fromarray(ramp).resize((24, 24), Image.Resampling.LANCZOS))
     assert np.array_equal(enlarge(ramp, 24), expected)
-    page = make_grid(np.stack([ramp, ramp]), columns=2, gap=1, size=24)
-    assert page.shape == (24, 49, 3)
-    assert np.array_equal(page[:, 25:], expected)
+    grid = make_grid(np.stack([ramp, ramp]), columns=2, gap=1, size=24)
+    assert grid.shape == (24, 49, 3)
+    assert np.array_equal(grid[:, 25:], expected)
     for size in (3, 5000):
         with pytest.raises(CatganError, match="--size"):
             enlarge(IMAGES[0], size)
 
 
-def test_a_sheet_that_memory_or_its_format_does_not_hold_is_refused_before_it_is_drawn(tmp_path):
+def test_check_grid_rejects_grids_too_large_for_memory_or_format(tmp_path):
     check_grid(tmp_path / "a.png", 4096, 64, 128)
     check_grid(tmp_path / "a.png", 1, None, 2048)
     with pytest.raises(CatganError, match="fewer seeds or a smaller --size"):
         check_grid(tmp_path / "a.png", 4096, 64, 2048)
-    with pytest.raises(CatganError, match=r"more than a WEBP holds.*\.png"):
+    with pytest.raises(CatganError, match=r"a WEBP side has at most 16,383.*\.png"):
         check_grid(tmp_path / "a.webp", 128, 1, 128)
     check_grid(tmp_path / "a.webp", 126, 1, 128)
-    with pytest.raises(CatganError, match="an image is written as"):
+    with pytest.raises(CatganError, match="expected a file name that ends in"):
         check_grid(tmp_path / "a.bmp", 1, None, 128)
 
 
-def test_nothing_makes_no_sheet():
+def test_empty_grid_is_rejected():
     for images, columns in ((IMAGES[:0], None), (IMAGES, -1), (IMAGES, 0)):
         with pytest.raises(CatganError, match=r"at least one image|columns = "):
             make_grid(images, columns)
 
 
 @pytest.mark.parametrize(("name", "side"), [("a.webp", 16_384), ("a.jpg", 65_501)])
-def test_a_page_longer_than_the_format_holds_is_one_line(tmp_path, name, side):
-    with pytest.raises(CatganError, match=r"pixels are more than a \w+ holds"):
+def test_images_too_long_for_the_format_are_rejected(tmp_path, name, side):
+    with pytest.raises(CatganError, match=r"pixels, but a \w+ side has at most"):
         save_image(np.zeros((side, 1, 3), np.uint8), tmp_path / name)
     save_image(np.zeros((side - 1, 1, 3), np.uint8), tmp_path / name)
     save_image(np.zeros((side, 1, 3), np.uint8), tmp_path / "a.png")
 
 
-def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
     def save(image, partial, *arguments, **options):
         partial.write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -117,7 +117,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path, monk
     monkeypatch.setattr(Image.Image, "save", save)
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
-    with pytest.raises(CatganError, match="choose another place"):
+    with pytest.raises(CatganError, match="choose another path"):
         save_image(IMAGES[0], path)
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
     assert path.read_bytes() == b"old"
@@ -136,7 +136,7 @@ def test_devices_and_pipes_are_never_replaced(tmp_path):
     assert (tmp_path / "pipe.png").is_fifo()
 
 
-def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
+def test_path_below_a_file_is_rejected(tmp_path):
     (tmp_path / "file").write_text("mine")
     image = np.zeros((4, 4, 3), np.uint8)
     for write in (
@@ -147,6 +147,6 @@ def test_a_place_below_a_file_is_said_to_be_no_folder(tmp_path):
             write(tmp_path / "file" / "cat.png")
 
 
-def test_no_size_is_no_default_size():
+def test_size_0_is_rejected():
     with pytest.raises(CatganError, match="--size 0"):
         make_grid(np.zeros((1, 4, 4, 3), np.uint8), size=0)

@@ -23,11 +23,11 @@ def words(text):
 
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN_ANSWERS)
-def test_philox_gives_the_known_answers(counter, key, result):
+def test_philox_matches_the_known_answers(counter, key, result):
     assert philox(words(counter), words(key)).tolist() == words(result).tolist()
 
 
-def test_a_latent_is_what_its_description_says():
+def test_latents_match_their_documentation():
     seed = 2**40 + 12345
     for position in (0, 1, 2, 3, 4, 5):
         key = np.array([seed % 2**32, seed // 2**32])
@@ -39,15 +39,15 @@ def test_a_latent_is_what_its_description_says():
         assert latents([seed], 6)[0, position] == np.float32(number)
 
 
-def test_a_seed_is_a_vector_whatever_stands_beside_it():
-    together = latents([5, 7, 2**63 - 1], 99)
-    assert together.dtype == np.float32
+def test_latent_of_a_seed_is_independent_of_other_seeds_and_of_the_size():
+    batch = latents([5, 7, 2**63 - 1], 99)
+    assert batch.dtype == np.float32
     for row, seed in enumerate([5, 7, 2**63 - 1]):
-        assert np.array_equal(together[row], latents([seed], 99)[0])
-    assert np.array_equal(latents([7], 128)[0, :99], together[1])
+        assert np.array_equal(batch[row], latents([seed], 99)[0])
+    assert np.array_equal(latents([7], 128)[0, :99], batch[1])
 
 
-def test_the_numbers_are_standard_normal():
+def test_latents_are_standard_normal():
     z = latents(range(2_000), 100).astype(np.float64)
     assert abs(z.mean()) < 0.01
     assert z.std() == pytest.approx(1, abs=0.01)

@@ -12,7 +12,7 @@ from catgan.errors import CatganError
 from catgan.generation.foreign import read_card
 
 
-def rejected(path, data):
+def rejection(path, data):
     path.write_bytes(data)
     with pytest.raises(CatganError) as error:
         read_card(path)
@@ -30,36 +30,36 @@ def test_the_card_is_read(path):
     assert read_card(path).name == "tiny cats"
 
 
-def test_foreign_and_damaged_files_end_in_one_line(path):
+def test_foreign_and_damaged_files_are_rejected_in_one_line(path):
     text = json.dumps(card()).encode()
-    assert "no TensorFlow Lite" in rejected(path, b"")
-    assert "no TensorFlow Lite" in rejected(path, tflite_model([], identifier=b"TFL9"))
-    assert "no card" in rejected(path, tflite_model([("min_runtime_version", b"1.5.0")]))
-    assert "missing" in rejected(path, tflite_model([("catgan", text)], first_buffer=2))
-    assert "checksum" in rejected(path, tflite_model([("catgan", text)]))
-    assert "no table" in rejected(path, tflite_model([("catgan", b"[]")]))
-    assert "too long" in rejected(path, tflite_model([("catgan", b" " * (4 * 2**20 + 1))]))
-    assert "damaged" in rejected(path, tflite_file(card()) + b"\0")
+    assert "not a TensorFlow Lite model" in rejection(path, b"")
+    assert "not a TensorFlow Lite model" in rejection(path, tflite_model([], identifier=b"TFL9"))
+    assert "no catgan card" in rejection(path, tflite_model([("min_runtime_version", b"1.5.0")]))
+    assert "missing" in rejection(path, tflite_model([("catgan", text)], first_buffer=2))
+    assert "checksum" in rejection(path, tflite_model([("catgan", text)]))
+    assert "not a JSON object" in rejection(path, tflite_model([("catgan", b"[]")]))
+    assert "too long" in rejection(path, tflite_model([("catgan", b" " * (4 * 2**20 + 1))]))
+    assert "damaged" in rejection(path, tflite_file(card()) + b"\0")
 
 
-def test_no_cut_and_no_flipped_byte_is_read_as_another_card(path):
-    sound = tflite_file(card())
-    for end in range(0, len(sound), 37):
-        rejected(path, sound[:end])
-    start = sound.index(b'{"format"')
-    for position in [*range(start), *range(start, len(sound), 11)]:
-        data = bytearray(sound)
+def test_truncated_or_flipped_bytes_never_yield_another_card(path):
+    intact = tflite_file(card())
+    for end in range(0, len(intact), 37):
+        rejection(path, intact[:end])
+    start = intact.index(b'{"format"')
+    for position in [*range(start), *range(start, len(intact), 11)]:
+        data = bytearray(intact)
         data[position] ^= 0xFF
         path.write_bytes(data)
-        with suppress(CatganError):  # a digit of the card, say, makes another number
+        with suppress(CatganError):  # a flipped digit in the card only changes a number
             assert read_card(path).latent_size
             assert position >= start
 
 
 @pytest.mark.parametrize("offset", [0, 7, 2**31, 2**32 - 1])
-def test_offsets_out_of_the_file_end_in_one_line(path, offset):
-    sound = tflite_file(card())
-    for position in range(0, sound.index(b'{"format"'), 4):
-        data = sound[:position] + struct.pack("<I", offset) + sound[position + 4 :]
-        if data != sound:
-            rejected(path, data)
+def test_offsets_outside_the_file_are_rejected_in_one_line(path, offset):
+    intact = tflite_file(card())
+    for position in range(0, intact.index(b'{"format"'), 4):
+        data = intact[:position] + struct.pack("<I", offset) + intact[position + 4 :]
+        if data != intact:
+            rejection(path, data)

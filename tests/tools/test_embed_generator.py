@@ -48,7 +48,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def few_seeds(monkeypatch):
-    monkeypatch.setattr("catgan.export.export.SEEDS", 8)
+    monkeypatch.setattr("catgan.exporters.export.SEEDS", 8)
 
 
 def test_an_embedded_generator_draws_informs_and_teaches(
@@ -119,7 +119,7 @@ def test_too_large_a_generator_and_one_without_a_license_are_refused(
 def embedded(tool, run, tmp_path_factory):
     place = tmp_path_factory.mktemp("embedded")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("catgan.export.export.SEEDS", 8)
+        patch.setattr("catgan.exporters.export.SEEDS", 8)
         tool.embed(run, place, checkpoint="latest", name=None, names=[], license=None, credit=None)
     return place
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from catgan.formatting import duration, kimg
-from catgan.training.display import BarDisplay, LineDisplay, choose_display
+from catgan.training.display import BarDisplay, CallbackDisplay, LineDisplay, choose_display
 
 ROW = {
     "images": 2_048,
@@ -78,3 +78,23 @@ def test_durations_as_people_say_them(seconds, text):
 
 def test_kimg():
     assert kimg(12_345) == "12.3 kimg"
+
+
+SCORE = {"images": 2_048, "score": 30.25, "scored_by": "FD-lite2", "samples": 1_000}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_score_is_one_line(terminal):
+    out = console(terminal)
+    choose_display(out).score(SCORE)
+    assert "FD-lite2 30.25 after 2,048 images" in out.file.getvalue()
+
+
+def test_a_callback_gets_every_row_of_the_log_and_no_more():
+    rows, notes = [], []
+    display = CallbackDisplay(rows.append, notes.append)
+    display.prepare("finding eigenfaces", 256, 512)
+    show(display)
+    display.score(SCORE)
+    assert rows == [ROW, SCORE]
+    assert notes == ["[not markup] /a/path"]

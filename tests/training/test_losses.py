@@ -9,10 +9,12 @@ from torch import nn
 
 from catgan.config import LossConfig
 from catgan.errors import CatganError
+from catgan.training import losses
 from catgan.training.losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    mean_loss,
     penalty_strength,
 )
 
@@ -186,3 +188,22 @@ def test_an_unknown_loss_is_no_relativistic_one(kind):
     for loss in (discriminator_loss, of_generator):
         with pytest.raises(CatganError, match="choose from bce, mse, hinge, relativistic"):
             loss(kind, values, values)
+
+
+def test_a_new_loss_is_a_function_in_each_table(monkeypatch):
+    monkeypatch.setitem(
+        losses.DISCRIMINATOR_LOSSES, "wasserstein", lambda real, fake: mean_loss(fake - real)
+    )
+    monkeypatch.setitem(
+        losses.GENERATOR_LOSSES, "wasserstein", lambda real, fake: mean_loss(real - fake)
+    )
+    real, fake = torch.tensor(REAL), torch.tensor(GENERATED)
+    expected = (GENERATED - REAL).sum(1).mean()
+    losses.require_losses(LossConfig("wasserstein", "wasserstein"))
+    assert discriminator_loss("wasserstein", real, fake).item() == pytest.approx(expected)
+    assert of_generator("wasserstein", real, fake).item() == pytest.approx(-expected)
+
+
+def test_both_tables_have_the_same_names():
+    assert list(losses.DISCRIMINATOR_LOSSES) == list(losses.GENERATOR_LOSSES)
+    assert set(losses.GENERATOR_LOSSES) > losses.WITHOUT_REAL_LOGITS

@@ -15,6 +15,7 @@ from catgan.evaluation.fingerprint import ExtractorIdentity, Fingerprint
 from catgan.evaluation.quick import QuickScore
 from catgan.runs.directory import RunDirectory
 from catgan.training import recorder
+from catgan.training.display import score_line
 from catgan.training.guard import Guard, TrainingFailedError
 from catgan.training.metric_averager import MetricAverager
 from catgan.training.recorder import Recorder
@@ -31,6 +32,9 @@ class Notes:
 
     def note(self, text):
         self.notes.append(text)
+
+    def score(self, row):
+        self.notes.append(score_line(row))
 
 
 class FakeSampler:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from processors import PLAIN, seen_as
 
-from catgan.config import override
+from catgan.config import load_recipe, override
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
@@ -225,3 +225,17 @@ def test_a_run_that_cannot_go_on_is_not_left_locked(cats, tmp_path):
     with pytest.raises(CatganError, match="must keep"):
         start.resume_run(plan.run.path, None, ["training.batch_size=8"], "cpu", silent)
     assert not (plan.run.path / ".lock.json").exists()
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_an_unknown_loss_is_rejected_before_the_run_is_made(tmp_path, cats, player):
+    with pytest.raises(CatganError, match="no loss 'mst': choose from bce, mse, hinge"):
+        new(cats.path, f"loss.{player}=mst", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_complete_configuration_is_trained_as_it_is(tmp_path, cats):
+    config = override(load_recipe("lsgan-64"), [*SMALL, NO_SCORES, "recipe=mine"])
+    plan = start.new_run(cats.path, config, ["training.batch_size=4"], None, "cpu", silent)
+    assert plan.config == override(config, ["training.batch_size=4"])
+    assert plan.run.path.name == "drawn-cats-mine"

@@ -23,8 +23,8 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
 from catgan.evaluation.metrics.path_length import path_length
-from catgan.export import directions, export
-from catgan.export.document import data_facts
+from catgan.exporters import directions, export
+from catgan.exporters.document import data_facts
 from catgan.generation import artifact as artifact
 from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
 from catgan.networks.build import build_generator

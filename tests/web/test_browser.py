@@ -391,7 +391,7 @@ def test_a_generator_that_is_gone_is_said(chromium, cats, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["dcgan-128", "projected-128"])
 def test_real_networks_draw_the_same(chromium, tmp_path, monkeypatch, recipe):
-    from catgan.export import export
+    from catgan.exporters import export
 
     monkeypatch.setattr(export, "SEEDS", 8)
     run = make_run(tmp_path / "run", recipe)

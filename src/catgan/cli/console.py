@@ -5,11 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from catgan.errors import CatganError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,13 +75,6 @@ def fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def cannot_write(path: Path, error: OSError, option: str = "--out") -> CatganError:
-    """Return the error for a path, given by `option`, that cannot be written."""
-    return CatganError(
-        f"{path}: cannot be written ({error.strerror or error}): choose another path with {option}"
-    )
-
-
 def make_console(*, quiet: bool = False) -> Console:
     """Return the console for results; with `quiet` it prints nothing."""
     from rich.console import Console
@@ -95,20 +85,6 @@ def make_console(*, quiet: bool = False) -> Console:
 def print_line(console: Console, line: str) -> None:
     """Print text verbatim: without markup, wrapping or highlighting."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def require_training_extra(*also: str) -> None:
-    """Raise `CatganError` unless the train extra and the modules `also` are installed."""
-    require_extra("train", "torch", "safetensors", "psutil", "jinja2", *also)
-
-
-def require_extra(extra: str, *modules: str) -> None:
-    """Raise `CatganError` unless the `modules` of an extra are installed."""
-    missing = [name for name in modules if not find_spec(name)]
-    if missing:
-        raise CatganError(
-            f"this needs {', '.join(missing)}, not installed: pip install 'catgan[{extra}]'"
-        )
 
 
 class ProgressBar:

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catgan.cli.console import (
-    ProgressBar,
-    cannot_write,
-    make_console,
-    print_line,
-    require_extra,
-    require_training_extra,
-)
-from catgan.errors import CatganError, shell_words
+from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.errors import CatganError, cannot_write, shell_words
+from catgan.extras import require_extra, require_training_extra
 
 if TYPE_CHECKING:
     from rich.console import Console

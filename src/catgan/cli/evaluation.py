@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catgan.cli.console import (
-    ProgressBar,
-    cannot_write,
-    make_console,
-    print_line,
-    require_training_extra,
-)
-from catgan.errors import CatganError
+from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.errors import CatganError, cannot_write
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,9 +18,7 @@ if TYPE_CHECKING:
     from catgan.evaluation.evaluate import Evaluation
     from catgan.evaluation.extractors.extractor import Extractor
     from catgan.evaluation.image_sets import ImageSet
-    from catgan.runs.scoring import Reals
-
-DEFAULT_SAMPLES = 5_000
+    from catgan.runs.evaluation import RealImages
 
 Against = Annotated[
     Path | None,
@@ -36,9 +29,7 @@ Against = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(
-        min=12, help="Images to generate from a run.", show_default=f"{DEFAULT_SAMPLES:,}"
-    ),
+    typer.Option(min=12, help="Images to generate from a run.", show_default="5,000"),
 ]
 Resize = Annotated[
     str | None,
@@ -92,49 +83,28 @@ def evaluate(
 ) -> None:
     """Score images against real ones: FID or FD, KID or KD, precision, recall, copies."""
     require_training_extra()
-    from catgan.evaluation.evaluate import evaluate as score
-    from catgan.evaluation.extractors.registry import load_extractor
-    from catgan.evaluation.reference import measure_reference, require_enough
-    from catgan.evaluation.results.records import evaluation_directory, free_directory
-    from catgan.runs.directory import is_run
-    from catgan.runs.scoring import find_record, open_images, open_reals
-    from catgan.training.device import choose_device
+    from catgan.runs.evaluation import evaluate_path
 
     console = make_console()
-    if not is_run(images) and (samples is not None or checkpoint != "latest" or device != "auto"):
-        raise CatganError(f"{images} is not a run: leave out --samples, --checkpoint and --device")
-    if record := find_record(images):
-        raise CatganError(
-            f"{record} is an evaluation, expected images: pass it to catgan compare instead"
-        )
-    home = images if is_run(images) else Path()
-    _require_writable(out or home / "evaluation")
-    generated, latents = open_images(
-        images,
-        samples or DEFAULT_SAMPLES,
-        checkpoint,
-        choose_device(device),
-        lambda text: print_line(console, text),
-    )
-    require_enough(generated)
     with ProgressBar(console) as progress:
-        reals = open_reals(against, {images: generated}, progress)
-    network = load_extractor(
-        extractor, resize=resize, inception_path=inception, input_size=input_size
-    )
-    wanted = out or evaluation_directory(home, generated, network.identity)
-    _require_writable(wanted)
-    with ProgressBar(console) as progress:
-        reference = measure_reference(
-            reals.images, network, holdout=reals.holdout, progress=progress
+        scored = evaluate_path(
+            images,
+            against=against,
+            samples=samples,
+            extractor=extractor,
+            resize=resize,
+            inception=inception,
+            input_size=input_size,
+            checkpoint=checkpoint,
+            device_name=device,
+            out=out,
+            note=lambda text: print_line(console, text),
+            on_progress=progress,
         )
-        notes = reals.notes_for(images)
-        result = score(generated, reference, latents=latents, notes=notes, progress=progress)
-    print_line(console, result.line())
-    for text in result.notes:
+    print_line(console, scored.evaluation.line())
+    for text in scored.evaluation.notes:
         print_line(console, f"note     {text}")
-    page = _write(out or free_directory(result, wanted), result, generated, reals.images)
-    print_line(console, f"report   {page}")
+    print_line(console, f"report   {scored.write()}")
 
 
 def compare(
@@ -174,8 +144,7 @@ def compare(
         with_distinct_titles,
     )
     from catgan.runs.directory import is_run
-    from catgan.runs.scoring import open_contender, open_reals
-    from catgan.training.device import choose_device
+    from catgan.runs.evaluation import contender_at, real_images, require_output
 
     console = make_console()
     if len(generators) < 2:
@@ -185,18 +154,13 @@ def compare(
         )
     if not any(map(is_run, generators)) and (checkpoint != "latest" or device != "auto"):
         raise CatganError("none of these is a run: leave out --checkpoint and --device")
-    _require_writable(out)
+    require_output(out)
+
+    def note(text: str) -> None:
+        print_line(console, text)
+
     contenders = with_distinct_titles(
-        [
-            open_contender(
-                path,
-                samples or DEFAULT_SAMPLES,
-                checkpoint,
-                choose_device(device),
-                lambda text: print_line(console, text),
-            )
-            for path in generators
-        ]
+        [contender_at(path, samples, checkpoint, device, note) for path in generators]
     )
     unscored = {
         each.path: each.subject for each in contenders if isinstance(each.subject, ImageSet)
@@ -205,7 +169,7 @@ def compare(
     reals = None
     if unscored or against:
         with ProgressBar(console) as progress:
-            reals = open_reals(against, unscored, progress)
+            reals = real_images(against, unscored, progress)
     if not unscored and (resize or inception or input_size):
         raise CatganError(
             "all of these are scored already: leave out --resize, --inception and --input-size"
@@ -213,8 +177,8 @@ def compare(
     for name in extractor or []:
         require_extractor(contenders, {"extractor's name": extractor_name(name)})
     with ProgressBar(console) as progress:
-        real_images = None if reals is None else reals.images
-        require_alike(contenders, real_images, samples=samples, progress=progress)
+        images = None if reals is None else reals.images
+        require_alike(contenders, images, samples=samples, progress=progress)
     if reals is None or not unscored:
         _print_comparison(console, evaluations, out)
         return
@@ -233,7 +197,7 @@ def compare(
 def _score_all(
     console: Console,
     unscored: Mapping[Path, ImageSet],
-    reals: Reals,
+    reals: RealImages,
     network: Extractor,
     out: Path,
 ) -> list[Evaluation]:
@@ -241,6 +205,7 @@ def _score_all(
     from catgan.evaluation.evaluate import evaluate as score
     from catgan.evaluation.reference import measure_reference
     from catgan.evaluation.results.records import comparison_directory, free_directory
+    from catgan.runs.evaluation import ScoredImages
 
     with ProgressBar(console) as progress:
         reference = measure_reference(
@@ -252,18 +217,10 @@ def _score_all(
             result = score(generated, reference, notes=reals.notes_for(path), progress=progress)
         results.append(result)
         wanted = comparison_directory(out, generated, network.identity)
-        page = _write(free_directory(result, wanted), result, generated, reals.images)
+        directory = free_directory(result, wanted)
+        page = ScoredImages(result, generated, reals.images, directory).write()
         print_line(console, f"scored   {result.title}: {page}")
     return results
-
-
-def _write(directory: Path, evaluation: Evaluation, generated: ImageSet, reals: ImageSet) -> Path:
-    from catgan.evaluation.results.records import write_evaluation
-
-    try:
-        return write_evaluation(directory, evaluation, generated, reals)
-    except OSError as error:
-        raise cannot_write(directory, error) from None
 
 
 def _print_comparison(console: Console, results: Sequence[Evaluation], out: Path) -> None:
@@ -291,12 +248,3 @@ def _print_comparison(console: Console, results: Sequence[Evaluation], out: Path
     except OSError as error:
         raise cannot_write(out, error) from None
     print_line(console, f"report   {page}")
-
-
-def _require_writable(directory: Path) -> None:
-    from catgan.evaluation.results.records import require_writable
-
-    try:
-        require_writable(directory)
-    except OSError as error:
-        raise cannot_write(directory, error) from None

@@ -10,17 +10,10 @@ from typing import Annotated
 
 import typer
 
-from catgan.cli.console import (
-    ProgressBar,
-    make_console,
-    print_line,
-    require_extra,
-    require_training_extra,
-)
+from catgan.cli.console import ProgressBar, make_console, print_line
 from catgan.cli.generation import CheckpointName
 from catgan.errors import CatganError, shell_words
-
-BUNDLED = "bundled"
+from catgan.extras import require_training_extra
 
 # Keras imports TensorFlow, where it is installed, to save a model on any backend. Without these it
 # writes four lines about the processor; nothing is computed with it in this process.
@@ -81,54 +74,33 @@ def export(
 ) -> None:
     """Write a generator in a form that needs no torch, once it draws as torch does."""
     require_training_extra("onnx", "onnxscript")
-    from catgan.export.document import UNKNOWN
-    from catgan.export.export import export_artifact, export_run, find_exporter
+    from catgan.exporters.document import UNKNOWN
+    from catgan.exporters.export import export as export_generator
+    from catgan.exporters.export import find_exporter
 
-    exporter = find_exporter(format)
-    require_extra(exporter.extra, *exporter.modules)
     os.environ.update(QUIET_TENSORFLOW)
-    names = parse_names(directions or [])
-    path = Path(source)
-    is_artifact = source == BUNDLED or path.suffix == ".onnx"
-    if is_artifact and (checkpoint is not None or license or credit or names):
-        raise CatganError(
-            f"--checkpoint, --license, --credit and --direction are for a run, and {source} is "
-            "exported already: leave them out"
-        )
-    if out is None:
-        place = Path() if is_artifact else path / "export"
-        out = place / exporter.default_name
     console = make_console()
     with ProgressBar(console) as progress:
-        if is_artifact:
-            done = export_artifact(
-                None if source == BUNDLED else path,
-                out,
-                format=format,
-                precision=precision,
-                name=name,
-                on_progress=progress,
-            )
-        else:
-            done = export_run(
-                path,
-                out,
-                format=format,
-                precision=precision,
-                checkpoint="latest" if checkpoint is None else checkpoint,
-                name=name,
-                license=license,
-                credit=credit,
-                direction_names=names,
-                note=lambda text: print_line(console, text),
-                on_progress=progress,
-            )
+        done = export_generator(
+            source,
+            out,
+            format=format,
+            precision=precision,
+            checkpoint=checkpoint,
+            name=name,
+            license=license,
+            credit=credit,
+            direction_names=parse_names(directions or []),
+            note=lambda text: print_line(console, text),
+            on_progress=progress,
+        )
     print_line(console, f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
     for what, file in done.files.items():
         print_line(console, f"{what:<8} {file}")
     if done.license.startswith(UNKNOWN):
         print_line(console, "license  unknown: export again with --license and --credit to say it")
-    print_line(console, f"next     {shell_words(*exporter.next_command(out))}")
+    next_command = find_exporter(format).next_command(done.path)
+    print_line(console, f"next     {shell_words(*next_command)}")
 
 
 def parse_names(texts: Sequence[str]) -> dict[int, str]:

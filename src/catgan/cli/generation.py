@@ -1,73 +1,128 @@
-"""The verbs that draw: `catgan sample`, `morph`, `edit`, `info` and `web`."""
+"""Generate images: `catgan sample`, `morph`, `edit`, `info` and `web`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line, require_training_extra
+from catgan.cli.console import ProgressBar, make_console, print_line
 from catgan.errors import CatganError, shell_words
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
     from catgan.generation.generator import Generator, OnProgress
+    from catgan.generation.latents_file import SavedLatents
 
 MAX_GRID_IMAGES = 4_096
-SEEDS_OF_A_RUN, SEEDS_OF_A_FILE = "0-63", "0-7"
-SEEDS_TO_MOVE, SEED_OF_AN_OVERVIEW = "0-3", "0"
-STEPS_OF_AN_OVERVIEW = (-3, -2, -1, 0, 1, 2, 3)
-MAX_MOVE = 10.0
+DEFAULT_RUN_SEEDS, DEFAULT_FILE_SEEDS = "0-63", "0-7"
+DEFAULT_MORPH_SEEDS = "0-3"
+DEFAULT_EDIT_SEEDS, DEFAULT_OVERVIEW_SEED = "0-3", "0"
+OVERVIEW_AMOUNTS = (-3, -2, -1, 0, 1, 2, 3)  # standard deviations
+MAX_MOVE = 10.0  # standard deviations
+FILES_CHUNK = 16  # images generated between two writes of single files
 
 Source = Annotated[
     Path | None,
-    typer.Argument(help="An exported .onnx file, or a run. Without one: the package's generator."),
+    typer.Argument(help="An exported .onnx file, or a run.", show_default="bundled generator"),
 ]
 File = Annotated[
-    Path | None, typer.Argument(help="An exported .onnx file. Without one: the package's own.")
+    Path | None,
+    typer.Argument(help="An exported .onnx file.", show_default="bundled generator"),
 ]
 Exported = Annotated[
     Path | None,
     typer.Argument(
-        help="An exported .onnx, .keras or .tflite file. Without one: the package's own."
+        help="An exported .onnx, .keras or .tflite file.", show_default="bundled generator"
     ),
+]
+LatentsFile = Annotated[
+    Path | None,
+    typer.Option("--latents", help="A file of latents (.safetensors), in place of --seeds."),
 ]
 Truncation = Annotated[
     float,
-    typer.Option(help="From 0 to 1: less is less variety, nearer to the average cat."),
+    typer.Option(help="Truncation psi, 0 to 1: less variety, higher quality; 0 is the mean image."),
 ]
 Size = Annotated[
     int | None,
-    typer.Option(help="Enlarge to so many pixels by Lanczos' filter, which adds no detail."),
+    typer.Option(help="Enlarge to this many pixels with a Lanczos filter, which adds no detail."),
 ]
 CheckpointName = Annotated[
     str | None,
-    typer.Option(help="Of a run: latest, best, or a number of images seen.", show_default="latest"),
+    typer.Option(
+        help="Checkpoint of a run: latest, best, or a number of images seen.",
+        show_default="latest",
+    ),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda or mps, for a run.", show_default="auto")
+    str | None, typer.Option(help="Device for a run: auto, cpu, cuda or mps.", show_default="auto")
 ]
 
 
-class Drawer(Protocol):
-    """What a run's sampler and an artifact's generator have in common."""
+class Sampler(Protocol):
+    """The interface that a run's sampler and an artifact's generator share."""
 
     @property
     def resolution(self) -> int:
-        """Side of the images in pixels."""
+        """The side of the images in pixels."""
+
+    @property
+    def latent_size(self) -> int:
+        """The length of a latent vector."""
+
+    @property
+    def sha256(self) -> str:
+        """The checksum by which a file of latents knows its generator."""
 
     def latents(self, seeds: Sequence[int]) -> np.ndarray:
-        """The seeds' noise."""
+        """Return the latents of seeds, float32 (N, latent_size)."""
 
     def synthesize(
         self, z: np.ndarray, truncation: float = 1.0, on_progress: OnProgress | None = None
     ) -> np.ndarray:
-        """One image for each row of `z`."""
+        """Return one uint8 image for each row of `z`."""
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What to generate: seeds, or the rows of a file of latents, by their numbers."""
+
+    numbers: list[int]
+    saved: SavedLatents | None
+
+    @property
+    def kind(self) -> str:
+        return "seed" if self.saved is None else "latent"
+
+    def latents(self, sampler: Sampler, numbers: list[int]) -> np.ndarray:
+        """Return the latents of some of the numbers, float32 (N, latent_size)."""
+        if self.saved is None:
+            return sampler.latents(numbers)
+        return self.saved.of_generator(sampler.sha256, sampler.latent_size)[numbers]
+
+    def file_name(self, number: int) -> str:
+        return f"{self.kind}{number:06d}.png"
+
+
+def _select(seeds: str | None, latents: Path | None, default_seeds: str) -> _Selection:
+    """Return what `--seeds` or `--latents` select; `CatganError` for both."""
+    from catgan.generation.latents_file import read_latents
+    from catgan.generation.seeds import parse_seeds
+
+    if latents is None:
+        return _Selection(parse_seeds(default_seeds if seeds is None else seeds), None)
+    if seeds is not None:
+        raise CatganError("--seeds and --latents both select images: leave one of them out")
+    saved = read_latents(latents)
+    return _Selection(list(range(len(saved.latents))), saved)
 
 
 def sample(
@@ -75,105 +130,111 @@ def sample(
     seeds: Annotated[
         str | None,
         typer.Option(
-            help="Which cats: 7, 0-63 or 1,5,9-12. A seed is always the same cat.",
-            show_default=f"{SEEDS_OF_A_RUN} of a run, else {SEEDS_OF_A_FILE}",
+            help="Seeds: 7, 0-63 or 1,5,9-12. A seed always gives the same image.",
+            show_default=f"{DEFAULT_RUN_SEEDS} of a run, else {DEFAULT_FILE_SEEDS}",
         ),
     ] = None,
+    latents: LatentsFile = None,
     out: Annotated[
         Path,
         typer.Option(
             "--out",
             "-o",
-            help="An image file (.png, .webp, .jpg) for a sheet, or a directory for a file a cat.",
+            help="An image file (.png, .webp, .jpg) for a grid, or a directory for one file per "
+            "image.",
         ),
     ] = Path("cats.png"),
     grid: Annotated[
-        str | None, typer.Option(metavar="COLUMNSxROWS", help="Shape of the sheet.")
+        str | None, typer.Option(metavar="COLUMNSxROWS", help="Shape of the grid.")
     ] = None,
     truncation: Truncation = 1.0,
     size: Size = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Show the sheet in the terminal, too.")
+        bool, typer.Option("--show", help="Also show the grid in the terminal.")
     ] = False,
     checkpoint: CheckpointName = None,
     device: Device = None,
 ) -> None:
-    """Draw cats: with the package's generator, an exported one, or a run's."""
+    """Generate images from seeds, with the bundled generator, an exported one or a run's."""
     from catgan.generation.grid import (
         SUFFIXES,
         check_grid,
-        check_place,
+        check_writable,
         enlarge,
         make_grid,
         parse_grid,
         save_image,
     )
-    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
     is_run = source is not None and source.is_dir()
-    if seeds is None:
-        seeds = SEEDS_OF_A_RUN if is_run else SEEDS_OF_A_FILE
-    numbers = parse_seeds(seeds)
-    one_file_a_cat = not out.suffix or out.is_dir()
+    selection = _select(seeds, latents, DEFAULT_RUN_SEEDS if is_run else DEFAULT_FILE_SEEDS)
+    numbers = selection.numbers
+    single_files = not out.suffix or out.is_dir()
     columns = parse_grid(grid, len(numbers)) if grid is not None else None
-    if one_file_a_cat and out.exists() and not out.is_dir():
+    if single_files and out.exists() and not out.is_dir():
         raise CatganError(
             f"{out}: is neither a directory nor an image file ({', '.join(SUFFIXES)}): choose "
-            "another place with -o"
+            "another path with -o"
         )
-    if one_file_a_cat and grid is not None:
+    if single_files and grid is not None:
         raise CatganError(
-            f"--grid makes one sheet, {out} is a directory: write -o {shell_words(f'{out}.png')}"
+            f"--grid makes one image, but {out} is a directory: use -o {shell_words(f'{out}.png')}"
         )
-    if one_file_a_cat and show:
+    if single_files and show:
         raise CatganError(
-            f"--show is for a sheet, {out} is a directory: leave out --show, or write -o "
+            f"--show needs one image, but {out} is a directory: leave out --show, or use -o "
             f"{shell_words(f'{out}.png')}"
         )
-    if not one_file_a_cat and len(numbers) > MAX_GRID_IMAGES:
+    if not single_files and len(numbers) > MAX_GRID_IMAGES:
         raise CatganError(
-            f"{len(numbers):,} cats are too many for one sheet of at most {MAX_GRID_IMAGES:,}: "
-            "name a directory with -o for a file each"
+            f"{len(numbers):,} images are too many for one grid: expected at most "
+            f"{MAX_GRID_IMAGES:,}; name a directory with -o for one file per image"
         )
-    drawer = _open(console, source, checkpoint, device)
-    pixels, how = _enlarged(drawer, size)
-    if one_file_a_cat:
-        check_place(out / f"seed{max(numbers):06d}.png", out)  # of the longest name
+    sampler = _open(console, source, checkpoint, device)
+    pixels, enlargement = _output_size(sampler, size)
+    if single_files:
+        check_writable(out / selection.file_name(max(numbers)), out)  # the longest name
     else:
         check_grid(out, len(numbers), columns, pixels)
     with ProgressBar(console) as progress:
-        if one_file_a_cat:
-            numbers = list(dict.fromkeys(numbers))  # a seed that is named twice is one file
-            for start in range(0, len(numbers), 16):
-                part = numbers[start : start + 16]
-                images = drawer.synthesize(drawer.latents(part), truncation)
-                for number, image in zip(part, images, strict=True):
-                    save_image(enlarge(image, pixels), out / f"seed{number:06d}.png")
-                progress("drawing", start + len(part), len(numbers))
+        if single_files:
+            numbers = list(dict.fromkeys(numbers))  # a repeated seed is one file
+            for start in range(0, len(numbers), FILES_CHUNK):
+                chunk = numbers[start : start + FILES_CHUNK]
+                images = sampler.synthesize(selection.latents(sampler, chunk), truncation)
+                for number, image in zip(chunk, images, strict=True):
+                    save_image(enlarge(image, pixels), out / selection.file_name(number))
+                progress("generating", start + len(chunk), len(numbers))
         else:
-            images = drawer.synthesize(
-                drawer.latents(numbers),
+            images = sampler.synthesize(
+                selection.latents(sampler, numbers),
                 truncation,
-                lambda done: progress("drawing", done, len(numbers)),
+                lambda done: progress("generating", done, len(numbers)),
             )
-    procedural = f"{len(numbers):,} cats" if len(numbers) > 1 else "1 cat"
-    if one_file_a_cat:
-        print_line(console, f"{procedural}, one file each{how}  {out}")
+    count = f"{len(numbers):,} images" if len(numbers) > 1 else "1 image"
+    if single_files:
+        print_line(console, f"{count}, one file each{enlargement}  {out}")
     else:
         save_image(make_grid(images, columns, size=pixels), out)
-        print_line(console, f"{procedural}{how}  {out}")
+        print_line(console, f"{count}{enlargement}  {out}")
         if show:
             _show(console, make_grid(images, columns))
 
 
 def morph(
     source: Source = None,
-    seeds: Annotated[str, typer.Option(help="The cats on the way, two or more: 3,9,27.")] = "0-3",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Seeds to pass through, two or more: 3,9,27.", show_default=DEFAULT_MORPH_SEEDS
+        ),
+    ] = None,
+    latents: LatentsFile = None,
     frames: Annotated[
-        int, typer.Option(help="Frames of the whole loop, at least one a seed.")
+        int, typer.Option(help="Frames of the whole loop, at least one per seed.")
     ] = 60,
-    rate: Annotated[int, typer.Option("--fps", help="Frames a second.")] = 20,
+    fps: Annotated[int, typer.Option("--fps", help="Frames per second.")] = 20,
     out: Annotated[Path, typer.Option("--out", "-o", help="A .gif, .webp or .mp4 file.")] = Path(
         "morph.gif"
     ),
@@ -182,22 +243,27 @@ def morph(
     checkpoint: CheckpointName = None,
     device: Device = None,
 ) -> None:
-    """Turn one cat into the next, and the last into the first, as a looped animation."""
+    """Interpolate from each seed to the next and back to the first, as a looped animation."""
     from catgan.generation.animation import check_animation, save_animation
     from catgan.generation.interpolation import check_frames, loop_latents
-    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
-    numbers = parse_seeds(seeds)
+    selection = _select(seeds, latents, DEFAULT_MORPH_SEEDS)
+    numbers = selection.numbers
     check_frames(len(numbers), frames)
-    drawer = _open(console, source, checkpoint, device)
-    pixels, how = _enlarged(drawer, size)
-    check_animation(out, rate, frames, drawer.resolution, pixels)
-    z = loop_latents(drawer.latents(numbers), frames)
+    sampler = _open(console, source, checkpoint, device)
+    pixels, enlargement = _output_size(sampler, size)
+    check_animation(out, fps, frames, sampler.resolution, pixels)
+    z = loop_latents(selection.latents(sampler, numbers), frames)
     with ProgressBar(console) as progress:
-        images = drawer.synthesize(z, truncation, lambda done: progress("drawing", done, len(z)))
-    save_animation(images, out, rate, pixels)
-    print_line(console, f"{len(numbers)} cats, {frames} frames at {rate} a second{how}  {out}")
+        images = sampler.synthesize(
+            z, truncation, lambda done: progress("generating", done, len(z))
+        )
+    save_animation(images, out, fps, pixels)
+    print_line(
+        console,
+        f"{len(numbers)} {selection.kind}s, {frames} frames at {fps} a second{enlargement}  {out}",
+    )
 
 
 def edit(
@@ -205,79 +271,84 @@ def edit(
     seeds: Annotated[
         str | None,
         typer.Option(
-            help="Which cats: 7, 0-63 or 1,5,9-12.",
-            show_default=f"{SEEDS_TO_MOVE}, without --move {SEED_OF_AN_OVERVIEW}",
+            help="Seeds: 7, 0-63 or 1,5,9-12.",
+            show_default=f"{DEFAULT_EDIT_SEEDS}, without --move {DEFAULT_OVERVIEW_SEED}",
         ),
     ] = None,
+    latents: LatentsFile = None,
     moves: Annotated[
         list[str] | None,
         typer.Option(
             "--move",
             metavar="NUMBER=AMOUNT",
-            help="How far along which direction, in standard deviations: 0=+2. Repeatable.",
+            help="Move along a direction, in standard deviations: 0=+2. Repeatable.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="An image file.")] = Path("edited.png"),
     truncation: Truncation = 1.0,
     size: Size = None,
 ) -> None:
-    """Change cats along directions found without labels; without --move, show what each does.
+    """Edit images along directions found without labels; without --move, show all directions.
 
-    The overview has a row for each direction and, within it, each of the --seeds.
+    The overview has one row per direction and seed.
     """
     import numpy as np
 
     from catgan.generation.grid import check_grid, make_grid, save_image
-    from catgan.generation.seeds import parse_seeds
 
     console = make_console()
     amounts = _parse_moves(moves or [])
-    if seeds is None:
-        seeds = SEEDS_TO_MOVE if amounts else SEED_OF_AN_OVERVIEW
-    numbers = parse_seeds(seeds)
+    selection = _select(seeds, latents, DEFAULT_EDIT_SEEDS if amounts else DEFAULT_OVERVIEW_SEED)
+    numbers = selection.numbers
     generator = _artifact(source)
     directions = generator.card.directions
     if not directions:
         raise CatganError(f"{generator.where}: has no directions: export the run again")
-    pixels, how = _enlarged(generator, size)
-    steps = STEPS_OF_AN_OVERVIEW
-    columns = 2 if amounts else len(steps)
+    pixels, enlargement = _output_size(generator, size)
+    overview = OVERVIEW_AMOUNTS
+    columns = 2 if amounts else len(overview)
     count = columns * len(numbers) * (1 if amounts else len(directions))
     if count > MAX_GRID_IMAGES:
         raise CatganError(
-            f"{count:,} images are too many for one sheet of at most {MAX_GRID_IMAGES:,}: "
+            f"{count:,} images are too many for one grid: expected at most {MAX_GRID_IMAGES:,}; "
             "name fewer --seeds"
         )
     check_grid(out, count, columns, pixels)
-    z = generator.latents(numbers)
+    z = selection.latents(generator, numbers)
     if amounts:
-        changes = [z, generator.move(z, amounts)]
-        what = "each cat as it is, then changed"
+        edits = [z, generator.move(z, amounts)]
+        summary = "each image before and after"
     else:
-        changes = [
-            generator.move(z, {number: step}) for number in range(len(directions)) for step in steps
+        edits = [
+            generator.move(z, {number: amount})
+            for number in range(len(directions))
+            for amount in overview
         ]
-        each = f"seed {numbers[0]}" if len(z) == 1 else f"{len(z)} seeds"
-        what = f"{each}, a row a direction and seed, from {steps[0]} to +{steps[-1]}"
-    # (change, seed, number) -> rows of the sheet: a direction's steps of one cat side by side
-    table = np.stack(changes).reshape(-1, columns, *z.shape)
+        kind = selection.kind
+        which = f"{kind} {numbers[0]}" if len(z) == 1 else f"{len(z)} {kind}s"
+        summary = (
+            f"{which}, one row per direction and {kind}, from {overview[0]} to +{overview[-1]}"
+        )
+    # (direction x amount, seed, latent) -> (direction, seed, amount, latent): the amounts of one
+    # direction and seed side by side in a row of the grid.
+    table = np.stack(edits).reshape(-1, columns, *z.shape)
     rows = table.swapaxes(1, 2).reshape(-1, z.shape[1])
     with ProgressBar(console) as progress:
         images = generator.synthesize(
-            rows, truncation, lambda done: progress("drawing", done, len(rows))
+            rows, truncation, lambda done: progress("generating", done, len(rows))
         )
     save_image(make_grid(images, columns, size=pixels), out)
     for number, direction in enumerate(directions):
         if number in amounts or not amounts:
-            name = direction.name or "not named yet"
+            name = direction.name or "unnamed"
             print_line(
                 console, f"{number:2d}  {name}, {100 * direction.share:.1f} % of the variance"
             )
-    print_line(console, f"{what}{how}  {out}")
+    print_line(console, f"{summary}{enlargement}  {out}")
 
 
 def info(source: Exported = None) -> None:
-    """Say what a generator is: data, license, scores, how true it is to its run."""
+    """Print the card of a generator: data, license, scores, and how close it is to its run."""
     from catgan.generation.foreign import CHECKS, read_card
 
     if source is not None and source.suffix in CHECKS:
@@ -290,16 +361,17 @@ def info(source: Exported = None) -> None:
         print_line(console, f"{title:<10} {text}")
     names = [direction.name for direction in card.directions]
     if names:
-        named = [f"{number} {name}" for number, name in enumerate(names) if name]
-        print_line(console, f"{'directions':<10} {len(names)}; {', '.join(named) or 'none named'}")
+        numbered = [f"{number} {name}" for number, name in enumerate(names) if name]
+        named = ", ".join(numbered) or "none named"
+        print_line(console, f"{'directions':<10} {len(names)}; {named}")
     print_line(console, f"{'file':<10} {where}")
 
 
 def web(
-    out: Annotated[Path, typer.Argument(help="The directory to make; copy it to any web host.")],
+    out: Annotated[Path, typer.Argument(help="Directory to create; copy it to any web host.")],
     source: File = None,
 ) -> None:
-    """Make a web page that draws cats in the browser, with nothing behind it."""
+    """Write a static web page that generates images in the browser, without a server."""
     from catgan.web.site import write_site
 
     console = make_console()
@@ -310,15 +382,17 @@ def web(
 
 def _open(
     console: Console, source: Path | None, checkpoint: str | None, device: str | None
-) -> Drawer:
-    """A run's sampler for a directory, else an artifact's generator."""
+) -> Sampler:
+    """Return a run's sampler for a directory, else an artifact's generator."""
     if source is None or not source.is_dir():
         if checkpoint is not None or device is not None:
-            raise CatganError("--checkpoint and --device are for a run: leave them out")
+            raise CatganError(
+                "--checkpoint and --device need a run, not a file: name a run, or leave them out"
+            )
         return _artifact(source)
     require_training_extra()
+    from catgan.runs.device import choose_device
     from catgan.runs.sampler import load_sampler
-    from catgan.training.device import choose_device
 
     return load_sampler(
         source,
@@ -333,23 +407,23 @@ def _artifact(source: Path | None) -> Generator:
 
     if source is not None and source.is_dir():
         if not (source / "config.toml").exists():
-            raise CatganError(f"{source} is a directory, and no run: name an exported .onnx file")
+            raise CatganError(f"{source}: is a directory, not a run: name an exported .onnx file")
         raise CatganError(
-            f"{source} is a run: export it first, catgan export {shell_words(source)}, and name "
+            f"{source}: is a run: export it with catgan export {shell_words(source)}, then name "
             "the .onnx file"
         )
     return load_generator(source)
 
 
-def _enlarged(drawer: Drawer, size: int | None) -> tuple[int, str]:
-    """The side of what is written, and the words for it if it is not the generator's own."""
+def _output_size(sampler: Sampler, size: int | None) -> tuple[int, str]:
+    """Return the side of the written images, and a note if they are enlarged."""
     from catgan.generation.grid import check_size
 
-    side = drawer.resolution
+    side = sampler.resolution
     if size in (None, side):
         return side, ""
     check_size(side, size)
-    return size, f", {side} px enlarged to {size} px by Lanczos' filter"
+    return size, f", {side} px enlarged to {size} px (Lanczos)"
 
 
 def _show(console: Console, image: np.ndarray) -> None:
@@ -358,7 +432,7 @@ def _show(console: Console, image: np.ndarray) -> None:
     if not console.no_color and console.color_system in ("truecolor", "256"):
         console.print(half_blocks(image, console.width), soft_wrap=True)
     else:
-        print_line(console, "nothing shown: the output is no terminal with colors")
+        print_line(console, "--show: the output is not a color terminal, so nothing is shown")
 
 
 def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
@@ -367,8 +441,8 @@ def _parse_moves(texts: Sequence[str]) -> dict[int, float]:
         match = re.fullmatch(r"\s*(\d{1,3})\s*=\s*([+-]?\d{1,3}(?:\.\d{1,6})?)\s*", text, re.ASCII)
         if not match or abs(float(match[2])) > MAX_MOVE:
             raise CatganError(
-                f"--move {text!r} is not of the form NUMBER=AMOUNT, with an amount from "
-                f"-{MAX_MOVE:g} to {MAX_MOVE:g}: write, say, 0=+2"
+                f"--move {text!r}: expected NUMBER=AMOUNT with an amount from -{MAX_MOVE:g} to "
+                f"{MAX_MOVE:g}, for example 0=+2"
             )
         if int(match[1]) in moves:
             raise CatganError(f"--move names direction {int(match[1])} twice: add the two amounts")

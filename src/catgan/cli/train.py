@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line, require_training_extra
+from catgan.cli.console import ProgressBar, make_console, print_line
 from catgan.errors import CatganError, shell_words
+from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,30 +72,27 @@ def train(
 ) -> None:
     """Train a generator of cat faces. Stop at any time; --resume continues the run."""
     require_training_extra()
-    if resume and (recipe or out or start_from):
-        raise CatganError(
-            "--resume continues a run unchanged: leave out --recipe, --from and --out"
-        )
-    from catgan.training import distributed, start
+    from catgan.training import distributed
     from catgan.training.display import choose_display
+    from catgan.training.start import first_line, make_plan
     from catgan.training.tensorboard import require_tensorboard
 
     if tensorboard:
         require_tensorboard()
     with distributed.joined() as world:
-        run_to_resume = distributed.run_to_resume(out, resume)
         console = make_console(quiet=not world.is_main_process)
         with ProgressBar(console) as progress:
-
-            def make_plan() -> start.Plan:
-                if run_to_resume:
-                    return start.resume_run(run_to_resume, source, settings or [], device, progress)
-                return start.new_run(
-                    source, recipe, settings or [], out, device, progress, start_from
-                )
-
-            plan = start.on_all_ranks(make_plan, source, device)
-        for line in (start.first_line(plan), *plan.notes):
+            plan = make_plan(
+                source,
+                recipe,
+                settings or [],
+                out=out,
+                resume=resume,
+                start_from=start_from,
+                device_name=device,
+                on_progress=progress,
+            )
+        for line in (first_line(plan), *plan.notes):
             print_line(console, line)
         outcome = plan.train(
             choose_display(console),

@@ -1,1 +1,1 @@
-"""The light runtime, without torch: seeds, latents, sheets of images."""
+"""The light runtime, without torch: seeds and latents in, images, grids and morphs out."""

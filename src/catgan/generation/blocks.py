@@ -1,4 +1,4 @@
-"""A picture in a terminal: two pixels a character, as colored half blocks."""
+"""Show an image in a terminal: two pixels per character, as colored half blocks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_COLUMNS = 160
 
 
 def half_blocks(image: np.ndarray, columns: int) -> Text:
-    """An (H, W, 3) uint8 image as text of at most `columns` characters a line."""
+    """Return an (H, W, 3) uint8 image as text of at most `columns` characters a line."""
     height, width, _ = image.shape
-    across = min(columns, width, MAX_COLUMNS)
-    down = max(1, round(height * across / width / 2))
-    small = Image.fromarray(image).resize((across, 2 * down), Image.Resampling.LANCZOS)
+    text_width = min(columns, width, MAX_COLUMNS)
+    text_height = max(1, round(height * text_width / width / 2))
+    small = Image.fromarray(image).resize((text_width, 2 * text_height), Image.Resampling.LANCZOS)
     pixels = np.asarray(small)
     text = Text()
     for upper, lower in zip(pixels[0::2], pixels[1::2], strict=True):

@@ -1,4 +1,4 @@
-"""What an artifact says of itself: its card, read from JSON that anyone may have written."""
+"""The model card of an artifact, parsed from untrusted JSON."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ PRECISIONS = ("float32", "float16", "int8")
 MAX_DIRECTIONS = 64
 MAX_SCORES = 256
 MAX_ANCESTORS = 50
-MAX_TEXT = 2_000  # characters of one text that are kept
+MAX_TEXT = 2_000  # characters; the rest of a text is cut off
 
 
 @dataclass(frozen=True)
 class Direction:
-    """A unit vector in the space of z along which images change; `name` says how, if known.
+    """A unit vector (latent_size,) in the space of z along which images change.
 
-    `share`: of the variance of the generator's first maps, from 0 to 1.
+    `name` says what changes, or is empty. `share` is the fraction, from 0 to 1, of the variance of
+    the generator's first feature maps that it explains.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Score:
-    """One evaluation: its line for people, its numbers, and the fingerprint they hold under."""
+    """One evaluation: a readable line, its numbers, and the fingerprint under which they hold."""
 
     line: str
     values: dict[str, Any]
@@ -45,7 +46,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A generator that another one was started from, and on whose photos it learned."""
+    """A generator whose weights another one was initialized with, and its training photos."""
 
     name: str
     recipe: str
@@ -57,7 +58,7 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class Card:
-    """The parts of the card that the runtime uses or shows; `document` is the whole JSON."""
+    """The fields of a card that the runtime uses or shows; `document` is the complete JSON."""
 
     name: str
     catgan: str
@@ -79,65 +80,68 @@ class Card:
 
     @property
     def trained(self) -> str:
-        """With which recipe, on how many images, and for how long, if that is known."""
+        """The recipe, the images seen, and the training time if it is known."""
         seen = f"{self.recipe}, {self.images:,} images seen"
         return f"{seen} in {self.training}" if self.training else seen
 
     def lines(self) -> list[tuple[str, str]]:
-        """What a person wants to know, as pairs of a title and a text."""
+        """Return a summary for people, as pairs of a title and a text."""
         parity = self.parity
         lines = [
             ("generator", f"{self.name}, {self.resolution} x {self.resolution} px"),
             ("trained", self.trained),
-            ("on", f"{self.data_images:,} images of {self.data_name}"),
+            ("data", f"{self.data_images:,} images of {self.data_name}"),
             *((("began as", describe_lineage(self.lineage)),) if self.lineage else ()),
             ("credit", self.credit),
             ("license", self.license),
             *(("score", score.line) for score in self.scores or ()),
             ("latents", f"{self.latent_size} numbers; a seed is from 0 to 2^63 - 1"),
             (
-                "stored as",
-                f"{self.precision}; against {parity.get('reference', 'torch')}, over "
-                f"{parity.get('seeds')} seeds, at most "
-                f"{parity.get('largest')} and on average {parity.get('mean', math.nan):.2g} "
-                "of 255 steps apart",
+                "precision",
+                f"{self.precision}; over {parity.get('seeds')} seeds, images differ from "
+                f"{parity.get('reference', 'torch')} by at most {parity.get('largest')} and on "
+                f"average {parity.get('mean', math.nan):.2g} of 255 levels",
             ),
-            ("made by", f"catgan {self.catgan}"),
+            ("written by", f"catgan {self.catgan}"),
         ]
         if not self.scores:
             lines.insert(
                 5 + bool(self.lineage),
-                ("score", "none: it was exported from a run that was not evaluated"),
+                ("score", "none: the run was exported without an evaluation"),
             )
         return lines
 
 
 def parse_card(document: Mapping[str, Any], where: str) -> Card:
-    """The card that `document` is; `CatganError` for one that is none or of another format."""
+    """Return the card in a JSON object; errors name the file `where`.
+
+    Raises:
+        CatganError: the card is damaged or has another format version.
+    """
     if document.get("format") != FORMAT:
         raise CatganError(
-            f"{where}: its card has format {str(document.get('format'))[:20]!r}, this catgan reads "
-            f"{FORMAT}: upgrade catgan, or export the run again"
+            f"{where}: its card has format {str(document.get('format'))[:20]!r}, but this catgan "
+            f"reads format {FORMAT}: upgrade catgan, or export the run again"
         )
     try:
-        clean = _clean(document)
+        clean = _printable(document)
         network, data = clean["config"]["network"], clean["data"]
-        size = _whole(network["latent_size"], 1, 4096)
+        size = _integer(network["latent_size"], 1, 4096)
         card = Card(
             name=_text(clean["name"]),
             catgan=_text(clean["catgan"]),
             precision=_text(clean["precision"]),
-            resolution=_whole(network["resolution"], 1, 1024),
+            resolution=_integer(network["resolution"], 1, 1024),
             latent_size=size,
-            images=_whole(clean["images"], 0, 2**63),
+            images=_integer(clean["images"], 0, 2**63),
             recipe=_text(clean["config"]["recipe"]),
             training=_training(clean.get("training")),
             data_name=_text(data["name"]),
-            data_images=_whole(data["images"], 0, 2**63),
+            data_images=_integer(data["images"], 0, 2**63),
             license=_text(data["license"]),
             credit=_text(data["credit"]),
             scores=tuple(
-                Score(_text(score["line"]), _table(score["values"]), _table(score["fingerprint"]))
+                Score(_text(score["line"]), _object(score["values"]), _object(score["fingerprint"]))
                 for score in _list(clean["scores"], MAX_SCORES)
             ),
             directions=tuple(
@@ -148,7 +152,7 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
             document=clean,
         )
         if clean["latents"] != LATENTS:
-            raise ValueError("its latents are made in a way that this catgan does not know")
+            raise ValueError("its latents use a method unknown to this catgan")
     except (
         KeyError,
         TypeError,
@@ -165,27 +169,28 @@ def parse_card(document: Mapping[str, Any], where: str) -> Card:
 
 
 def read_lineage(value: Any) -> list[Ancestor]:
-    """Return the ancestors in JSON, the nearest first; [] where there are none.
+    """Return the ancestors in JSON, nearest first; [] if there are none.
 
-    Raises `ValueError` or `TypeError` for what is no lineage.
+    Raises:
+        ValueError, TypeError, KeyError: `value` is not a lineage.
     """
     if value is None:
         return []
     return [
         Ancestor(
-            name=_clean(_text(each["name"])),
-            recipe=_clean(_text(each["recipe"])),
-            images=_whole(each["images"], 0, 2**63),
-            data=_clean(_text(each["data"])),
-            license=_clean(_text(each["license"])),
-            credit=_clean(_text(each["credit"])),
+            name=_printable(_text(each["name"])),
+            recipe=_printable(_text(each["recipe"])),
+            images=_integer(each["images"], 0, 2**63),
+            data=_printable(_text(each["data"])),
+            license=_printable(_text(each["license"])),
+            credit=_printable(_text(each["credit"])),
         )
-        for each in map(_table, _list(value, MAX_ANCESTORS))
+        for each in map(_object, _list(value, MAX_ANCESTORS))
     ]
 
 
 def describe_lineage(lineage: Sequence[Ancestor]) -> str:
-    """Return the chain in one line, the nearest first."""
+    """Return the ancestors on one line, nearest first."""
     return ", which began as ".join(
         f"{each.name} ({each.images:,} images seen of {each.data}, {each.license})"
         for each in lineage
@@ -193,15 +198,15 @@ def describe_lineage(lineage: Sequence[Ancestor]) -> str:
 
 
 def direction_to_json(direction: Direction) -> dict[str, Any]:
-    """A direction as the card holds it: the vector as little-endian float32 in base64."""
+    """Return a direction as JSON: the vector as little-endian float32 in base64."""
     vector = base64.b64encode(direction.vector.astype("<f4").tobytes()).decode("ascii")
     return {"name": direction.name, "share": direction.share, "vector": vector}
 
 
 def _direction(value: Any, size: int) -> Direction:
-    encoded = _table(value)["vector"]
+    encoded = _object(value)["vector"]
     if not isinstance(encoded, str) or len(encoded) > 8 * size + 8:
-        raise ValueError("a direction is no vector")
+        raise ValueError("a direction is not a vector")
     data = base64.b64decode(encoded, validate=True)
     if len(data) != 4 * size:
         raise ValueError("a direction does not have the latents' length")
@@ -212,59 +217,59 @@ def _direction(value: Any, size: int) -> Direction:
 
 
 def _training(value: Any) -> str:
-    """How long it took, on what; empty for a card that does not tell."""
+    """Return the training time and the machine, or "" if the card has neither."""
     if value is None:
         return ""
-    hours = _number(_table(value)["hours"])
+    hours = _number(_object(value)["hours"])
     time = f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
     return f"{time} on {_text(value['machine'])}"
 
 
 def _parity(value: Any) -> dict[str, Any]:
-    table = _table(value)
-    _whole(table["seeds"], 1, 2**31)
-    _whole(table["largest"], 0, 255)
+    table = _object(value)
+    _integer(table["seeds"], 1, 2**31)
+    _integer(table["largest"], 0, 255)
     _number(table["mean"])
     _text(table.get("reference", ""))
     return table
 
 
-def _clean(value: Any) -> Any:
-    """JSON whose texts can be shown in a terminal: nothing but what can be printed."""
+def _printable(value: Any) -> Any:
+    """Return JSON with unprintable characters replaced, so that a terminal can show it."""
     if isinstance(value, str):
         return "".join(c if c.isprintable() else " " for c in value)
     if isinstance(value, list):
-        return [_clean(each) for each in value]
+        return [_printable(each) for each in value]
     if isinstance(value, dict):
-        return {_clean(key): _clean(each) for key, each in value.items()}
+        return {_printable(key): _printable(each) for key, each in value.items()}
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("a text is none")
+        raise TypeError("expected a string")
     return value[:MAX_TEXT]
 
 
-def _whole(value: Any, low: int, high: int) -> int:
+def _integer(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise ValueError("a number is impossible")
+        raise ValueError(f"expected a whole number from {low} to {high}")
     return value
 
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError("a number is impossible")
+        raise ValueError("expected a finite number")
     return float(value)
 
 
-def _table(value: Any) -> dict[str, Any]:
+def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError("a table is none")
+        raise TypeError("expected a JSON object")
     return value
 
 
-def _list(value: Any, most: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > most:
-        raise TypeError("a list is none, or too long")
+def _list(value: Any, max_length: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > max_length:
+        raise TypeError(f"expected a list of at most {max_length}")
     return value

@@ -1,8 +1,8 @@
-"""A seed's latent vector: the same numbers on every machine and in every language.
+"""Seeds to latent vectors: the same numbers on every machine and in every language.
 
-Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) with key
-(low word of the seed, high word of the seed) and counter (block, 0, 0, 0) gives four 32-bit words a
-block. Two words (a, b) make two normal numbers by Box and Muller's method in float64:
+Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), with the key
+(low word of the seed, high word of the seed) and the counter (block, 0, 0, 0), gives four 32-bit
+words per block. The Box-Muller transform in float64 turns two words (a, b) into two normal numbers:
 u = (a + 1) / 2^32, v = b / 2^32, and sqrt(-2 ln u) times cos(2 pi v), then sin(2 pi v). The first
 `size` numbers in order, rounded to float32, are the latent vector.
 """
@@ -20,7 +20,10 @@ _WORD = np.uint64(32)
 
 
 def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Philox 4x32-10: words (..., 4) and key (..., 2) -> random words (..., 4), uint64 < 2^32."""
+    """Return random words (..., 4), uint64 < 2^32: Philox 4x32-10 of `counter` (..., 4) and `key`.
+
+    `key` has the shape (..., 2).
+    """
     c0, c1, c2, c3 = np.moveaxis(counter.astype(np.uint64), -1, 0)
     k0, k1 = np.moveaxis(key.astype(np.uint64), -1, 0)
     for _ in range(10):
@@ -36,7 +39,7 @@ def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
 
 
 def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
-    """Standard normal vectors, float32 (len(seeds), size). Seeds are from 0 to 2^63 - 1."""
+    """Return standard normal vectors, float32 (len(seeds), size), of seeds in [0, 2^63 - 1]."""
     seeds = np.asarray(seeds, np.uint64)
     blocks = -(-size // 4)
     counter = np.zeros((len(seeds), blocks, 4), np.uint64)

@@ -227,6 +227,15 @@ class CheckpointStore:
             + ": start a new run"
         )
 
+    def best_score(self) -> Score | None:
+        """Return the score of the checkpoint that `best` names; None without a readable one."""
+        best = self.pointer("best")
+        try:
+            manifest = _read_manifest(self.directory / best) if best else {}
+            return Score(float(manifest["score"]), manifest["fingerprint"])
+        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
+            return None
+
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Point `latest` to the checkpoint that a run resumes from, if it does not already."""
         if self.pointer("latest") != checkpoint.path.name:
@@ -248,13 +257,8 @@ class CheckpointStore:
 
     def _is_best(self, score: Score) -> bool:
         """Return whether `score` is lower than the best one with the same fingerprint, if any."""
-        best = self.pointer("best")
-        try:
-            manifest = _read_manifest(self.directory / best) if best else {}
-            best_score = Score(float(manifest["score"]), manifest["fingerprint"])
-        except (CorruptCheckpointError, KeyError, TypeError, OverflowError):
-            return True
-        return best_score.fingerprint != score.fingerprint or score.value < best_score.value
+        best = self.best_score()
+        return best is None or best.fingerprint != score.fingerprint or score.value < best.value
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}

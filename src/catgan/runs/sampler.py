@@ -20,6 +20,7 @@ from catgan.generation.seeds import check_seeds
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator, pixel_range
 from catgan.networks.truncation import draw, mean_style
+from catgan.runs.artifact_weights import weights_sha256
 from catgan.runs.checkpoint import Checkpoint
 from catgan.runs.directory import RunDirectory
 
@@ -70,6 +71,18 @@ class Sampler:
     def resolution(self) -> int:
         """Side of the square images in pixels."""
         return self.config.resolution
+
+    @property
+    def latent_size(self) -> int:
+        """The length of a latent vector."""
+        return self.config.latent_size
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the weights, by which a file of latents knows its generator."""
+        return weights_sha256(
+            {name: tensor.cpu() for name, tensor in self.generator.state_dict().items()}
+        )
 
     def latents(self, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the latents of `seeds`, float32 (N, latent_size).

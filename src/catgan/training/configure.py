@@ -31,13 +31,22 @@ def default_recipe(starting: StartingPoint | None) -> str:
 
 
 def configure(
-    recipe: str, settings: list[str], starting: StartingPoint | None, photos: int | None = None
+    recipe: str | Config,
+    settings: list[str],
+    starting: StartingPoint | None,
+    photos: int | None = None,
 ) -> Config:
     """The recipe with the settings, and where there are weights to begin with, their networks.
 
     A recipe for it is fitted to the number of training `photos`, once that is known; what the
-    settings say counts more.
+    settings say counts more. A complete configuration in its place is taken as it is.
     """
+    if isinstance(recipe, Config):
+        config = override(recipe, settings)
+        if starting is None:
+            return config
+        network = _network_from(starting.network, config.network, starting.lineage[0].name)
+        return dataclasses.replace(config, network=network)
     config = load_recipe(recipe)
     if photos is not None:
         config = fit_to_photos(config, photos)

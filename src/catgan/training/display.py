@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -26,6 +26,9 @@ class Display(Protocol):
 
     def row(self, row: Mapping[str, Any]) -> None:
         """A row of the log has been written."""
+
+    def score(self, row: Mapping[str, Any]) -> None:
+        """A row of the log with the score of a checkpoint has been written."""
 
     def note(self, text: str) -> None:
         """Something a person should know."""
@@ -80,6 +83,10 @@ class BarDisplay:
             losses=f"{losses(row)}  {machine['memory_mib'] / 1024:.1f} GiB",
         )
 
+    def score(self, row: Mapping[str, Any]) -> None:
+        """Print the score above the bar."""
+        self.note(score_line(row))
+
     def note(self, text: str) -> None:
         """Print above the bar."""
         self.progress.console.print(Text(text, style="yellow"), soft_wrap=True)
@@ -121,12 +128,49 @@ class LineDisplay:
             f"{duration(left)} left  {losses(row)}  {machine['memory_mib'] / 1024:.1f} GiB"
         )
 
+    def score(self, row: Mapping[str, Any]) -> None:
+        """Print the score."""
+        self.note(score_line(row))
+
     def note(self, text: str) -> None:
         """Print as it is."""
         self.console.print(Text(text), soft_wrap=True)
 
     def end(self) -> None:
         """Nothing to take down."""
+
+
+class CallbackDisplay:
+    """Pass every row of the log to a function, as a dict, and notes to another."""
+
+    def __init__(
+        self, on_row: Callable[[dict[str, Any]], object], on_note: Callable[[str], object]
+    ) -> None:
+        self.on_row, self.on_note = on_row, on_note
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Pass nothing on: this is no row of the log."""
+
+    def begin(self, images: int, total: int) -> None:
+        """Pass nothing on."""
+
+    def step(self, images: int) -> None:
+        """Pass nothing on."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Pass the row on."""
+        self.on_row(dict(row))
+
+    def score(self, row: Mapping[str, Any]) -> None:
+        """Pass the row on."""
+        self.on_row(dict(row))
+
+    def note(self, text: str) -> None:
+        """Pass the note on."""
+        self.on_note(text)
+
+    def end(self) -> None:
+        """Pass nothing on."""
 
 
 def choose_display(console: Console) -> Display:
@@ -140,3 +184,8 @@ def losses(row: Mapping[str, Any]) -> str:
         f"D {row['discriminator_loss']:.3f}  G {row['generator_loss']:.3f}  "
         f"right on real {row['real_accuracy']:.0%}, generated {row['generated_accuracy']:.0%}"
     )
+
+
+def score_line(row: Mapping[str, Any]) -> str:
+    """Return the score of a checkpoint in one line."""
+    return f"{row['scored_by']} {row['score']:.4g} after {row['images']:,} images"

@@ -22,12 +22,12 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.evaluation.quick import RealsStatistics
 from catgan.networks.build import pixel_range
 from catgan.runs.checkpoint import Players
+from catgan.runs.device import choose_precision
 from catgan.runs.directory import RunDirectory
 from catgan.runs.report import write_report
 from catgan.runs.sampler import Sampler
 from catgan.training import distributed, losses
 from catgan.training.augment import augment, augment_reals
-from catgan.training.device import choose_precision
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
 from catgan.training.guard import Guard, measure

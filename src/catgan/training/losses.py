@@ -1,6 +1,7 @@
-"""Adversarial objectives, as scalars of the discriminator's raw outputs (B, K[, P]), float32.
+"""Adversarial losses, as scalars of the discriminator's logits (B, K[, P]), float32.
 
-K judgments of an image are summed, each the average of P places, and images averaged.
+D gives K logits for an image, each at P positions: positions are averaged, the K are summed, images
+are averaged. A loss is a function of the real and the fake logits in the two tables below.
 
 - bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets",
   NeurIPS 2014).
@@ -14,7 +15,7 @@ K judgments of an image are summed, each the average of P places, and images ave
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,39 +24,64 @@ from torch import Tensor
 from catgan.config import LossConfig
 from catgan.errors import CatganError, quoted
 
-
-def discriminator_loss(kind: str, real: Tensor, generated: Tensor) -> Tensor:
-    """What the discriminator lowers; `CatganError` for an unknown `kind`."""
-    if kind == "bce":  # softplus(-x) = -log sigmoid(x), without overflow
-        return _mean(F.softplus(-real)) + _mean(F.softplus(generated))
-    if kind == "mse":
-        return _mean((real - 1).square()) + _mean(generated.square())
-    if kind == "hinge":
-        return _mean(F.relu(1 - real)) + _mean(F.relu(1 + generated))
-    if kind == "relativistic":
-        return _mean(F.softplus(generated - real))
-    raise _unknown(kind)
+Loss = Callable[[Tensor, Tensor], Tensor]  # (real logits, fake logits) -> scalar
 
 
-def generator_loss(kind: str, real: Callable[[], Tensor], generated: Tensor) -> Tensor:
-    """What the generator lowers; only the relativistic loss asks for the logits of `real` images.
+def mean_loss(values: Tensor) -> Tensor:
+    """Reduce a loss per logit (B, K[, P]): mean over P, sum over K, mean over images."""
+    return values.flatten(2).mean(2).sum(1).mean() if values.dim() > 2 else values.sum(1).mean()
 
-    They must come from the discriminator that gave those of the `generated` ones: pairs from before
-    and after its step were measured to be no better (docs/projected.md). They get no gradient.
+
+# A new loss is a function in each table; a configuration then selects it by its name.
+DISCRIMINATOR_LOSSES: dict[str, Loss] = {
+    # softplus(-x) = -log sigmoid(x), without overflow
+    "bce": lambda real, fake: mean_loss(F.softplus(-real)) + mean_loss(F.softplus(fake)),
+    "mse": lambda real, fake: mean_loss((real - 1).square()) + mean_loss(fake.square()),
+    "hinge": lambda real, fake: mean_loss(F.relu(1 - real)) + mean_loss(F.relu(1 + fake)),
+    "relativistic": lambda real, fake: mean_loss(F.softplus(fake - real)),
+}
+GENERATOR_LOSSES: dict[str, Loss] = {
+    "bce": lambda real, fake: mean_loss(F.softplus(-fake)),
+    "mse": lambda real, fake: mean_loss((fake - 1).square()),
+    "hinge": lambda real, fake: -mean_loss(fake),
+    "relativistic": lambda real, fake: mean_loss(F.softplus(real - fake)),
+}
+# Generator losses that ignore the real logits: they save a pass of D, and get an empty tensor.
+WITHOUT_REAL_LOGITS = {"bce", "mse", "hinge"}
+
+
+def discriminator_loss(kind: str, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return the loss that D minimizes; `CatganError` for an unknown `kind`."""
+    require_loss(kind, DISCRIMINATOR_LOSSES)
+    return DISCRIMINATOR_LOSSES[kind](real_logits, fake_logits)
+
+
+def generator_loss(kind: str, real_logits: Callable[[], Tensor], fake_logits: Tensor) -> Tensor:
+    """Return the loss that G minimizes. `real_logits` is called unless the loss ignores them.
+
+    They must come from the same D as `fake_logits`: pairs from before and after its step were
+    measured to be no better (docs/projected.md). No gradient flows into them.
 
     Raises `CatganError` for an unknown `kind`.
     """
-    if kind == "bce":
-        return _mean(F.softplus(-generated))
-    if kind == "mse":
-        return _mean((generated - 1).square())
-    if kind == "hinge":
-        return -_mean(generated)
-    if kind == "relativistic":
-        with torch.no_grad():
-            target = real().detach()
-        return _mean(F.softplus(target - generated))
-    raise _unknown(kind)
+    require_loss(kind, GENERATOR_LOSSES)
+    if kind in WITHOUT_REAL_LOGITS:
+        return GENERATOR_LOSSES[kind](fake_logits.new_empty(0), fake_logits)
+    with torch.no_grad():
+        target = real_logits().detach()
+    return GENERATOR_LOSSES[kind](target, fake_logits)
+
+
+def require_loss(kind: object, losses: Mapping[str, Loss]) -> None:
+    """Raise `CatganError` unless `kind` is a name in `losses`."""
+    if kind not in losses:
+        raise CatganError(f"no loss {quoted(kind)}: choose from {', '.join(losses)}")
+
+
+def require_losses(config: LossConfig) -> None:
+    """Raise `CatganError` unless both losses of `config` are in their tables."""
+    require_loss(config.discriminator, DISCRIMINATOR_LOSSES)
+    require_loss(config.generator, GENERATOR_LOSSES)
 
 
 def gradient_penalty(judge: Callable[[list[Tensor]], Tensor], features: Sequence[Tensor]) -> Tensor:
@@ -77,12 +103,3 @@ def penalty_strength(config: LossConfig, images: int) -> float:
     """The factor of the gradient penalties after `images` images: falls geometrically."""
     done = min(images / config.penalty_images, 1.0)
     return config.penalty * (config.penalty_final / config.penalty) ** done if config.penalty else 0
-
-
-def _unknown(kind: object) -> CatganError:
-    return CatganError(f"no loss {quoted(kind)}: choose from bce, mse, hinge, relativistic")
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean over the places of each judgment, sum over judgments, mean over images."""
-    return values.flatten(2).mean(2).sum(1).mean() if values.dim() > 2 else values.sum(1).mean()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from catgan.runs.checkpoint import MetricState
+from catgan.runs.device import memory_mib
 from catgan.runs.log import LOGGED_METRICS
-from catgan.training.device import memory_mib
 
 
 class MetricAverager:

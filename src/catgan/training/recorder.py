@@ -78,7 +78,7 @@ class Recorder:
         count = self.config.output.score_samples
         row = {"images": images, "score": quick.value, "scored_by": quick.name, "samples": count}
         self.run.append_row(row)
-        self.display.note(f"{quick.name} {quick.value:.4g} after {images:,} images")
+        self.display.score(row)
         return Score(quick.value, dataclasses.asdict(quick.fingerprint))
 
     def _has_stopped_improving(self) -> bool:

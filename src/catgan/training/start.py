@@ -30,7 +30,14 @@ from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
+from catgan.generation.generator import BUNDLED
 from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
+from catgan.runs.device import (
+    choose_device,
+    choose_precision,
+    describe_machine,
+    precision_to_resume,
+)
 from catgan.runs.directory import RunDirectory
 from catgan.training import distributed, loop, transfer
 from catgan.training.configure import (
@@ -39,15 +46,9 @@ from catgan.training.configure import (
     configure,
     default_recipe,
 )
-from catgan.training.device import (
-    choose_device,
-    choose_precision,
-    describe_machine,
-    precision_to_resume,
-)
 from catgan.training.display import Display
+from catgan.training.losses import require_losses
 from catgan.training.starting_point import (
-    BUNDLED,
     StartingPoint,
     load_starting_point,
 )
@@ -91,9 +92,42 @@ class Plan:
         )
 
 
+def make_plan(
+    source: Path | None,
+    recipe: str | Config | None,
+    settings: list[str],
+    *,
+    out: Path | None,
+    resume: Path | None,
+    start_from: str | None,
+    device_name: str,
+    on_progress: OnProgress,
+) -> Plan:
+    """Return the plan of a new run, or of the one in `resume`, in every process of a job.
+
+    See `new_run` and `resume_run`.
+
+    Raises:
+        CatganError: the request contradicts itself, or the data, the weights to start from, the
+            run or the device cannot be used.
+    """
+    if resume and (recipe or out or start_from):
+        raise CatganError(
+            "--resume continues a run unchanged: leave out --recipe, --from and --out"
+        )
+    run_to_resume = distributed.run_to_resume(out, resume)
+
+    def make() -> Plan:
+        if run_to_resume:
+            return resume_run(run_to_resume, source, settings, device_name, on_progress)
+        return new_run(source, recipe, settings, out, device_name, on_progress, start_from)
+
+    return on_all_ranks(make, source, device_name)
+
+
 def new_run(
     source: Path | None,
-    recipe: str | None,
+    recipe: str | Config | None,
     settings: list[str],
     out: Path | None,
     device_name: str,
@@ -102,14 +136,16 @@ def new_run(
 ) -> Plan:
     """A run from its beginning: reads the recipe, prepares raw data, makes the directory.
 
-    `start_from` names existing weights to begin with (`load_starting_point`). Without a `recipe` it
-    is the one for that, else the one that `catgan train` takes.
+    `recipe` is the name of one or a complete configuration. `start_from` names existing weights to
+    begin with (`load_starting_point`). Without a `recipe` it is the one for that, else the one that
+    `catgan train` takes.
     """
     notes: list[str] = []
     starting = None if start_from is None else load_starting_point(start_from, notes.append)
     recipe = recipe or default_recipe(starting)
     config = configure(recipe, settings, starting)
     _check_batch(config)
+    require_losses(config.loss)
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
     if out is not None:
@@ -172,7 +208,8 @@ def new_run(
             "with the package's generator, which knows cats"
         )
     reals = _reals(dataset, config, on_progress)
-    run = RunDirectory.create(out or _free_name(dataset.name, recipe), config, facts)
+    name = recipe if isinstance(recipe, str) else file_name(recipe.recipe)
+    run = RunDirectory.create(out or _free_name(dataset.name, name), config, facts)
     notes += _notes(dataset, config)
     return Plan(
         config, dataset, run, device, precision, reals, resume=False, notes=notes, starting=starting
@@ -205,6 +242,7 @@ def _resumed(
     check_resumable(old, config)
     check_length(old, config, int(run.checkpoints.pointer("latest") or 0))
     _check_batch(config)
+    require_losses(config.loss)
     device, began = choose_device(device_name), facts["machine"]
     if config.training.precision != old.training.precision:  # asked for now, on this machine
         precision = choose_precision(config.training.precision, device)

@@ -16,7 +16,7 @@ from catgan.config import NetworkConfig, from_table
 from catgan.data.reading.sources import printable
 from catgan.errors import CatganError, quoted
 from catgan.generation.card import MAX_ANCESTORS, Ancestor, Card
-from catgan.generation.generator import load_generator
+from catgan.generation.generator import BUNDLED, load_generator
 from catgan.networks.build import build_discriminator
 from catgan.runs.artifact_weights import (
     checked_state,
@@ -30,7 +30,6 @@ from catgan.runs.artifact_weights import (
 )
 from catgan.runs.directory import RunDirectory, is_run
 
-BUNDLED = "bundled"
 DISCRIMINATOR = "discriminator.safetensors"  # in the package, beside its generator
 
 

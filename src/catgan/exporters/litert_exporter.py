@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from catgan.errors import CatganError
-from catgan.export.exporter import SingleFileExporter, Source, require_file_place
-from catgan.export.keras_exporter import KerasExporter
+from catgan.exporters.exporter import SingleFileExporter, Source, require_file_place
+from catgan.exporters.keras_exporter import KerasExporter
 from catgan.generation.artifact import CHECKSUM, KEY
 from catgan.generation.card import Card, parse_card
 from catgan.generation.generator import INPUTS, OUTPUT
@@ -99,7 +99,7 @@ def _convert(model: Path, converted: Path, precision: str) -> None:
             "CUDA_VISIBLE_DEVICES": "-1",  # TensorFlow takes all of a GPU's memory, and needs none
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
-        program = (sys.executable, "-m", "catgan.export.litert_conversion")
+        program = (sys.executable, "-m", "catgan.exporters.litert_conversion")
         done = subprocess.run(  # noqa: S603
             [*program, str(model), str(converted), precision],
             env={**os.environ, **settings},

@@ -13,7 +13,7 @@ from torch import Tensor
 from catgan.config import Config
 from catgan.errors import CatganError
 from catgan.evaluation.results.records import require_writable
-from catgan.export.parity import Parity
+from catgan.exporters.parity import Parity
 from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.card import Card
 from catgan.generation.foreign import read_card

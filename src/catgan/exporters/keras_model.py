@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from catgan.config import NetworkConfig
-from catgan.export.keras_runtime import load_keras
+from catgan.exporters.keras_runtime import load_keras
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.networks.base import COARSEST_SIDE, BaseGenerator
 from catgan.networks.build import pixel_range

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catgan.export import export
+from catgan.exporters import export
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "export.md"
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from catgan.errors import CatganError
-from catgan.export.keras_runtime import load_keras
+from catgan.exporters.keras_runtime import load_keras
 
 
 @pytest.mark.parametrize("version", ["2.15.0", "3.13.1", "3.15.0", "3.15.0.dev20260101"])
@@ -29,7 +29,7 @@ def test_a_newer_keras_is_taken(monkeypatch, version):
 def test_the_backend_is_torch_and_no_settings_are_written(tmp_path):
     program = (
         "import os\n"
-        "from catgan.export.keras_runtime import load_keras\n"
+        "from catgan.exporters.keras_runtime import load_keras\n"
         "assert load_keras().backend.backend() == 'torch'\n"
         "assert 'KERAS_HOME' not in os.environ\n"
         "assert os.environ['KERAS_BACKEND'] == 'jax'\n"

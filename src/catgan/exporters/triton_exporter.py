@@ -15,7 +15,7 @@ from torch import Tensor
 
 from catgan.errors import CatganError
 from catgan.evaluation.results.records import require_writable
-from catgan.export.onnx_exporter import OnnxExporter
+from catgan.exporters.onnx_exporter import OnnxExporter
 from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.card import Card
 from catgan.generation.generator import INPUTS, OUTPUT

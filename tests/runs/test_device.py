@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from catgan.errors import CatganError
-from catgan.training import device as device_module
-from catgan.training.device import (
+from catgan.runs import device as device_module
+from catgan.runs.device import (
     choose_device,
     choose_precision,
     describe_machine,

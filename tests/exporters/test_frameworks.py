@@ -17,7 +17,7 @@ import torch
 from command_line import catgan
 from PIL import Image
 
-from catgan.export import export
+from catgan.exporters import export
 from catgan.generation.generator import load_generator
 from catgan.generation.latents import latents
 from catgan.runs.sampler import load_sampler

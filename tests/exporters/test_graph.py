@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from catgan.export.graph import float16_storage, float32_model, sub_pixel
+from catgan.exporters.graph import float16_storage, float32_model, sub_pixel
 from catgan.networks.projected.generator import Generator
 
 LATENT_SIZE = 8

@@ -8,9 +8,9 @@ import torch
 
 import catgan
 from catgan.errors import CatganError
-from catgan.export import export
-from catgan.export.keras_model import keras_model
-from catgan.export.keras_runtime import load_keras
+from catgan.exporters import export
+from catgan.exporters.keras_model import keras_model
+from catgan.exporters.keras_runtime import load_keras
 from catgan.generation.foreign import read_card
 from catgan.runs.sampler import load_sampler
 

@@ -12,18 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from catgan.config import Config, from_table
-from catgan.errors import CatganError, quoted
-from catgan.export.directions import find_directions
-from catgan.export.document import card_document, data_facts
-from catgan.export.exporter import Exporter, Opened, Source
-from catgan.export.keras_exporter import KerasExporter
-from catgan.export.litert_exporter import LitertExporter
-from catgan.export.onnx_exporter import OnnxExporter
-from catgan.export.parity import SEEDS, Parity, measure_parity, require_parity
-from catgan.export.triton_exporter import TritonExporter
+from catgan.errors import CatganError, cannot_write, quoted
+from catgan.exporters.directions import find_directions
+from catgan.exporters.document import card_document, data_facts
+from catgan.exporters.exporter import Exporter, Opened, Source
+from catgan.exporters.keras_exporter import KerasExporter
+from catgan.exporters.litert_exporter import LitertExporter
+from catgan.exporters.onnx_exporter import OnnxExporter
+from catgan.exporters.parity import SEEDS, Parity, measure_parity, require_parity
+from catgan.exporters.triton_exporter import TritonExporter
+from catgan.extras import require_extra
 from catgan.generation.artifact import CHECKSUM
 from catgan.generation.card import MAX_TEXT, Card
-from catgan.generation.generator import load_generator
+from catgan.generation.generator import BUNDLED, load_generator
 from catgan.generation.latents import latents
 from catgan.networks.build import build_generator
 from catgan.runs.artifact_weights import weights_of_artifact
@@ -58,6 +59,64 @@ def find_exporter(name: str) -> Exporter:
     if name not in EXPORTERS:
         raise CatganError(f"no format {quoted(name)}: choose from {', '.join(EXPORTERS)}")
     return EXPORTERS[name]
+
+
+def export(
+    source: Path | str,
+    out: Path | None = None,
+    *,
+    format: str = "onnx",  # noqa: A002  # the name it has on the command line
+    precision: str | None = None,
+    checkpoint: str | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    credit: str | None = None,
+    direction_names: Mapping[int, str] | None = None,
+    note: Callable[[str], None],
+    on_progress: OnProgress,
+) -> Exported:
+    """Export a run, an exported .onnx file, or with "bundled" the package's generator.
+
+    `checkpoint` (default "latest"), `license`, `credit` and `direction_names` are for a run.
+    Without `out` a run is exported to RUN/export, the others to the current directory, under the
+    format's default name. See `export_run` and `export_artifact`.
+
+    Raises:
+        CatganError: as they do, and for an option that does not apply and an extra that is missing.
+    """
+    exporter = find_exporter(format)
+    require_extra(exporter.extra, *exporter.modules)
+    path = Path(source)
+    is_artifact = str(source) == BUNDLED or path.suffix == ".onnx"
+    if is_artifact and (checkpoint is not None or license or credit or direction_names):
+        raise CatganError(
+            f"--checkpoint, --license, --credit and --direction are for a run, and {source} is "
+            "exported already: leave them out"
+        )
+    if out is None:
+        out = (Path() if is_artifact else path / "export") / exporter.default_name
+    if is_artifact:
+        return export_artifact(
+            None if str(source) == BUNDLED else path,
+            out,
+            format=format,
+            precision=precision,
+            name=name,
+            on_progress=on_progress,
+        )
+    return export_run(
+        path,
+        out,
+        format=format,
+        precision=precision,
+        checkpoint="latest" if checkpoint is None else checkpoint,
+        name=name,
+        license=license,
+        credit=credit,
+        direction_names=direction_names,
+        note=note,
+        on_progress=on_progress,
+    )
 
 
 def export_run(
@@ -213,7 +272,7 @@ def _write(
     try:
         return exporter.write(out, data, card, weights)
     except OSError as error:
-        raise _cannot_write(out, error) from None
+        raise cannot_write(out, error) from None
 
 
 def _checked_precision(exporter: Exporter, name: str, precision: str | None) -> str:
@@ -231,7 +290,7 @@ def _require_place(exporter: Exporter, out: Path) -> None:
     try:
         exporter.require_place(out)
     except OSError as error:
-        raise _cannot_write(out, error) from None
+        raise cannot_write(out, error) from None
 
 
 def _require_text(what: str, text: str | None) -> None:
@@ -254,12 +313,6 @@ def _require_finite(generator: nn.Module, run: Path) -> None:
                 f"{run}: the generator's {name} holds numbers that are not finite: name an earlier "
                 "state with --checkpoint"
             )
-
-
-def _cannot_write(out: Path, error: OSError) -> CatganError:
-    return CatganError(
-        f"{out}: cannot be written ({error.strerror or error}): choose another place with --out"
-    )
 
 
 def _parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:

@@ -13,7 +13,7 @@ from catgan.data.reading.sources import label
 from catgan.errors import CatganError, quoted
 from catgan.evaluation.evaluate import Evaluation
 from catgan.evaluation.results.read import read_evaluation
-from catgan.export.parity import Parity
+from catgan.exporters.parity import Parity
 from catgan.generation.card import FORMAT, LATENTS, Direction, direction_to_json
 from catgan.runs.directory import RunDirectory
 

@@ -1,6 +1,6 @@
 """From a Keras file to a LiteRT model, by TensorFlow: a program of its own.
 
-    python -m catgan.export.litert_conversion MODEL.keras MODEL.tflite PRECISION
+    python -m catgan.exporters.litert_conversion MODEL.keras MODEL.tflite PRECISION
 
 A process has one backend of Keras, and where an export is made that is torch.
 """

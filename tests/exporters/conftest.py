@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_runs import make_run
 
-from catgan.export import directions, export
+from catgan.exporters import directions, export
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from small_runs import make_run
 
 import catgan
 from catgan.errors import CatganError
-from catgan.export import export, graph
-from catgan.export.directions import find_directions
-from catgan.export.document import hours_of_steps
-from catgan.export.parity import Parity
+from catgan.exporters import export, graph
+from catgan.exporters.directions import find_directions
+from catgan.exporters.document import hours_of_steps
+from catgan.exporters.parity import Parity
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import load_sampler
 
@@ -291,7 +291,7 @@ def test_an_export_is_renewed_and_one_of_another_name_has_its_own_card(runs, tmp
 
 
 def test_cards_know_the_file_that_they_are_about(exported):
-    from catgan.export.readme import describes, readme
+    from catgan.exporters.readme import describes, readme
 
     card = catgan.load(exported["dcgan-128"].path).card
     for name in ("a.onnx", "my cats.onnx", "it's.onnx", 'say "cat".onnx', "Ä: b.onnx"):
@@ -327,7 +327,7 @@ def test_mistakes_are_one_line_and_cost_no_time(runs, tmp_path):
 
 
 def test_limits_are_what_is_said():
-    from catgan.export.parity import measure_parity, require_parity
+    from catgan.exporters.parity import measure_parity, require_parity
 
     black = np.zeros((2, 4, 4, 3), np.uint8)
     gray = black.copy()

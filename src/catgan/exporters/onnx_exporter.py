@@ -12,9 +12,9 @@ from torch import Tensor
 
 from catgan.errors import CatganError, quoted, shell_words
 from catgan.evaluation.results.records import require_writable
-from catgan.export.exporter import Source
-from catgan.export.graph import VARIANTS, float32_model
-from catgan.export.readme import describes, readme
+from catgan.exporters.exporter import Source
+from catgan.exporters.graph import VARIANTS, float32_model
+from catgan.exporters.readme import describes, readme
 from catgan.files import make_directory, require_replaceable, write_durably
 from catgan.generation.artifact import check_artifact, seal
 from catgan.generation.card import Card, parse_card

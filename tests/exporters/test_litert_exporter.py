@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from catgan.errors import CatganError
-from catgan.export import export, litert_exporter
+from catgan.exporters import export, litert_exporter
 from catgan.generation.foreign import read_card
 from catgan.runs.sampler import load_sampler
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from catgan.config import load_recipe
-from catgan.export.keras_runtime import load_keras
+from catgan.exporters.keras_runtime import load_keras
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.layers.convolution import Convolution, TransposedConvolution
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from catgan.errors import CatganError
-from catgan.export.exporter import SingleFileExporter, Source, require_file_place
-from catgan.export.keras_model import keras_model
-from catgan.export.keras_runtime import load_keras
+from catgan.exporters.exporter import SingleFileExporter, Source, require_file_place
+from catgan.exporters.keras_model import keras_model
+from catgan.exporters.keras_runtime import load_keras
 from catgan.generation.archive import KERAS, check_keras, seal_keras
 from catgan.generation.card import Card, parse_card
 

@@ -4,7 +4,7 @@ import pytest
 
 import catgan
 from catgan.errors import CatganError
-from catgan.export import export
+from catgan.exporters import export
 
 
 def export_to(run, out):
