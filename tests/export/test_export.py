@@ -159,7 +159,7 @@ def test_scores_of_this_checkpoint_are_taken_along(runs, tmp_path):
 
 
 EVALUATION = {
-    "format": "catgan-evaluation", "format_version": 2, "generated": "run",
+    "format": "catgan-evaluation", "format_version": 3, "generated": "run",
     "checkpoint": {"images": 64, "pointers": ["latest"]}, "reals": "cats",
     "fingerprint": {
         "extractor": {

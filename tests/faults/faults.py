@@ -388,10 +388,14 @@ FAULTS = [
             f"`{part}` of the newest checkpoint {how}", damaged(f"{part}.safetensors", how), 0, says
         )
         for part, how, says in (
-            ("generator", "cut short", "generator.safetensors does not have the sum"),
-            ("ema", "with one bit flipped", "ema.safetensors does not have the sum"),
+            ("generator", "cut short", "generator.safetensors does not have the checksum"),
+            ("ema", "with one bit flipped", "ema.safetensors does not have the checksum"),
             ("discriminator", "gone", "discriminator: No such file"),
-            ("optimizer", "with one bit flipped", "optimizer.safetensors does not have the sum"),
+            (
+                "optimizer",
+                "with one bit flipped",
+                "optimizer.safetensors does not have the checksum",
+            ),
         )
     ),
     Fault(

@@ -296,7 +296,7 @@ def _dataset_seeds() -> list[bytes]:
     pixels = hashlib.sha256(bytes(2 * 32 * 32 * 3)).hexdigest()
     document = {
         "format": "catgan-dataset",
-        "version": 1,
+        "version": 2,
         "name": "cats",
         "resolution": 32,
         "count": 2,
@@ -427,7 +427,7 @@ def _manifest_seeds() -> list[bytes]:
 
 def _manifest_of(tensors: bytes) -> bytes:
     from catgan.config import Config
-    from catgan.runs.checkpoint import PARTS
+    from catgan.runs.checkpoint import PARTS, _manifest_checksum
 
     sums = {"sha256": hashlib.sha256(tensors).hexdigest(), "bytes": len(tensors)}
     manifest = {
@@ -438,7 +438,7 @@ def _manifest_of(tensors: bytes) -> bytes:
         "window": {"sums": [0.5, 1.5], "steps": 2},
         "files": dict.fromkeys(PARTS, sums),
     }
-    return json.dumps(manifest).encode()
+    return json.dumps(manifest | {"checksum": _manifest_checksum(manifest)}).encode()
 
 
 @cache

@@ -123,7 +123,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},
         {"format": "1"},
         {"name": 7},
         {"latents": "mersenne"},

@@ -95,7 +95,7 @@ def test_parts_that_are_not_asked_for_are_not_read(store):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 3},
+        {"format": 4},
         {"images": "10"},
         {"images": True},
         {"config": []},
@@ -110,9 +110,7 @@ def test_a_manifest_of_the_wrong_shape_is_unsound(store, change):
     path = save(store, 10)
     manifest = json.loads((path / "manifest.json").read_text())
     manifest = manifest | change
-    manifest["checksum"] = checkpoint_module._manifest_checksum(
-        manifest
-    )  # not that is what is wrong
+    manifest["checksum"] = checkpoint_module._manifest_checksum(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CorruptCheckpointError):
         read_checkpoint(path)

@@ -15,7 +15,7 @@ from catgan.errors import CatganError
 def describe(images: np.ndarray) -> dict:
     return {
         "format": "catgan-dataset",
-        "version": 1,
+        "version": 2,
         "tool": "catgan 0",
         "name": "n",
         "license": "l",
@@ -136,7 +136,7 @@ def test_not_json(made, text):
 
 def test_newer_format(made):
     path, _, about = made
-    (path / "dataset.json").write_text(json.dumps(about | {"version": 2}))
+    (path / "dataset.json").write_text(json.dumps(about | {"version": 3}))
     with pytest.raises(CatganError, match="upgrade"):
         Dataset.open(path)
 

@@ -62,12 +62,12 @@ def test_mean_and_components_are_those_of_a_singular_value_decomposition(learnt)
 
 def test_whatever_the_details_are_the_images_coarse_mean_and_deviation_are_the_photos(learnt):
     images, eigenfaces = learnt
-    photos = eigenfaces._coarse_part(torch.cat([images, images.flip(3)])).clamp(-0.95, 0.95)
+    photos = eigenfaces._low_res_part(torch.cat([images, images.flip(3)])).clamp(-0.95, 0.95)
     wild = 0.1 + 0.3 * images_like_faces(4000, 32, seed=5) * noise(4000, 6, 1)[..., None, None]
     for details in (torch.zeros(4000, 3, 32, 32), wild):
         procedural = eigenfaces(noise(4000, 3), details)
         assert procedural.abs().max() < 1
-        small = eigenfaces._coarse_part(procedural.atanh()), photos.atanh()
+        small = eigenfaces._low_res_part(procedural.atanh()), photos.atanh()
         amounts = [x.flatten(1) @ eigenfaces.components.T for x in small]
         torch.testing.assert_close(amounts[0].std(0), amounts[1].std(0), atol=0.02, rtol=0.1)
         torch.testing.assert_close(amounts[0].mean(0), amounts[1].mean(0), atol=0.05, rtol=0)
@@ -129,7 +129,7 @@ def test_what_the_strongest_amounts_have_in_common_is_taken_away_in_drawing_alon
     zeros = torch.zeros(5000, 3, 32, 32)
 
     def procedural():
-        small = eigenfaces._coarse_part(eigenfaces(noise(5000, 3), zeros).double().atanh().float())
+        small = eigenfaces._low_res_part(eigenfaces(noise(5000, 3), zeros).double().atanh().float())
         amounts = (small.flatten(1) - eigenfaces.mean) @ eigenfaces.components.T
         return amounts / eigenfaces.stds
 

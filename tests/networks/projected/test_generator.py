@@ -148,7 +148,7 @@ def test_with_refinements_all_else_begins_as_without():
 
 
 # Of a fresh projected-64 of seed 5, before there were refinements.
-FRESH_LISTING = "113b0bea4b0e6619fc352710c3accd731254cbd7199d47f894776b9015c3e62b"
+FRESH_LISTING = "d09924bd32ffdf7ee31b50e40454b71ecb92daf217396085093485d4fb14f2cc"
 FRESH_SUMS = {
     "constant": -40.7531,
     "gain.weight": -19.2579,
