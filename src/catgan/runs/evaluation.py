@@ -1,6 +1,6 @@
 """Evaluations by path: what a path means as images, as reals or as an earlier evaluation.
 
-A path is a run, a dataset, or a folder or zip of images; docs/evaluation.md describes each.
+A path is a run, a dataset, or a folder or zip of images; docs/guides/evaluate.md describes each.
 """
 
 from __future__ import annotations
