@@ -1,9 +1,9 @@
-"""Ask for known vulnerabilities of every locked dependency, with pip-audit.
+"""Check every locked dependency for known vulnerabilities, with pip-audit.
 
-python tools/audit.py .venv/tools/bin/pip-audit [LOCK FILE ...]
+    python tools/audit.py .venv/tools/bin/pip-audit [LOCK FILE ...]
 
-Ends with 0 when none is known, 1 when some are, 3 when it could not be found out: the advisories
-are on the network, and no copy of them comes with the tool.
+Exit status: 0 if none is known, 1 if there are some, 3 if the check was incomplete. The advisories
+are fetched from the network.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ FILES = sorted((Path(__file__).resolve().parents[1] / "requirements").glob("*.tx
 
 
 def main() -> int:
-    """What the module says."""
-    command, *given = sys.argv[1:]
-    files = [Path(name) for name in given] or FILES
-    with tempfile.TemporaryDirectory() as place:
-        answer = Path(place, "answer.json")
-        options = ["--disable-pip", "--require-hashes", "--format=json", f"--output={answer}"]
+    """Audit the lock files and return the exit status."""
+    command, *paths = sys.argv[1:]
+    files = [Path(path) for path in paths] or FILES
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory, "report.json")
+        options = ["--disable-pip", "--require-hashes", "--format=json", f"--output={report}"]
         options += [f"--requirement={path}" for path in files]
-        said = subprocess.run([command, *options], capture_output=True, text=True, check=False)
-        if not answer.is_file() or not answer.read_bytes():
-            last = (said.stderr.strip().splitlines() or ["no reason given"])[-1][:300]
-            print(f"NOT AUDITED: the advisories could not be asked ({last})", file=sys.stderr)
+        done = subprocess.run([command, *options], capture_output=True, text=True, check=False)
+        if not report.is_file() or not report.read_bytes():
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1][:300]
+            print(f"NOT AUDITED: the advisories cannot be read ({reason})", file=sys.stderr)
             return 3
-        dependencies = json.loads(answer.read_bytes())["dependencies"]
-    asked = [each for each in dependencies if "vulns" in each]
-    found = [each for each in asked if each["vulns"]]
-    for each in found:
-        for one in each["vulns"]:
-            mended = ", ".join(one["fix_versions"]) or "no version yet"
-            print(f"{each['name']} {each['version']}: {one['id']}, mended in {mended}")
+        dependencies = json.loads(report.read_bytes())["dependencies"]
+    audited = [each for each in dependencies if "vulns" in each]
+    vulnerable = [each for each in audited if each["vulns"]]
+    for each in vulnerable:
+        for advisory in each["vulns"]:
+            fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
+            print(f"{each['name']} {each['version']}: {advisory['id']}, fixed in {fixed}")
     for each in dependencies:
         if "vulns" not in each:
-            print(f"{each['name']}: not asked ({each.get('skip_reason', 'no reason given')})")
-    print(f"{len(asked)} dependencies asked about, {len(found)} with a known vulnerability")
-    if found:
+            print(f"{each['name']}: not audited ({each.get('skip_reason', 'no reason given')})")
+    print(f"{len(audited)} dependencies audited, {len(vulnerable)} with a known vulnerability")
+    if vulnerable:
         return 1
-    if len(asked) < len(dependencies):
-        print("NOT AUDITED: the advisories do not answer for all of them", file=sys.stderr)
+    if len(audited) < len(dependencies):
+        print("NOT AUDITED: there are no advisories for some dependencies", file=sys.stderr)
         return 3
     return 0
 

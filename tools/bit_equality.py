@@ -1,11 +1,11 @@
-"""Show that a change of the code changes no result.
+"""Check that a change of the code changes no result.
 
     git stash; python tools/bit_equality.py record before.json; git stash pop
     python tools/bit_equality.py compare before.json
 
 For one recipe of each family: the weights, the EMA, the optimizer's state, the log and the sample
 grid after 40 steps on procedural cats (float32, one thread). Then the bundled generator's samples
-of seeds 0 to 63, and the scores of one evaluation. Names do not count, values do, so a renaming
+of seeds 0 to 63, and the scores of one evaluation. Values are compared, not names, so a renaming
 compares equal. Machine facts and times are left out. Both sides must run on the same machine.
 """
 
@@ -40,8 +40,8 @@ def digest(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def tensors(path: Path) -> str:
-    """Return one digest of the values in a safetensors file, whatever their names."""
+def tensors_digest(path: Path) -> str:
+    """Return one digest of the values in a safetensors file, independent of their names."""
     arrays = load_file(path).values()
     return digest(
         *sorted(digest(f"{a.dtype} {a.shape}".encode(), a.tobytes()).encode() for a in arrays)
@@ -49,7 +49,7 @@ def tensors(path: Path) -> str:
 
 
 def numbers(value: Any) -> Iterator[str]:
-    """Yield all numbers in a JSON document, in order of their place, as exact text."""
+    """Yield all numbers in a JSON document as exact text, in document order."""
     if isinstance(value, dict):
         for key in value:
             if key not in TIMES_AND_MACHINE:
@@ -62,7 +62,7 @@ def numbers(value: Any) -> Iterator[str]:
 
 
 def run(*arguments: str | Path | int) -> None:
-    """Run `catgan` with one thread; its output is shown only if it fails."""
+    """Run `catgan` with one thread; exit with its output if it fails."""
     command = [sys.executable, "-m", "catgan", *map(str, arguments)]
     done = subprocess.run(
         command,
@@ -75,8 +75,8 @@ def run(*arguments: str | Path | int) -> None:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
-def trained(recipe: str, cats: Path, out: Path) -> dict[str, str]:
-    """Return digests of everything that a short run of `recipe` leaves."""
+def train(recipe: str, cats: Path, out: Path) -> dict[str, str]:
+    """Return the digests of everything that a short run of `recipe` writes."""
     settings = {
         "training.images": STEPS * BATCH,
         "training.batch_size": BATCH,
@@ -94,20 +94,21 @@ def trained(recipe: str, cats: Path, out: Path) -> dict[str, str]:
             "optimizer.generator_freeze_images": 10 * BATCH,
             "optimizer.generator_ramp_images": 10 * BATCH,
         }
-    changes = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    start = ["--from", "bundled"] if recipe == "transfer" else []
-    run("train", cats, "--recipe", recipe, "--out", out, *start, *changes)
-    found = {}
+    options = ["--from", "bundled"] if recipe == "transfer" else []
+    for key, value in settings.items():
+        options += ["--set", f"{key}={value}"]
+    run("train", cats, "--recipe", recipe, "--out", out, *options)
+    digests = {}
     for file in sorted((out / "checkpoints" / f"{STEPS * BATCH:09d}").glob("*.safetensors")):
-        found[f"{recipe} {file.stem}"] = tensors(file)
+        digests[f"{recipe} {file.stem}"] = tensors_digest(file)
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    found[f"{recipe} log"] = digest(" ".join(numbers(rows)).encode())
+    digests[f"{recipe} log"] = digest(" ".join(numbers(rows)).encode())
     with Image.open(out / "samples" / f"{STEPS * BATCH:09d}.png") as image:
-        found[f"{recipe} grid"] = digest(image.tobytes())
-    return found
+        digests[f"{recipe} grid"] = digest(image.tobytes())
+    return digests
 
 
-def evaluated(reals: Path, run_directory: Path) -> str:
+def evaluate(reals: Path, run_directory: Path) -> str:
     """Return a digest of the scores of one evaluation."""
     run("evaluate", run_directory, "--against", reals, "--samples", 300, "--extractor", "raw-64")
     (file,) = run_directory.glob("evaluation/**/evaluation.json")
@@ -115,39 +116,39 @@ def evaluated(reals: Path, run_directory: Path) -> str:
     return digest(" ".join(numbers(scores)).encode())
 
 
-def results() -> dict[str, str]:
-    """Return all digests."""
-    found: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        folder = Path(directory)
+def compute_digests() -> dict[str, str]:
+    """Return all digests, by name."""
+    digests: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
         for size in (64, 128):
-            write_procedural_cats(folder / f"cats-{size}", CATS, size)
-            pixels = np.load(folder / f"cats-{size}" / "images.npy")
-            found[f"procedural cats, {size} px"] = digest(pixels.tobytes())
+            write_procedural_cats(directory / f"cats-{size}", CATS, size)
+            pixels = np.load(directory / f"cats-{size}" / "images.npy")
+            digests[f"procedural cats, {size} px"] = digest(pixels.tobytes())
         for recipe in RECIPES:
             size = 64 if recipe in ("lsgan-64", "projected-128") else 128
-            found |= trained(recipe, folder / f"cats-{size}", folder / recipe)
-        found["bundled samples"] = digest(catgan.load().sample(range(64)).tobytes())
-        found["evaluation"] = evaluated(folder / "cats-64", folder / "lsgan-64")
-    return found
+            digests |= train(recipe, directory / f"cats-{size}", directory / recipe)
+        digests["bundled samples"] = digest(catgan.load().sample(range(64)).tobytes())
+        digests["evaluation"] = evaluate(directory / "cats-64", directory / "lsgan-64")
+    return digests
 
 
 def main() -> None:
-    """Record or compare."""
+    """Record the digests, or compare them with recorded ones; exit with 1 if any differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("record", "compare"))
     parser.add_argument("file", type=Path)
-    given = parser.parse_args()
-    found = results()
-    if given.command == "record":
-        given.file.write_text(json.dumps(found, indent=1))
+    arguments = parser.parse_args()
+    after = compute_digests()
+    if arguments.command == "record":
+        arguments.file.write_text(json.dumps(after, indent=1))
         return
-    before = json.loads(given.file.read_text())
-    for name in dict.fromkeys([*before, *found]):
-        same = before.get(name) == found.get(name)
+    before = json.loads(arguments.file.read_text())
+    for name in dict.fromkeys([*before, *after]):
+        same = before.get(name) == after.get(name)
         verdict = "same   " if same else "DIFFERS"
-        print(f"{verdict}  {before.get(name, '-'):16}  {found.get(name, '-'):16}  {name}")
-    sys.exit(before != found)
+        print(f"{verdict}  {before.get(name, '-'):16}  {after.get(name, '-'):16}  {name}")
+    sys.exit(before != after)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python tools/fetch_web_runtime.py
 
-Takes two files of the npm package `onnxruntime-web` (MIT), of the version and with the sum below,
-into src/catgan/web/runtime/, which is not in git but is part of a built wheel. Needs npm.
+Copies two files of the npm package `onnxruntime-web` (MIT), with the version and checksum below, to
+src/catgan/web/runtime/. This directory is not in git but is part of a built wheel. Needs npm.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import tempfile
 from pathlib import Path
 
 VERSION = "1.30.0"
-INTEGRITY = (  # as npm's lock files write it
+INTEGRITY = (  # in the format of npm's lock files
     "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
-PLACE = Path(__file__).parents[1] / "src" / "catgan" / "web" / "runtime"
+RUNTIME = Path(__file__).parents[1] / "src" / "catgan" / "web" / "runtime"
 SCRIPT = "package/dist/ort.wasm.bundle.min.mjs"
 PROGRAM = "package/dist/ort-wasm-simd-threaded.wasm"
 LICENSE = f"""onnxruntime-web {VERSION}, from https://github.com/microsoft/onnxruntime
@@ -53,41 +53,44 @@ SOFTWARE.
 
 
 def without_source_map(script: bytes) -> bytes:
-    """The script without the line that names a file for debuggers, which is not taken."""
+    """Return the script without the reference to its source map, which is not copied."""
     return re.sub(rb"^//# sourceMappingURL=\S*\s*\Z", b"", script, flags=re.MULTILINE)
 
 
 def main() -> None:
-    """Fetch, check, take the two files."""
+    """Fetch and check the package, and copy the two files."""
     npm = shutil.which("npm")
     if npm is None:
-        sys.exit("npm is not installed; without it, catgan is built without `catgan web`")
-    with tempfile.TemporaryDirectory() as place:
+        sys.exit("npm is not installed: install it, or build catgan without `catgan web`")
+    with tempfile.TemporaryDirectory() as directory:
         done = subprocess.run(
             [npm, "pack", "--silent", f"onnxruntime-web@{VERSION}"],
-            cwd=place,
+            cwd=directory,
             check=False,
             stdout=subprocess.DEVNULL,
         )
         if done.returncode:
             sys.exit(f"npm cannot fetch onnxruntime-web {VERSION}: try again with a network")
-        (archive,) = Path(place).glob("*.tgz")
+        (archive,) = Path(directory).glob("*.tgz")
         data = archive.read_bytes()
-        found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
-        if found != INTEGRITY:
-            sys.exit(f"onnxruntime-web {VERSION} does not have the expected sum: nothing taken")
+        checksum = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+        if checksum != INTEGRITY:
+            sys.exit(
+                f"onnxruntime-web {VERSION}: expected the checksum {INTEGRITY}, got {checksum}; "
+                "nothing is copied: check VERSION and INTEGRITY in tools/fetch_web_runtime.py"
+            )
         with tarfile.open(archive) as files:
             script, program = (files.extractfile(name).read() for name in (SCRIPT, PROGRAM))
     script = without_source_map(script)
-    PLACE.mkdir(parents=True, exist_ok=True)
-    (PLACE / "LICENSE").write_text(LICENSE)
-    (PLACE / "ort.mjs").write_bytes(script)
-    # Last and complete or not at all: make takes this file for all of them.
-    partial = PLACE / "ort.wasm.gz.partial"
+    RUNTIME.mkdir(parents=True, exist_ok=True)
+    (RUNTIME / "LICENSE").write_text(LICENSE)
+    (RUNTIME / "ort.mjs").write_bytes(script)
+    # Written last and atomically: make treats this file as the target for all of them.
+    partial = RUNTIME / "ort.wasm.gz.partial"
     partial.write_bytes(gzip.compress(program, 9, mtime=0))
-    partial.replace(PLACE / "ort.wasm.gz")
-    for path in sorted(PLACE.iterdir()):
-        print(f"{path.stat().st_size:>10,}  {path.relative_to(PLACE.parents[3])}")
+    partial.replace(RUNTIME / "ort.wasm.gz")
+    for path in sorted(RUNTIME.iterdir()):
+        print(f"{path.stat().st_size:>10,}  {path.relative_to(RUNTIME.parents[3])}")
 
 
 if __name__ == "__main__":

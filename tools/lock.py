@@ -1,15 +1,15 @@
-"""Write the lock files in requirements/ from pyproject.toml and constraints.txt, by uv.
+"""Write the lock files in requirements/ from pyproject.toml and constraints.txt, with uv.
 
-`make lock` runs it. What pip installs from them is compared with the sums in them:
+`make lock` runs it. pip compares every package that it installs with the hashes in these files:
 
-- torch-cpu.txt: PyTorch's CPU builds, which are not on PyPI but on PyTorch's own index. A file of
-  its own, for of two allowed builds pip takes the one whose sum an index states, and a file on a
-  disk has none stated;
-- locked.txt: everything else but PyTorch's GPU libraries, and PyTorch's builds on PyPI;
-- gpu.txt: the libraries that PyTorch's build on PyPI needs on Linux, and the CPU builds do not;
+- torch-cpu.txt: PyTorch's CPU builds, which are on PyTorch's own index, not on PyPI. They need
+  their own file: of two allowed builds, pip prefers the one whose hash an index states, and a local
+  file has no such hash;
+- locked.txt: everything else except PyTorch's GPU libraries, with PyTorch's builds on PyPI;
+- gpu.txt: the libraries that PyTorch's build on PyPI needs on Linux, unlike the CPU builds;
 - serve.txt: the part of locked.txt that a container of `catgan serve` needs;
-- tools.txt and fuzz.txt: what `make audit`, `make sbom`, `make lock` and `make fuzz` add;
-- jax.txt, tensorflow.txt and triton.txt: the environments of tests that `make test-slow` adds.
+- tools.txt and fuzz.txt: the additions for `make audit`, `make sbom`, `make lock` and `make fuzz`;
+- jax.txt, tensorflow.txt and triton.txt: the additional test environments of `make test-slow`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-APART = ("tools", "fuzz", "jax", "tensorflow", "triton")  # each resolved alone
+SEPARATE = ("tools", "fuzz", "jax", "tensorflow", "triton")  # each is resolved on its own
 GPU = re.compile(r"(nvidia|cuda|triton)\b")
-HEAD = "# Written by `make lock` ({tool}). pip takes nothing whose sum is not here.\n"
+HEAD = "# Written by `make lock` ({tool}). pip installs nothing without a hash below.\n"
 
-# The sums that PyTorch's index of CPU builds states, for Python 3.11 to 3.13: Linux on x86-64 and
-# ARM, Windows. (On macOS the build on PyPI is this one.) A new version needs new ones here.
+# The hashes of PyTorch's CPU builds, from PyTorch's index, for Python 3.11 to 3.13: Linux on x86-64
+# and ARM, Windows. (On macOS, PyPI has the same build.) Update them with the version.
 TORCH = "2.13.0"
-TORCH_CPU = (
+TORCH_CPU_HASHES = (
     "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",  # cp311, x86_64
     "84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7",  # cp311, aarch64
     "10717d8b3b67c45a4788bf7ffc0bab1ea1e5ebbedd24466be6100102d141fac1",  # cp311, win_amd64
@@ -40,8 +40,8 @@ TORCH_CPU = (
 )
 
 
-def compile_with(uv: str, sources: list[str], *options: str) -> list[str]:
-    """What uv resolves for every platform, as entries: a requirement and its sums."""
+def resolve(uv: str, sources: list[str], *options: str) -> list[str]:
+    """Return what uv resolves for all platforms, one entry per requirement with its hashes."""
     command = [
         *(uv, "pip", "compile", "--quiet", "--universal", "--python-version=3.11"),
         *(
@@ -57,39 +57,39 @@ def compile_with(uv: str, sources: list[str], *options: str) -> list[str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write all lock files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--uv", default="uv", help="the command")
     uv = parser.parse_args().uv
     out = ROOT / "requirements"
     tool = subprocess.run([uv, "--version"], check=True, capture_output=True, text=True).stdout
     head = HEAD.format(tool=" ".join(tool.split()[:2]))
-    entries = compile_with(
+    entries = resolve(
         uv,
         ["pyproject.toml", "requirements/build.in"],
-        "--extra=dev",  # which asks for all the others but litert
+        "--extra=dev",  # includes all other extras except litert
         "--constraint=constraints.txt",
     )
     gpu = [entry for entry in entries if GPU.match(entry)]
     rest = [entry for entry in entries if not GPU.match(entry)]
     (torch,) = (entry.split()[0] for entry in rest if entry.startswith("torch=="))
     if torch != f"torch=={TORCH}":
-        raise SystemExit(f"{torch}: TORCH_CPU has the sums of {TORCH}")
-    serving = compile_with(
+        raise SystemExit(f"{torch}: TORCH_CPU_HASHES are those of torch=={TORCH}: update them")
+    serving = resolve(
         uv,
         ["pyproject.toml", "requirements/build.in"],
         "--extra=serve",
         "--constraint=constraints.txt",
     )
-    sums = "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_CPU)
-    for name, chosen in (
-        ("torch-cpu.txt", [f"{torch}+cpu{sums}"]),
+    hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_CPU_HASHES)
+    for name, requirements in (
+        ("torch-cpu.txt", [f"{torch}+cpu{hashes}"]),
         ("locked.txt", rest),
         ("gpu.txt", gpu),
         ("serve.txt", serving),
-        *((f"{name}.txt", compile_with(uv, [f"requirements/{name}.in"])) for name in APART),
+        *((f"{name}.txt", resolve(uv, [f"requirements/{name}.in"])) for name in SEPARATE),
     ):
-        (out / name).write_text(head + "\n".join(chosen) + "\n")
+        (out / name).write_text(head + "\n".join(requirements) + "\n")
 
 
 if __name__ == "__main__":

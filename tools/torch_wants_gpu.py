@@ -1,4 +1,4 @@
-"""Ends with 0 where the installed PyTorch asks for NVIDIA's libraries; a CPU build does not."""
+"""Exit with 0 if the installed PyTorch requires NVIDIA's libraries, with 1 for a CPU build."""
 
 import sys
 from importlib.metadata import requires

@@ -23,27 +23,26 @@ def calibrate_checkpoint():
     return module.calibrate_checkpoint
 
 
-def test_a_copy_has_the_weights_and_closer_measurements(calibrate_checkpoint, tmp_path):
+def test_copy_differs_in_the_calibration_only(calibrate_checkpoint, tmp_path):
     run = make_run(tmp_path / "run", "projected-128")
-    out = tmp_path / "settled"
+    out = tmp_path / "calibrated"
     calibrate_checkpoint(run, out, checkpoint="latest", images=512)
     old, new = (RunDirectory.open(path).checkpoints.load("latest", print) for path in (run, out))
     assert old.images == new.images
-    measured = {"eigenfaces.coefficient_mean", "eigenfaces.decorrelation"}
+    calibrated = {"eigenfaces.coefficient_mean", "eigenfaces.decorrelation"}
     for part, tensors in old.tensors.items():
         for name, tensor in tensors.items():
             same = torch.equal(tensor, new.tensors[part][name])
-            assert same != (part == "ema" and name in measured), (part, name)
+            assert same != (part == "ema" and name in calibrated), (part, name)
 
-    # Over the very images that it was settled on, amounts are uncorrelated.
+    # Over the calibration images themselves, the coefficients are uncorrelated.
     sampler = load_sampler(out, CPU, print, "latest")
-    eigenfaces, amounts = sampler.generator.eigenfaces, []
-    eigenfaces.norm.register_forward_hook(lambda *call: amounts.append(call[-1][:, :, 0, 0]))
+    eigenfaces, batches = sampler.generator.eigenfaces, []
+    eigenfaces.norm.register_forward_hook(lambda *call: batches.append(call[-1][:, :, 0, 0]))
     sampler(range(1_000_000, 1_000_512))
-    procedural = (torch.cat(amounts) - eigenfaces.coefficient_mean) @ eigenfaces.decorrelation.T
-    torch.testing.assert_close(
-        torch.cov(procedural.T), torch.eye(len(procedural.T)), rtol=0, atol=0.01
-    )
+    coefficients = (torch.cat(batches) - eigenfaces.coefficient_mean) @ eigenfaces.decorrelation.T
+    covariance = torch.cov(coefficients.T)
+    torch.testing.assert_close(covariance, torch.eye(len(covariance)), rtol=0, atol=0.01)
 
     with pytest.raises(CatganError, match="exists: name a new directory"):
         calibrate_checkpoint(run, out, checkpoint="latest", images=512)

@@ -1,4 +1,4 @@
-"""`.ci/run` with stand-ins for make and Debian's tools: what it installs, and when it fails."""
+"""`.ci/run` with fakes for make and Debian's tools: what it installs, and when it fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTALL = "apt-get install -y -qq --no-install-recommends"
 
 @pytest.fixture
 def machine(tmp_path):
-    """Run .ci/run on a machine that has these programs and no others."""
+    """Return a function that runs .ci/run where only the given programs are installed."""
     (tmp_path / "repository" / ".ci").mkdir(parents=True)
     shutil.copy(CI, tmp_path / "repository" / ".ci")
     (tmp_path / "bin").mkdir()
@@ -45,8 +45,8 @@ def machine(tmp_path):
             text=True,
             check=False,
         )
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line]
-        return done.returncode, log.read_text().splitlines() if log.is_file() else [], said
+        output = [line for line in (done.stdout + done.stderr).splitlines() if line]
+        return done.returncode, log.read_text().splitlines() if log.is_file() else [], output
 
     return run
 
@@ -62,39 +62,41 @@ def test_ci_installs_what_is_missing_and_requires_the_browser(machine):
     ]
 
 
-def test_ci_installs_nothing_that_is_there(machine):
+def test_ci_installs_nothing_that_is_already_installed(machine):
     code, calls, _ = machine(apt_get=LOG, npm="", google_chrome="")
     assert (code, calls) == (0, ["make web-runtime", "make test browser required"])
 
 
 @pytest.mark.parametrize(
-    "lacking",
+    "programs",
     [
         {"apt_get": "exit 100"},  # no network
         {"apt_get": LOG, "user": 1000},
         {},
     ],
 )
-def test_ci_fails_with_one_line_without_chromium(machine, lacking):
-    code, calls, said = machine(npm="", **lacking)
+def test_ci_fails_with_one_line_without_chromium(machine, programs):
+    code, calls, output = machine(npm="", **programs)
     assert (code, calls) == (1, [])
-    assert said == [".ci/run: could not install chromium: the tests in a browser need it"]
+    assert output == [".ci/run: could not install chromium: the tests in a browser need it"]
 
 
 def test_ci_fails_without_the_runtime_for_browsers(machine):
-    code, calls, said = machine(make=LOG, npm="", chromium="")
+    code, calls, output = machine(make=LOG, npm="", chromium="")
     assert (code, calls) == (1, ["make web-runtime"])
-    assert said == [".ci/run: npm could not fetch onnxruntime-web: the tests in a browser need it"]
+    assert output == [
+        ".ci/run: npm could not fetch onnxruntime-web: the tests in a browser need it"
+    ]
 
 
-def test_elsewhere_it_says_what_is_missing_and_goes_on(machine):
-    code, calls, said = machine(ci=False, apt_get=LOG)
+def test_outside_ci_missing_programs_are_named_and_tests_still_run(machine):
+    code, calls, output = machine(ci=False, apt_get=LOG)
     assert (code, calls) == (0, ["make test"])
-    assert said == [".ci/run: without chromium npm, tests in a browser are skipped"]
+    assert output == [".ci/run: without chromium npm, tests in a browser are skipped"]
 
 
 @pytest.mark.parametrize("ci", [True, False])
-def test_what_make_says_is_what_it_ends_with(machine, ci):
+def test_exit_status_is_that_of_make(machine, ci):
     failing = f'{LOG}; [ "$1" != test ]'
     code, _, _ = machine(ci, make=f"{MAKE}; {failing}", npm="", chromium="")
     assert code == 1

@@ -37,7 +37,7 @@ def tool():
 @pytest.fixture
 def embed(tool):
     return functools.partial(
-        tool.embed, checkpoint="latest", name=None, names=[], license=None, credit=None
+        tool.embed, checkpoint="latest", name=None, direction_names=[], license=None, credit=None
     )
 
 
@@ -51,13 +51,13 @@ def few_seeds(monkeypatch):
     monkeypatch.setattr("catgan.exporters.export.SEEDS", 8)
 
 
-def test_an_embedded_generator_draws_informs_and_teaches(
+def test_embedded_generator_samples_and_provides_training_data(
     embed, run, tmp_path, monkeypatch, few_seeds
 ):
-    place = tmp_path / "pretrained"
-    place.mkdir()
-    path = embed(run, place, name="House cats", names=["0=lighter"])
-    assert sorted(each.name for each in place.iterdir()) == [
+    directory = tmp_path / "pretrained"
+    directory.mkdir()
+    path = embed(run, directory, name="House cats", direction_names=["0=lighter"])
+    assert sorted(each.name for each in directory.iterdir()) == [
         "README.md",
         "discriminator.safetensors",
         "generator.onnx",
@@ -79,13 +79,13 @@ def test_an_embedded_generator_draws_informs_and_teaches(
     facts = plan.run.facts()["dataset"]
     assert facts["name"] == "generated-cats"
     assert facts["credit"].startswith("Generated")
-    # Where the cats are smaller than what is to be trained, they are of no use.
+    # Generated images smaller than the training resolution are not used.
     larger = [*settings, "network.resolution=64"]
     plan = start.new_run(None, "lsgan-64", larger, tmp_path / "larger", "cpu", lambda *_: None)
     assert plan.dataset.name == "drawn-cats"
 
 
-def test_a_run_on_drawn_cats_goes_on_with_them(run, tmp_path, monkeypatch):
+def test_run_on_procedural_cats_resumes_with_them(run, tmp_path, monkeypatch):
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "EMBEDDED_COUNT", 30)
     monkeypatch.setattr(data, "embedded_generator", lambda: None)
@@ -96,11 +96,11 @@ def test_a_run_on_drawn_cats_goes_on_with_them(run, tmp_path, monkeypatch):
     assert plan.dataset.name == "drawn-cats"
 
 
-def test_too_large_a_generator_and_one_without_a_license_are_refused(
+def test_generators_too_large_or_without_a_license_are_rejected(
     tool, embed, run, tmp_path, monkeypatch, few_seeds
 ):
     monkeypatch.setattr(tool, "MAX_BYTES", 1_000)
-    with pytest.raises(CatganError, match="room"):
+    with pytest.raises(CatganError, match="but the package allows"):
         embed(run, tmp_path)
     monkeypatch.setattr(tool, "MAX_BYTES", 10**7)
     monkeypatch.setitem(FACTS["dataset"], "license", "unknown")
@@ -117,33 +117,34 @@ def test_too_large_a_generator_and_one_without_a_license_are_refused(
 
 @pytest.fixture(scope="module")
 def embedded(tool, run, tmp_path_factory):
-    place = tmp_path_factory.mktemp("embedded")
+    directory = tmp_path_factory.mktemp("embedded")
+    options = {"name": None, "direction_names": [], "license": None, "credit": None}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("catgan.exporters.export.SEEDS", 8)
-        tool.embed(run, place, checkpoint="latest", name=None, names=[], license=None, credit=None)
-    return place
+        tool.embed(run, directory, checkpoint="latest", **options)
+    return directory
 
 
 @pytest.fixture
 def package(embedded, tmp_path, monkeypatch):
-    """A directory with an embedded generator and its discriminator, as the package has them."""
-    place = shutil.copytree(embedded, tmp_path / "pretrained")
-    generator = place / "generator.onnx"
+    """Return a directory with an embedded generator and discriminator, as in the package."""
+    directory = shutil.copytree(embedded, tmp_path / "pretrained")
+    generator = directory / "generator.onnx"
     monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: generator)
-    return place
+    return directory
 
 
-def rewrite(package, change=lambda state: state, *, another_generator=False, keep_sum=False):
-    """Change the weights of the discriminator, with their sum or without it."""
+def rewrite(package, change=lambda state: state, *, another_generator=False, keep_checksum=False):
+    """Change the weights of the discriminator, and their checksum unless `keep_checksum`."""
     path = package / DISCRIMINATOR
     with safetensors.safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["catgan"])
+        metadata = json.loads(file.metadata()["catgan"])
     state = change(safetensors.torch.load_file(path))
-    if not keep_sum:
-        about[WEIGHTS_CHECKSUM] = weights_sha256(state)
+    if not keep_checksum:
+        metadata[WEIGHTS_CHECKSUM] = weights_sha256(state)
     if another_generator:
-        about[CHECKSUM] = "0" * 64
-    path.write_bytes(safetensors.torch.save(state, {"catgan": json.dumps(about)}))
+        metadata[CHECKSUM] = "0" * 64
+    path.write_bytes(safetensors.torch.save(state, {"catgan": json.dumps(metadata)}))
 
 
 def one_weight(change):
@@ -154,7 +155,9 @@ def one_weight(change):
     return changed
 
 
-def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_path, monkeypatch):
+def test_run_from_the_bundled_generator_starts_with_its_discriminator(
+    package, run, tmp_path, monkeypatch
+):
     monkeypatch.setattr("catgan.training.transfer.SAMPLES", 8)
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     trained = RunDirectory.open(run).checkpoints.load("latest", print).tensors["discriminator"]
@@ -163,7 +166,7 @@ def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_
     for name, tensor in starting.discriminator.items():
         assert torch.equal(tensor, trained[name].half().float()), name
 
-    def begin(name, *settings, resolution=32):
+    def start_run(name, *settings, resolution=32):
         write_procedural_cats(tmp_path / f"for-{name}", 12, resolution)
         settings = ["output.score_samples=0", f"network.resolution={resolution}", *settings]
         return start.new_run(
@@ -171,69 +174,69 @@ def test_a_run_from_the_package_begins_with_its_discriminator(package, run, tmp_
             "bundled",
         )  # fmt: skip
 
-    plan = begin("kept")
+    plan = start_run("kept")
     assert plan.config.optimizer.generator_freeze_images == FREEZE_IMAGES
     assert any("keeps the discriminator of the source" in note for note in plan.notes)
     own = "optimizer.generator_freeze_images=64"
-    plan = begin("chosen", own)
+    plan = start_run("chosen", own)
     assert plan.config.optimizer.generator_freeze_images == 64
-    plan = begin("doubled", resolution=64)
+    plan = start_run("doubled", resolution=64)
     assert plan.config.optimizer.generator_freeze_images > FREEZE_IMAGES
     assert not any("keeps the discriminator of the source" in note for note in plan.notes)
 
 
-def test_a_package_without_a_discriminator_gives_the_generator_alone(package):
+def test_package_without_a_discriminator_provides_the_generator_alone(package):
     (package / DISCRIMINATOR).unlink()
     assert load_starting_point("bundled", print).discriminator is None
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("damage", "reason"),
     [
         pytest.param(
-            lambda place: rewrite(place, one_weight(lambda t: t + 1), keep_sum=True),
-            "is damaged", id="other weights than its sum says",
+            lambda package: rewrite(package, one_weight(lambda t: t + 1), keep_checksum=True),
+            "is damaged", id="wrong checksum",
         ),
         pytest.param(
-            lambda place: rewrite(place, another_generator=True), "does not belong to the export",
+            lambda package: rewrite(package, another_generator=True), "does not belong to the export",
             id="of another generator",
         ),
         pytest.param(
-            lambda place: rewrite(place, one_weight(lambda t: t * torch.nan)), "not finite",
+            lambda package: rewrite(package, one_weight(lambda t: t * torch.nan)), "not finite",
             id="NaN",
         ),
         pytest.param(
-            lambda place: rewrite(place, one_weight(lambda t: t[None])), "do not fit",
+            lambda package: rewrite(package, one_weight(lambda t: t[None])), "do not fit",
             id="another shape",
         ),
         pytest.param(
-            lambda place: (place / DISCRIMINATOR).write_bytes(
-                (place / DISCRIMINATOR).read_bytes()[:-1]
+            lambda package: (package / DISCRIMINATOR).write_bytes(
+                (package / DISCRIMINATOR).read_bytes()[:-1]
             ),
             "cannot be read", id="cut off",
         ),
     ],
 )  # fmt: skip
-def test_a_damaged_discriminator_of_the_package_is_one_line(package, spoil, reason):
-    spoil(package)
+def test_damaged_bundled_discriminator_is_rejected_in_one_line(package, damage, reason):
+    damage(package)
     with pytest.raises(CatganError, match=reason) as error:
         load_starting_point("bundled", print)
     assert "reinstall catgan" in str(error.value)
     assert str(error.value).isprintable()
 
 
-def test_a_discriminator_that_the_package_cannot_carry_is_refused(
+def test_discriminators_too_large_or_without_a_float16_form_are_rejected(
     tool, embed, tmp_path, monkeypatch, few_seeds
 ):
     monkeypatch.setattr(tool, "MAX_DISCRIMINATOR_BYTES", 1_000)
     source = RunDirectory.open(make_run(tmp_path / "run", "projected-128"))
-    place = tmp_path / "pretrained"
-    with pytest.raises(CatganError, match="its discriminator takes"):
-        embed(source.path, place)
+    directory = tmp_path / "pretrained"
+    with pytest.raises(CatganError, match="but the package allows"):
+        embed(source.path, directory)
     loaded = source.checkpoints.load("latest", print)
     weights = loaded.tensors["discriminator"]
     weights[min(weights)] = weights[min(weights)] * 0 + 1e6
     source.checkpoints.save(128, loaded.config, loaded.window, loaded.tensors, keep=1)
-    with pytest.raises(CatganError, match="float16 does not reach"):
-        embed(source.path, place)
-    assert not place.exists()
+    with pytest.raises(CatganError, match="outside the range of float16"):
+        embed(source.path, directory)
+    assert not directory.exists()

@@ -26,11 +26,11 @@ def tool():
         (b'a="//# sourceMappingURL=x";\nrun();\n', b'a="//# sourceMappingURL=x";\nrun();\n'),
     ],
 )
-def test_only_the_line_for_debuggers_is_left_out(tool, script, kept):
+def test_only_the_source_map_reference_is_removed(tool, script, kept):
     assert tool.without_source_map(script) == kept
 
 
-def test_without_a_network_it_ends_in_one_line_and_takes_nothing(tool, tmp_path, monkeypatch):
+def test_without_a_network_it_exits_with_one_line_and_copies_nothing(tool, tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess((), 1)
 
     def run(*_, check=False, **__):
@@ -40,7 +40,7 @@ def test_without_a_network_it_ends_in_one_line_and_takes_nothing(tool, tmp_path,
 
     monkeypatch.setattr(tool.shutil, "which", lambda name: name)
     monkeypatch.setattr(tool.subprocess, "run", run)
-    monkeypatch.setattr(tool, "PLACE", tmp_path / "runtime")
+    monkeypatch.setattr(tool, "RUNTIME", tmp_path / "runtime")
     with pytest.raises(SystemExit, match="npm cannot fetch onnxruntime-web"):
         tool.main()
     assert not (tmp_path / "runtime").exists()

@@ -1,4 +1,4 @@
-"""The environment is of the Python that was asked for."""
+"""`make` creates the environment with the requested Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
 @pytest.fixture
 def make(tmp_path):
-    """Ask make what it would do about the environment (`-n`), or let it do it."""
+    """Return a function that runs make for the environment, with `-n` by default."""
     shutil.copy(MAKEFILE, tmp_path)
     (tmp_path / "pyproject.toml").touch()
 
@@ -43,28 +43,28 @@ def make(tmp_path):
     return run
 
 
-def test_the_environment_of_another_python_is_made_anew(make):
+def test_environment_of_another_python_is_recreated(make):
     assert f"{sys.executable} -m venv --clear .venv" in make("3.2").stdout
 
 
-def test_the_environment_of_this_python_is_kept(make):
+def test_environment_of_this_python_is_kept(make):
     assert "is up to date" in make(OURS).stdout
 
 
-def test_an_environment_is_kept_when_no_python_is_asked_for(make):
+def test_environment_is_kept_if_no_python_is_requested(make):
     assert "is up to date" in make("3.2", python=None).stdout
 
 
-def test_the_first_environment_of_no_python_in_particular_is_made(make):
+def test_environment_is_created_if_no_python_is_requested(make):
     assert "python3 -m venv" in make(python=None).stdout
 
 
-def test_the_first_environment_is_made(make):
+def test_environment_is_created(make):
     assert f"{sys.executable} -m venv" in make().stdout
 
 
 @pytest.mark.parametrize("body", ["exit 1", "exit 127"])
-def test_an_old_or_missing_python_is_one_line(make, tmp_path, body):
+def test_outdated_or_missing_python_is_one_line(make, tmp_path, body):
     old = tmp_path / "old-python"
     if body != "exit 127":
         old.write_text(f"#!/bin/sh\n{body}\n")
