@@ -198,7 +198,7 @@ def test_evaluate_writes_nothing_for_images_unless_told_where(home):
         (lambda: catgan.evaluate("nowhere"), "nowhere"),
         (lambda: catgan.evaluate(None), "images must be a path, not None"),
         (lambda: catgan.export("nowhere"), "nowhere"),
-        (lambda: catgan.export("bundled", checkpoint="best"), "exported already"),
+        (lambda: catgan.export("bundled", checkpoint="best"), "already exported"),
         (lambda: catgan.export("nowhere", format="pickle"), "unknown format 'pickle'"),
         (lambda: catgan.load("nowhere.onnx"), "cannot be read"),
     ],
