@@ -10,8 +10,8 @@ Three measurements take turns in one process, so that all meet the same state of
   generated and passed through the backbone once for each network's update, the real images once a
   step, both penalties use the whole batch, in float32 with torch's convolutions and default memory
   layout; everything but the convolutions (blur, noise, eigenfaces) is the same code;
-- roofline: matrix products of 2048 x 2048, the processor's peak; catgan's share of it is by the
-  FLOP of its products and convolutions, as torch's counter counts them.
+- roofline: matrix products of 2048 x 2048, the processor's peak. catgan's share of it counts the
+  FLOP of its matrix products and convolutions, with the formulas of torch's counter.
 
 Two more lines measure the real training loop, including its log, at the same time: in its first
 epoch, when features of real images are not cached yet, and later.
@@ -206,22 +206,22 @@ def _default_contiguous(tensor: Tensor, **_: torch.memory_format) -> Tensor:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts what torch's FlopCounterMode counts, which hooks modules and fails in second order."""
+    """Counts FLOP like torch's FlopCounterMode, whose hooks fail for second-order gradients."""
 
     total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run `func` and count it, if it is a product or a convolution."""
+        """Run `func`; add its FLOP if it is a matrix product or a convolution."""
         result = func(*args, **(kwargs or {}))
         if count := flop_registry.get(func._overloadpacket):
             self.total += count(*args, **(kwargs or {}), out_val=result)
         return result
 
 
-def counted_gflop(trainer: Trainer) -> float:
-    """Return the GFLOP of a step: products and convolutions, forward and backward.
+def step_gflop(trainer: Trainer) -> float:
+    """Return the GFLOP of a step: matrix products and convolutions, forward and backward.
 
-    The counter does not know oneDNN's fused convolutions, so those are plain ones meanwhile.
+    Runs without oneDNN's fused convolutions, which the counter does not know.
     """
     with (
         mock.patch.object(frozen, "fused_convolution", return_value=None),
@@ -281,7 +281,7 @@ def main() -> None:
         catgan_trainer.step(warmup)
         with_torch_kernels(lambda: textbook_trainer.step(warmup))
         catgan_trainer.fill_cache()
-        gflop = counted_gflop(catgan_trainer)
+        gflop = step_gflop(catgan_trainer)
         catgan_phases, textbook_phases = Phases(), Phases()
         first_epoch: list[float] = []
         later: list[float] = []

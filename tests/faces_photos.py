@@ -1,4 +1,4 @@
-"""Photos of drawn cats, for tests of finding faces."""
+"""Photos of procedural cats, for tests of finding faces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from catgan.data.synthetic.procedural import render_cat
 
 
 def photo_of(*cats: tuple[int, int, int, int], width: int = 480, height: int = 320) -> np.ndarray:
-    """Drawn cats, each given by its index, left, top and side, in front of gray."""
+    """Return procedural cats, each given by index, left, top and side, on a gray background."""
     photo = np.full((height, width, 3), 120, np.uint8)
     for index, left, top, side in cats:
         cat = Image.fromarray(render_cat(index, 256)).resize((side, side), Image.Resampling.LANCZOS)

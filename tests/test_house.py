@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,21 @@ def test_no_text_is_read_or_written_in_the_encoding_of_the_system():
 
 def test_the_loop_is_readable_at_one_sitting():
     assert len((SOURCE / "training" / "loop.py").read_text().splitlines()) <= 250
+
+
+# Words that this code once had for things that the field has words for: whole identifiers.
+PRIVATE_WORDS = {
+    *("look", "look_at", "looked_at", "judge", "judged", "judgment", "Memory", "Draws", "Tally"),
+    *("portion", "portions", "sight", "beginnings", "settle", "settled", "together", "TOGETHER"),
+    *("leads", "drawn", "Drawer", "draw", "drawing", "refused", "refusal", "doubles", "unsound"),
+    *("deviation", "deviations", "twins", "learnt", "goes_on", "sheet", "word", "place"),
+}
+PRIVATE_PREFIXES = ("MOST_", "FEWEST", "LEAST_", "FAINTEST", "PLAINEST", "BRIGHTEST")
+
+
+def test_identifiers_are_the_fields_words():
+    for path in SOURCE.glob("**/*.py"):
+        with path.open("rb") as file:
+            names = {t.string for t in tokenize.tokenize(file.readline) if t.type == tokenize.NAME}
+        assert not names & PRIVATE_WORDS, path
+        assert not [each for each in names if each.lstrip("_").startswith(PRIVATE_PREFIXES)], path

@@ -30,7 +30,7 @@ CORE = [
     "training/test_loop.py::test_the_log_has_all_metrics[dcgan-128]",
     "generation/test_artifact.py",
     "generation/test_generator.py",
-    "generation/test_sheet.py",
+    "generation/test_grid.py",
 ]
 TOO_LONG = [
     "runs/test_checkpoint.py::test_no_flipped_bit_of_a_manifest_changes_what_is_read",

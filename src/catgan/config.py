@@ -34,7 +34,7 @@ RESUMABLE_KEYS = ("training.images", "training.early_stopping_images", "training
 class NetworkConfig:
     """Shapes of the generator and the discriminator."""
 
-    family: Literal["dcgan", "lsgan", "projected"] = "lsgan"
+    family: Literal["dcgan", "lsgan", "projected"] = "lsgan"  # of both networks
     resolution: int = 64  # side of the square images in pixels
     latent_size: int = 100  # of the noise vector z
     channels: int = 128  # of the finest feature maps; doubles with every halving of the side ...
@@ -102,7 +102,7 @@ class LossConfig:
     """
 
     discriminator: str = "mse"  # bce, mse, hinge, relativistic, or a custom loss
-    generator: str = "bce"
+    generator: str = "bce"  # the same choice; both are relativistic, or neither
     penalty: float = 0.0  # gradient penalty on the discriminator's inputs (R1 and R2); 0: none
     penalty_final: float = 0.0  # its final value, approached geometrically, ...
     penalty_images: int = 1  # ... after this many images
@@ -158,10 +158,10 @@ class AugmentConfig:
 class OptimizerConfig:
     """Adam (Kingma and Ba, 2015), one optimizer for each network."""
 
-    generator_learning_rate: float = 2e-4
-    discriminator_learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
+    generator_learning_rate: float = 2e-4  # of Adam, for the generator
+    discriminator_learning_rate: float = 2e-4  # of Adam, for the discriminator
+    beta1: float = 0.5  # decay of Adam's first moment
+    beta2: float = 0.999  # decay of Adam's second moment
     # For a run that starts from existing weights: an untrained discriminator would damage them.
     # For the first images it trains alone, ...
     generator_freeze_images: int = 0
@@ -183,8 +183,9 @@ class TrainingConfig:
     """Length, batch size, seed and averaging of a run. Every duration is in images seen."""
 
     images: int = 400_000  # real images shown in the whole run
-    batch_size: int = 64
-    seed: int = 0
+    batch_size: int = 64  # of the whole job, however many processes share it
+    seed: int = 0  # of weights, noise, augmentation and the order of images
+    # Of convolutions and matrix products; auto: bfloat16 where a probe finds it faster here.
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ema_half_life: int = 5_000  # images after which a weight counts half in the average
     ema_ramp: float = 0.05  # early on the half-life is at most this fraction of the images seen

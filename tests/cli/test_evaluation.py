@@ -122,7 +122,7 @@ def test_run_options_are_rejected_for_other_images(home):
 def test_compare_writes_evaluations_and_reads_them_back(home, monkeypatch):
     shutil.copytree(home / "run", home / "other" / "run")
     text = catgan("compare", "run", "other/run", *RAW, "--samples", 24)
-    assert "home/run at 16 images" in text  # two of one name, told apart
+    assert "home/run at 16 images" in text  # two of the same name, distinguished by path
     assert "other/run at 16 images" in text
     assert "floor" in text
     page = (home / "comparison" / "comparison-raw-64.html").read_text()
@@ -217,12 +217,12 @@ def test_torchscript_extractor(home):
     arguments = ("--against", "cats", "--extractor", "own network.pt")
     text = catgan("evaluate", "run", *arguments, "--samples", 24, "--input-size", 16)
     assert "FD-own network.pt" in text
-    place = home / "run/evaluation/own-network.pt/000000016/evaluation.json"
-    identity = record(place)["fingerprint"]["extractor"]
+    path = home / "run/evaluation/own-network.pt/000000016/evaluation.json"
+    identity = record(path)["fingerprint"]["extractor"]
     assert (identity["input_size"], identity["feature_size"]) == (16, 12)
     catgan("evaluate", "run", *arguments, "--samples", 24, "--input-size", 16, "-o", "b",
            "--checkpoint", "best")  # fmt: skip
-    text = catgan("compare", place, "b", *arguments)
+    text = catgan("compare", path, "b", *arguments)
     assert "FD-own network.pt" in text
     assert "for extractor files" in catgan("evaluate", "run", *RAW, "--input-size", 16, code=2)
 
@@ -279,8 +279,8 @@ def test_photos_against_a_run_are_prepared_as_for_training(home):
         )  # fmt: skip
         name = source.removesuffix(".zip")
         held_out = record(home / (source + "-e") / "evaluation.json")["memorization"]["piece_size"]
-        told = f"{name} was prepared at 32 px, as for training: 30 images, {held_out} of them held"
-        assert f"note     {told} out; 1 files left out." in text
+        note = f"{name} was prepared at 32 px, as for training: 30 images, {held_out} of them held"
+        assert f"note     {note} out; 1 files left out." in text
         assert "run was trained on other images" in text
     fingerprints = [
         record(home / f"{each}-e/evaluation.json")["fingerprint"]

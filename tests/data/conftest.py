@@ -56,9 +56,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def zoo(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
+def hostile_files(tmp_path: Path) -> tuple[Path, set[str], dict[str, str]]:
     """A folder of odd files, the names to keep, and for each other name a part of the reason."""
-    folder = tmp_path / "zoo"
+    folder = tmp_path / "hostile_files"
     folder.mkdir()
     good: dict[str, bytes] = {
         "plain.jpg": encode(picture(1), "JPEG", quality=92),

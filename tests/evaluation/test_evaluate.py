@@ -48,9 +48,9 @@ def evaluation(plain: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Ev
 
 
 def test_scores_are_those_of_the_metrics(evaluation: Evaluation, plain: Extractor) -> None:
-    made, real = plain.extract(honest(np.arange(200))), plain.extract(TRAIN)
+    generated, real = plain.extract(honest(np.arange(200))), plain.extract(TRAIN)
     assert evaluation.scores.frechet == pytest.approx(
-        frechet_distance(gaussian_of(real), gaussian_of(made)), rel=1e-9
+        frechet_distance(gaussian_of(real), gaussian_of(generated)), rel=1e-9
     )
     assert evaluation.curve[-1].frechet == evaluation.scores.frechet
     assert [point.count for point in evaluation.curve] == [25, 50, 100, 200]
@@ -71,11 +71,11 @@ def test_fingerprint(evaluation: Evaluation, plain: Extractor) -> None:
 
 
 def test_scores_do_not_depend_on_image_order(plain: Extractor) -> None:
-    made = photos(150, 5)
+    generated = photos(150, 5)
     shuffled = np.random.default_rng(0).permutation(150)
     turned = array_images("reals", TRAIN[::-1])
-    one = evaluated(array_images("a", made), array_images("reals", TRAIN), plain)
-    two = evaluated(array_images("a", made[shuffled]), turned, plain)
+    one = evaluated(array_images("a", generated), array_images("reals", TRAIN), plain)
+    two = evaluated(array_images("a", generated[shuffled]), turned, plain)
     assert one.scores == two.scores
     assert one.floor == two.floor
     assert one.curve == two.curve
@@ -118,20 +118,20 @@ def test_copying_generator_is_detected(plain: Extractor) -> None:
 
 
 def test_copies_and_repeats_are_the_first_notes(plain: Extractor) -> None:
-    made = photos(40, 5)
-    made[:4] = TRAIN[:4]
-    made[10:13] = made[9]
+    generated = photos(40, 5)
+    generated[:4] = TRAIN[:4]
+    generated[10:13] = generated[9]
     for unseen in (None, holdout()):
-        result = evaluated(array_images("copier", made), reals(), plain, holdout=unseen)
+        result = evaluated(array_images("copier", generated), reals(), plain, holdout=unseen)
         assert result.notes[:2] == (
             "copier: 4 of 40 generated images are pixel for pixel copies of a real one.",
             "copier: 3 of 40 generated images repeat an earlier one, pixel for pixel.",
         )
-    made[1:4] = photos(3, 6)
-    made[10:12] = photos(2, 7)
+    generated[1:4] = photos(3, 6)
+    generated[10:12] = photos(2, 7)
     twice = TRAIN.copy()
     twice[5] = twice[6]
-    result = evaluated(array_images("copier", made), array_images("cats", twice), plain)
+    result = evaluated(array_images("copier", generated), array_images("cats", twice), plain)
     assert result.notes[:3] == (
         "copier: 1 of 40 generated images is a pixel for pixel copy of a real one.",
         "copier: 1 of 40 generated images repeats an earlier one, pixel for pixel.",
@@ -152,17 +152,17 @@ def test_note_if_features_are_constant(plain: Extractor, value: float) -> None:
         return (value + jitter[:, None] * np.ones((1, 12))).astype(np.float32)
 
     blind = replace(plain, features_of_batch=constant)
-    result = evaluated(array_images("made", photos(30, 5)), reals(), blind)
+    result = evaluated(array_images("generated", photos(30, 5)), reals(), blind)
     notes = [note for note in result.notes if "mean nothing" in note]
     assert [note.split(" the same")[0] for note in notes] == [
-        "plain gives all images of made", "plain gives all images of cats",
+        "plain gives all images of generated", "plain gives all images of cats",
     ]  # fmt: skip
     assert json.loads(result.to_json())["notes"][:2] == notes
 
 
 def test_constant_images_are_repeats_not_constant_features(plain: Extractor) -> None:
-    result = evaluated(array_images("made", photos(1, 5).repeat(30, axis=0)), reals(), plain)
-    assert result.notes[0].startswith("made: 29 of 30 generated images repeat")
+    result = evaluated(array_images("generated", photos(1, 5).repeat(30, axis=0)), reals(), plain)
+    assert result.notes[0].startswith("generated: 29 of 30 generated images repeat")
     assert not any("mean nothing" in note for note in result.notes)
 
 
@@ -180,9 +180,9 @@ def test_notes_have_no_duplicates(plain: Extractor) -> None:
 
 def test_closest_pairs_and_realism_ranks(evaluation: Evaluation, plain: Extractor) -> None:
     pair = evaluation.closest[0]
-    made = plain.extract(honest(np.array([pair.number])))[0].astype(float)
+    generated = plain.extract(honest(np.array([pair.number])))[0].astype(float)
     real = plain.extract(TRAIN[pair.real_number][None])[0].astype(float)
-    assert np.linalg.norm(made - real) == pytest.approx(pair.distance, rel=1e-6)
+    assert np.linalg.norm(generated - real) == pytest.approx(pair.distance, rel=1e-6)
     assert pair.caption == f"seed {pair.number}"
     best = [image.realism for image in evaluation.best]
     worst = [image.realism for image in evaluation.worst]
@@ -217,8 +217,10 @@ def test_title_names_the_checkpoint(evaluation: Evaluation) -> None:
 def test_reference_is_reusable(plain: Extractor) -> None:
     reference = measure_reference(reals(), plain, holdout=holdout())
     for seed in (1, 2):
-        made = array_images("made", photos(60, seed))
-        assert evaluate(made, reference) == evaluated(made, reals(), plain, holdout=holdout())
+        generated = array_images("generated", photos(60, seed))
+        assert evaluate(generated, reference) == evaluated(
+            generated, reals(), plain, holdout=holdout()
+        )
 
 
 def test_note_if_image_sizes_differ(plain: Extractor) -> None:
@@ -299,15 +301,15 @@ def test_path_length_needs_latents(plain: Extractor) -> None:
 def test_progress_completes_every_stage(plain: Extractor) -> None:
     seen: dict[str, tuple[int, int]] = {}
     evaluated(
-        array_images("made", photos(40, 3)),
+        array_images("generated", photos(40, 3)),
         reals(),
         plain,
         progress=lambda stage, done, total: seen.update({stage: (done, total)}),
     )
-    assert seen["features of made"] == (40, 40)
+    assert seen["features of generated"] == (40, 40)
     assert seen["features of cats"] == (360, 360)
     assert seen["statistics of cats, steps"] == (2, 2)
-    assert seen["statistics of made, steps"] == (3, 3)
+    assert seen["statistics of generated, steps"] == (3, 3)
 
 
 def test_quick_score_is_lower_for_a_better_generator(plain: Extractor) -> None:
@@ -334,15 +336,15 @@ def unbiased_polynomial_mmd(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def test_kernel_quick_score_is_the_unbiased_mmd(plain: Extractor) -> None:
-    held_out, made = photos(11, 5), photos(30, 6)
+    held_out, generated = photos(11, 5), photos(30, 6)
 
     def features(images: np.ndarray) -> np.ndarray:  # those of `plain` for 8 x 8 pixels
         cells = images.reshape(len(images), 2, 4, 2, 4, 3).astype(np.float64)
         return cells.mean(axis=(2, 4)).reshape(len(images), 12).astype(np.float32)
 
     statistics = reals_statistics(as_dataset("cats", held_out, "holdout"), plain, metric="kernel")
-    score = quick_score(lambda seeds: made[seeds], statistics, count=30)
-    expected = unbiased_polynomial_mmd(features(made), features(held_out))
+    score = quick_score(lambda seeds: generated[seeds], statistics, count=30)
+    expected = unbiased_polynomial_mmd(features(generated), features(held_out))
     assert score.value == pytest.approx(expected, rel=1e-9)
     assert abs(expected) > 1
     assert (score.name, score.metric) == ("held-out KD-plain", "kernel")
@@ -377,6 +379,8 @@ def test_kernel_quick_score_can_be_negative(plain: Extractor) -> None:
         statistics = reals_statistics(
             as_dataset("cats", photos(8, 2 * seed), "holdout"), plain, metric="kernel"
         )
-        made = photos(8, 2 * seed + 1)
-        values.append(quick_score(lambda s, made=made: made[s], statistics, count=8).value)
+        generated = photos(8, 2 * seed + 1)
+        values.append(
+            quick_score(lambda s, generated=generated: generated[s], statistics, count=8).value
+        )
     assert 3 < sum(value < 0 for value in values) < 19

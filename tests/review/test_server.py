@@ -153,10 +153,10 @@ def test_invalid_files_of_decisions(tmp_path, content):
     [(ConnectionResetError, False), (TimeoutError, False), (ZeroDivisionError, True)],
 )
 def test_broken_connections_are_not_logged(server, monkeypatch, capfd, error, logged):
-    def picture(number):
+    def image(number):
         raise error
 
-    monkeypatch.setattr(server, "picture", picture)
+    monkeypatch.setattr(server, "image", image)
     with pytest.raises(http.client.RemoteDisconnected):
         request(server, "GET", "0.webp")
     assert bool(capfd.readouterr().err) == logged

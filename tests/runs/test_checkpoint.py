@@ -123,7 +123,7 @@ def test_invalid_manifest_is_corrupt(store, change):
 def test_flipped_bits_of_a_manifest_are_detected(store):
     """Each is detected, or turns one white space into another."""
     path = save(store, 10, score=Score(2.5, {})) / "manifest.json"
-    data, sound = bytearray(path.read_bytes()), json.loads(path.read_bytes())
+    data, expected = bytearray(path.read_bytes()), json.loads(path.read_bytes())
     harmless = 0
     for position in range(len(data)):
         for bit in range(8):
@@ -131,7 +131,7 @@ def test_flipped_bits_of_a_manifest_are_detected(store):
             path.write_bytes(data)
             data[position] ^= 1 << bit
             try:
-                assert checkpoint_module._read_manifest(path.parent) == sound
+                assert checkpoint_module._read_manifest(path.parent) == expected
                 harmless += 1
             except CorruptCheckpointError:
                 pass

@@ -63,7 +63,7 @@ def test_photos_and_datasets_are_the_same_as_for_training(tmp_path, cats):
     found = data_of(tmp_path / "photos", 32, silent)
     assert (found.name, found.resolution) == ("photos", 32)
     assert found.path == open_data(tmp_path / "photos", 32, silent).path
-    assert data_of(cats.path, 64, silent).resolution == 32  # whatever is asked
+    assert data_of(cats.path, 64, silent).resolution == 32  # whatever size is requested
     assert changed_data(cats.path, found) is None  # no run
 
 

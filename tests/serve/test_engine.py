@@ -55,10 +55,10 @@ def test_full_queue_rejects_new_jobs_and_finishes_accepted_ones(make_engine):
         go.set()
         return caught.value, await asyncio.gather(*accepted)
 
-    problem, answers = asyncio.run(overload())
+    problem, results = asyncio.run(overload())
     assert problem.status == 503
     assert int(problem.headers["Retry-After"]) >= 1
-    assert answers == [True, "second"]
+    assert results == [True, "second"]
     assert engine.pending == 0
 
 

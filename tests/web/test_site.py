@@ -96,7 +96,7 @@ def test_only_an_existing_site_is_overwritten(tmp_path, cats, runtime):
     (other / "index.html").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for out in (other, tmp_path / "file"):
-        with pytest.raises(CatganError, match="no earlier site"):
+        with pytest.raises(CatganError, match="not a site that"):
             write_site(out, cats)
     assert (other / "index.html").read_text() == "mine"
     with pytest.raises(CatganError, match="cannot be written"):

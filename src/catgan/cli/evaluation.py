@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from catgan.evaluation.evaluate import Evaluation
     from catgan.evaluation.extractors.extractor import Extractor
     from catgan.evaluation.image_sets import ImageSet
-    from catgan.runs.scoring import Reals
+    from catgan.runs.evaluation import RealImages
 
 Against = Annotated[
     Path | None,
@@ -104,8 +104,7 @@ def evaluate(
     print_line(console, scored.evaluation.line())
     for text in scored.evaluation.notes:
         print_line(console, f"note     {text}")
-    page = scored.write()
-    print_line(console, f"report   {page}")
+    print_line(console, f"report   {scored.write()}")
 
 
 def compare(
@@ -144,10 +143,8 @@ def compare(
         require_extractor,
         with_distinct_titles,
     )
-    from catgan.runs.device import choose_device
     from catgan.runs.directory import is_run
-    from catgan.runs.evaluation import DEFAULT_SAMPLES, require_output
-    from catgan.runs.scoring import open_contender, open_reals
+    from catgan.runs.evaluation import contender_at, real_images, require_output
 
     console = make_console()
     if len(generators) < 2:
@@ -158,17 +155,12 @@ def compare(
     if not any(map(is_run, generators)) and (checkpoint != "latest" or device != "auto"):
         raise CatganError("none of these is a run: leave out --checkpoint and --device")
     require_output(out)
+
+    def note(text: str) -> None:
+        print_line(console, text)
+
     contenders = with_distinct_titles(
-        [
-            open_contender(
-                path,
-                samples or DEFAULT_SAMPLES,
-                checkpoint,
-                choose_device(device),
-                lambda text: print_line(console, text),
-            )
-            for path in generators
-        ]
+        [contender_at(path, samples, checkpoint, device, note) for path in generators]
     )
     unscored = {
         each.path: each.subject for each in contenders if isinstance(each.subject, ImageSet)
@@ -177,7 +169,7 @@ def compare(
     reals = None
     if unscored or against:
         with ProgressBar(console) as progress:
-            reals = open_reals(against, unscored, progress)
+            reals = real_images(against, unscored, progress)
     if not unscored and (resize or inception or input_size):
         raise CatganError(
             "all of these are scored already: leave out --resize, --inception and --input-size"
@@ -185,8 +177,8 @@ def compare(
     for name in extractor or []:
         require_extractor(contenders, {"extractor's name": extractor_name(name)})
     with ProgressBar(console) as progress:
-        real_images = None if reals is None else reals.images
-        require_alike(contenders, real_images, samples=samples, progress=progress)
+        images = None if reals is None else reals.images
+        require_alike(contenders, images, samples=samples, progress=progress)
     if reals is None or not unscored:
         _print_comparison(console, evaluations, out)
         return
@@ -205,7 +197,7 @@ def compare(
 def _score_all(
     console: Console,
     unscored: Mapping[Path, ImageSet],
-    reals: Reals,
+    reals: RealImages,
     network: Extractor,
     out: Path,
 ) -> list[Evaluation]:
@@ -225,7 +217,8 @@ def _score_all(
             result = score(generated, reference, notes=reals.notes_for(path), progress=progress)
         results.append(result)
         wanted = comparison_directory(out, generated, network.identity)
-        page = ScoredImages(result, generated, reals.images, free_directory(result, wanted)).write()
+        directory = free_directory(result, wanted)
+        page = ScoredImages(result, generated, reals.images, directory).write()
         print_line(console, f"scored   {result.title}: {page}")
     return results
 

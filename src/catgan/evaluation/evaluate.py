@@ -346,5 +346,5 @@ def _circumstances(generated: ImageSet, reference: Reference) -> list[str]:
                 f"upwards; {identity.kernel_name} is unbiased."
             )
     if reference.unseen is None:
-        notes.append("There is no holdout, so memorization was only checked by exact copies.")
+        notes.append("There is no holdout, so only exact copies were checked for memorization.")
     return notes

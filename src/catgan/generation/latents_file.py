@@ -71,7 +71,7 @@ def read_latents(path: str | os.PathLike[str]) -> SavedLatents:
             raise ValueError(f"it is larger than {MAX_FILE_BYTES // 2**20} MiB")
         length = int.from_bytes(data[:8], "little")
         if length > min(MAX_HEADER_BYTES, len(data) - 8):
-            raise ValueError("it is no safetensors file, or is cut short")
+            raise ValueError("it is not a safetensors file, or is cut short")
         shape, sha256 = _read_header(parse_json_object(data[8 : 8 + length]))
         values = data[8 + length :]
         if len(values) != 4 * shape[0] * shape[1]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from catgan.data.dataset.dataset import (
     MAX_DESCRIPTION_BYTES,
     CorruptDatasetError,
     Dataset,
+    count_rejection_kinds,
     map_images,
+    rejection_kind,
 )
 from catgan.data.faces.gates import Gates, NearDuplicates, sharpness
 from catgan.data.faces.prepare import PREPARATION, THUMBNAIL, THUMBNAILS
@@ -224,15 +225,15 @@ def read_rejections(dataset: Dataset) -> tuple[RejectionCounts, ...]:
     entries, thumbnails = _thumbnails(dataset.path)
     by_kind: dict[str, list[int]] = {}
     for row, (_, reason) in enumerate(entries):
-        by_kind.setdefault(_kind(reason), []).append(row)
-    counts = Counter(_kind(entry.reason) for entry in dataset.rejected)
+        by_kind.setdefault(rejection_kind(reason), []).append(row)
+    counts = count_rejection_kinds(entry.reason for entry in dataset.rejected)
     rejections = []
     for kind, count in counts.most_common():
         chosen = by_kind.get(kind, [])[:MAX_SHOWN]
         captions = [f"{entries[row][0]}: {entries[row][1]}" for row in chosen] or [
             f"{entry.name}: {entry.reason}"
             for entry in dataset.rejected
-            if _kind(entry.reason) == kind
+            if rejection_kind(entry.reason) == kind
         ][:MAX_SHOWN]
         rejections.append(RejectionCounts(kind, count, tuple(captions), thumbnails[chosen]))
     return tuple(rejections)
@@ -257,10 +258,6 @@ def _preparation(path: Path) -> Any:
     if file.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ValueError(file)
     return json.loads(file.read_bytes())
-
-
-def _kind(reason: str) -> str:
-    return reason.split(":")[0]
 
 
 def _thumbnails(path: Path) -> tuple[list[tuple[str, str]], np.ndarray]:

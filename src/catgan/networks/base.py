@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -54,3 +54,18 @@ class BaseGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Generate one image for each row of `z`."""
         return self.synthesize(self.map(z))
+
+
+class BaseDiscriminator(nn.Module):
+    """A discriminator in two steps: `features`, which no training changes, then the logits.
+
+    One pass of `features` per batch so serves the updates of both networks.
+    """
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Map images (B, 3, H, W) to what the logits are of; by default themselves."""
+        return [images]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Map `features` to logits (B, K[, P]), high for real images."""
+        raise NotImplementedError

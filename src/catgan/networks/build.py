@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from catgan.config import NetworkConfig
 from catgan.networks import dcgan, lsgan, projected
-from catgan.networks.base import BaseGenerator
+from catgan.networks.base import BaseDiscriminator, BaseGenerator
 
 FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
 
@@ -35,7 +35,7 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
 
 def build_discriminator(
     config: NetworkConfig, reals: Callable[[], Tensor] | None, precision: torch.dtype
-) -> nn.Module:
+) -> BaseDiscriminator:
     """Return a freshly initialized discriminator: features of B images -> logits (B, ...).
 
     Only the projected family uses `reals` and `precision`. `reals` returns some hundreds of images

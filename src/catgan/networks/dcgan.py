@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from catgan.networks.base import BaseGenerator, stage_channels
+from catgan.networks.base import BaseDiscriminator, BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, TransposedConvolution
 from catgan.networks.layers.dropout import Dropout
 from catgan.networks.layers.initialization import initialize
@@ -48,7 +48,7 @@ class Generator(BaseGenerator):
         return self.layers[1:](self.first_maps(style))
 
 
-class Discriminator(nn.Module):
+class Discriminator(BaseDiscriminator):
     """Map images (B, 3, resolution, resolution) in [0, 1] to logits (B, 1), high for real."""
 
     def __init__(
@@ -66,10 +66,6 @@ class Discriminator(nn.Module):
         layers += [Convolution(widths[-1], 1, 4, 1, 0)]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the images themselves: this family has no frozen part."""
-        return [images]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return the logit of each image, (B, 1)."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from catgan.networks.base import BaseGenerator, stage_channels
+from catgan.networks.base import BaseDiscriminator, BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, TransposedConvolution
 from catgan.networks.layers.initialization import initialize
 
@@ -47,7 +47,7 @@ class Generator(BaseGenerator):
         return self.layers[1:](self.first_maps(style))
 
 
-class Discriminator(nn.Module):
+class Discriminator(BaseDiscriminator):
     """Map images (B, 3, resolution, resolution) in [-1, 1] to scores (B, 1), high for real."""
 
     def __init__(self, resolution: int, channels: int, maximum_channels: int) -> None:
@@ -66,10 +66,6 @@ class Discriminator(nn.Module):
         # The last layer sums 16,384 numbers: with N(0, 0.02) the initial scores would lie several
         # times further apart than the targets 0 and 1, and the generator would learn from noise.
         nn.init.normal_(to_score.weight, 0.0, (16 * widths[-1]) ** -0.5)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the images themselves: this family has no frozen part."""
-        return [images]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return the score of each image, (B, 1)."""

@@ -90,7 +90,7 @@ class ReviewServer:
             nonce=secrets.token_urlsafe(16),
         ).encode()
 
-    def picture(self, number: int) -> bytes:
+    def image(self, number: int) -> bytes:
         """Return a candidate's crop as WebP."""
         buffer = io.BytesIO()
         crop = self.selector.read_crop(self.candidates[number].face)
@@ -167,35 +167,35 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
         timeout = 30
 
         def do_GET(self) -> None:
-            wanted = review.authorized_path(self.path, self.headers.get("Host"))
-            if wanted == "":
-                self._answer(review.page(), "text/html; charset=utf-8")
-            elif wanted is not None and re.fullmatch(r"[0-9]{1,9}\.webp", wanted):
-                self._picture(int(wanted.removesuffix(".webp")))
+            path = review.authorized_path(self.path, self.headers.get("Host"))
+            if path == "":
+                self._respond(review.page(), "text/html; charset=utf-8")
+            elif path is not None and re.fullmatch(r"[0-9]{1,9}\.webp", path):
+                self._image(int(path.removesuffix(".webp")))
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
         def do_POST(self) -> None:
-            wanted = review.authorized_path(self.path, self.headers.get("Host"))
-            if wanted == "finish":
+            path = review.authorized_path(self.path, self.headers.get("Host"))
+            if path == "finish":
                 try:
-                    self._answer(b"{}", "application/json")
+                    self._respond(b"{}", "application/json")
                 finally:  # even if the page is already closed
                     review.finished.set()
-            elif wanted == "decide":
+            elif path == "decide":
                 self._decide()
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
-        def _picture(self, number: int) -> None:
+        def _image(self, number: int) -> None:
             try:
-                picture = review.picture(number)
+                content = review.image(number)
             except IndexError:
                 self.send_error(HTTPStatus.NOT_FOUND)
             except CatganError:  # corrupt on disk; writing the dataset will report it
                 self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
             else:
-                self._answer(picture, "image/webp")
+                self._respond(content, "image/webp")
 
         def _decide(self) -> None:
             length = self.headers.get("Content-Length", "")
@@ -213,11 +213,11 @@ def _handler_of(review: ReviewServer) -> type[BaseHTTPRequestHandler]:
             except OSError:
                 self.send_error(HTTPStatus.INSUFFICIENT_STORAGE)
             else:
-                self._answer(json.dumps(changed).encode(), "application/json")
+                self._respond(json.dumps(changed).encode(), "application/json")
 
-        def _answer(self, content: bytes, kind: str) -> None:
+        def _respond(self, content: bytes, content_type: str) -> None:
             self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("X-Content-Type-Options", "nosniff")
             self.send_header("Referrer-Policy", "no-referrer")

@@ -31,7 +31,7 @@ from catgan.files import flush_directory, rename, write_and_flush, write_durably
 FORMAT = 3
 PARTS = ("generator", "ema", "discriminator", "optimizer")
 MANIFEST = "manifest.json"
-# Errors of the user or the machine: the checkpoint itself may be valid.
+# Errors of permissions and resources: the checkpoint itself may be valid.
 TEMPORARY_ERRORS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ADAM_QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
 
@@ -40,7 +40,7 @@ Players = dict[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 class CorruptCheckpointError(Exception):
-    """A checkpoint is damaged or incomplete; the message says how."""
+    """A checkpoint is damaged or incomplete; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,9 @@ class Checkpoint:
     def restore(self, modules: dict[str, nn.Module], players: Players) -> None:
         """Load the tensors into `modules` (by part) and new optimizers (by player).
 
-        Other errors than this one, such as a lack of memory, are not the checkpoint's fault and
-        pass through.
-
         Raises:
-            CatganError: a tensor has another name or shape; nothing has been changed then.
+            CatganError: a tensor has another name or shape; nothing has been changed then. Other
+                errors, such as a lack of memory, pass through: the checkpoint may be valid.
         """
         matches = all(
             _shapes(self.tensors[part]) == _shapes(module.state_dict())
@@ -258,9 +256,9 @@ class CheckpointStore:
                 leftover.unlink(missing_ok=True)
 
     def _is_best(self, score: Score) -> bool:
-        """Whether no earlier checkpoint has as low a score that was taken in the same way."""
-        known = self.best_score()
-        return known is None or known.fingerprint != score.fingerprint or score.value < known.value
+        """Return whether `score` is lower than the best one with the same fingerprint, if any."""
+        best = self.best_score()
+        return best is None or best.fingerprint != score.fingerprint or score.value < best.value
 
     def _prune(self, keep: int) -> None:
         kept = {*self.names()[-keep:], self.pointer("latest"), self.pointer("best")}

@@ -81,7 +81,7 @@ class RunDirectory:
         return run
 
     def _check_free(self) -> None:
-        """Raise `CatganError` unless the directory is empty but for a killed `create`."""
+        """Raise `CatganError` unless the directory is free: see `_is_free`."""
         if not _is_free(self.path):
             raise CatganError(
                 f"{self.path} is not empty: choose another path with --out, "
@@ -216,7 +216,7 @@ def _cannot_create(path: Path, error: OSError) -> CatganError:
 
 
 def _is_free(path: Path) -> bool:
-    """Return whether `path`, which has no config.toml, is empty but for a killed `create`."""
+    """Return whether `path`, without config.toml, has at most leftovers of a killed `create`."""
     return all(
         entry.name in ("run.json", ".lock", ".lock.held", ".lock.json")
         or entry.match(PARTIAL)

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from catgan.config import Config
-from catgan.networks.base import BaseGenerator
+from catgan.networks.base import BaseDiscriminator, BaseGenerator
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import Stream, stream_seed
@@ -30,7 +30,7 @@ def initial_networks(
     count: int,
     on_progress: OnProgress,
     starting: StartingPoint | None = None,
-) -> tuple[BaseGenerator, nn.Module]:
+) -> tuple[BaseGenerator, BaseDiscriminator]:
     """Build a generator and a discriminator on `device`, a pure function of seed and images.
 
     `images` returns any of the `count` training images, in an order set by the seed; each network
@@ -66,7 +66,7 @@ def _from_starting_point(
     count: int,
     on_progress: OnProgress,
     starting: StartingPoint,
-) -> tuple[BaseGenerator, nn.Module]:
+) -> tuple[BaseGenerator, BaseDiscriminator]:
     generator = build_generator(config.network)
     generator.load_state_dict(generator.state_dict() | starting.generator)
     reals = _chunks(images, min(EIGENFACE_IMAGES, count), on_progress)
@@ -85,7 +85,7 @@ def _new_discriminator(
     images: Images,
     count: int,
     on_progress: OnProgress,
-) -> nn.Module:
+) -> BaseDiscriminator:
     load_reals = functools.partial(
         _first_images, images, min(STATISTICS_IMAGES, count), on_progress
     )

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from catgan.data.dataset.dataset import Dataset
+from catgan.networks.base import BaseDiscriminator
 from catgan.networks.projected.discriminator import Discriminator
 from catgan.networks.projected.generator import PIXEL_RANGE
 from catgan.training import distributed
@@ -33,7 +34,7 @@ class OverfittingMonitor:
     def __init__(
         self,
         dataset: Dataset,
-        discriminator: nn.Module,
+        discriminator: BaseDiscriminator,
         discriminate: Callable[[list[Tensor]], Tensor],
         device: torch.device,
     ) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from catgan.config import AugmentConfig
+from catgan.networks.base import BaseDiscriminator
 from catgan.networks.projected.discriminator import Discriminator
 from catgan.networks.projected.projection import CHANNELS, STRIDES
 from catgan.training.augment import views_of_each
@@ -38,9 +38,13 @@ class RealFeatureCache:
     """
 
     def __init__(
-        self, discriminator: nn.Module, config: AugmentConfig, count: int, device: torch.device
+        self,
+        discriminator: BaseDiscriminator,
+        config: AugmentConfig,
+        count: int,
+        device: torch.device,
     ) -> None:
-        self.extract_features: Callable[[Tensor], list[Tensor]] = discriminator.features  # type: ignore[assignment]
+        self.extract_features = discriminator.features
         self.projected: Discriminator | None = None
         views = views_of_each(config)
         if not isinstance(discriminator, Discriminator) or device.type != "cpu" or not views:

@@ -49,7 +49,9 @@ def write_site(out: Path, generator: Generator) -> Site:
         )
     is_site = (out / DESCRIPTION).is_file()
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not is_site)):
-        raise CatganError(f"{out} exists and is no earlier site: choose another directory")
+        raise CatganError(
+            f"{out} exists and is not a site that `catgan web` wrote: choose another directory"
+        )
     files = site_files(generator)
     files = {"_headers": _headers(files["index.html"].decode()).encode(), **files}
     # In a new directory the description is written first, so that an interrupted site can be

@@ -81,8 +81,8 @@ def test_single_image(tmp_path):
     assert (report.kept, report.train) == (1, 1)
 
 
-def test_hostile_files(zoo, tmp_path):
-    folder, expected, reasons = zoo
+def test_rejected_files(hostile_files, tmp_path):
+    folder, expected, reasons = hostile_files
     assert len(reasons) >= 24
     report = prepare(folder, tmp_path / "d", 32)
     dataset = Dataset.open(tmp_path / "d")
@@ -99,15 +99,15 @@ def test_hostile_files(zoo, tmp_path):
     assert all(text.isprintable() for pair in report.rejected for text in pair)
 
 
-def test_hostile_files_in_a_zip(zoo, tmp_path):
-    folder, expected, reasons = zoo
-    with zipfile.ZipFile(tmp_path / "zoo.zip", "w") as archive:
+def test_rejected_files_in_a_zip(hostile_files, tmp_path):
+    folder, expected, reasons = hostile_files
+    with zipfile.ZipFile(tmp_path / "hostile_files.zip", "w") as archive:
         for path in sorted(folder.rglob("*")):
             name = str(path.relative_to(folder))
             if path.is_file() and not path.is_symlink() and path.stat().st_size < 2**20:
                 archive.writestr(name.encode(errors="replace").decode(), path.read_bytes())
         archive.writestr("bomb.bmp", bytes(2**25), zipfile.ZIP_DEFLATED)
-    report = prepare(tmp_path / "zoo.zip", tmp_path / "d", 32)
+    report = prepare(tmp_path / "hostile_files.zip", tmp_path / "d", 32)
     rejected = dict(report.rejected)
     assert rejected.pop("bomb.bmp") == "compression bomb"
     assert len(rejected) == len([name for name in reasons if name in rejected]) >= 24

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,16 @@ class Duplicate:
 
     name: str
     kept: str
+
+
+def rejection_kind(reason: str) -> str:
+    """Return the kind of a rejection, which is its reason up to the first colon."""
+    return reason.split(":")[0]
+
+
+def count_rejection_kinds(reasons: Iterable[str]) -> Counter[str]:
+    """Count the kinds of rejections."""
+    return Counter(map(rejection_kind, reasons))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catgan.data.dataset.dataset import check_resolution, is_dataset
+from catgan.data.dataset.dataset import check_resolution, count_rejection_kinds, is_dataset
 from catgan.data.dataset.writer import DatasetWriter
 from catgan.data.reading.images import ImageRejected, center_square, decode, quiet_pillow, resize
 from catgan.data.reading.sources import SourceFile, label, open_source, source_name
@@ -149,7 +148,7 @@ def _prepare_one(file: SourceFile, size: int) -> _Prepared | ImageRejected:
 def _nothing_left(source: str, size: int, rejected: list[tuple[str, str]]) -> str:
     if not rejected:
         return f"{source} has no files: give a folder or a zip of photos."
-    kinds = Counter(reason.split(":")[0] for _, reason in rejected)
+    kinds = count_rejection_kinds(reason for _, reason in rejected)
     reasons = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common(3))
     remedy = "give a folder or a zip of JPEG, PNG or WebP photos"
     if kinds.most_common(1)[0][0] == "too small":

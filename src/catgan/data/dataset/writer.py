@@ -48,6 +48,23 @@ class NotWritableError(CatganError):
     """The destination cannot be written: full disk, read-only, or permission denied."""
 
 
+def require_free_destination(destination: Path) -> None:
+    """Check that nothing exists at `destination`.
+
+    Raises:
+        DestinationExistsError: something does.
+        NotWritableError: it cannot be checked, since the name is too long, for instance.
+    """
+    with _one_line_errors(destination):
+        try:
+            destination.lstat()  # not `lexists`: it reports a name that is too long as free
+        except FileNotFoundError:
+            return
+    raise DestinationExistsError(
+        f"{destination} already exists: choose another destination or delete it."
+    )
+
+
 def assign_splits(sha256s: list[str], holdout_fraction: float) -> list[Split]:
     """Split images by content, so that a photo is in the same split of every dataset.
 
@@ -101,7 +118,7 @@ class DatasetWriter:
 
     def __enter__(self) -> DatasetWriter:
         with _one_line_errors(self.destination):
-            self._check_free()
+            require_free_destination(self.destination)
             self.destination.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(self.destination)
             self._create_temporary()
@@ -203,22 +220,13 @@ class DatasetWriter:
         write_and_flush(self._temporary / DESCRIPTION, _to_json(about))
         Dataset.open(self._temporary).verify()  # not kept: Windows cannot rename a mapped file
         flush_directory(self._temporary)
-        self._check_free()
+        require_free_destination(self.destination)
         try:
             rename(self._temporary, self.destination)
         except OSError:
-            self._check_free()  # has another writer just finished? then that is the reason
+            require_free_destination(self.destination)  # if another writer was faster
             raise
         flush_directory(self.destination.parent)
-
-    def _check_free(self) -> None:
-        try:
-            self.destination.lstat()  # not `lexists`: it reports a name that is too long as free
-        except FileNotFoundError:
-            return
-        raise DestinationExistsError(
-            f"{self.destination} already exists: choose another destination or delete it."
-        )
 
     def _write_header(self, count: int) -> int:
         """Write the npy header and return its size in bytes, which is the same for any count."""

@@ -21,8 +21,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from catgan.data.dataset.dataset import count_rejection_kinds
 from catgan.data.dataset.prepare import OnProgress, require_photos
-from catgan.data.dataset.writer import DatasetWriter, DestinationExistsError
+from catgan.data.dataset.writer import DatasetWriter, require_free_destination
 from catgan.data.faces.cascade import CascadeDetector
 from catgan.data.faces.find import Classify, find_faces
 from catgan.data.faces.gates import Gates
@@ -101,10 +102,7 @@ def prepare_faces(
     started = time.perf_counter()
     destination = Path(os.path.abspath(destination))  # noqa: PTH100 - keeps symlinks
     require_photos(source)
-    if os.path.lexists(destination):
-        raise DestinationExistsError(
-            f"{destination} already exists: choose another destination or delete it."
-        )
+    require_free_destination(destination)
     writer = DatasetWriter(  # before the search, which takes long: it checks its arguments
         destination,
         size,
@@ -236,12 +234,8 @@ def _rejections(photos: Sequence[FoundPhoto], candidates: Sequence[Candidate]) -
 
 
 def _nothing_left(source: str, rejected: Sequence[_Rejection]) -> str:
-    kinds: dict[str, int] = {}
-    for _, reason, _ in rejected:
-        kind = reason.split(":")[0]
-        kinds[kind] = kinds.get(kind, 0) + 1
-    commonest = sorted(kinds.items(), key=lambda item: -item[1])[:3]
-    reasons = ", ".join(f"{count} {kind}" for kind, count in commonest)
+    kinds = count_rejection_kinds(reason for _, reason, _ in rejected)
+    reasons = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
     return (
         f"{source} has no usable cat face ({len(rejected)} rejected: {reasons}): give photos in "
         "which a cat looks at the camera, or change a threshold with --gate."

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from catgan.networks.base import COARSEST_SIDE
+from catgan.networks.base import COARSEST_SIDE, BaseDiscriminator
 from catgan.networks.layers.convolution import Convolution
 from catgan.networks.projected.frequencies import Colors, Frequencies
 from catgan.networks.projected.projection import CHANNELS, STRIDES, Projection
@@ -19,7 +19,7 @@ LEAKY_RELU_SLOPE = 0.2
 HEAD_CHANNELS = 128  # of the maps inside a head
 
 
-class Discriminator(nn.Module):
+class Discriminator(BaseDiscriminator):
     """Four small networks ("heads"), one for each of the four projected maps.
 
     The finest head also receives the images' own finest frequencies, the coarsest one their colors.
