@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_every_argument_is_typed_and_documented(name):
     for argument in signature.parameters.values():
         assert argument.annotation is not inspect.Parameter.empty, argument
         assert argument.name in function.__doc__, argument
+
+
+def test_the_reference_names_every_argument_and_method():
+    from catgan.generation.generator import Generator
+
+    page = (SOURCE.parents[1] / "docs" / "reference" / "python.md").read_text("utf-8")
+    for name in catgan.__all__[1:]:
+        _, _, section = page.partition(f": `catgan.{name}`\n")
+        section = section.partition("\n## ")[0]
+        for argument in inspect.signature(getattr(catgan, name)).parameters:
+            assert f"`{argument}`" in section, (name, argument)
+    for name, method in inspect.getmembers(Generator, inspect.isfunction):
+        if not name.startswith("_"):
+            for argument in list(inspect.signature(method).parameters)[1:]:
+                assert re.search(rf"`{name}\([^`]*\b{argument}\b", page), (name, argument)
 
 
 def test_train_reports_the_log_and_says_where_the_run_is(trained):
@@ -182,8 +198,8 @@ def test_evaluate_writes_nothing_for_images_unless_told_where(home):
         (lambda: catgan.evaluate("nowhere"), "nowhere"),
         (lambda: catgan.evaluate(None), "images must be a path, not None"),
         (lambda: catgan.export("nowhere"), "nowhere"),
-        (lambda: catgan.export("bundled", checkpoint="best"), "exported already"),
-        (lambda: catgan.export("nowhere", format="pickle"), "no format 'pickle'"),
+        (lambda: catgan.export("bundled", checkpoint="best"), "already exported"),
+        (lambda: catgan.export("nowhere", format="pickle"), "unknown format 'pickle'"),
         (lambda: catgan.load("nowhere.onnx"), "cannot be read"),
     ],
 )

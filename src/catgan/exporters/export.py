@@ -91,8 +91,8 @@ def export(
     is_artifact = str(source) == BUNDLED or path.suffix == ".onnx"
     if is_artifact and (checkpoint is not None or license or credit or direction_names):
         raise CatganError(
-            f"--checkpoint, --license, --credit and --direction are for a run, and {source} is "
-            "exported already: leave them out"
+            f"--checkpoint, --license, --credit and --direction need a run, but {source} is "
+            "already exported: leave them out"
         )
     if out is None:
         out = (Path() if is_artifact else path / "export") / exporter.default_name
