@@ -434,8 +434,8 @@ FAULTS = [
         "one poisoned batch (a pixel of 1e30)",
         poisoned(1e30, batches=1),
         3,
-        "diverged before 48 images, weights",
+        "diverged before 48 images: weights",
     ),
     Fault("the loss of one step is NaN", poisoned_loss, 3, "diverged before 48 images"),
-    Fault("one weight becomes infinite", poisoned_weight, 3, "diverged before 48 images, weights"),
+    Fault("one weight becomes infinite", poisoned_weight, 3, "diverged before 48 images: weights"),
 ]

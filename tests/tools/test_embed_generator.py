@@ -198,7 +198,8 @@ def test_package_without_a_discriminator_provides_the_generator_alone(package):
             "is damaged", id="wrong checksum",
         ),
         pytest.param(
-            lambda package: rewrite(package, another_generator=True), "does not belong to the export",
+            lambda package: rewrite(package, another_generator=True),
+            "does not belong to the export",
             id="of another generator",
         ),
         pytest.param(

@@ -52,6 +52,9 @@ class Silent:
     def row(self, row):
         self.rows.append(row)
 
+    def score(self, row):
+        self.scores = [*getattr(self, "scores", []), row["score"]]
+
     def note(self, text):
         self.notes.append(text)
 

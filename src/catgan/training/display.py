@@ -28,7 +28,7 @@ class Display(Protocol):
         """Report a new row of the log."""
 
     def score(self, row: Mapping[str, Any]) -> None:
-        """A row of the log with the score of a checkpoint has been written."""
+        """Report the score of a checkpoint, a row of the log."""
 
     def note(self, text: str) -> None:
         """Show a message."""
