@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from catgan.data.dataset.dataset import Dataset
-from catgan.evaluation.metrics.frechet import Gaussian, fit_gaussian, frechet_distance
+from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.generation.generator import load_generator
 from catgan.networks.efficientnet_lite import LITE2, EfficientNetLite, load
 
@@ -67,12 +67,10 @@ def main() -> None:
     network = load(LITE2).eval()
     photos = [asymmetry(network, dataset.images[half]) for half in halves]
     generator = load_generator(arguments.generator)
-    generated = fit_gaussian(asymmetry(network, generator.sample(range(arguments.count))))
+    generated = gaussian_of(asymmetry(network, generator.sample(range(arguments.count))))
     print("                             Frechet     means")
-    print(f"photos against photos       {describe(*map(fit_gaussian, photos))}")
-    print(
-        f"generated against photos    {describe(generated, fit_gaussian(np.concatenate(photos)))}"
-    )
+    print(f"photos against photos       {describe(*map(gaussian_of, photos))}")
+    print(f"generated against photos    {describe(generated, gaussian_of(np.concatenate(photos)))}")
 
 
 if __name__ == "__main__":
