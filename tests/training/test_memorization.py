@@ -9,6 +9,7 @@ import pytest
 import torch
 from small_runs import make_run
 
+from catgan.config import Config
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.image_records import ImageRecords
 from catgan.data.synthetic.procedural import write_procedural_cats
@@ -46,7 +47,9 @@ def test_copies_are_reported(many, tmp_path, monkeypatch):
         def __call__(self, seeds):
             return photos[np.asarray(seeds) % len(photos)]
 
-    monkeypatch.setattr(memorization, "restored_sampler", lambda *_: (Copier(), None))
+        synthesize, config = None, Config().network  # there, and not used
+
+    monkeypatch.setattr("catgan.runs.evaluation.restored_sampler", lambda *_: (Copier(), None))
     run = RunDirectory(make_run(tmp_path / "run", "lsgan-64"))
     found, _ = memorization.check_memorization(run, many, CPU, lambda *_: None)
     said = memorization.describe_memorization(found)

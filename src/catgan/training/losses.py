@@ -1,7 +1,7 @@
 """Adversarial losses: float32 scalars of the discriminator's logits (B, K[, P]).
 
-K heads judge each image at P positions; losses are averaged over positions, summed over heads and
-averaged over images.
+K heads give each image logits at P positions; losses are averaged over positions, summed over heads
+and averaged over images.
 
 - bce: binary cross-entropy, non-saturating (Goodfellow et al., "Generative Adversarial Nets",
   NeurIPS 2014).

@@ -11,12 +11,11 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.errors import CatganError
 from catgan.evaluation.evaluate import Evaluation, evaluate
 from catgan.evaluation.extractors.registry import load_extractor
-from catgan.evaluation.image_sets import ScoredCheckpoint, dataset_images, generated_images
+from catgan.evaluation.image_sets import dataset_images
 from catgan.evaluation.reference import measure_reference
-from catgan.evaluation.results.records import free_directory, write_evaluation
-from catgan.files import file_name
+from catgan.evaluation.results.records import evaluation_directory, free_directory, write_evaluation
 from catgan.runs.directory import RunDirectory
-from catgan.runs.sampler import restored_sampler
+from catgan.runs.evaluation import images_to_score
 
 SAMPLES = 1_000
 MIN_IMAGES = 12  # to train on
@@ -41,29 +40,22 @@ def check_memorization(
     Raises:
         CatganError: there is no intact checkpoint, or the page cannot be written.
     """
-    store = run.checkpoints
-    loaded = store.load("best" if store.pointer("best") else "latest", _ignore_note, ["ema"])
-    pointers = tuple(w for w in ("latest", "best") if store.pointer(w) == loaded.path.name)
-    sampler, _ = restored_sampler(loaded, device)
-    generated = generated_images(
-        run.path.resolve().name,
-        sampler,
-        SAMPLES,
-        checkpoint=ScoredCheckpoint(loaded.images, pointers),
-    )
+    checkpoint = "best" if run.checkpoints.pointer("best") else "latest"
+    generated, _ = images_to_score(run.path, SAMPLES, checkpoint, str(device), _ignore_note)
     extractor = load_extractor("lite2")
     reals = dataset_images(dataset)
     reference = measure_reference(
         reals, extractor, holdout=dataset_images(dataset, "holdout"), progress=on_progress
     )
     result = evaluate(generated, reference, progress=on_progress)
-    directory = run.path / "evaluation" / file_name(extractor.identity.name)
-    page = free_directory(result, directory / f"{loaded.images:09d}")
+    directory = free_directory(
+        result, evaluation_directory(run.path, generated, extractor.identity)
+    )
     try:
-        return result, write_evaluation(page, result, generated, reals)
+        return result, write_evaluation(directory, result, generated, reals)
     except OSError as error:
         raise CatganError(
-            f"{page}: cannot be written ({error.strerror or error}): make room, then "
+            f"{directory}: cannot be written ({error.strerror or error}): make room, then "
             "catgan evaluate"
         ) from None
 
