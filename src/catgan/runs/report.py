@@ -50,10 +50,10 @@ def write_report(run: RunDirectory) -> None:
         machine=facts["machine"],
         progress=[
             ("Images seen", f"{images:,}"),
-            ("of", f"{config.training.images:,}"),
+            ("Length of the run", f"{config.training.images:,}"),
             ("Training time", duration(seconds)),
             ("Speed", f"{images / seconds:.1f} img/s" if seconds else "-"),
-            ("Most memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
+            ("Peak memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
             *_best_score(scores),
         ],
         losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
@@ -107,7 +107,7 @@ def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     _curve(right, rows, "real_accuracy", "on real images", "#1f5f8b")
     _curve(right, rows, "generated_accuracy", "on generated images", "#b4541a")
     _finish(left, "Loss")
-    _finish(right, "Discriminator is right")
+    _finish(right, "Discriminator accuracy")
     right.set_ylim(-0.03, 1.03)
     return figure
 
