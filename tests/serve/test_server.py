@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -269,6 +270,24 @@ def test_shutdown_loses_no_request(tiny_path, cats, number):
         assert server.stop(number) == 0
         assert time.monotonic() - started < 20
         finish_load(clients)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux: SO_ATTACH_FILTER")
+def test_no_connection_opens_once_new_ones_are_dropped():
+    from catgan.serve.server import _drop_new_connections, listen
+
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=5) as queued:
+            assert _drop_new_connections(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.3)
+            queued.sendall(b"cat")
+            with listener.accept()[0] as accepted:
+                assert accepted.recv(3) == b"cat"
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
 
 
 @needs_signals

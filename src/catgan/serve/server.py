@@ -11,9 +11,11 @@ SIGHUP: the server reloads the artifacts while it serves. If that fails, it keep
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,17 @@ from catgan.serve.models import Models
 from catgan.serve.service import Service, reload
 
 BACKLOG = 1_024  # connections that the system queues until they are accepted
+HANDSHAKE_SECONDS = 0.2  # for connections that have begun to open when listening ends
+SO_ATTACH_FILTER = 26  # Linux; the module socket lacks it
+# Classic BPF, (code, jump if true, jump if false, operand), from byte 0 of the TCP header: drop a
+# segment that opens a connection (SYN without ACK), pass all others.
+DROP_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x54, 0, 0, 0x12),  # keep SYN and ACK
+    (0x15, 0, 1, 0x02),  # unless it is SYN alone, skip one
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFF_FFFF),  # pass
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -130,9 +143,14 @@ class _Server(uvicorn.Server):
     async def _stop_listening(self, listener: socket.socket) -> None:
         """Accept the connections in the system's queue, then have the system accept no more.
 
-        Closing the socket right away would reset those connections.
+        Closing the socket right away would reset those connections. It would also reset any that
+        arrives after the last `accept`, which on a busy server is some milliseconds before. So on
+        Linux no connection can begin to open from here on: a client that tries repeats its SYN
+        after a second, and is then refused.
         """
         loop = asyncio.get_running_loop()
+        if _drop_new_connections(listener):
+            await asyncio.sleep(HANDSHAKE_SECONDS)
         try:
             loop.remove_reader(listener)
         except NotImplementedError:  # Windows' event loop
@@ -162,6 +180,20 @@ class _Server(uvicorn.Server):
             metrics.labels("done").inc()
             names = {name: model.checksum for name, model in self.service.models.by_name.items()}
             access_log.info("%s", log_line(reloaded=names))
+
+
+def _drop_new_connections(listener: socket.socket) -> bool:
+    """Have the system ignore clients that open a connection; return whether it can (Linux)."""
+    if sys.platform != "linux":
+        return False
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
+    buffer = ctypes.create_string_buffer(program)
+    option = struct.pack("HP", len(DROP_SYN), ctypes.addressof(buffer))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
+    except OSError:  # not permitted in this sandbox
+        return False
+    return True
 
 
 def _configure_logs(access: bool) -> None:
