@@ -25,7 +25,8 @@ CARD = {
         "network": {"family": "dcgan", "resolution": SIDE, "latent_size": SIZE},
     },
     "data": {
-        "name": "drawn-cats", "images": 60, "license": "MIT", "credit": "Nobody", "identity": "0",
+        "name": "procedural-cats", "images": 60, "license": "MIT", "credit": "Nobody",
+        "identity": "0",
     },
     "truncation": {"toward": "the mean style", "seeds": 4096, "mean": [0.0] * SIZE},
     "scores": [],

@@ -19,7 +19,7 @@ TINY = [
 ]
 FACTS = {
     "dataset": {
-        "name": "drawn-cats",
+        "name": "procedural-cats",
         "to train on": 60,
         "license": "CC BY-NC 4.0",
         "credit": "Someone <who@draws>",

@@ -78,7 +78,7 @@ def test_evaluate(home, cats, run_example):  # noqa: F811
 def test_export_and_use_from_onnx_runtime(home, run_example):
     make_run(home / "run", "lsgan-64")
     text = run_example("export_and_use_from_onnx_runtime", "run")
-    assert "My cats, trained on drawn-cats (CC BY-NC 4.0)" in text
+    assert "My cats, trained on procedural-cats (CC BY-NC 4.0)" in text
     generator = catgan.load("cats.onnx")
     z = np.random.default_rng(7).standard_normal((4, generator.latent_size), dtype=np.float32)
     ours = np.concatenate(generator.sample(latents=z, truncation=0.8), axis=1)

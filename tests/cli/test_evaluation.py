@@ -278,7 +278,7 @@ def test_photos_against_a_run_are_prepared_as_for_training(home):
             "-o", source + "-e",
         )  # fmt: skip
         name = source.removesuffix(".zip")
-        held_out = record(home / (source + "-e") / "evaluation.json")["memorization"]["piece_size"]
+        held_out = record(home / (source + "-e") / "evaluation.json")["memorization"]["subset_size"]
         note = f"{name} was prepared at 32 px, as for training: 30 images, {held_out} of them held"
         assert f"note     {note} out; 1 files left out." in text
         assert "run was trained on other images" in text

@@ -113,7 +113,7 @@ def test_a_set_against_itself_is_perfect(plain: Extractor) -> None:
 def test_copying_generator_is_detected(plain: Extractor) -> None:
     result = evaluated(array_images("copier", TRAIN[:120]), reals(), plain, holdout=holdout())
     assert result.memorization is not None
-    assert result.memorization.close_share == 1.0
+    assert result.memorization.close_fraction == 1.0
     assert result.copies == 120
 
 

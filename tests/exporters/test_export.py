@@ -130,7 +130,7 @@ def test_weights_and_readme_are_written_beside_the_artifact(runs, exported):
 def test_card_has_the_facts_of_the_run(runs, exported):
     card = catgan.load(exported["lsgan-64"].path).card
     document = card.document
-    assert card.name == "drawn-cats by lsgan-64"
+    assert card.name == "procedural-cats by lsgan-64"
     assert (card.images, card.data_images, card.license) == (64, 60, "CC BY-NC 4.0")
     assert document["config"]["network"]["latent_size"] == 8
     assert document["parity"] == dataclasses.asdict(exported["lsgan-64"].parity)
@@ -159,7 +159,7 @@ def test_card_has_the_scores_of_this_checkpoint(runs, tmp_path):
 
 
 EVALUATION = {
-    "format": "catgan-evaluation", "format_version": 3, "generated": "run",
+    "format": "catgan-evaluation", "format_version": 4, "generated": "run",
     "checkpoint": {"images": 64, "pointers": ["latest"]}, "reals": "cats",
     "fingerprint": {
         "extractor": {

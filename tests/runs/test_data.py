@@ -48,7 +48,7 @@ def make_run(path, dataset, source):
 @pytest.mark.parametrize("procedural", [False, True])
 def test_run_without_photos_means_its_generated_cats(tmp_path, procedural):
     trained_on = open_data(None, 32, silent, procedural=procedural)
-    assert trained_on.name == ("drawn-cats" if procedural else "generated-cats")
+    assert trained_on.name == ("procedural-cats" if procedural else "generated-cats")
     run = make_run(tmp_path / "run", trained_on, None)
     found = data_of(run, 64, silent)
     assert found.path == trained_on.path
@@ -74,7 +74,7 @@ def test_changed_images_or_split_are_reported(tmp_path, cats):
     description.write_text(description.read_text().replace('"holdout"', '"train"'))
     text = changed_data(run, data_of(run, 32, silent))
     assert text.startswith("run was trained on other images than these, or with another split")
-    assert text.endswith("60 of drawn-cats then, 60 of drawn-cats now")
+    assert text.endswith("60 of procedural-cats then, 60 of procedural-cats now")
 
 
 def test_missing_or_invalid_source_is_a_one_line_error(tmp_path, cats):

@@ -68,6 +68,6 @@ def test_server_generates_if_browser_cannot(plain_page, server, cats, width, hei
     page.open(f"{server.url}/#seed=3&to=9&view=morph")
     page.wait(f"{STATUS}.includes('frames in')")
     page.run("document.getElementById('play').click()")
-    page.open(f"{server.url}/#seed=30&view=sheet")
+    page.open(f"{server.url}/#seed=30&view=grid")
     page.wait(f"{STATUS}.includes('Choose')")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")

@@ -82,7 +82,7 @@ def test_embedded_generator_samples_and_provides_training_data(
     # Generated images smaller than the training resolution are not used.
     larger = [*settings, "network.resolution=64"]
     plan = start.new_run(None, "lsgan-64", larger, tmp_path / "larger", "cpu", lambda *_: None)
-    assert plan.dataset.name == "drawn-cats"
+    assert plan.dataset.name == "procedural-cats"
 
 
 def test_run_on_procedural_cats_resumes_with_them(run, tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_run_on_procedural_cats_resumes_with_them(run, tmp_path, monkeypatch):
     start.new_run(None, "lsgan-64", settings, tmp_path / "run", "cpu", lambda *_: None)
     monkeypatch.setattr(data, "embedded_generator", lambda: tmp_path / "new.onnx")
     plan = start.resume_run(tmp_path / "run", None, [], "cpu", lambda *_: None)
-    assert plan.dataset.name == "drawn-cats"
+    assert plan.dataset.name == "procedural-cats"
 
 
 def test_generators_too_large_or_without_a_license_are_rejected(

@@ -438,7 +438,7 @@ def test_a_job_starts_from_weights_that_the_main_process_alone_can_read(two_mach
 
     codes, said = run_on_two_machines(two_machines, *words, "--out=two")
     assert codes == [0, 0], said
-    assert "starts from source (64 images seen of drawn-cats, CC BY-NC 4.0)" in said[0][0]
+    assert "starts from source (64 images seen of procedural-cats, CC BY-NC 4.0)" in said[0][0]
     assert "finished after 24 images" in said[0][0]
     assert said[1] == ("", "")
     two = RunDirectory(two_machines / "0" / "two")

@@ -35,11 +35,11 @@ def new(source, *settings, out=None):
 
 def test_a_run_is_named_after_data_and_recipe_and_never_over_another(cats):
     first, second = new(cats.path), new(cats.path)
-    assert str(first.run.path) == "runs/drawn-cats-lsgan-64"
-    assert str(second.run.path) == "runs/drawn-cats-lsgan-64-2"
+    assert str(first.run.path) == "runs/procedural-cats-lsgan-64"
+    assert str(second.run.path) == "runs/procedural-cats-lsgan-64-2"
     assert first.dataset.identity == cats.identity
     assert first.reals is None
-    assert f"{len(cats.indices('train'))} images of drawn-cats" in start.describe_plan(first)
+    assert f"{len(cats.indices('train'))} images of procedural-cats" in start.describe_plan(first)
 
 
 def test_a_run_is_named_after_its_source_in_unicode(tmp_path):
@@ -238,4 +238,4 @@ def test_a_complete_configuration_is_trained_as_it_is(tmp_path, cats):
     config = override(load_recipe("lsgan-64"), [*SMALL, NO_SCORES, "recipe=mine"])
     plan = start.new_run(cats.path, config, ["training.batch_size=4"], None, "cpu", silent)
     assert plan.config == override(config, ["training.batch_size=4"])
-    assert plan.run.path.name == "drawn-cats-mine"
+    assert plan.run.path.name == "procedural-cats-mine"

@@ -810,7 +810,8 @@ def test_a_run_from_a_file_is_scored_before_the_first_and_after_the_last_step(
         assert f"run at {images} images" in measured
     command("export", "run", "-o", "out/cats.onnx")
     told = " ".join(command("info", "out/cats.onnx").split())
-    assert "began as drawn-cats by projected-128 (64 images seen of drawn-cats, CC BY" in told
+    source = "procedural-cats by projected-128 (64 images seen of procedural-cats, CC BY"
+    assert f"began as {source}" in told
     assert "of the weights it was started from: CC BY-NC 4.0" in told
     assert "transfer, 32 images seen" in told
     assert "FD-raw-64" in told  # the evaluation of this checkpoint

@@ -111,7 +111,7 @@ def test_truncation_equals_python_s(page, site_url, cats):
 
 
 def test_grid_has_sixteen_images_that_link_to_their_seeds(page, site_url, cats):
-    open_and_wait(page, f"{site_url}/#seed=30&view=sheet")
+    open_and_wait(page, f"{site_url}/#seed=30&view=grid")
     page.wait("document.getElementById('status').textContent.includes('Choose')")
     expected = cats.sample(range(30, 46))
     for index in (0, 15):
@@ -121,7 +121,7 @@ def test_grid_has_sixteen_images_that_link_to_their_seeds(page, site_url, cats):
     page.wait("location.hash === '#seed=33'")
     assert shows(page, expected[3])
     page.run("history.back()")
-    page.wait("location.hash.includes('view=sheet')")
+    page.wait("location.hash.includes('view=grid')")
 
 
 def test_keyboard_controls(page, site_url, cats):
@@ -136,7 +136,7 @@ def test_keyboard_controls(page, site_url, cats):
     page.press("2")
     page.wait("location.hash.includes('view=morph')")
     page.press("3")
-    page.wait("location.hash.includes('view=sheet')")
+    page.wait("location.hash.includes('view=grid')")
     page.press("1")
     page.wait("location.hash === '#seed=6'")
     page.press("n")
@@ -189,7 +189,7 @@ def test_saved_file_has_native_resolution(page, site_url, cats):
 
 
 @pytest.mark.parametrize("width", [360, 390, 1200])
-@pytest.mark.parametrize("view", ["cat", "morph", "sheet"])
+@pytest.mark.parametrize("view", ["cat", "morph", "grid"])
 def test_page_fits_screen(page, site_url, width, view):
     page.screen(width, 700, phone=width < 1000)
     open_and_wait(page, f"{site_url}/#seed={2**63 - 1}&view={view}")
@@ -201,7 +201,7 @@ def test_page_fits_screen(page, site_url, width, view):
     assert small == []
 
 
-@pytest.mark.parametrize("view", ["cat", "morph", "sheet"])
+@pytest.mark.parametrize("view", ["cat", "morph", "grid"])
 def test_every_control_has_accessible_name(page, site_url, view):
     open_and_wait(page, f"{site_url}/#seed=7&view={view}")
     page.send("Accessibility.enable")
@@ -219,7 +219,7 @@ def test_every_control_has_accessible_name(page, site_url, view):
     assert set(names["radio"]) == {"One", "Morph", "Grid"}
     assert "Seed" in names["textbox"]
     assert any(name.startswith("Variety") for name in names["slider"])
-    if view == "sheet":
+    if view == "grid":
         assert {f"Cat {seed}" for seed in range(7, 23)} <= set(names["button"])
     assert page.run("document.documentElement.lang") == "en"
     assert page.run("document.querySelectorAll('h1').length") == 1
@@ -319,7 +319,7 @@ def test_morph_endpoints_differ(page, site_url):
 
 
 def test_seeds_wrap_around_after_largest(page, site_url, cats):
-    open_and_wait(page, f"{site_url}/#seed={2**63 - 2}&view=sheet")
+    open_and_wait(page, f"{site_url}/#seed={2**63 - 2}&view=grid")
     expected = cats.sample([2**63 - 2, 2**63 - 1, *range(14)])
     for index in (1, 2, 3, 15):
         canvas = f"document.querySelectorAll('#grid canvas')[{index}]"

@@ -21,7 +21,7 @@ from catgan.evaluation.reference import Reference, require_enough
 from catgan.evaluation.scores import Scores, score_features
 
 FORMAT = "catgan-evaluation"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _SHOWN = 12  # best, worst and closest images in a result
 
 
@@ -132,7 +132,7 @@ def evaluate(
     """Return the evaluation of `generated` against the reals of `reference`.
 
     `notes` are sentences about the origin of the images; they join those of the evaluation. `seed`
-    decides the samples of the curve, the pieces of the memorization test and the latents of the
+    decides the samples of the curve, the subsets of the memorization test and the latents of the
     path length. `progress(stage, done, total)` is called throughout.
 
     Raises:

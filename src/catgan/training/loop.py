@@ -2,7 +2,7 @@
 
 What happens at step k is a pure function of (configuration, seed, k): see `streams.py`. So a run
 that was killed and resumed goes through the very weights it would have gone through. Under torchrun
-every process runs this with its share of each batch, and the first one keeps: `distributed.py`.
+every process runs this with its slice of each batch, and rank 0 writes the files: `distributed.py`.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ def train(
     precision = precision or choose_precision(config.training.precision, device)
     autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     world = distributed.world()  # one process, unless torchrun started more
-    rank_slice = world.batch_slice(batch_size)  # this process's share of every batch
+    rank_slice = world.batch_slice(batch_size)  # the part of every batch for this process
 
     # -- 2. Data -----------------------------------------------------------------------------------
     training_set = dataset.indices("train")
     low, high = pixel_range(config.network)
 
-    def load_reals(first: int, count: int, share: slice = slice(None)) -> tuple[Tensor, Tensor]:
+    def load_reals(first: int, count: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Return images first ... first + count of the shuffled epochs, and their indices."""
-        indices = batch_indices(seed, first, count, len(training_set))[share]
+        indices = batch_indices(seed, first, count, len(training_set))[part]
         pixels = torch.from_numpy(dataset.images[training_set[indices]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255), torch.from_numpy(indices)

@@ -71,8 +71,8 @@ def describe_memorization(result: Evaluation) -> str:
         f"{abs(memorization.gap):.1%} {'nearer to' if memorization.gap > 0 else 'farther from'}"
     )
     sentence = f"samples lie {nearer} training photos than held-out ones"
-    if memorization.gap_in_spreads is not None:
-        sentence += f" ({abs(memorization.gap_in_spreads):.1f} standard deviations)"
+    if memorization.gap_in_stds is not None:
+        sentence += f" ({abs(memorization.gap_in_stds):.1f} standard deviations)"
     return f"{sentence}; {copies}"
 
 

@@ -116,7 +116,7 @@ def test_procedural_dataset(monkeypatch):
     dataset = procedural_dataset(32, on_progress=lambda *numbers: seen.append(numbers))
     assert isinstance(dataset, Dataset)
     assert len(dataset) == len(seen) == 30
-    assert dataset.name == "drawn-cats"
+    assert dataset.name == "procedural-cats"
     assert dataset.license == "MIT"
     assert "drawn procedurally" in dataset.credit
     np.testing.assert_array_equal(dataset.images[17], render_cat(17, 32))

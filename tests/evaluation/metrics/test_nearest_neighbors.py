@@ -40,11 +40,11 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_no_gap_without_memorization(data: tuple[np.ndarray, ...]) -> None:
     train, holdout, samples = data
     report = report_of(samples, train, holdout)
-    assert (report.pieces, report.piece_size) == (9, 100)
+    assert (report.subsets, report.subset_size) == (9, 100)
     assert abs(report.gap) < 0.06
-    assert report.gap_in_spreads is not None
-    assert abs(report.gap_in_spreads) < 3
-    assert report.close_share < 0.05
+    assert report.gap_in_stds is not None
+    assert abs(report.gap_in_stds) < 3
+    assert report.close_fraction < 0.05
 
 
 def test_gap_grows_with_the_share_of_copies(data: tuple[np.ndarray, ...]) -> None:
@@ -54,13 +54,13 @@ def test_gap_grows_with_the_share_of_copies(data: tuple[np.ndarray, ...]) -> Non
         samples = np.concatenate([train[:copies] + 1e-3, honest[copies:]])
         report = report_of(samples, train, holdout)
         gaps.append(report.gap)
-        shares.append(report.close_share)
+        shares.append(report.close_fraction)
     assert gaps == sorted(gaps)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     pure = report_of(train[:50], train[:50], holdout)
     assert pure.gap == 1.0
-    assert pure.gap_in_spreads is None
+    assert pure.gap_in_stds is None
 
 
 def test_closest_pairs_are_sorted_with_exact_distances() -> None:

@@ -75,7 +75,7 @@ def procedural_dataset(size: int, *, on_progress: OnProgress | None = None) -> D
     """Open the dataset of procedural cat faces, rendering it on first use.
 
     It has `EMBEDDED_COUNT` images of size x size, the same on every machine, and the name
-    "drawn-cats". `on_progress` is that of `prepare`; it is called only while images are rendered.
+    "procedural-cats". `on_progress` is that of `prepare`, called only while images are rendered.
     """
     check_resolution(size)
 

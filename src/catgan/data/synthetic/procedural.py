@@ -24,7 +24,7 @@ from catgan.parallel import ordered_map
 # Increment when any pixel of any cat changes; cached datasets are keyed by it.
 RENDERER_VERSION = 1
 
-NAME = "drawn-cats"
+NAME = "procedural-cats"
 LICENSE = "MIT"
 CREDIT = "Cat faces drawn procedurally by catgan; no photo was used."
 

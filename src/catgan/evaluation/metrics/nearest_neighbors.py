@@ -2,7 +2,7 @@
 
 A generator that memorizes makes samples that are nearer to its training images than to similar
 images that it never saw. Nearest-neighbor distances shrink as the searched set grows, so the
-training set is split into pieces of the holdout's size, and the holdout is compared with them.
+training set is split into subsets of the holdout's size, and the holdout is compared with them.
 Without memorization it is no farther away than they are (after the data-copying test of Meehan,
 Chaudhuri and Dasgupta, AISTATS 2020). Computed in float64.
 """
@@ -20,23 +20,24 @@ from catgan.evaluation.metrics.manifold import distance_tiles
 class Memorization:
     """Distances from samples to training and to held-out images, in feature units.
 
-    `train_distance`, `train_spread`: the mean distance from a sample to its nearest neighbor in a
-    piece of `piece_size` training images; mean and standard deviation over `pieces` pieces.
-    `holdout_distance`: the same for the first `piece_size` held-out images.
+    `train_distance`, `train_std`: the mean distance from a sample to its nearest neighbor in a
+    subset of `subset_size` training images; mean and standard deviation over `subsets` subsets.
+    `holdout_distance`: the same for the first `subset_size` held-out images.
     `gap`: (holdout - train distance) / holdout distance; about 0 without memorization, else more.
-    `gap_in_spreads`: the same difference in units of `train_spread`; None with a single piece.
-    `close_share`: fraction of samples that are nearer to a training image than 99 % of the training
-    images are to each other; about 0.01 for a generator as diverse as the data, more if it copies.
+    `gap_in_stds`: the same difference in units of `train_std`; None with a single subset.
+    `close_fraction`: fraction of samples that are nearer to a training image than 99 % of the
+    training images are to each other; about 0.01 for a generator as diverse as the data, more if it
+    copies.
     """
 
     train_distance: float
-    train_spread: float
+    train_std: float
     holdout_distance: float
     gap: float
-    gap_in_spreads: float | None
-    pieces: int
-    piece_size: int
-    close_share: float
+    gap_in_stds: float | None
+    subsets: int
+    subset_size: int
+    close_fraction: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def memorization(
 
     `to_train` (M): distances from samples to their nearest training image, from `nearest`.
     `within_train` (N): distances from training images to their nearest other one, from
-    `neighbor_radii` with k = 1. `seed` decides how training images are split into pieces, each of
+    `neighbor_radii` with k = 1. `seed` decides how training images are split into subsets, each of
     the size of the smaller set.
 
     Raises:
@@ -86,27 +87,27 @@ def memorization(
     size = min(len(train), len(holdout))
     if not size or not len(samples):
         raise ValueError("expected samples, training images and unseen images, got an empty set")
-    pieces = len(train) // size
+    subsets = len(train) // size
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(len(train))
-    by_piece = np.array(
+    by_subset = np.array(
         [
-            nearest(samples, train[shuffled[piece * size : (piece + 1) * size]])[1].mean()
-            for piece in range(pieces)
+            nearest(samples, train[shuffled[subset * size : (subset + 1) * size]])[1].mean()
+            for subset in range(subsets)
         ]
     )
     _, to_holdout = nearest(samples, holdout[:size])
-    train_distance, spread = float(by_piece.mean()), float(by_piece.std())
+    train_distance, std = float(by_subset.mean()), float(by_subset.std())
     holdout_distance = float(to_holdout.mean())
     difference = holdout_distance - train_distance
     return Memorization(
         train_distance=train_distance,
-        train_spread=spread,
+        train_std=std,
         holdout_distance=holdout_distance,
         gap=difference / holdout_distance if holdout_distance else 0.0,
-        gap_in_spreads=difference / spread if pieces > 1 and spread > 0 else None,
-        pieces=pieces,
-        piece_size=size,
-        close_share=float((to_train < np.quantile(within_train, 0.01)).mean()),
+        gap_in_stds=difference / std if subsets > 1 and std > 0 else None,
+        subsets=subsets,
+        subset_size=size,
+        close_fraction=float((to_train < np.quantile(within_train, 0.01)).mean()),
     )
 
 

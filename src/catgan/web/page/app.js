@@ -6,7 +6,6 @@ const MORPH_FRAMES = 24; // forward; playing backward shows the same frames
 const FRAMES_PER_SECOND = 15;
 const GRID_SIZE = 16;
 const GRID_COLUMNS = 4;
-const GRID = "sheet"; // the view's name in URLs, which people have shared
 const MAX_RANDOM_SEED = 1_000_000; // short enough to remember
 const URL_INTERVAL = 400; // ms between updates of the URL; Safari rejects more than 100 in 30 s
 
@@ -91,7 +90,7 @@ function fail(reason) {
 function readUrl() {
   clearTimeout(urlUpdate.timer);
   const params = new URLSearchParams(location.hash.slice(1));
-  const views = ["cat", "morph", GRID];
+  const views = ["cat", "morph", "grid"];
   const variety = Number(params.get("variety") ?? 100);
   const seed = parseSeed(params.get("seed") ?? "") ?? 7n;
   state = {
@@ -150,13 +149,13 @@ function render() {
   $("seed").removeAttribute("aria-invalid");
   $("variety").value = variety;
   $("variety-value").textContent = `${variety} %`;
-  $("new").textContent = { cat: "New cat", morph: "New cats", [GRID]: "New grid" }[view];
-  $("cat").hidden = view === GRID;
-  $("grid").hidden = view !== GRID;
+  $("new").textContent = { cat: "New cat", morph: "New cats", grid: "New grid" }[view];
+  $("cat").hidden = view === "grid";
+  $("grid").hidden = view !== "grid";
   $("between").hidden = view !== "morph";
   $("ends").textContent = `${seed} and ${to}`;
   $("play").textContent = playing ? "Pause" : "Play";
-  document.title = view === GRID ? "Cats that do not exist" : `Cat ${seed} does not exist`;
+  document.title = view === "grid" ? "Cats that do not exist" : `Cat ${seed} does not exist`;
   if (ready) startJob();
 }
 
@@ -167,7 +166,7 @@ function startJob() {
   if (view === "morph") {
     const [a, b] = [latents[0], latent(to, size)];
     latents = Array.from({ length: MORPH_FRAMES }, (_, i) => slerp(a, b, i / (MORPH_FRAMES - 1)));
-  } else if (view === GRID) {
+  } else if (view === "grid") {
     latents = gridSeeds().map((each) => latent(each, size));
   }
   frames = [];
@@ -272,7 +271,7 @@ function showRandomCat() {
 
 /** Move by one seed, or by one grid; `direction` is 1n or -1n. */
 function moveSeed(direction) {
-  const offset = direction * (state.view === GRID ? BigInt(GRID_SIZE) : 1n);
+  const offset = direction * (state.view === "grid" ? BigInt(GRID_SIZE) : 1n);
   setState({ seed: shiftSeed(state.seed, offset), to: shiftSeed(state.to, offset) });
 }
 
@@ -288,7 +287,7 @@ function readSeedField() {
 
 /** Return a canvas with the cat, the frame or the grid, at the generator's resolution. */
 function canvasToSave() {
-  if (state.view !== GRID) return $("cat");
+  if (state.view !== "grid") return $("cat");
   const side = description.resolution, gap = 2;
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = GRID_COLUMNS * side + (GRID_COLUMNS - 1) * gap;
@@ -356,7 +355,7 @@ addEventListener("keydown", (event) => {
     s: save,
     1: () => setState({ view: "cat" }),
     2: () => setState({ view: "morph" }),
-    3: () => setState({ view: GRID }),
+    3: () => setState({ view: "grid" }),
     ...(onRadio ? {} : { ArrowLeft: () => moveSeed(-1n), ArrowRight: () => moveSeed(1n) }),
   };
   const action = actions[event.key] ?? actions[event.key.toLowerCase()];
