@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from catgan.errors import CatganError
 from catgan.generation.generator import INPUTS, OUTPUT
 from catgan.networks.base import BaseGenerator
+from catgan.networks.exportable import exportable_copy
 from catgan.networks.truncation import synthesize_truncated
 from catgan.onnx_runtime import load_onnxruntime
 
@@ -66,7 +67,7 @@ def float32_model(
     Raises:
         CatganError: torch returns no model, or the generator's code fixes the batch size.
     """
-    pipeline = _Pipeline(generator, mean, pixel_range).eval()
+    pipeline = _Pipeline(exportable_copy(generator), mean, pixel_range).eval()
     example = torch.zeros(2, latent_size), torch.ones(1)
     batch = torch.export.Dim("N", min=1, max=65_536)
     with _quiet():

@@ -9,6 +9,8 @@ Images are (B, 3, H, W) float, with black and white at `pixel_range`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +18,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catgan.config import AugmentConfig
+from catgan.errors import CatganError, quoted
 from catgan.training.streams import BatchRandom, Stream, torch_generator
 
 # Rec. 601 luma, what "gray" means in a saturation change.
 LUMA = (0.299, 0.587, 0.114)
+# DiffAugment's largest shift and its square, as fractions of the side.
+TRANSLATION = 1 / 8
+CUTOUT = 1 / 2
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One augmentation.
+
+    Attributes:
+        apply: maps images (B, 3, H, W), the value of the setting, random numbers and the pixel
+            range to images of the same shape.
+        cacheable: whether features of real images may be cached. It may be true only if each image
+            either stays as it is or changes in one fixed way, so that the same pixels recur.
+    """
+
+    apply: Callable[[Tensor, Any, BatchRandom, tuple[float, float]], Tensor]
+    cacheable: bool
 
 
 def augment(
@@ -28,29 +49,13 @@ def augment(
     random: BatchRandom,
     pixel_range: tuple[float, float],
 ) -> Tensor:
-    """Apply all augmentations of `config`, in a fixed order."""
-    low, high = pixel_range
-    if config.flip:
-        images = flip(images, random)
-    if config.zoom:
-        images = zoom(images, config.zoom, random)
-    if config.crop:
-        images = crop(images, config.crop, random)
-    if config.color_jitter:
-        change = _uniform(images, random, 3) * config.color_jitter
-        images = color(images, 0.0, 1 + change[0], 1 + change[1], low, scale=1 + change[2])
-        images = images.clamp(low, high)
-    if config.sharpness:
-        images = sharpness(images, config.sharpness, random).clamp(low, high)
-    if config.diffaugment_color:
-        brightness, saturation, contrast = _uniform(images, random, 3)
-        # The paper's ranges, for pixels in [-1, 1]: +-0.5, 0 to 2, 0.5 to 1.5.
-        offset = brightness * 0.25 * (high - low)
-        images = color(images, offset, 1 + 0.5 * contrast, 1 + saturation, low)
-    if config.diffaugment_translation:
-        images = translate(images, 0.125, (low + high) / 2, random)
-    if config.diffaugment_cutout:
-        images = cutout(images, 0.5, (low + high) / 2, random)
+    """Apply all augmentations of `config`, in the order of `AUGMENTATIONS`.
+
+    Raises:
+        CatganError: a setting is not in `AUGMENTATIONS`.
+    """
+    for augmentation, setting in _enabled(config):
+        images = augmentation.apply(images, setting, random, pixel_range)
     return images
 
 
@@ -71,6 +76,9 @@ def augment_reals(
         The augmented images, and the id of each view, or None where views never recur. Ids are
         below `views_of_each(config)` times the number of training images; equal ids mean equal
         pixels.
+
+    Raises:
+        CatganError: a setting is not in `AUGMENTATIONS`.
     """
     views = views_of_each(config)
     if config.views:
@@ -85,28 +93,58 @@ def augment_reals(
             for image, view_id in zip(images.split(1), view_ids.tolist(), strict=True)
         ]
         return torch.cat(single_images), view_ids
-    augmented = augment(images, config, random, pixel_range)
     if not views:
-        return augmented, None
-    mirrored = (augmented != images).flatten(1).any(1)
-    return augmented, 2 * indices + mirrored.to(indices.device)
+        return augment(images, config, random, pixel_range), None
+    view_ids = views * indices
+    for number, (augmentation, setting) in enumerate(_enabled(config)):
+        before, images = images, augmentation.apply(images, setting, random, pixel_range)
+        changed = (images != before).flatten(1).any(1)
+        view_ids = view_ids + 2**number * changed.to(indices.device)
+    return images, view_ids
 
 
 def views_of_each(config: AugmentConfig) -> int:
-    """Return how many augmentations one training image has, or 0 if there is no limit."""
+    """Return how many augmentations one training image has, or 0 if there is no limit.
+
+    Raises:
+        CatganError: a setting is not in `AUGMENTATIONS`.
+    """
     if config.views:
         return config.views
-    return 2 if dataclasses.replace(config, flip=True) == AugmentConfig(flip=True) else 0
+    enabled = _enabled(config)
+    if not all(augmentation.cacheable for augmentation, _ in enabled):
+        return 0
+    # Two also if none is enabled: the size of the cache decides what is cached, which affects the
+    # last bits of features, and a run of an earlier version must resume bit-equal.
+    return 2 ** max(len(enabled), 1)
 
 
-def flip(images: Tensor, random: BatchRandom) -> Tensor:
+def _enabled(config: AugmentConfig) -> list[tuple[Augmentation, Any]]:
+    """Return the augmentations that are not off, in order, each with the value of its setting."""
+    settings = dataclasses.asdict(config)
+    del settings["views"]  # which says how often real images are augmented, not how
+    for name in settings:
+        if name not in AUGMENTATIONS:
+            raise CatganError(
+                f"no augmentation {quoted(name)}: choose from {', '.join(AUGMENTATIONS)}"
+            )
+    return [
+        (augmentation, settings[name])
+        for name, augmentation in AUGMENTATIONS.items()
+        if settings.get(name)
+    ]
+
+
+def flip(images: Tensor, on: bool, random: BatchRandom, pixel_range: tuple[float, float]) -> Tensor:
     """Mirror each image with probability one half."""
     mirrored = random.uniform(len(images)) < 0.5
     no_shift = [0] * len(images)
     return _Move.apply(images, mirrored.tolist(), no_shift, no_shift, 0.0)
 
 
-def zoom(images: Tensor, fraction: float, random: BatchRandom) -> Tensor:
+def zoom(
+    images: Tensor, fraction: float, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
     """Enlarge a random square window of each image; its side is up to `fraction` smaller.
 
     The window lies inside the image, so no border has to be filled.
@@ -120,40 +158,69 @@ def zoom(images: Tensor, fraction: float, random: BatchRandom) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def crop(images: Tensor, fraction: float, random: BatchRandom) -> Tensor:
+def crop(
+    images: Tensor, fraction: float, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
     """Shift each image by up to `fraction` of the side; the border is reflected."""
     side = images.shape[-1]
     max_shift = max(1, round(fraction * side))
     return _window(F.pad(images, [max_shift] * 4, mode="reflect"), side, max_shift, random)
 
 
-def translate(images: Tensor, fraction: float, fill: float, random: BatchRandom) -> Tensor:
-    """Shift by up to `fraction` of the side, as in DiffAugment; the border is filled."""
-    max_shift = max(1, round(fraction * images.shape[-1]))
-    down, right = random.integers(-max_shift, max_shift + 1, 2, len(images)).tolist()
-    return _Move.apply(images, [False] * len(images), down, right, fill)
+def color_jitter(
+    images: Tensor, strength: float, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
+    """Change brightness, contrast and saturation by a factor of up to 1 +- `strength`."""
+    low, high = pixel_range
+    change = _uniform(images, random, 3) * strength
+    images = color(images, 0.0, 1 + change[0], 1 + change[1], low, scale=1 + change[2])
+    return images.clamp(low, high)
 
 
-def cutout(images: Tensor, fraction: float, fill: float, random: BatchRandom) -> Tensor:
-    """Fill a square of `fraction` of the side, centered anywhere, as in DiffAugment."""
-    side = images.shape[-1]
-    half = fraction * side / 2
-    center = side * random.uniform(2, len(images))
-    # A pixel is covered when its middle lies within half a square's side of the center.
-    first = (center - half + 0.5).floor().clamp(0, side).long().tolist()
-    last = (center + half - 0.5).ceil().clamp(0, side).long().tolist()
-    squares = list(zip(first[0], last[0], first[1], last[1], strict=True))
-    return _Fill.apply(images, squares, fill)
+def diffaugment_color(
+    images: Tensor, on: bool, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
+    """Change brightness, saturation and contrast, as in DiffAugment."""
+    low, high = pixel_range
+    brightness, saturation, contrast = _uniform(images, random, 3)
+    # The paper's ranges, for pixels in [-1, 1]: +-0.5, 0 to 2, 0.5 to 1.5.
+    offset = brightness * 0.25 * (high - low)
+    return color(images, offset, 1 + 0.5 * contrast, 1 + saturation, low)
 
 
-def sharpness(images: Tensor, probability: float, random: BatchRandom) -> Tensor:
+def sharpness(
+    images: Tensor, probability: float, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
     """Blend some images with their blur, or away from it, by a factor from 0 (blurred) to 2."""
     selected = random.uniform(len(images)) < probability
     factor = torch.where(selected, 2 * random.uniform(len(images)), 1.0)
     kernel = torch.tensor([1.0, 2.0, 1.0], device=images.device, dtype=images.dtype) / 4
     weight = (kernel[:, None] * kernel).expand(images.shape[1], 1, 3, 3)
     blurred = F.conv2d(F.pad(images, [1] * 4, mode="reflect"), weight, groups=images.shape[1])
-    return torch.lerp(blurred, images, _per_image(factor, images))
+    return torch.lerp(blurred, images, _per_image(factor, images)).clamp(*pixel_range)
+
+
+def translate(
+    images: Tensor, on: bool, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
+    """Shift by up to 1/8 of the side, as in DiffAugment; the border is filled with gray."""
+    max_shift = max(1, round(TRANSLATION * images.shape[-1]))
+    down, right = random.integers(-max_shift, max_shift + 1, 2, len(images)).tolist()
+    return _Move.apply(images, [False] * len(images), down, right, _gray(pixel_range))
+
+
+def cutout(
+    images: Tensor, on: bool, random: BatchRandom, pixel_range: tuple[float, float]
+) -> Tensor:
+    """Fill a square of half the side with gray, centered anywhere, as in DiffAugment."""
+    side = images.shape[-1]
+    half = CUTOUT * side / 2
+    center = side * random.uniform(2, len(images))
+    # A pixel is covered when its middle lies within half a square's side of the center.
+    first = (center - half + 0.5).floor().clamp(0, side).long().tolist()
+    last = (center + half - 0.5).ceil().clamp(0, side).long().tolist()
+    squares = list(zip(first[0], last[0], first[1], last[1], strict=True))
+    return _Fill.apply(images, squares, _gray(pixel_range))
 
 
 def color(
@@ -182,6 +249,26 @@ def color(
     shift = contrast * shift + (1 - contrast) * mean
     pixels = torch.baddbmm(shift.expand(batch, 1, 3), pixels, contrast * scale * saturate)
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+# A new augmentation is a function, a line here and a field of `AugmentConfig`, whose value is false
+# where it is off. They are applied in this order.
+AUGMENTATIONS = {
+    "flip": Augmentation(flip, cacheable=True),
+    "zoom": Augmentation(zoom, cacheable=False),
+    "crop": Augmentation(crop, cacheable=False),
+    "color_jitter": Augmentation(color_jitter, cacheable=False),
+    "sharpness": Augmentation(sharpness, cacheable=False),
+    "diffaugment_color": Augmentation(diffaugment_color, cacheable=False),
+    "diffaugment_translation": Augmentation(translate, cacheable=False),
+    "diffaugment_cutout": Augmentation(cutout, cacheable=False),
+}
+
+
+def _gray(pixel_range: tuple[float, float]) -> float:
+    """Return the middle of the pixel range."""
+    low, high = pixel_range
+    return (low + high) / 2
 
 
 def _uniform(images: Tensor, random: BatchRandom, count: int) -> Tensor:

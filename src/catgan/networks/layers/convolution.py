@@ -6,11 +6,12 @@ kernels spend their time rearranging weights: forward and backward of 512 -> 102
 patches (im2col) took 84 ms (2-core Xeon with AMX, 2026-11-22; `benchmarks/convolution.py`). These
 layers are `nn.Conv2d` and `nn.ConvTranspose2d` with the same weights and results. They use the
 matrix product on a CPU when the low-resolution image is small, and the library's kernel otherwise.
+Exported graphs have plain convolutions (`export_version`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 MATRIX_PRODUCT_SIDE = 8
 # Row i: which of the 3 rows of weights add up to row i of the 4 of an upsampling convolution.
 _ROW_SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+
+_Plain = TypeVar("_Plain", nn.Conv2d, nn.ConvTranspose2d)
 
 
 class Convolution(nn.Conv2d):
@@ -39,6 +42,10 @@ class Convolution(nn.Conv2d):
         matrix = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
         return F.linear(patches, matrix, self.bias).permute(0, 3, 1, 2)
 
+    def export_version(self) -> nn.Module:
+        """Return an `nn.Conv2d` with the same weights."""
+        return _with_weights_of(self, nn.Conv2d)
+
 
 class TransposedConvolution(nn.ConvTranspose2d):
     """`nn.ConvTranspose2d` with square kernels: (B, in, H, W) -> (B, out, H', W')."""
@@ -56,6 +63,10 @@ class TransposedConvolution(nn.ConvTranspose2d):
             return output
         return output + self.bias.to(output.dtype).view(1, -1, 1, 1)
 
+    def export_version(self) -> nn.Module:
+        """Return an `nn.ConvTranspose2d` with the same weights."""
+        return _with_weights_of(self, nn.ConvTranspose2d)
+
 
 class UpsamplingConvolution(Convolution):
     """Repeat each pixel 2 x 2, then convolve 3 x 3, padded: (B, in, H, W) -> (B, out, 2 H, 2 W).
@@ -71,7 +82,7 @@ class UpsamplingConvolution(Convolution):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Upsample and convolve `input`."""
         side, outputs = input.shape[-1], self.out_channels
-        if input.device.type != "cpu" or torch.compiler.is_exporting():
+        if input.device.type != "cpu":
             return super().forward(F.interpolate(input, scale_factor=2))
         with torch.autocast("cpu", enabled=False):
             sums = torch.kron(_ROW_SUMS, _ROW_SUMS).to(self.weight.dtype)
@@ -83,11 +94,28 @@ class UpsamplingConvolution(Convolution):
         patches = F.linear(input.permute(0, 2, 3, 1), rows.flatten(0, 1))
         return _Scatter.apply(patches, 4, 2, 1, 2 * side)
 
+    def export_version(self) -> nn.Module:
+        """Return the same as a plain convolution of repeated pixels."""
+        return _with_weights_of(self, _ConvolutionOfRepeated)
+
+
+class _ConvolutionOfRepeated(nn.Conv2d):
+    """`UpsamplingConvolution` by its definition."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(F.interpolate(input, scale_factor=2))
+
+
+def _with_weights_of(layer: _Plain, kind: type[_Plain]) -> _Plain:
+    """Return a layer of the class `kind` with the geometry and the weights of `layer`."""
+    sizes = layer.in_channels, layer.out_channels, *_square(layer)
+    plain = kind(*sizes, bias=False, device="meta")  # where initialization samples nothing
+    plain.weight, plain.bias = layer.weight, layer.bias
+    return plain
+
 
 def _by_matrix_product(image: Tensor, side: int) -> bool:
-    """Return whether to use the matrix product; exported graphs keep plain convolutions."""
-    on_cpu = image.device.type == "cpu"
-    return on_cpu and side <= MATRIX_PRODUCT_SIDE and not torch.compiler.is_exporting()
+    return image.device.type == "cpu" and side <= MATRIX_PRODUCT_SIDE
 
 
 def _square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 SMOOTHING = (1 / 4, 2 / 4, 1 / 4)
 
@@ -57,7 +57,26 @@ def filtered_pixel_shuffle(x: Tensor, line: Sequence[float]) -> Tensor:
 
 def smooth(x: Tensor) -> Tensor:
     """Filter with (1, 2, 1) / 4 by `convolve_each`."""
-    return convolve_each(x, SMOOTHING) if torch.compiler.is_exporting() else _Smooth.apply(x)
+    return _Smooth.apply(x)
+
+
+class Smoothing(nn.Module):
+    """`smooth` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Smooth maps (B, C, H, W)."""
+        return smooth(x)
+
+    def export_version(self) -> nn.Module:
+        """Return the same as a depthwise convolution."""
+        return _ConvolutionalSmoothing()
+
+
+class _ConvolutionalSmoothing(nn.Module):
+    """`Smoothing` without a gradient of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve_each(x, SMOOTHING)
 
 
 class _Smooth(torch.autograd.Function):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from catgan.networks.base import COARSEST_SIDE, BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, UpsamplingConvolution
-from catgan.networks.layers.filters import filtered_pixel_shuffle, smooth, upsampling_matrix
+from catgan.networks.layers.filters import Smoothing, filtered_pixel_shuffle, upsampling_matrix
 from catgan.networks.projected.eigenfaces import Eigenfaces
 
 PIXEL_RANGE = (-1.0, 1.0)
@@ -58,7 +58,7 @@ class Generator(BaseGenerator):
         self.gain = _Gain(latent_size, widths[0])
         self.z_projection = nn.Linear(latent_size, self.constant.numel(), bias=False)
         nn.init.normal_(self.z_projection.weight, 0.0, Z_PROJECTION_STD * latent_size**-0.5)
-        self.unflatten = nn.Unflatten(1, shape)
+        self.first_layer = _FirstLayer()
         self.blocks = nn.ModuleList(
             _UpBlock(inputs, outputs, latent_size, COARSEST_SIDE * 2**stage)
             for stage, (inputs, outputs) in enumerate(pairwise(widths), start=1)
@@ -81,12 +81,7 @@ class Generator(BaseGenerator):
 
     def first_maps(self, style: Tensor) -> Tensor:
         """Return the learned map, each channel with its gain, plus the projection of the noise."""
-        if torch.compiler.is_exporting():  # affine in style: one matrix makes a smaller file
-            constant = self.constant.flatten(2)[0, :, :, None]
-            weight = (constant * self.gain.weight[:, None]).flatten(0, 1) + self.z_projection.weight
-            bias = (constant[..., 0] * self.gain.bias[:, None]).flatten()
-            return self.unflatten(F.linear(style, weight, bias))
-        return self.gain(self.constant, style) + self.unflatten(self.z_projection(style))
+        return self.first_layer(style, self.constant, self.gain, self.z_projection)
 
     def synthesize(self, style: Tensor) -> Tensor:
         """Generate one image per row of `style`: noise on its sphere or, truncated, inside it."""
@@ -134,6 +129,33 @@ def _pixel_shuffle(phases: Tensor) -> Tensor:
         return filtered_pixel_shuffle(phases.float(), GRID_FILTER)
 
 
+class _FirstLayer(nn.Module):
+    """Return the constant map, each channel with its gain, plus the projection of the style.
+
+    The weights are arguments: they are the generator's, also in the state dict.
+    """
+
+    def forward(
+        self, style: Tensor, constant: Tensor, gain: _Gain, z_projection: nn.Linear
+    ) -> Tensor:
+        return gain(constant, style) + z_projection(style).unflatten(1, constant.shape[1:])
+
+    def export_version(self) -> nn.Module:
+        return _MergedFirstLayer()
+
+
+class _MergedFirstLayer(nn.Module):
+    """Return the same as `_FirstLayer` by one linear layer, whose matrix makes a smaller file."""
+
+    def forward(
+        self, style: Tensor, constant: Tensor, gain: _Gain, z_projection: nn.Linear
+    ) -> Tensor:
+        column = constant.flatten(2)[0, :, :, None]
+        weight = (column * gain.weight[:, None]).flatten(0, 1) + z_projection.weight
+        bias = (column[..., 0] * gain.bias[:, None]).flatten()
+        return F.linear(style, weight, bias).unflatten(1, constant.shape[1:])
+
+
 class _Refinement(nn.Module):
     """Double the side of details: upsample them, and add the output of one more block.
 
@@ -172,6 +194,7 @@ class _UpBlock(nn.Module):
         super().__init__()
         self.side = side
         self.convolution = UpsamplingConvolution(inputs, outputs)
+        self.smoothing = Smoothing()
         self.norm = nn.BatchNorm2d(outputs)
         self.noise = _Noise(latent_size, outputs, side)
         self.coarse_rgb_conv = Convolution(3, outputs, 3, padding=1, bias=False)
@@ -180,7 +203,7 @@ class _UpBlock(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor, low_res: Tensor) -> Tensor:
         # Repeating pixels, then smoothing, equals bilinear interpolation before the convolution.
-        x = self.norm(smooth(self.convolution(x)))
+        x = self.norm(self.smoothing(self.convolution(x)))
         x = self.noise(x, z) + self.coarse_rgb_conv(self._resized(low_res))
         return F.leaky_relu(self.gain(x, z), LEAKY_RELU_SLOPE)
 
@@ -222,13 +245,36 @@ class _Noise(nn.Module):
         self.strength = nn.Parameter(NOISE_STRENGTH * torch.randn(channels, 1, 1))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        weights = F.linear(z, self.mixing)
-        weights = weights * torch.rsqrt(weights.square().sum(1, keepdim=True) + 1e-8)
-        noise = (weights @ self.maps).unflatten(1, (1, *x.shape[2:]))
-        if torch.compiler.is_exporting():
-            return x + noise * self.strength
+        noise = _mixture(self.maps, self.mixing, z)
         # A matrix product of rank one: it stores no map of the products and gives the strength's
         # gradient in one pass.
         rows = x.permute(0, 2, 3, 1)
         added = torch.addmm(rows.flatten(0, 2), noise.reshape(-1, 1), self.strength.view(1, -1))
         return added.view(rows.shape).permute(0, 3, 1, 2)
+
+    def export_version(self) -> nn.Module:
+        return _NoiseByMultiplication(self)
+
+
+class _NoiseByMultiplication(nn.Module):
+    """Add the same as `_Noise`, without a matrix product of all pixels."""
+
+    maps: Tensor
+    mixing: Tensor
+
+    def __init__(self, noise: _Noise) -> None:
+        super().__init__()
+        self.register_buffer("maps", noise.maps)
+        self.register_buffer("mixing", noise.mixing)
+        self.strength = noise.strength
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        noise = _mixture(self.maps, self.mixing, z).unflatten(1, (1, *x.shape[2:]))
+        return x + noise * self.strength
+
+
+def _mixture(maps: Tensor, mixing: Tensor, z: Tensor) -> Tensor:
+    """Return the noise map of each row of `z`, (B, side**2)."""
+    weights = F.linear(z, mixing)
+    weights = weights * torch.rsqrt(weights.square().sum(1, keepdim=True) + 1e-8)
+    return weights @ maps
