@@ -3,12 +3,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import tomli_w
 
 from catgan.config import (
     Config,
     changed_settings,
     check_length,
     check_resumable,
+    from_table,
     from_toml,
     load_recipe,
     override,
@@ -16,6 +18,7 @@ from catgan.config import (
     to_toml,
 )
 from catgan.errors import CatganError
+from catgan.network_config import LsganConfig
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -52,73 +55,12 @@ def test_losses_are_both_relativistic_or_neither():
         override(both, ["loss.generator=bce"])
 
 
-@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
-def test_only_dcgan_has_dropout(family):
-    settings = [f"network.family={family}", "network.dropout=0.3"]
-    if family == "dcgan":
-        assert override(Config(), settings).network.dropout == 0.3
-    else:
-        with pytest.raises(CatganError, match=f"no effect on the {family} family"):
-            override(Config(), settings)
-
-
 def test_a_penalty_needs_a_final_value():
     for final in ("0", "1e-7"):
         with pytest.raises(CatganError, match=r"loss\.penalty_final"):
             override(Config(), ["loss.penalty=10", f"loss.penalty_final={final}"])
     assert override(Config(), ["loss.penalty=10", "loss.penalty_final=1"]).loss.penalty == 10
     assert override(Config(), ["loss.penalty=0", "loss.penalty_final=0"]).loss.penalty_final == 0
-
-
-@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
-def test_only_the_projected_family_has_a_feature_resolution(family):
-    settings = [f"network.family={family}", "network.feature_resolution=256"]
-    if family == "projected":
-        assert override(Config(), settings).network.feature_resolution == 256
-    else:
-        with pytest.raises(CatganError, match=f"no effect on the {family} family.* to 128 or "):
-            override(Config(), settings)
-
-
-@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
-def test_only_the_projected_family_has_refinements(family):
-    settings = [f"network.family={family}", "network.refinements=1"]
-    if family == "projected":
-        assert override(Config(), settings).network.refinements == 1
-    else:
-        with pytest.raises(CatganError, match=f"no effect on the {family} family.* to 0 or "):
-            override(Config(), settings)
-
-
-@pytest.mark.parametrize(("resolution", "most"), [(32, 0), (64, 1), (128, 2), (256, 3)])
-def test_refinements_fit_the_resolution(resolution, most):
-    settings = [f"network.resolution={resolution}", "network.feature_resolution=128"]
-    recipe = load_recipe("projected-128")
-    assert override(recipe, [*settings, f"network.refinements={most}"]).network.refinements == most
-    for wrong in (-1, most + 1):
-        with pytest.raises(CatganError, match=f"= {resolution}: expected from 0 to {most}$"):
-            override(recipe, [*settings, f"network.refinements={wrong}"])
-
-
-def test_a_configuration_without_refinements_loads():
-    text = to_toml(load_recipe("projected-128"))
-    old = text.replace("refinements = 0\n", "")
-    assert old != text
-    assert from_toml(old, "a run") == load_recipe("projected-128")
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (["network.latent_size=1"], "expected from 2"),
-        (["network.resolution=32", "network.feature_resolution=256"], "set it to 128 or less"),
-    ],
-)
-def test_shapes_of_the_projected_family_must_fit(settings, words):
-    with pytest.raises(CatganError, match=words):
-        override(load_recipe("projected-128"), settings)
-    others = [*settings, "network.feature_resolution=128", "network.family=dcgan"]
-    assert override(Config(), others).network.family == "dcgan"
 
 
 @pytest.mark.parametrize(
@@ -143,10 +85,169 @@ def test_penalty_settings_need_a_penalty(name, value, default):
 def test_classic_configurations_hold_unused_defaults(name):
     """Configurations on disk hold them and must keep loading."""
     text = to_toml(load_recipe(name))
-    lines = ("feature_resolution = 128", "penalty_final = 0.0", "penalty_every = 1")
-    for line in (*lines, "refinements = 0"):
+    for line in ("penalty_final = 0.0", "penalty_images = 1", "penalty_every = 1"):
         assert line in text
     assert from_toml(text, "a run") == load_recipe(name)
+
+
+# -- families of networks ------------------------------------------------------------------------
+
+OWN_SETTINGS = {
+    "dcgan": {"dropout": 0.25},
+    "lsgan": {},
+    "projected": {"feature_resolution": 256, "refinements": 1},
+}
+OWN = [(family, key) for family, settings in OWN_SETTINGS.items() for key in settings]
+
+
+def of_family(family):
+    return override(Config(), [f"network.family={family}"])
+
+
+@pytest.mark.parametrize(("owner", "key"), OWN)
+@pytest.mark.parametrize("family", OWN_SETTINGS)
+def test_a_setting_of_one_family_is_accepted_by_that_family_only(family, owner, key):
+    value = OWN_SETTINGS[owner][key]
+    table = {"network": {"family": family, key: value}}
+    if family == owner:
+        assert getattr(from_table(table, "a run").network, key) == value
+        assert (
+            getattr(override(of_family(family), [f"network.{key}={value}"]).network, key) == value
+        )
+        return
+    reason = (
+        f"unknown setting 'network.{key}': the {family} family has no network.{key}; leave it out, "
+        f"or use network.family={owner}"
+    )
+    with pytest.raises(CatganError) as error:
+        from_table(table, "a run")
+    assert str(error.value) == f"a run: {reason}"
+    for each in (value, getattr(of_family(owner).network, key)):  # its default as well
+        with pytest.raises(CatganError) as error:
+            override(of_family(family), [f"network.{key}={each}"])
+        assert str(error.value) == f"--set 'network.{key}={each}': {reason}"
+
+
+@pytest.mark.parametrize(("owner", "key"), OWN)
+def test_a_setting_of_a_family_has_a_type_and_a_default(owner, key):
+    with pytest.raises(CatganError, match=f"number for network.{key}, got 'big'$"):
+        override(of_family(owner), [f"network.{key}=big"])
+    table = {"network": {"family": owner}}
+    assert from_table(table, "a run") == of_family(owner)
+
+
+@pytest.mark.parametrize("old", OWN_SETTINGS)
+@pytest.mark.parametrize("new", OWN_SETTINGS)
+def test_another_family_keeps_what_both_have(old, new):
+    settings = ["resolution=128", "latent_size=7", "channels=5", "maximum_channels=6"]
+    settings += [f"{key}={value}" for key, value in OWN_SETTINGS[old].items()]
+    before = override(of_family(old), [f"network.{each}" for each in settings])
+    after = override(before, [f"network.family={new}"])
+    assert after.network.family == new
+    if new == old:
+        assert after == before
+        return
+    shared = {
+        "family": new,
+        "resolution": 128,
+        "latent_size": 7,
+        "channels": 5,
+        "maximum_channels": 6,
+    }
+    assert dataclasses.asdict(after.network) == dataclasses.asdict(of_family(new).network) | shared
+    assert dataclasses.replace(after, network=before.network) == before
+
+
+def test_the_order_of_family_and_settings_does_not_matter():
+    settings = ["network.dropout=0.5", "network.family=dcgan", "network.channels=9"]
+    for each in (settings, settings[::-1]):
+        network = override(load_recipe("projected-128"), each).network
+        assert (network.family, network.dropout, network.channels) == ("dcgan", 0.5, 9)
+    assert override(Config(), ["network.family=x", "network.family=dcgan"]) == of_family("dcgan")
+
+
+def test_a_setting_that_only_the_former_family_has_is_rejected_where_asked_for():
+    settings = ["network.dropout=0.5", "network.family=projected"]
+    for each in (settings, settings[::-1]):
+        with pytest.raises(
+            CatganError, match=r"the projected family has no network\.dropout; leave"
+        ):
+            override(load_recipe("dcgan-128"), each)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "expected"),
+    [
+        ("projected", "network.refinement", "; did you mean 'network.refinements'?"),
+        ("lsgan", "network.refinement", ": the lsgan family has no network.refinements; leave it"),
+        ("lsgan", "dropout", ": the lsgan family has no network.dropout; leave it out, or use"),
+        ("dcgan", "dropout", "; did you mean 'network.dropout'?"),
+        ("projected", "network.resolutoin", "; did you mean 'network.resolution'?"),
+        (
+            "dcgan",
+            "network",
+            "its settings are family, resolution, latent_size, channels, maximum_channels, dropout",
+        ),
+    ],
+)
+def test_suggestions_are_of_the_family(family, name, expected):
+    with pytest.raises(CatganError) as error:
+        override(of_family(family), [f"{name}=1"])
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", ["dcgam", 3, ["dcgan"], None, True])
+def test_an_unknown_family_is_rejected(family):
+    with pytest.raises(CatganError) as error:
+        from_table({"network": {"family": family, "dropout": 0.5}}, "a run")
+    assert str(error.value).startswith(f"a run: invalid network.family = {family!r}")
+    assert str(error.value).endswith("(choose from dcgan, lsgan, projected)")
+
+
+# As every configuration stored until 2026-11-30 holds them, in run, checkpoint and artifact.
+STORED = {"dropout": 0.0, "feature_resolution": 128, "refinements": 0}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_configuration_stored_with_the_settings_of_all_families_loads(name):
+    config = load_recipe(name)
+    table = dataclasses.asdict(config)
+    table["network"] = STORED | table["network"]
+    assert len(table["network"]) == 8
+    assert from_table(table, "a run") == config
+    assert from_toml(tomli_w.dumps(table), "a run") == config
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value"),
+    [("lsgan", "dropout", 0.1), ("dcgan", "refinements", 1), ("lsgan", "feature_resolution", 256)],
+)
+def test_a_stored_setting_of_another_family_has_its_former_default(family, key, value):
+    table = {"network": {"family": family, **STORED, key: value}}
+    with pytest.raises(CatganError, match=f"^a run: .*the {family} family has no network.{key}"):
+        from_table(table, "a run")
+    with pytest.raises(CatganError, match=r"^a run: unknown setting 'loss\.dropout'"):
+        from_table({"loss": {"dropout": 0.0}}, "a run")
+
+
+def test_no_family_is_the_default_one():
+    assert from_table({"network": {"channels": 3}}, "a run").network == LsganConfig(channels=3)
+
+
+def test_a_resumed_run_keeps_its_family():
+    old = of_family("dcgan")
+    new = override(old, ["network.family=projected"])
+    assert changed_settings(old, new) == {"network.family": ("dcgan", "projected")}
+    with pytest.raises(
+        CatganError, match=r"must keep network\.family = 'dcgan' \(got 'projected'\)"
+    ):
+        check_resumable(old, new)
+    with pytest.raises(CatganError, match=r"must keep network\.dropout = 0\.0 \(got 0\.5\)"):
+        check_resumable(old, override(old, ["network.dropout=0.5"]))
+
+
+# -- overrides -----------------------------------------------------------------------------------
 
 
 def test_overrides_read_toml_values_and_unquoted_strings():
@@ -180,10 +281,7 @@ def test_overrides_read_toml_values_and_unquoted_strings():
         ("network.resolution=512", "try 256"),
         ("network.resolution=-3", "try 32"),
         ("network.family=dcgam", "'dcgan'"),
-        ("network.dropout=0.5", "lsgan"),
-        ("network.feature_resolution=64", "one of 128, 256"),
-        ("network.feature_resolution=192", "one of 128, 256"),
-        ("network.feature_resolution=big", "a whole number"),
+        ("network.channels=big", "a whole number"),
         ("loss.generator=relativistic", "both be relativistic"),
         ("loss.discriminator=relativistic", "both be relativistic"),
         ("loss.penalty=-1", "from 0"),

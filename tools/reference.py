@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from typer.main import get_command
 
-from catgan import config
+from catgan import config, network_config
 from catgan.cli.app import app
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
@@ -58,6 +58,7 @@ string. All durations are in images seen.
 A resumed run may change these settings only: {resumable}.
 """
 
+SETTINGS_HEADER = ["setting", "type", "default", "range", "meaning"]
 TYPE_NAMES = {int: "integer", float: "number", bool: "true or false", str: "string"}
 
 
@@ -89,11 +90,15 @@ def settings_page() -> str:
     names = ", ".join(f"`{name}`" for name in resumable)
     sections = [SETTINGS_INTRODUCTION.format(resumable=names)]
     for field in dataclasses.fields(config.Config):
-        for cls in _dataclasses_in(hints[field.name]):
+        if field.name == "network":
+            sections += _network_sections()
+        elif dataclasses.is_dataclass(cls := hints[field.name]):
             sections.append(f"## [{field.name}]\n\n{_prose(cls.__doc__)}\n")
-            sections.append(_settings_table(field.name, cls))
+            rows = _settings_rows(field.name, cls, dataclasses.fields(cls))
+            sections.append(_table(SETTINGS_HEADER, rows))
     sections.append(
-        "## Recipes\n\nThe settings in which a recipe differs from the defaults above.\n"
+        "## Recipes\n\nThe settings in which a recipe differs from the defaults above. A cell is "
+        "empty where the family has no such setting.\n"
     )
     sections.append(_recipes_table())
     return f"{NOTICE}\n\n" + "\n".join(sections)
@@ -141,15 +146,31 @@ def _option_default(parameter: Any) -> str:
 # -- settings -----------------------------------------------------------------------------------
 
 
-def _dataclasses_in(hint: Any) -> list[Any]:
-    """Return the dataclasses that a field may hold: none, one, or those of a union."""
-    return [each for each in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(each)]
+def _network_sections() -> list[str]:
+    """Return what all families of networks share, then what each has of its own."""
+    base, families = network_config.BaseNetworkConfig, typing.get_args(network_config.NetworkConfig)
+    shared = dataclasses.fields(base)
+    rows = _settings_rows("network", base, shared)
+    choices = ", ".join(f"`{cls.family}`" for cls in families)
+    rows[0][1:3] = [choices, _value(config.Config().network.family)]  # a constant in each family
+    sections = [f"## [network]\n\n{_prose(base.__doc__)}\n", _table(SETTINGS_HEADER, rows)]
+    names = {field.name for field in shared}
+    for cls in families:
+        sections.append(f"### network.family = {cls.family}\n\n{_prose(cls.__doc__)}\n")
+        own = [field for field in dataclasses.fields(cls) if field.name not in names]
+        if own:
+            sections.append(_table(SETTINGS_HEADER, _settings_rows("network", cls, own)))
+        else:
+            sections.append("No settings of its own.\n")
+    return sections
 
 
-def _settings_table(section: str, cls: type) -> str:
+def _settings_rows(
+    section: str, cls: type, fields: Sequence[dataclasses.Field[Any]]
+) -> list[list[str]]:
     hints, comments, ranges = typing.get_type_hints(cls), _comments(cls), _ranges(cls)
     rows = []
-    for field in dataclasses.fields(cls):
+    for field in fields:
         name = f"{section}.{field.name}"
         rows.append(
             [
@@ -160,7 +181,7 @@ def _settings_table(section: str, cls: type) -> str:
                 _capitalized(comments.get(field.name, "")),
             ]
         )
-    return _table(["setting", "type", "default", "range", "meaning"], rows)
+    return rows
 
 
 def _capitalized(text: str) -> str:
@@ -211,9 +232,13 @@ def _comments(cls: type) -> dict[str, str]:
 
 
 def _ranges(cls: type) -> dict[str, str]:
-    """Return the limits that the class checks: `_check("section.key", value, low, high)`."""
+    """Return the limits that the class checks: `check_range("section.key", value, low, high)`.
+
+    Those of its subclasses follow.
+    """
     found: dict[str, str] = {}
-    for node in ast.walk(ast.parse(inspect.getsource(cls))):
+    source = "\n".join(inspect.getsource(each) for each in (cls, *cls.__subclasses__()))
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and len(node.args) == 4:
             name, _, low, high = node.args
             if isinstance(name, ast.Constant):
@@ -221,7 +246,7 @@ def _ranges(cls: type) -> dict[str, str]:
                 limits = " ".join([_limit(low), "to", _limit(high), condition]).strip()
                 found[key] = f"{found[key]}; {limits}" if key in found else limits
     for key in ("resolution", "feature_resolution"):
-        found[f"network.{key}"] = ", ".join(map(str, getattr(config, f"{key.upper()}S")))
+        found[f"network.{key}"] = ", ".join(map(str, getattr(network_config, f"{key.upper()}S")))
     return found
 
 
@@ -250,11 +275,15 @@ def _number(node: ast.expr) -> float | None:
 def _recipes_table() -> str:
     names = config.recipe_names()
     recipes = {name: _flat(config.load_recipe(name)) for name in names}
-    defaults = _flat(config.Config())
+    defaults: dict[str, str] = {}
+    for cls in typing.get_args(network_config.NetworkConfig):
+        defaults |= _flat(config.Config(network=cls()))
+    defaults |= _flat(config.Config())
     rows = []
-    for key in dict.fromkeys(key for recipe in recipes.values() for key in recipe):
-        values = [recipe.get(key, "") for recipe in recipes.values()]
-        if key != "recipe" and any(value != defaults.get(key, "") for value in values):
+    order = [field.name for field in dataclasses.fields(config.Config)]
+    for key in sorted(defaults, key=lambda key: order.index(key.split(".")[0])):
+        values = [recipe.get(key, "") for recipe in recipes.values()]  # "": not in this family
+        if key != "recipe" and any(value not in ("", defaults[key]) for value in values):
             rows.append([f"`{key}`", *values])
     return _table(["setting", *(f"`{name}`" for name in names)], rows)
 

@@ -1,8 +1,9 @@
 """The configuration of a training run: frozen dataclasses, the only place with defaults.
 
-A recipe is a TOML file in `recipes/` for these classes. `load_recipe` reads it, `override` applies
-`section.key=value`, and `to_toml` writes the complete configuration that every run keeps. An
-unknown key, a wrong type or an invalid value raises `CatganError` with a suggestion.
+`[network]` is in `network_config.py`, a dataclass per family. A recipe is a TOML file in `recipes/`
+for these classes. `load_recipe` reads it, `override` applies `section.key=value`, and `to_toml`
+writes the complete configuration that every run keeps. An unknown key, a wrong type or an invalid
+value raises `CatganError` with a suggestion.
 """
 
 from __future__ import annotations
@@ -19,78 +20,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from catgan.errors import CatganError, quoted
-
-RESOLUTIONS = (32, 64, 128, 256)
-FEATURE_RESOLUTIONS = (128, 256)  # halved repeatedly they stay even, down to 4
+from catgan.errors import CatganError, check_range, quoted
+from catgan.network_config import LsganConfig, NetworkConfig
 
 # What `catgan train --resume` may change: length, output and precision, since the next machine may
 # be another one; never what is trained.
 RESUMABLE_SECTIONS = ("output",)
 RESUMABLE_KEYS = ("training.images", "training.early_stopping_images", "training.precision")
 
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Shapes of the generator and the discriminator."""
-
-    family: Literal["dcgan", "lsgan", "projected"] = "lsgan"  # of both networks
-    resolution: int = 64  # side of the square images in pixels
-    latent_size: int = 100  # of the noise vector z
-    channels: int = 128  # of the finest feature maps; doubles with every halving of the side ...
-    maximum_channels: int = 1024  # ... up to this many
-    dropout: float = 0.0  # after each discriminator stage (dcgan only)
-    feature_resolution: int = 128  # input side of the frozen backbone (projected only)
-    # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
-    # the channels (projected only). Training from a source of half the side adds one.
-    refinements: int = 0
-
-    def __post_init__(self) -> None:
-        if self.resolution not in RESOLUTIONS:
-            nearest = min(RESOLUTIONS, key=lambda r: abs(math.log(r / max(self.resolution, 1))))
-            raise CatganError(
-                f"invalid network.resolution = {quoted(self.resolution)}: expected one of "
-                f"{', '.join(map(str, RESOLUTIONS))}; try {nearest}"
-            )
-        _check("network.latent_size", self.latent_size, 1, 4096)
-        _check("network.channels", self.channels, 1, 4096)
-        _check("network.maximum_channels", self.maximum_channels, self.channels, 8192)
-        _check("network.dropout", self.dropout, 0.0, 0.9)
-        if self.family != "dcgan" and self.dropout:
-            raise CatganError(
-                f"network.dropout has no effect on the {self.family} family, which has no dropout: "
-                "set it to 0 or use network.family=dcgan"
-            )
-        if self.feature_resolution not in FEATURE_RESOLUTIONS:
-            raise CatganError(
-                f"invalid network.feature_resolution = {quoted(self.feature_resolution)}: expected "
-                f"one of {', '.join(map(str, FEATURE_RESOLUTIONS))}"
-            )
-        if self.family == "projected":
-            _check("network.latent_size of the projected family", self.latent_size, 2, 4096)
-            if self.feature_resolution > 4 * self.resolution:
-                raise CatganError(
-                    f"network.feature_resolution = {self.feature_resolution} is more than four "
-                    f"times network.resolution = {self.resolution}: set it to "
-                    f"{4 * self.resolution} or less"
-                )
-        default = NetworkConfig.feature_resolution  # stored in every run on disk, of any family
-        if self.family != "projected" and self.feature_resolution != default:
-            raise CatganError(
-                f"network.feature_resolution has no effect on the {self.family} family, which has "
-                f"no frozen backbone: set it to {default} or use network.family=projected"
-            )
-        if self.family != "projected" and self.refinements:
-            raise CatganError(
-                f"network.refinements has no effect on the {self.family} family, which has no such "
-                "stages: set it to 0 or use network.family=projected"
-            )
-        doublings = int(math.log2(self.resolution / min(RESOLUTIONS)))
-        if not 0 <= self.refinements <= doublings:
-            raise CatganError(
-                f"invalid network.refinements = {quoted(self.refinements)} for "
-                f"network.resolution = {self.resolution}: expected from 0 to {doublings}"
-            )
+# Of `[network]`. Configurations that were stored before each family had its own settings hold these
+# for every family. Elsewhere than in their own family they had these values, and no effect.
+FORMER_SETTINGS = {"dropout": 0.0, "feature_resolution": 128, "refinements": 0}
 
 
 @dataclass(frozen=True)
@@ -113,10 +53,10 @@ class LossConfig:
             raise CatganError(
                 "loss.discriminator and loss.generator must both be relativistic, or neither"
             )
-        _check("loss.penalty", self.penalty, 0.0, 1e6)
-        _check("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
-        _check("loss.penalty_images", self.penalty_images, 1, 10**12)
-        _check("loss.penalty_every", self.penalty_every, 1, 65_536)
+        check_range("loss.penalty", self.penalty, 0.0, 1e6)
+        check_range("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
+        check_range("loss.penalty_images", self.penalty_images, 1, 10**12)
+        check_range("loss.penalty_every", self.penalty_every, 1, 65_536)
         if not self.penalty:
             # Defaults are stored in every run on disk; any other value was set on purpose.
             defaults = {
@@ -147,11 +87,11 @@ class AugmentConfig:
     views: int = 0  # fixed augmentations per real image in a run; 0: a new one each time
 
     def __post_init__(self) -> None:
-        _check("augment.zoom", self.zoom, 0.0, 0.9)
-        _check("augment.views", self.views, 0, 1024)
-        _check("augment.crop", self.crop, 0.0, 0.5)
-        _check("augment.color_jitter", self.color_jitter, 0.0, 1.0)
-        _check("augment.sharpness", self.sharpness, 0.0, 1.0)
+        check_range("augment.zoom", self.zoom, 0.0, 0.9)
+        check_range("augment.views", self.views, 0, 1024)
+        check_range("augment.crop", self.crop, 0.0, 0.5)
+        check_range("augment.color_jitter", self.color_jitter, 0.0, 1.0)
+        check_range("augment.sharpness", self.sharpness, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -169,13 +109,15 @@ class OptimizerConfig:
     generator_thaw_images: int = 0  # ... and that of its inner convolutions these images later
 
     def __post_init__(self) -> None:
-        _check("optimizer.generator_freeze_images", self.generator_freeze_images, 0, 10**12)
-        _check("optimizer.generator_ramp_images", self.generator_ramp_images, 0, 10**12)
-        _check("optimizer.generator_thaw_images", self.generator_thaw_images, 0, 10**12)
-        _check("optimizer.generator_learning_rate", self.generator_learning_rate, 0.0, 1.0)
-        _check("optimizer.discriminator_learning_rate", self.discriminator_learning_rate, 0.0, 1.0)
-        _check("optimizer.beta1", self.beta1, 0.0, 0.9999)
-        _check("optimizer.beta2", self.beta2, 0.0, 0.999999)
+        check_range("optimizer.generator_freeze_images", self.generator_freeze_images, 0, 10**12)
+        check_range("optimizer.generator_ramp_images", self.generator_ramp_images, 0, 10**12)
+        check_range("optimizer.generator_thaw_images", self.generator_thaw_images, 0, 10**12)
+        check_range("optimizer.generator_learning_rate", self.generator_learning_rate, 0.0, 1.0)
+        check_range(
+            "optimizer.discriminator_learning_rate", self.discriminator_learning_rate, 0.0, 1.0
+        )
+        check_range("optimizer.beta1", self.beta1, 0.0, 0.9999)
+        check_range("optimizer.beta2", self.beta2, 0.0, 0.999999)
 
 
 @dataclass(frozen=True)
@@ -194,12 +136,12 @@ class TrainingConfig:
     early_stopping_images: int = 0
 
     def __post_init__(self) -> None:
-        _check("training.images", self.images, 1, 10**12)
-        _check("training.batch_size", self.batch_size, 2, 65_536)
-        _check("training.seed", self.seed, 0, 2**63 - 1)
-        _check("training.early_stopping_images", self.early_stopping_images, 0, 10**12)
-        _check("training.ema_half_life", self.ema_half_life, 1, 10**12)
-        _check("training.ema_ramp", self.ema_ramp, 1e-6, 1e6)
+        check_range("training.images", self.images, 1, 10**12)
+        check_range("training.batch_size", self.batch_size, 2, 65_536)
+        check_range("training.seed", self.seed, 0, 2**63 - 1)
+        check_range("training.early_stopping_images", self.early_stopping_images, 0, 10**12)
+        check_range("training.ema_half_life", self.ema_half_life, 1, 10**12)
+        check_range("training.ema_ramp", self.ema_ramp, 1e-6, 1e6)
 
 
 @dataclass(frozen=True)
@@ -214,17 +156,17 @@ class OutputConfig:
     grid_seeds: int = 64  # images in a grid, of the seeds 0, 1, 2, ...
 
     def __post_init__(self) -> None:
-        _check("output.log_images", self.log_images, 1, 10**12)
-        _check("output.grid_images", self.grid_images, 1, 10**12)
-        _check("output.checkpoint_images", self.checkpoint_images, 1, 10**12)
-        _check("output.checkpoints_kept", self.checkpoints_kept, 1, 10_000)
-        _check("output.score_samples", self.score_samples, 0, 1_000_000)
+        check_range("output.log_images", self.log_images, 1, 10**12)
+        check_range("output.grid_images", self.grid_images, 1, 10**12)
+        check_range("output.checkpoint_images", self.checkpoint_images, 1, 10**12)
+        check_range("output.checkpoints_kept", self.checkpoints_kept, 1, 10_000)
+        check_range("output.score_samples", self.score_samples, 0, 1_000_000)
         if 0 < self.score_samples < 12:
             raise CatganError(
                 f"output.score_samples = {self.score_samples} is too few for a score: "
                 "choose 0 (no scores) or at least 12, better 1000"
             )
-        _check("output.grid_seeds", self.grid_seeds, 1, 400)
+        check_range("output.grid_seeds", self.grid_seeds, 1, 400)
 
 
 @dataclass(frozen=True)
@@ -232,7 +174,7 @@ class Config:
     """A complete training run, except for the data and the machine."""
 
     recipe: str = "lsgan-64"  # name of the recipe it is based on
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(default_factory=LsganConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -283,8 +225,11 @@ def from_table(table: Mapping[str, Any], where: str) -> Config:
     Raises:
         CatganError: a setting is unknown or invalid; `where` names the source.
     """
+    network = table.get("network")
+    default = LsganConfig.family
+    family = network.get("family", default) if isinstance(network, Mapping) else default
     try:
-        return _from_table(Config, table, prefix="", where=where)
+        return _from_table(Config, table, _network_class(family, where), prefix="", where=where)
     except CatganError as error:  # the check of a value does not know its source
         text = str(error)
         raise CatganError(text if text.startswith(where) else f"{where}: {text}") from None
@@ -300,12 +245,13 @@ def to_toml(config: Config) -> str:
 def override(config: Config, assignments: list[str]) -> Config:
     """Return `config` with `section.key=value` assignments applied in order; the last one wins.
 
-    Values are written as in TOML (`2e-4`, `true`, `"mse"`); text without quotes is a string.
+    Values are written as in TOML (`2e-4`, `true`, `"mse"`); text without quotes is a string. With
+    another `network.family`, settings that both families have keep their values.
 
     Raises:
-        CatganError: a setting is unknown or invalid.
+        CatganError: a setting is unknown, also to the family, or invalid.
     """
-    table = dataclasses.asdict(config)
+    parsed: list[tuple[str, str, Any]] = []
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         name, text = name.strip(), text.strip()
@@ -314,21 +260,34 @@ def override(config: Config, assignments: list[str]) -> Config:
                 f"invalid --set {quoted(assignment)}: expected section.key=value, "
                 "as in --set training.batch_size=32"
             )
+        parsed.append((assignment, name, _parse_value(text)))
+    values = {name: value for _, name, value in parsed}
+    network = _network_class(values.get("network.family", config.network.family), "--set")
+    table = dataclasses.asdict(config)
+    table["network"] = {
+        key: table["network"].get(key, default)
+        for key, default in dataclasses.asdict(network()).items()
+    }
+    for assignment, name, value in parsed:
         section, _, key = name.rpartition(".")
         target = table.get(section) if section else table
         if not isinstance(target, dict) or key not in target or isinstance(target[key], dict):
-            raise CatganError(
-                f"--set {quoted(assignment)}: unknown setting {quoted(name)}"
-                f"{_suggest_setting(name)}"
-            )
-        target[key] = _parse_value(text)
-    return _from_table(Config, table, prefix="", where="--set")
+            raise _unknown_setting(name, network, f"--set {quoted(assignment)}")
+        target[key] = value
+    return _from_table(Config, table, network, prefix="", where="--set")
 
 
 def changed_settings(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ, by their dotted names, as (old, new)."""
+    """Return the settings that differ, by their dotted names, as (old, new).
+
+    Settings that only one of two families has are left out, as the families differ.
+    """
     before, after = _flatten(dataclasses.asdict(old)), _flatten(dataclasses.asdict(new))
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    return {
+        name: (was, after[name])
+        for name, was in before.items()
+        if name in after and was != after[name]
+    }
 
 
 def check_resumable(old: Config, new: Config) -> None:
@@ -366,31 +325,41 @@ def check_length(old: Config, new: Config, images: int) -> None:
 T = TypeVar("T")
 
 
-def _from_table(cls: type[T], table: Mapping[str, Any], prefix: str, where: str) -> T:
+def _network_class(family: Any, where: str) -> type[NetworkConfig]:
+    classes = {cls.family: cls for cls in typing.get_args(NetworkConfig)}
+    return classes[_choose("network.family", family, list(classes), where)]
+
+
+def _from_table(
+    cls: type[T],
+    table: Mapping[str, Any],
+    network: type[NetworkConfig],
+    prefix: str,
+    where: str,
+) -> T:
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for key, value in table.items():
         name = prefix + key
         if key not in hints:
-            raise CatganError(f"{where}: unknown setting {quoted(name)}{_suggest_setting(name)}")
-        if dataclasses.is_dataclass(hints[key]):
+            if cls is network and (key, value) in FORMER_SETTINGS.items():
+                continue
+            raise _unknown_setting(name, network, where)
+        hint = network if name == "network" else hints[key]
+        if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise CatganError(
                     f"{where}: expected a table of settings for [{name}], got {quoted(value)}"
                 )
-            values[key] = _from_table(hints[key], value, prefix=f"{name}.", where=where)
-        else:
-            values[key] = _coerce(name, value, hints[key], where)
+            values[key] = _from_table(hint, value, network, prefix=f"{name}.", where=where)
+        elif name != "network.family":  # chose `network`
+            values[key] = _coerce(name, value, hint, where)
     return cls(**values)
 
 
 def _coerce(name: str, value: Any, hint: Any, where: str) -> Any:
     if typing.get_origin(hint) is Literal:
-        choices = [str(choice) for choice in typing.get_args(hint)]
-        if value in choices:
-            return value
-        suggestion = _suggestion(value if isinstance(value, str) else "", choices)
-        raise CatganError(f"{where}: invalid {name} = {quoted(value)}{suggestion}")
+        return _choose(name, value, [str(choice) for choice in typing.get_args(hint)], where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         with suppress(OverflowError):  # rejected below
             value = float(value)
@@ -405,9 +374,11 @@ def _coerce(name: str, value: Any, hint: Any, where: str) -> Any:
     return value
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise CatganError(f"invalid {name} = {quoted(value)}: expected from {low} to {high}")
+def _choose(name: str, value: Any, choices: list[str], where: str) -> str:
+    if value in choices:
+        return str(value)
+    suggestion = _suggestion(value if isinstance(value, str) else "", choices)
+    raise CatganError(f"{where}: invalid {name} = {quoted(value)}{suggestion}")
 
 
 def _parse_value(text: str) -> Any:
@@ -427,9 +398,27 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _suggest_setting(name: str) -> str:
-    """Suggest the one or two settings that `name` may mean, in whatever section they are."""
-    table = dataclasses.asdict(Config())
+def _unknown_setting(name: str, network: type[NetworkConfig], where: str) -> CatganError:
+    """Return the error for a setting that a configuration with this `network` does not have."""
+    own = {field.name for field in dataclasses.fields(network)}
+    foreign = {
+        field.name: cls.family
+        for cls in typing.get_args(NetworkConfig)
+        for field in dataclasses.fields(cls)
+        if field.name not in own
+    }
+    if close := difflib.get_close_matches(name.rpartition(".")[2], foreign, n=1, cutoff=0.8):
+        reason = (
+            f": the {network.family} family has no network.{close[0]}; leave it out, or use "
+            f"network.family={foreign[close[0]]}"
+        )
+    else:
+        reason = _suggest_setting(name, dataclasses.asdict(Config(network=network())))
+    return CatganError(f"{where}: unknown setting {quoted(name)}{reason}")
+
+
+def _suggest_setting(name: str, table: Mapping[str, Any]) -> str:
+    """Suggest the one or two settings in `table` that `name` may mean, whatever their section."""
     if isinstance(table.get(name), dict):
         return f": it is a section; its settings are {', '.join(table[name])}"
     key = name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The exception for errors that users can cause, and formatting of their input in messages."""
+"""The exception for errors that users can cause, with what its messages are made of."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def cannot_write(path: object, error: OSError, option: str = "--out") -> CatganE
     return CatganError(
         f"{path}: cannot be written ({error.strerror or error}): choose another path with {option}"
     )
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise `CatganError` unless the setting `name` has a value from `low` to `high`."""
+    if not low <= value <= high:
+        raise CatganError(f"invalid {name} = {quoted(value)}: expected from {low} to {high}")
 
 
 def quoted(value: object) -> str:

@@ -638,9 +638,10 @@ def _starting_card() -> dict[str, typing.Any]:
 
 
 def _starting_config_seeds() -> list[bytes]:
-    from catgan.config import Config, NetworkConfig
+    from catgan.config import Config
+    from catgan.network_config import ProjectedConfig
 
-    network = NetworkConfig("projected", 32, latent_size=4, channels=2, maximum_channels=4)
+    network = ProjectedConfig(32, latent_size=4, channels=2, maximum_channels=4)
     return [json.dumps(dataclasses.asdict(Config(network=network))).encode()]
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from catgan.config import RESOLUTIONS, NetworkConfig, load_recipe, override
+from catgan.config import load_recipe, override
+from catgan.network_config import RESOLUTIONS, DcganConfig, LsganConfig
 from catgan.networks.base import stage_channels
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.networks.layers.dropout import Dropout
@@ -129,10 +130,10 @@ def test_every_layer_is_as_described(recipe, generator, discriminator):
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-@pytest.mark.parametrize("family", ["dcgan", "lsgan"])
+@pytest.mark.parametrize("family", [DcganConfig, LsganConfig])
 def test_the_classic_families_work_at_every_resolution_and_keep_their_range(family, resolution):
     torch.manual_seed(0)
-    config = NetworkConfig(family, resolution, latent_size=8, channels=4, maximum_channels=16)
+    config = family(resolution, latent_size=8, channels=4, maximum_channels=16)
     images = build_generator(config)(100 * torch.randn(2, 8))
     low, high = pixel_range(config)
     assert images.shape == (2, 3, resolution, resolution)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from catgan.config import NetworkConfig
+from catgan.network_config import DcganConfig, LsganConfig, ProjectedConfig
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 from catgan.networks.truncation import mean_style, synthesize_truncated
@@ -21,10 +21,10 @@ class Squares(BaseGenerator):
         return style[:, :, None, None]
 
 
-@pytest.mark.parametrize("family", ["dcgan", "lsgan", "projected"])
+@pytest.mark.parametrize("family", [DcganConfig, LsganConfig, ProjectedConfig])
 def test_the_mean_style_of_every_family_is_exactly_zero(family):
     torch.manual_seed(0)
-    generator = build_generator(NetworkConfig(family, 32, 16, 8, 16))
+    generator = build_generator(family(32, 16, 8, 16))
     mean = mean_style(generator, torch.randn(50, 16))
     assert torch.equal(mean, torch.zeros(1, 16))
 

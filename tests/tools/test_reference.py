@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
+
+from catgan.config import Config, override
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,8 +41,30 @@ def test_every_command_and_option_is_described(reference):
 def test_every_setting_is_listed_with_its_default(reference):
     page = reference.settings_page()
     assert "| `training.batch_size` | integer | `64` | 2 to 65,536 |" in page
-    for key in reference._flat(reference.config.Config()):
-        assert key == "recipe" or f"| `{key}` |" in page, key
+    for family in ("dcgan", "lsgan", "projected"):
+        config = override(Config(), [f"network.family={family}"])
+        for key in reference._flat(config):
+            assert (
+                key == "recipe" or page.count(f"\n| `{key}` | ", 0, page.index("## Recipes")) == 1
+            )
+
+
+def test_settings_are_listed_with_their_family(reference):
+    page = reference.settings_page()
+    shared, dcgan, lsgan, projected = re.findall(
+        r"^##\S* (?:\[network\]|network\.family = \w+)\n(.*?)(?=^##)",
+        page,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert "| `network.family` | `dcgan`, `lsgan`, `projected` | `lsgan` |" in shared
+    assert "| 1 to 4,096; 2 to 4,096 of the projected family |" in shared
+    assert re.findall(r"^\| `(.*?)`", dcgan, re.MULTILINE) == ["network.dropout"]
+    assert "No settings of its own." in lsgan
+    assert re.findall(r"^\| `(.*?)`", projected, re.MULTILINE)[:2] == [
+        "network.feature_resolution",
+        "network.refinements",
+    ]
+    assert "| `network.dropout` | 0.3 | | | | |" in page  # only dcgan-128 has it
 
 
 def test_comments_above_and_beside_a_field_describe_it(reference):

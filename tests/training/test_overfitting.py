@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from catgan.config import NetworkConfig
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.dataset.image_records import ImageRecords
 from catgan.data.synthetic.procedural import write_procedural_cats
+from catgan.network_config import DcganConfig, ProjectedConfig
 from catgan.networks.build import build_discriminator
 from catgan.training.overfitting import MAX_IMAGES, OverfittingMonitor, overfitting
 
@@ -42,7 +42,7 @@ def cats(tmp_path_factory):
 def discriminator():
     torch.manual_seed(0)
     reals = torch.rand(16, 3, 64, 64) * 2 - 1
-    config = NetworkConfig("projected", 64, feature_resolution=128)
+    config = ProjectedConfig(64, feature_resolution=128)
     return build_discriminator(config, lambda: reals, torch.float32)
 
 
@@ -66,7 +66,7 @@ def test_no_ratio_without_held_out_images(cats, discriminator):
 
 
 def test_no_ratio_for_networks_with_batch_normalization(cats):
-    discriminator = build_discriminator(NetworkConfig("dcgan", 64), None, torch.float32)
+    discriminator = build_discriminator(DcganConfig(64), None, torch.float32)
     before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
     assert OverfittingMonitor(cats, discriminator, discriminator, CPU).measure(LOGIT) == {}
     assert all(torch.equal(before[n], t) for n, t in discriminator.state_dict().items())

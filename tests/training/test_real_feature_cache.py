@@ -5,7 +5,8 @@ from unittest import mock
 import pytest
 import torch
 
-from catgan.config import AugmentConfig, NetworkConfig
+from catgan.config import AugmentConfig
+from catgan.network_config import ProjectedConfig
 from catgan.networks.build import build_discriminator
 from catgan.training import real_feature_cache as memory_module
 from catgan.training.augment import augment_reals
@@ -25,7 +26,7 @@ def images():
 @pytest.fixture(scope="module")
 def discriminator(images):
     torch.manual_seed(0)
-    config = NetworkConfig("projected", 64, feature_resolution=128)
+    config = ProjectedConfig(64, feature_resolution=128)
     return build_discriminator(config, lambda: images, torch.float32)
 
 

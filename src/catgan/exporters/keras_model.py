@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catgan.config import NetworkConfig
 from catgan.exporters.keras_runtime import load_keras
 from catgan.generation.generator import INPUTS, OUTPUT
+from catgan.network_config import NetworkConfig
 from catgan.networks.base import COARSEST_SIDE, BaseGenerator
 from catgan.networks.build import pixel_range
 from catgan.networks.layers.filters import SMOOTHING, line_filter_matrix, upsampling_matrix

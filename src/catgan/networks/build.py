@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from catgan.config import NetworkConfig
+from catgan.network_config import DcganConfig, LsganConfig, NetworkConfig, ProjectedConfig
 from catgan.networks import dcgan, lsgan, projected
 from catgan.networks.base import BaseDiscriminator, BaseGenerator
 
@@ -25,12 +25,16 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
     range. They are not needed where weights will be loaded.
     """
     sizes = config.resolution, config.latent_size, config.channels, config.maximum_channels
-    if config.family == "projected":
-        generator = projected.Generator(*sizes, config.refinements)
-        if reals is not None:
-            generator.eigenfaces.learn(reals)
-        return generator
-    return FAMILIES[config.family].Generator(*sizes)
+    match config:
+        case DcganConfig():
+            return dcgan.Generator(*sizes)
+        case LsganConfig():
+            return lsgan.Generator(*sizes)
+        case ProjectedConfig():
+            generator = projected.Generator(*sizes, config.refinements)
+            if reals is not None:
+                generator.eigenfaces.learn(reals)
+            return generator
 
 
 def build_discriminator(
@@ -42,15 +46,16 @@ def build_discriminator(
     in the family's pixel range, from which the statistics of the frozen part are computed; it is
     not needed where weights will be loaded. `precision` is the type of the frozen weights.
     """
-    if config.family == "projected":
-        return projected.Discriminator(
-            config.resolution, config.feature_resolution, reals and reals(), precision
-        )
-    if config.family == "dcgan":
-        return dcgan.Discriminator(
-            config.resolution, config.channels, config.maximum_channels, config.dropout
-        )
-    return lsgan.Discriminator(config.resolution, config.channels, config.maximum_channels)
+    sizes = config.resolution, config.channels, config.maximum_channels
+    match config:
+        case DcganConfig():
+            return dcgan.Discriminator(*sizes, config.dropout)
+        case LsganConfig():
+            return lsgan.Discriminator(*sizes)
+        case ProjectedConfig():
+            return projected.Discriminator(
+                config.resolution, config.feature_resolution, reals and reals(), precision
+            )
 
 
 def pixel_range(config: NetworkConfig) -> tuple[float, float]:

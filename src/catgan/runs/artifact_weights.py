@@ -19,13 +19,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from catgan.config import NetworkConfig
 from catgan.data.reading.sources import printable
 from catgan.errors import CatganError, shell_words
 from catgan.generation.artifact import CHECKSUM, MAX_CARD_BYTES
 from catgan.generation.card import Card
 from catgan.generation.generator import Generator
 from catgan.generation.latents import latents
+from catgan.network_config import NetworkConfig
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catgan.config import Config, NetworkConfig, from_table
+from catgan.config import Config, from_table
 from catgan.errors import CatganError, quoted
 from catgan.generation.checks import check_latents, check_truncation
 from catgan.generation.latents import latents
 from catgan.generation.seeds import check_seeds
+from catgan.network_config import NetworkConfig
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator, pixel_range
 from catgan.networks.truncation import mean_style, synthesize_truncated

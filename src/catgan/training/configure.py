@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from catgan.config import (
-    FEATURE_RESOLUTIONS,
-    RESOLUTIONS,
-    Config,
-    NetworkConfig,
-    load_recipe,
-    override,
-    recipe_names,
-)
+from catgan.config import Config, load_recipe, override, recipe_names
 from catgan.errors import CatganError
+from catgan.network_config import FEATURE_RESOLUTIONS, NetworkConfig
 from catgan.training.starting_point import StartingPoint
 from catgan.training.transfer import fit_to_discriminator, fit_to_photos
 
@@ -25,7 +18,8 @@ def default_recipe(starting: StartingPoint | None) -> str:
     if starting is None:
         return DEFAULT_RECIPE
     source_recipe = starting.lineage[0].recipe
-    if starting.network.family == "projected" or source_recipe not in recipe_names():
+    of_same_family = load_recipe(TRANSFER_RECIPE).network.family == starting.network.family
+    if of_same_family or source_recipe not in recipe_names():
         return TRANSFER_RECIPE
     return source_recipe
 
@@ -67,7 +61,7 @@ def configure(
             f"{network.family} family: leave out --recipe, or use one of that family"
         )
     start_network = network
-    if network.family == "projected":
+    if network.family == config.network.family == "projected":
         # Upsampled once, images show the backbone the finest details; more only costs time.
         finest = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
         feature_resolution = min(config.network.feature_resolution, finest)
@@ -82,22 +76,24 @@ def configure(
 def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
     """Return the networks for `asked`: those of the `source`, or these at twice its resolution.
 
-    `feature_resolution`, the input size of a projected discriminator's backbone, may change.
+    The settings in `source.transfer_settings` may differ.
 
     Raises:
         CatganError: `asked` differs otherwise from the source, which is called `name`.
     """
-    allowed, twice = source, 2 * source.resolution
-    can_double = source.family == "projected" and twice in RESOLUTIONS
-    if source.family == "projected":
-        allowed = dataclasses.replace(source, feature_resolution=asked.feature_resolution)
-    if asked == allowed:
+    free, doubled = source.transfer_settings, source.doubled()
+    changed = {
+        key
+        for key, value in dataclasses.asdict(source).items()
+        if key not in free and getattr(asked, key, None) != value
+    }
+    if not changed:
         return asked
-    if can_double and asked == dataclasses.replace(allowed, resolution=twice):
-        return dataclasses.replace(asked, refinements=source.refinements + 1)
+    if doubled and changed == {"resolution"} and asked.resolution == doubled.resolution:
+        return dataclasses.replace(doubled, **{key: getattr(asked, key) for key in free})
     remedy = "leave out --set network.*"
-    if source.family == "projected":
-        remedy += ", but for network.feature_resolution"
-    if can_double:
-        remedy += f", or double the resolution with --set network.resolution={twice}"
+    if free:
+        remedy += f", but for {', '.join(f'network.{key}' for key in free)}"
+    if doubled:
+        remedy += f", or double the resolution with --set network.resolution={doubled.resolution}"
     raise CatganError(f"a run that starts from {name} keeps its networks: {remedy}")

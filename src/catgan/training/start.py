@@ -192,10 +192,13 @@ def new_run(
         elif starting.discriminator_for(config.network) is not None:
             notes.append("keeps the discriminator of the source")
         elif starting.discriminator is not None:
-            was = starting.network.feature_resolution
+            was = [
+                f"network.{key}={getattr(starting.network, key)}"
+                for key in starting.network.transfer_settings
+            ]
             notes.append(
-                f"starts a new discriminator, as the source's sees images at {was} px: --set "
-                f"network.feature_resolution={was} keeps it"
+                f"starts a new discriminator, as the source's has {', '.join(was)}: "
+                f"--set {' --set '.join(was)} keeps it"
             )
         if recipe == TRANSFER_RECIPE:
             may_stop = _can_be_scored(dataset, config)

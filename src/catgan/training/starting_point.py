@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from catgan.config import NetworkConfig, from_table
+from catgan.config import from_table
 from catgan.data.reading.sources import printable
 from catgan.errors import CatganError, quoted
 from catgan.generation.card import MAX_ANCESTORS, Ancestor, Card
 from catgan.generation.generator import BUNDLED, load_generator
+from catgan.network_config import NetworkConfig
 from catgan.networks.build import build_discriminator
 from catgan.runs.artifact_weights import (
     checked_state,

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from catgan.config import NetworkConfig, load_recipe
+from catgan.config import load_recipe
+from catgan.network_config import ProjectedConfig
 from catgan.networks.build import build_discriminator, build_generator, pixel_range
 from catgan.networks.layers.filters import convolve_each, filtered_pixel_shuffle, smooth
 from catgan.networks.projected import discriminator as discriminator_module
@@ -22,8 +23,7 @@ LATENT_SIZE = 24
 
 def generator_of(resolution=64, channels=16, maximum_channels=64, seed=0):
     torch.manual_seed(seed)
-    config = NetworkConfig(
-        "projected",
+    config = ProjectedConfig(
         resolution,
         latent_size=LATENT_SIZE,
         channels=channels,
@@ -46,7 +46,7 @@ def generator(processor):
 @pytest.fixture(scope="module")
 def discriminator(processor):
     torch.manual_seed(0)
-    config = NetworkConfig("projected", 64, feature_resolution=128)
+    config = ProjectedConfig(64, feature_resolution=128)
     return build_discriminator(config, lambda: torch.rand(6, 3, 64, 64) * 2 - 1, torch.float32)
 
 
@@ -60,8 +60,7 @@ def seed():
 
 def refined(generator, resolution, refinements=1, channels=16):
     """Return `generator` with `refinements` on top, with the same weights."""
-    config = NetworkConfig(
-        "projected",
+    config = ProjectedConfig(
         resolution,
         latent_size=LATENT_SIZE,
         channels=channels,
@@ -138,9 +137,9 @@ def test_new_refinements_upsample_the_images_in_bfloat16(bfloat16):
 
 def test_refinements_do_not_change_other_initial_weights():
     torch.manual_seed(3)
-    plain = build_generator(NetworkConfig("projected", 32, LATENT_SIZE, 8, 16)).state_dict()
+    plain = build_generator(ProjectedConfig(32, LATENT_SIZE, 8, 16)).state_dict()
     torch.manual_seed(3)
-    config = NetworkConfig("projected", 64, LATENT_SIZE, 8, 16, refinements=1)
+    config = ProjectedConfig(64, LATENT_SIZE, 8, 16, refinements=1)
     state = build_generator(config).state_dict()
     for name, tensor in plain.items():
         assert torch.equal(state.pop(name), tensor), name
@@ -165,7 +164,7 @@ FRESH_NEXT = 0.9723650217056274  # the next random number
 def test_initial_weights_of_a_seed_never_change():
     """Names, shapes and the order of random numbers must never change."""
     torch.manual_seed(5)
-    generator = build_generator(NetworkConfig("projected", 64, 256, 96, 384))
+    generator = build_generator(ProjectedConfig(64, 256, 96, 384))
     listing = "".join(f"{name} {tuple(x.shape)}\n" for name, x in generator.state_dict().items())
     assert hashlib.sha256(listing.encode()).hexdigest() == FRESH_LISTING
     sums = {name: float(x.detach().double().sum()) for name, x in generator.named_parameters()}
@@ -182,7 +181,7 @@ def test_initial_weights_of_a_seed_never_change():
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
 def test_initial_images_have_the_resolution_and_the_pixel_range(resolution):
     images = generator_of(resolution)(torch.randn(4, LATENT_SIZE))
-    assert pixel_range(NetworkConfig("projected", resolution)) == (-1, 1)
+    assert pixel_range(ProjectedConfig(resolution)) == (-1, 1)
     assert images.shape == (4, 3, resolution, resolution)
     assert torch.isfinite(images).all()
     assert (images.abs() < 0.9).float().mean() > 0.7  # tanh is not saturated
@@ -420,7 +419,7 @@ def test_only_the_heads_are_trained(discriminator):
 def test_heads_fit_the_maps_of_both_feature_resolutions(side, precision, request):
     if precision == torch.bfloat16:
         request.getfixturevalue("bfloat16")
-    config = NetworkConfig("projected", 64, feature_resolution=side)
+    config = ProjectedConfig(64, feature_resolution=side)
     network = build_discriminator(config, lambda: torch.rand(2, 3, 64, 64), precision)
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
