@@ -43,6 +43,11 @@ class BaseNetworkConfig:
         """Settings that a run that starts from trained weights of these networks may change."""
         return ()
 
+    @property
+    def transfer_additions(self) -> tuple[str, ...]:
+        """Layers that such a run may add; before its first step they change no output."""
+        return ()
+
     def doubled(self) -> NetworkConfig | None:
         """Return the networks of twice the resolution that can start from these weights, if any."""
         return None
@@ -76,6 +81,10 @@ class ProjectedConfig(BaseNetworkConfig):
     # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
     # the channels. Training from a source of half the side adds one.
     refinements: int = 0
+    # A second, residual convolution in the generator's stages from 16 x 16 on.
+    residuals: bool = False
+    # The discriminator's heads also receive their maps mirrored, to compare the halves of a face.
+    mirrored_heads: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,6 +110,11 @@ class ProjectedConfig(BaseNetworkConfig):
     def transfer_settings(self) -> tuple[str, ...]:
         """Settings that a run that starts from trained weights of these networks may change."""
         return ("feature_resolution",)
+
+    @property
+    def transfer_additions(self) -> tuple[str, ...]:
+        """Layers that such a run may add; before its first step they change no output."""
+        return ("residuals", "mirrored_heads")
 
     def doubled(self) -> ProjectedConfig | None:
         """Return the networks of twice the resolution that can start from these weights, if any."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from catgan.config import NetworkConfig
+from catgan.network_config import DcganConfig, LsganConfig, ProjectedConfig
 from catgan.networks.base import BaseGenerator
 from catgan.networks.build import build_generator
 from catgan.networks.exportable import HasExportVersion, exportable_copy
@@ -15,11 +15,11 @@ from catgan.networks.layers.convolution import Convolution
 LATENT_SIZE = 8
 
 
-def trained(**network):
+def trained(family, **network):
     """A generator with weights and batch statistics as after training."""
     torch.manual_seed(0)
     sizes = {"latent_size": LATENT_SIZE, "channels": 8, "maximum_channels": 32}
-    generator = build_generator(NetworkConfig(**sizes, **network))
+    generator = build_generator(family(**sizes, **network))
     with torch.no_grad():
         for parameter in generator.parameters():  # some are initially 0 or 1
             parameter += 0.05 * torch.randn_like(parameter)
@@ -31,10 +31,10 @@ def trained(**network):
 @pytest.mark.parametrize(
     "network",
     [
-        {"family": "dcgan", "resolution": 32},
-        {"family": "lsgan", "resolution": 32},
-        {"family": "projected", "resolution": 32},
-        {"family": "projected", "resolution": 64, "refinements": 1},
+        {"family": DcganConfig, "resolution": 32},
+        {"family": LsganConfig, "resolution": 32},
+        {"family": ProjectedConfig, "resolution": 32},
+        {"family": ProjectedConfig, "resolution": 64, "refinements": 1, "residuals": True},
     ],
 )
 def test_a_copy_has_the_same_weights_and_images_but_only_plain_layers(network):

@@ -31,7 +31,7 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
         case LsganConfig():
             return lsgan.Generator(*sizes)
         case ProjectedConfig():
-            generator = projected.Generator(*sizes, config.refinements)
+            generator = projected.Generator(*sizes, config.refinements, config.residuals)
             if reals is not None:
                 generator.eigenfaces.learn(reals)
             return generator
@@ -54,7 +54,11 @@ def build_discriminator(
             return lsgan.Discriminator(*sizes)
         case ProjectedConfig():
             return projected.Discriminator(
-                config.resolution, config.feature_resolution, reals and reals(), precision
+                config.resolution,
+                config.feature_resolution,
+                reals and reals(),
+                precision,
+                config.mirrored_heads,
             )
 
 

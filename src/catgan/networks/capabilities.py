@@ -27,7 +27,7 @@ PLAIN_VARIABLE = "CATGAN_PLAIN"
 
 # bfloat16 must take at most this fraction of float32's time: a tie is not worth its rounding.
 _MAX_TIME_RATIO = 0.9
-_ROUNDS = 6
+_ROUNDS = 12
 # Feature maps as in the middle of the networks: large enough that arithmetic dominates.
 _TIMED_SHAPE = (8, 64, 16, 16)
 
