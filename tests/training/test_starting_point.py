@@ -651,6 +651,8 @@ def test_feature_resolution_may_differ_from_the_source(few, source, cats_64, tmp
     was = source.config().network
     assert was.feature_resolution == 128
     assert plan.config.network == dataclasses.replace(was, feature_resolution=256)
+    note = "has network.feature_resolution=128: --set network.feature_resolution=128 keeps it"
+    assert any(each.startswith("starts a new disc") and each.endswith(note) for each in plan.notes)
     assert follow(plan).finished
     learned = source.checkpoints.load("latest", print).tensors
     first = checkpoint(plan.run, "0")
