@@ -83,7 +83,7 @@ class ProjectedConfig(BaseNetworkConfig):
     refinements: int = 0
     # A second, residual convolution in the generator's stages from 16 x 16 on.
     residuals: bool = False
-    # The discriminator's heads also receive their maps mirrored, to compare the halves of a face.
+    # The discriminator's heads also see inner maps mirrored, to compare the halves of a face.
     mirrored_heads: bool = False
 
     def __post_init__(self) -> None:

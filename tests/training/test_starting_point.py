@@ -742,7 +742,7 @@ def test_added_layers_change_no_image_and_no_logit(bundled):
         for name, weight in discriminator.state_dict().items()
         if weight.shape != bundled.discriminator[name].shape
     ]
-    assert len(wider) == 4  # one convolution of each head
+    assert len(wider) == 3  # one convolution of each head but the coarsest
 
 
 def test_the_doubled_bundled_generator_upsamples_its_images(bundled):

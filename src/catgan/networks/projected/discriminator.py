@@ -17,7 +17,7 @@ from catgan.networks.projected.projection import CHANNELS, STRIDES, Projection
 
 LEAKY_RELU_SLOPE = 0.2
 HEAD_CHANNELS = 128  # of the maps inside a head
-MIRRORED_SIDE = 8  # of the maps that mirrored heads receive twice
+MIRRORED_SIDE = 8  # of the maps that mirrored heads see twice
 
 
 class Discriminator(BaseDiscriminator):
@@ -65,9 +65,10 @@ class _Head(nn.Module):
     """Map (B, channels, side, side) to (B, 16): one logit for each of 4 x 4 positions.
 
     No normalization: batch normalization would make one image's logits depend on the others, and
-    spectral normalization is not needed beside the gradient penalties. `mirrored` heads receive
-    their maps of `MIRRORED_SIDE` twice, the second time mirrored, so that a convolution there can
-    compare the left half of a face with the right one.
+    spectral normalization is not needed beside the gradient penalties. In `mirrored` heads,
+    the convolution of inner maps of `MIRRORED_SIDE` receives them twice, the second time mirrored,
+    so that it can compare the left half of a face with the right one. A head that receives no more
+    than such a map has none: at each position its features see much of the face.
     """
 
     def __init__(self, channels: int, side: int, mirrored: bool) -> None:
@@ -75,7 +76,7 @@ class _Head(nn.Module):
         layers: list[nn.Module] = []
         while side > COARSEST_SIDE:
             wider = min(2 * channels, HEAD_CHANNELS)
-            see_mirrored = mirrored and side == MIRRORED_SIDE
+            see_mirrored = mirrored and layers and side == MIRRORED_SIDE
             layer = _MirroredConvolution if see_mirrored else Convolution
             layers += [
                 layer(channels, wider, 4, stride=2, padding=1),
