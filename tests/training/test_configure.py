@@ -61,7 +61,11 @@ def test_resolution_and_feature_resolution_may_change_at_once():
         (PROJECTED, ["network.resolution=128"], "with --set network.resolution=64"),
         (source(LsganConfig()), ["network.family=dcgan"], "leave out --set network.*"),
         (source(LsganConfig()), ["network.resolution=128"], "leave out --set network.*"),
-        (source(ProjectedConfig(256)), ["network.channels=9"], "for network.feature_resolution"),
+        (
+            source(ProjectedConfig(256)),
+            ["network.channels=9"],
+            ", network.mirrored_heads",
+        ),
     ],
 )
 def test_other_networks_than_the_source_has_are_rejected(starting, settings, remedy):

@@ -147,11 +147,14 @@ def serve(
     service = Service(load(None), settings)
     bound_port = listener.getsockname()[1]
     url_host = f"[{host}]" if ":" in host else host
-    console = Console(stderr=True)  # stdout is the access log
-    print_line(console, f"models   {', '.join(service.models.by_name)}")
-    print_line(console, f"workers  {settings.workers}")
-    print_line(console, f"serving  http://{url_host}:{bound_port}/")
-    run_server(service, listener, load)
+
+    def announce() -> None:
+        console = Console(stderr=True)  # stdout is the access log
+        print_line(console, f"models   {', '.join(service.models.by_name)}")
+        print_line(console, f"workers  {settings.workers}")
+        print_line(console, f"serving  http://{url_host}:{bound_port}/")
+
+    run_server(service, listener, load, announce)
 
 
 def _read_token(path: Path | None) -> str | None:

@@ -65,8 +65,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(service: Service, listener: socket.socket, load: Callable[[Models], Models]) -> None:
-    """Serve until a signal stops the server. On SIGHUP, `load(current models)` reloads them."""
+def serve(
+    service: Service,
+    listener: socket.socket,
+    load: Callable[[Models], Models],
+    on_start: Callable[[], None],
+) -> None:
+    """Serve until a signal stops the server. On SIGHUP, `load(current models)` reloads them.
+
+    `on_start` is called once requests and signals are handled; before, SIGHUP ends the process.
+    """
     settings = service.settings
     _configure_logs(settings.access_log)
     config = uvicorn.Config(
@@ -85,7 +93,7 @@ def serve(service: Service, listener: socket.socket, load: Callable[[Models], Mo
     untyped.timeout_keep_alive = settings.keep_alive
     untyped.timeout_graceful_shutdown = settings.grace - settings.drain
     try:
-        _Server(config, service, load).run([listener])
+        _Server(config, service, load, on_start).run([listener])
     finally:
         listener.close()
         service.close()
@@ -93,10 +101,14 @@ def serve(service: Service, listener: socket.socket, load: Callable[[Models], Mo
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, service: Service, load: Callable[[Models], Models]
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        load: Callable[[Models], Models],
+        on_start: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self.service, self.load = service, load
+        self.service, self.load, self.on_start = service, load, on_start
         self.stop_signals = 0
         self.reload_requested = False
         self.reloading: asyncio.Task[None] | None = None
@@ -121,6 +133,11 @@ class _Server(uvicorn.Server):
             self.reload_requested = True
         else:
             self.stop_signals += 1
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections, then call `on_start`."""
+        await super().startup(sockets)
+        self.on_start()
 
     async def on_tick(self, counter: int) -> bool:
         """Act on signals; return whether to shut down. Called ten times a second."""
