@@ -41,9 +41,6 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
             generator.layers[-2].weight *= 200
         for refinement in getattr(generator, "refinements", ()):  # and some details
             torch.nn.init.normal_(refinement.to_rgb.weight, 0, 0.1)
-        for name, weight in generator.named_parameters():  # and of residual convolutions
-            if "residual.convolution" in name:
-                torch.nn.init.normal_(weight, 0, 0.1)
         if spoil:
             next(generator.parameters()).view(-1)[0] = torch.nan
     run = RunDirectory.create(path, config, FACTS)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from catgan.data.dataset.dataset import Dataset
 from catgan.errors import CatganError, shell_words
-from catgan.networks.base import BaseGenerator
+from catgan.networks.projected import Generator
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import CALIBRATION_SEEDS, restored_sampler
 
@@ -44,7 +44,8 @@ def calibrate_checkpoint(
     With `photos`, a dataset, the mean of the samples is matched to theirs.
 
     Raises:
-        CatganError: `run` is not a run, `photos` is not a dataset, or `out` exists.
+        CatganError: `run` is not a run, `photos` is not a dataset or `run` has no eigenfaces to
+            match with it, or `out` exists.
     """
     if out.exists():
         raise CatganError(f"{out}: exists: name a new directory")
@@ -54,6 +55,8 @@ def calibrate_checkpoint(
     seeds = range(CALIBRATION_SEEDS.start, CALIBRATION_SEEDS.start + images)
     z = torch.from_numpy(sampler.latents(seeds))
     if photos is not None:
+        if not isinstance(sampler.generator, Generator):
+            raise CatganError(f"{run}: its family has no eigenfaces: leave out --match-mean")
         match_mean(sampler.generator, z[:MEAN_IMAGES], mean_photo(photos))
     sampler.generator.calibrate(z)
     loaded.tensors["ema"] = sampler.generator.state_dict()
@@ -77,14 +80,13 @@ def mean_photo(path: Path) -> Tensor:
 
 
 @torch.no_grad()
-def match_mean(generator: BaseGenerator, z: Tensor, target: Tensor) -> None:
+def match_mean(generator: Generator, z: Tensor, target: Tensor) -> None:
     """Shift the mean of a projected generator's eigenfaces until its mean image is `target`.
 
     Both means are compared at the eigenfaces' resolution. `z` is the noise to measure with.
     """
     generator.eval()
-    eigenfaces = generator.get_submodule("eigenfaces")
-    mean, side = eigenfaces.get_buffer("mean"), eigenfaces.side
+    mean, side = generator.eigenfaces.mean, generator.eigenfaces.side
     target = F.adaptive_avg_pool2d(target, side)
     for _ in range(MEAN_STEPS):
         total = torch.zeros_like(target)

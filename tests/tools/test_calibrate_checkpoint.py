@@ -75,3 +75,9 @@ def test_mean_of_samples_becomes_that_of_photos(tool, tmp_path, capsys):
         off.append(127.5 * abs(mean - low_res).mean())
     assert off[0] > 10 > 1 > off[1]
     assert capsys.readouterr().out.count("gray levels off") == 3
+
+    classic = make_run(tmp_path / "classic", "lsgan-64")
+    with pytest.raises(CatganError, match="no eigenfaces: leave out --match-mean"):
+        tool.calibrate_checkpoint(
+            classic, tmp_path / "no", checkpoint="latest", images=64, photos=photos
+        )

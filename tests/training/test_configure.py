@@ -64,7 +64,7 @@ def test_resolution_and_feature_resolution_may_change_at_once():
         (
             source(ProjectedConfig(256)),
             ["network.channels=9"],
-            ", network.mirrored_heads",
+            "for network.feature_resolution",
         ),
     ],
 )

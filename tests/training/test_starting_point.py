@@ -27,8 +27,7 @@ from catgan.exporters import directions, export
 from catgan.exporters.document import data_facts
 from catgan.generation import artifact as artifact
 from catgan.generation.card import MAX_ANCESTORS, describe_lineage, read_lineage
-from catgan.generation.latents import latents
-from catgan.networks.build import build_discriminator, build_generator
+from catgan.networks.build import build_generator
 from catgan.runs import artifact_weights
 from catgan.runs import checkpoint as checkpoint_module
 from catgan.runs.directory import RunDirectory
@@ -44,7 +43,7 @@ from test_loop import Silent, assert_same_run, run_child
 
 CPU = torch.device("cpu")
 FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
-REFINED = ["network.resolution=128", "network.refinements=2", "network.residuals=true"]
+REFINED = ["network.resolution=128", "network.refinements=2"]
 
 
 @pytest.fixture(scope="module")
@@ -718,33 +717,6 @@ def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     assert abs(small_again - images).mean() < 1
 
 
-def test_added_layers_change_no_image_and_no_logit(bundled):
-    network = dataclasses.replace(bundled.network, residuals=True, mirrored_heads=True)
-    config = dataclasses.replace(load_recipe("transfer"), network=network)
-    reals = torch.rand(40, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    generator, discriminator = initial_networks(
-        config, CPU, torch.float32, lambda first, count: reals[first : first + count], len(reals),
-        lambda *_: None, bundled,
-    )  # fmt: skip
-    old_generator = build_generator(bundled.network)
-    old_generator.load_state_dict(bundled.generator)
-    generator.eigenfaces.load_state_dict(old_generator.eigenfaces.state_dict())  # not adapted
-    old = build_discriminator(bundled.network, None, torch.float32)
-    old.load_state_dict(bundled.discriminator)
-    with torch.no_grad():
-        z = torch.from_numpy(latents(range(2), network.latent_size))
-        images = generator.eval()(z)
-        torch.testing.assert_close(images, old_generator.eval()(z), rtol=0, atol=1e-5)
-        features = old.features(images)
-        torch.testing.assert_close(discriminator(features), old(features), rtol=1e-4, atol=1e-4)
-    wider = [
-        name
-        for name, weight in discriminator.state_dict().items()
-        if weight.shape != bundled.discriminator[name].shape
-    ]
-    assert len(wider) == 3  # one convolution of each head but the coarsest
-
-
 def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
     """Within one gray level on average of Pillow, which has another bicubic kernel."""
     network = dataclasses.replace(bundled.network, resolution=256, refinements=1)
@@ -763,12 +735,7 @@ def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
         ("projected-128", ["network.feature_resolution=256"], "feature_resolution = 256 is more"),
         ("projected-128", ["network.resolution=64", "network.channels=4"], "keeps its networks"),
         ("projected-128", ["network.resolution=64", "network.refinements=1"], "keeps its networks"),
-        (
-            "refined",
-            ["network.channels=3"],
-            "but for network.feature_resolution, network.mirrored_heads, or double",
-        ),
-        ("refined", ["network.residuals=false"], "keeps its networks"),
+        ("refined", ["network.channels=3"], "but for network.feature_resolution, or double"),
         (
             "refined",
             ["network.resolution=64"],

@@ -269,17 +269,7 @@ def _up_block(layers: _Layers, block: Any, x: Symbol, style: Symbol, low_res: Sy
     x = layers.add("Add", [x, noise, rgb])
     gain = layers.dense(style, block.gain.weight, block.gain.bias, name=f"{scope}_gain")
     x = layers.add("Multiply", [x, layers.reshape(gain, 1, 1, gain.shape[1])])
-    x = layers.leaky_relu(x, projected.LEAKY_RELU_SLOPE)
-    return x if block.residual is None else _residual(layers, block.residual, x, style, scope)
-
-
-def _residual(layers: _Layers, residual: Any, x: Symbol, style: Symbol, scope: str) -> Symbol:
-    """Apply `projected._Residual`."""
-    name = f"{scope}_residual"
-    y = layers.convolution(x, residual.convolution.weight, name=f"{name}_convolution")
-    gain = layers.dense(style, residual.gain.weight, residual.gain.bias, name=f"{name}_gain")
-    y = layers.add("Multiply", [y, layers.reshape(gain, 1, 1, gain.shape[1])])
-    return layers.add("Add", [x, layers.leaky_relu(y, projected.LEAKY_RELU_SLOPE)])
+    return layers.leaky_relu(x, projected.LEAKY_RELU_SLOPE)
 
 
 def _noise(layers: _Layers, noise: Any, style: Symbol, side: int, scope: str) -> Symbol:

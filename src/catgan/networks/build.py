@@ -15,8 +15,6 @@ from catgan.network_config import DcganConfig, LsganConfig, NetworkConfig, Proje
 from catgan.networks import dcgan, lsgan, projected
 from catgan.networks.base import BaseDiscriminator, BaseGenerator
 
-FAMILIES = {"dcgan": dcgan, "lsgan": lsgan, "projected": projected}
-
 
 def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None) -> BaseGenerator:
     """Return a freshly initialized generator: (B, latent_size) -> (B, 3, resolution, resolution).
@@ -31,7 +29,7 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
         case LsganConfig():
             return lsgan.Generator(*sizes)
         case ProjectedConfig():
-            generator = projected.Generator(*sizes, config.refinements, config.residuals)
+            generator = projected.Generator(*sizes, config.refinements)
             if reals is not None:
                 generator.eigenfaces.learn(reals)
             return generator
@@ -54,14 +52,16 @@ def build_discriminator(
             return lsgan.Discriminator(*sizes)
         case ProjectedConfig():
             return projected.Discriminator(
-                config.resolution,
-                config.feature_resolution,
-                reals and reals(),
-                precision,
-                config.mirrored_heads,
+                config.resolution, config.feature_resolution, reals and reals(), precision
             )
 
 
 def pixel_range(config: NetworkConfig) -> tuple[float, float]:
     """Return the values of black and white for this family."""
-    return FAMILIES[config.family].PIXEL_RANGE
+    match config:
+        case DcganConfig():
+            return dcgan.PIXEL_RANGE
+        case LsganConfig():
+            return lsgan.PIXEL_RANGE
+        case ProjectedConfig():
+            return projected.PIXEL_RANGE

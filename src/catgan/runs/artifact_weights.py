@@ -189,15 +189,10 @@ def _weights_of_graph(model: bytes, network: NetworkConfig, where: str) -> dict[
         names = [tensor.name.removesuffix(".float16") for tensor in graph.initializer]
         if len(names) > len(set(names)):
             raise ValueError("two weights have the same name")
-        biases = {node.input[1]: node.input[2] for node in graph.node if len(node.input) == 3}
         for name, tensor in state.items():
-            layer = name.rpartition(".")[0]
-            if layer in norms or name.startswith(_TRANSFORMED) or name.endswith(_COUNTER):
-                continue
-            found = f"generator.{name}"
-            if found not in values:  # equal biases, as before the first step, are stored once
-                found = biases[f"generator.{layer}.weight"]
-            _fill(tensor, values[found])
+            folded = name.rpartition(".")[0] in norms
+            if not folded and not name.startswith(_TRANSFORMED) and not name.endswith(_COUNTER):
+                _fill(tensor, values[f"generator.{name}"])
         _unmerge_first_layer(graph, values, state)
         _unfold_norms(graph, values, state, list(norms))
         _read_decorrelation(graph, values, state)

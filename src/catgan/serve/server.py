@@ -91,7 +91,9 @@ def serve(
     )
     untyped: Any = config  # uvicorn declares these as int, but accepts fractions
     untyped.timeout_keep_alive = settings.keep_alive
-    untyped.timeout_graceful_shutdown = settings.grace - settings.drain
+    untyped.timeout_graceful_shutdown = max(
+        settings.grace - settings.drain - HANDSHAKE_SECONDS, 0.0
+    )
     try:
         _Server(config, service, load, on_start).run([listener])
     finally:

@@ -131,7 +131,7 @@ def _enabled(config: AugmentConfig) -> list[tuple[Augmentation, Any]]:
     return [
         (augmentation, settings[name])
         for name, augmentation in AUGMENTATIONS.items()
-        if settings.get(name)
+        if settings[name]
     ]
 
 

@@ -76,18 +76,15 @@ def configure(
 def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> NetworkConfig:
     """Return the networks for `asked`: those of the `source`, or these at twice its resolution.
 
-    The settings in `source.transfer_settings` may differ, and those in `source.transfer_additions`
-    be turned on.
+    The settings in `source.transfer_settings` may differ.
 
     Raises:
         CatganError: `asked` differs otherwise from the source, which is called `name`.
     """
-    settings = dataclasses.asdict(source)
-    addable = [key for key in source.transfer_additions if not settings[key]]
-    free, doubled = [*source.transfer_settings, *addable], source.doubled()
+    free, doubled = source.transfer_settings, source.doubled()
     changed = {
         key
-        for key, value in settings.items()
+        for key, value in dataclasses.asdict(source).items()
         if key not in free and getattr(asked, key, None) != value
     }
     if not changed:

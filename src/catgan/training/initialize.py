@@ -75,18 +75,8 @@ def _from_starting_point(
     if discriminator_state is None:
         return generator, _new_discriminator(config, precision, images, count, on_progress)
     discriminator = build_discriminator(config.network, None, precision)
-    discriminator.load_state_dict(_widened(discriminator_state, discriminator.state_dict()))
+    discriminator.load_state_dict(discriminator_state)
     return generator, discriminator
-
-
-def _widened(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return `state` with zeros as the weights of inputs that only the `target` has."""
-    widened = dict(state)
-    for name, weight in state.items():
-        if weight.shape != target[name].shape:
-            widened[name] = torch.zeros_like(target[name])
-            widened[name][:, : weight.shape[1]] = weight
-    return widened
 
 
 def _new_discriminator(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +54,8 @@ class StartingPoint:
         return weights_sha256(self.generator, self.discriminator or {})
 
     def discriminator_for(self, network: NetworkConfig) -> dict[str, Tensor] | None:
-        """Return the discriminator state for a run of `network`; None: start with a new one.
-
-        It lacks the weights of what only `network` has (`transfer_additions`).
-        """
-        added = {name: getattr(network, name) for name in self.network.transfer_additions}
-        same = dataclasses.replace(self.network, **added)
-        return self.discriminator if network == same else None
+        """Return the discriminator state for a run of `network`; None: start with a new one."""
+        return self.discriminator if network == self.network else None
 
 
 def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint:

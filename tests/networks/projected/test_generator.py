@@ -146,64 +146,6 @@ def test_refinements_do_not_change_other_initial_weights():
     assert all(name.startswith("refinements.0.") for name in state)
 
 
-# -- residuals ---------------------------------------------------------------------------------
-
-
-def with_residuals(generator):
-    """Return `generator` with residuals and the same other weights."""
-    config = ProjectedConfig(32, LATENT_SIZE, 16, 64, residuals=True)
-    new = build_generator(config).to(memory_format=torch.channels_last)
-    new.load_state_dict(new.state_dict() | generator.state_dict())
-    return new
-
-
-@torch.no_grad()
-def test_new_residuals_change_no_image():
-    source = generator_of(32)
-    z = torch.randn(4, LATENT_SIZE)
-    new = with_residuals(source)
-    assert [block.residual is not None for block in new.blocks] == [False, True]  # sides 8 and 16
-    assert torch.equal(new.eval()(z), source.eval()(z))
-
-
-def test_zero_initialized_residuals_learn():
-    generator = with_residuals(generator_of(32))
-    residual = generator.blocks[1].residual
-    before = copy.deepcopy(generator).eval()
-    optimizer = torch.optim.Adam(residual.parameters(), 0.01)
-    z = torch.randn(8, LATENT_SIZE)
-    for _ in range(2):
-        optimizer.zero_grad(set_to_none=True)
-        generator(z).square().mean().backward()
-        assert residual.convolution.weight.grad.abs().max() > 0
-        optimizer.step()
-    assert residual.gain.weight.grad.abs().max() > 0  # from the second step on
-    assert (generator.eval()(z) - before(z)).abs().max() > 1e-3
-
-
-@torch.no_grad()
-def test_residual_adds_a_modulated_convolution():
-    residual = with_residuals(generator_of(32)).blocks[1].residual
-    torch.nn.init.normal_(residual.convolution.weight)
-    x, z = torch.randn(2, 16, 16, 16), torch.randn(2, LATENT_SIZE)
-    y = F.conv2d(x.double(), residual.convolution.weight.double(), padding=1)
-    gain = z.double() @ residual.gain.weight.double().T + residual.gain.bias.double()
-    y *= gain[:, :, None, None]
-    expected = x + torch.where(y > 0, y, 0.2 * y)
-    torch.testing.assert_close(residual(x, z).double(), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_residuals_do_not_change_other_initial_weights():
-    states = []
-    for residuals in (False, True):
-        torch.manual_seed(3)
-        config = ProjectedConfig(32, LATENT_SIZE, 8, 16, residuals=residuals)
-        states.append(build_generator(config).state_dict())
-    for name, tensor in states[0].items():
-        assert torch.equal(states[1].pop(name), tensor), name
-    assert all(name.startswith("blocks.1.residual.") for name in states[1])
-
-
 # Of a new generator of 64 px with 96 channels, seed 5, from before refinements existed.
 FRESH_LISTING = "d09924bd32ffdf7ee31b50e40454b71ecb92daf217396085093485d4fb14f2cc"
 FRESH_SUMS = {
@@ -489,7 +431,7 @@ def test_heads_fit_the_maps_of_both_feature_resolutions(side, precision, request
 
 
 def test_the_penalty_equals_finite_differences():
-    head = discriminator_module._Head(6, 8, mirrored=False).double()
+    head = discriminator_module._Head(6, 8).double()
     x = torch.randn(2, 6, 8, 8, dtype=torch.double)
     penalty = gradient_penalty(lambda seen: head(seen[0]), [x]).item()
     step, squares = 1e-6, 0.0

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from catgan.networks.layers.frozen import freeze
+from catgan.networks.projected import projection as projection_module
 from catgan.networks.projected.projection import CHANNELS, Projection, _standardize
 
 REALS = 8
@@ -153,6 +154,21 @@ def test_bfloat16_features_are_close_to_float32(bfloat16, projection):
     for x, y in zip(projection(images), build(precision=torch.bfloat16)(images), strict=True):
         correlation = torch.corrcoef(torch.stack([x.flatten(), y.float().flatten()]))[0, 1]
         assert correlation > 0.97
+
+
+def test_chunks_change_neither_features_nor_gradients(projection, monkeypatch):
+    found = []
+    for pixels in (10**9, 2 * 128**2):
+        monkeypatch.setattr(projection_module, "MAX_PIXELS", pixels)
+        images = random_images(5, 64, seed=1).requires_grad_()
+        maps = projection(images)
+        loss = sum(x.square().sum() for x in maps)
+        found.append([*(x.detach() for x in maps), *torch.autograd.grad(loss, images)])
+    for whole, chunked in zip(*found, strict=True):
+        if whole.shape[1] != 3:  # maps, whose memory layout the heads expect
+            assert chunked.is_contiguous(memory_format=torch.channels_last)
+        largest = whole.abs().max().item()  # kernels for other batch sizes round differently
+        torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-4 * largest)
 
 
 def test_nothing_in_it_is_trained(projection):

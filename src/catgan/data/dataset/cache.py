@@ -82,7 +82,7 @@ def procedural_dataset(size: int, *, on_progress: OnProgress | None = None) -> D
     def make(destination: Path) -> None:
         write_procedural_cats(destination, EMBEDDED_COUNT, size, on_progress=on_progress)
 
-    return _open_or_make(_key("drawn", EMBEDDED_COUNT, size, RENDERER_VERSION), make)
+    return _open_or_make(_key("procedural", EMBEDDED_COUNT, size, RENDERER_VERSION), make)
 
 
 def generated_dataset(

@@ -17,7 +17,6 @@ from catgan.networks.projected.projection import CHANNELS, STRIDES, Projection
 
 LEAKY_RELU_SLOPE = 0.2
 HEAD_CHANNELS = 128  # of the maps inside a head
-MIRRORED_SIDE = 8  # of the maps that mirrored heads see twice
 
 
 class Discriminator(BaseDiscriminator):
@@ -32,15 +31,12 @@ class Discriminator(BaseDiscriminator):
         feature_resolution: int,
         reals: Tensor | None,
         precision: torch.dtype,
-        mirrored: bool = False,
     ) -> None:
         super().__init__()
         sides = [feature_resolution // stride for stride in STRIDES]
         block = resolution // sides[0]  # pixels per position of the finest map
         channels = (CHANNELS[0] + 3 * block**2, *CHANNELS[1:-1], CHANNELS[-1] + 3 * 4**2)
-        self.heads = nn.ModuleList(
-            _Head(*sizes, mirrored) for sizes in zip(channels, sides, strict=True)
-        )
+        self.heads = nn.ModuleList(_Head(*sizes) for sizes in zip(channels, sides, strict=True))
         self.projection = Projection(feature_resolution, reals, precision)
         self.frequencies = Frequencies(block, reals)
         self.colors = Colors(sides[-1], reals)
@@ -65,21 +61,16 @@ class _Head(nn.Module):
     """Map (B, channels, side, side) to (B, 16): one logit for each of 4 x 4 positions.
 
     No normalization: batch normalization would make one image's logits depend on the others, and
-    spectral normalization is not needed beside the gradient penalties. In `mirrored` heads,
-    the convolution of inner maps of `MIRRORED_SIDE` receives them twice, the second time mirrored,
-    so that it can compare the left half of a face with the right one. A head that receives no more
-    than such a map has none: at each position its features see much of the face.
+    spectral normalization is not needed beside the gradient penalties.
     """
 
-    def __init__(self, channels: int, side: int, mirrored: bool) -> None:
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         while side > COARSEST_SIDE:
             wider = min(2 * channels, HEAD_CHANNELS)
-            see_mirrored = mirrored and layers and side == MIRRORED_SIDE
-            layer = _MirroredConvolution if see_mirrored else Convolution
             layers += [
-                layer(channels, wider, 4, stride=2, padding=1),
+                Convolution(channels, wider, 4, stride=2, padding=1),
                 nn.LeakyReLU(LEAKY_RELU_SLOPE),
             ]
             channels, side = wider, side // 2
@@ -89,13 +80,3 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).flatten(1)
-
-
-class _MirroredConvolution(Convolution):
-    """`Convolution` of the maps and of their mirror image: its weight has 2 * inputs channels."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> None:
-        super().__init__(2 * inputs, outputs, kernel, stride=stride, padding=padding)
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return super().forward(torch.cat([input, input.flip(3)], 1))

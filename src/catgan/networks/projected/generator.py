@@ -27,7 +27,6 @@ NOISE_MAPS = 16  # per resolution, mixed by z
 NOISE_STRENGTH = 0.1  # initial std of the signed strengths over channels
 CALIBRATION_BATCH = 64  # images per pass of `calibrate`
 MIN_REFINEMENT_CHANNELS = 2
-MIN_RESIDUAL_SIDE = 16  # at smaller sides a residual has the most weights, and the least to add
 
 
 class Generator(BaseGenerator):
@@ -50,7 +49,6 @@ class Generator(BaseGenerator):
         channels: int,
         maximum_channels: int,
         refinements: int = 0,
-        residuals: bool = False,
     ) -> None:
         super().__init__()
         base = resolution // 2**refinements
@@ -61,11 +59,10 @@ class Generator(BaseGenerator):
         self.z_projection = nn.Linear(latent_size, self.constant.numel(), bias=False)
         nn.init.normal_(self.z_projection.weight, 0.0, Z_PROJECTION_STD * latent_size**-0.5)
         self.first_layer = _FirstLayer()
-        blocks = [
+        self.blocks = nn.ModuleList(
             _UpBlock(inputs, outputs, latent_size, COARSEST_SIDE * 2**stage)
             for stage, (inputs, outputs) in enumerate(pairwise(widths), start=1)
-        ]
-        self.blocks = nn.ModuleList(blocks)
+        )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
         self.eigenfaces = Eigenfaces(resolution, latent_size, refinements)
         # Last, so that all other layers get the same random weights as without refinements.
@@ -77,10 +74,6 @@ class Generator(BaseGenerator):
             _Refinement(inputs, outputs, latent_size, base * 2**stage)
             for stage, (inputs, outputs) in enumerate(pairwise([widths[-1], *refined_widths]))
         )
-        if residuals:
-            for block, width in zip(blocks, widths[1:], strict=True):
-                if block.side >= MIN_RESIDUAL_SIDE:
-                    block.residual = _Residual(width, latent_size)
 
     def map(self, z: Tensor) -> Tensor:
         """Return the noise, normalized to its sphere."""
@@ -207,36 +200,17 @@ class _UpBlock(nn.Module):
         self.coarse_rgb_conv = Convolution(3, outputs, 3, padding=1, bias=False)
         nn.init.normal_(self.coarse_rgb_conv.weight, 0.0, 1 / 3)
         self.gain = _Gain(latent_size, outputs)
-        self.residual: _Residual | None = None
 
     def forward(self, x: Tensor, z: Tensor, low_res: Tensor) -> Tensor:
         # Repeating pixels, then smoothing, equals bilinear interpolation before the convolution.
         x = self.norm(self.smoothing(self.convolution(x)))
         x = self.noise(x, z) + self.coarse_rgb_conv(self._resized(low_res))
-        x = F.leaky_relu(self.gain(x, z), LEAKY_RELU_SLOPE)
-        return x if self.residual is None else self.residual(x, z)
+        return F.leaky_relu(self.gain(x, z), LEAKY_RELU_SLOPE)
 
     def _resized(self, images: Tensor) -> Tensor:
         if (smaller := images.shape[-1] // self.side) > 0:
             return F.avg_pool2d(images, smaller)
         return F.interpolate(images, size=(self.side, self.side), mode="bilinear")
-
-
-class _Residual(nn.Module):
-    """Add a second convolution of a block's output: convolution, gain, LeakyReLU.
-
-    The convolution is initialized with zeros, so that adding it to a trained generator changes no
-    image before the first step.
-    """
-
-    def __init__(self, channels: int, latent_size: int) -> None:
-        super().__init__()
-        self.convolution = Convolution(channels, channels, 3, padding=1, bias=False)
-        nn.init.zeros_(self.convolution.weight)
-        self.gain = _Gain(latent_size, channels)
-
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        return x + F.leaky_relu(self.gain(self.convolution(x), z), LEAKY_RELU_SLOPE)
 
 
 class _Gain(nn.Module):

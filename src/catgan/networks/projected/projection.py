@@ -19,8 +19,9 @@ from catgan.networks.layers.frozen import SameConv2d, freeze
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
-# Pixels of a pass. A batch of 32 at 256 px took a quarter longer in one pass than in four, whose
-# maps stay in the cache; smaller passes cost more calls than they save (2-core Xeon, 2026-11-30).
+# Pixels of a pass on a CPU. A batch of 32 at 256 px took a third longer in one pass than in four,
+# whose maps stay in the cache: 44 and 33 ms an image forward and backward, one thread. Smaller
+# passes cost more in calls than they save (Xeon with AMX, bfloat16, 2026-11-30).
 MAX_PIXELS = 32 * 128**2
 _CHUNK = 32  # real images per pass when the statistics are computed
 # Lower limit of a channel's std over real images, relative to the largest one. Divided by its own
@@ -62,7 +63,8 @@ class Projection(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the four maps, of sides `side` / 4, / 8, / 16 and / 32."""
-        chunks = images.split(max(MAX_PIXELS // self.side**2, 1))
+        on_cpu = images.device.type == "cpu"
+        chunks = images.split(max(MAX_PIXELS // self.side**2, 1)) if on_cpu else [images]
         maps = [self._mix(self._backbone_features(chunk)) for chunk in chunks]
         if len(maps) == 1:
             return maps[0]
