@@ -27,7 +27,7 @@ PLAIN_VARIABLE = "CATGAN_PLAIN"
 
 # bfloat16 must take at most this fraction of float32's time: a tie is not worth its rounding.
 _MAX_TIME_RATIO = 0.9
-_ROUNDS = 12  # with 6, on a busy machine, 1 of 20 processes found float32 faster
+_ROUNDS = 12  # with 6, on a busy machine, 1 of 20 probes found float32 faster
 # Feature maps as in the middle of the networks: large enough that arithmetic dominates.
 _TIMED_SHAPE = (8, 64, 16, 16)
 

@@ -19,9 +19,9 @@ from catgan.networks.layers.frozen import SameConv2d, freeze
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
-# Pixels of a pass on a CPU. A batch of 32 at 256 px took a third longer in one pass than in four,
-# whose maps stay in the cache: 44 and 33 ms an image forward and backward, one thread. Smaller
-# passes cost more in calls than they save (Xeon with AMX, bfloat16, 2026-11-30).
+# Pixels of a pass on a CPU. Forward and backward, 32 images at 256 px took 35.0 ms an image in one
+# pass and 30.3 in four, whose maps stay in the cache; at 128 px, smaller ones only cost more calls
+# (Xeon with AMX, bfloat16, one thread, 2026-11-30; `benchmarks/chunks.py`).
 MAX_PIXELS = 32 * 128**2
 _CHUNK = 32  # real images per pass when the statistics are computed
 # Lower limit of a channel's std over real images, relative to the largest one. Divided by its own
