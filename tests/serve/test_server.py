@@ -353,7 +353,7 @@ from catgan.serve.service import Service
 from catgan.serve.settings import Settings
 
 settings = Settings(workers=1, drain=0.0)
-models = Models.create(load_generators([Path(sys.argv[1])]), settings.workers, None)
+models = Models.create(load_generators([Path(sys.argv[1])]))
 
 def announce():
     handlers = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)

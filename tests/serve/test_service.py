@@ -411,11 +411,11 @@ def test_replaced_models_stay_available_by_checksum_until_next_reload(client, tm
     service = client.service
     old = service.models.default
     other = catgan.load(write(tmp_path / "other.onnx", artifact(name="other cats")))
-    models = Models.create([("default", other)], 1, service.models)
+    models = Models.create([("default", other)], service.models)
     service.replace_models(models, Page(models.default))
     assert client.get(f"/artifacts/{old.checksum}/cats/7.png").status_code == 200
     assert client.get("/models").json()["models"][0]["checksum"] != old.checksum
-    again = Models.create([("default", other)], 1, models)
+    again = Models.create([("default", other)], models)
     assert again.default is models.default  # the same file is not loaded twice
     assert old.checksum not in again.by_checksum
 

@@ -140,7 +140,7 @@ def serve(
     paths = artifacts or []
 
     def load(previous: Models | None) -> Models:
-        return Models.create(load_generators(paths), settings.workers, previous)
+        return Models.create(load_generators(paths), previous)
 
     # Listening comes first: an address in use is reported before the slow load of the models.
     listener = listen(host, port)

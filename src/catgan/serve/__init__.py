@@ -31,7 +31,7 @@ def app(generator: Generator | None = None, settings: Settings | None = None) ->
     from catgan.serve.settings import Settings
 
     settings = settings or Settings()
-    models = Models.create([("default", generator or load_generator())], settings.workers)
+    models = Models.create([("default", generator or load_generator())])
     return Service(models, settings)
 
 

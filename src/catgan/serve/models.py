@@ -1,14 +1,12 @@
-"""The artifacts being served, each with one single-threaded session for every worker."""
+"""The artifacts being served, each with one single-threaded session for all workers."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import LifoQueue
 
 import numpy as np
 
@@ -21,18 +19,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Model:
-    """A named artifact. `checksum` is the first 16 hex digits of its file's SHA-256."""
+    """A named artifact. `checksum` is the first 16 hex digits of its file's SHA-256.
 
-    def __init__(self, name: str, generator: Generator, workers: int) -> None:
+    All workers share one session: it may run in several threads at once, and one copy of the
+    weights stays in the processor's caches where several would replace one another.
+    """
+
+    def __init__(self, name: str, generator: Generator) -> None:
         self.name = name
-        self.generator = generator
         self.checksum = hashlib.sha256(generator.model).hexdigest()[:16]
-        self._idle: LifoQueue[Generator] = LifoQueue()
-        for _ in range(workers):
-            # The session gets the model's name as its source, so that errors reveal no path.
-            session = Generator(generator.model, generator.card, name, threads=1)
-            session.sample([0])  # a model that cannot run fails here, not at the first request
-            self._idle.put(session)
+        # The model's name in the place of its path, so that errors reveal no path.
+        self.generator = Generator(generator.model, generator.card, name, threads=1)
+        self.generator.sample([0])  # a model that cannot run fails here, not at the first request
 
     @property
     def card(self) -> Card:
@@ -43,15 +41,6 @@ class Model:
     def resolution(self) -> int:
         """Side of its images in pixels."""
         return self.card.resolution
-
-    @contextmanager
-    def session(self) -> Iterator[Generator]:
-        """Lend a generator for exclusive use, waiting until one is idle."""
-        session = self._idle.get()
-        try:
-            yield session
-        finally:
-            self._idle.put(session)
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,6 @@ class Models:
     def create(
         cls,
         generators: Sequence[tuple[str, Generator]],
-        workers: int,
         previous: Models | None = None,
     ) -> Models:
         """Return the models of named generators, reusing those of `previous` that are unchanged.
@@ -81,7 +69,7 @@ class Models:
         for name, generator in generators:
             known = previous.by_name.get(name) if previous else None
             unchanged = known is not None and known.generator.model == generator.model
-            by_name[name] = known if known and unchanged else Model(name, generator, workers)
+            by_name[name] = known if known and unchanged else Model(name, generator)
         replaced = previous.by_name.values() if previous else ()
         by_checksum = {model.checksum: model for model in (*replaced, *by_name.values())}
         return cls(by_name, by_checksum)
@@ -122,8 +110,7 @@ def generate_images(model: Model, z: np.ndarray, truncation: float, stop: Stop) 
 
     Raises `StoppedError` once `stop` is requested.
     """
-    with model.session() as session:
-        return session.synthesize(z, truncation, lambda done: stop.check())
+    return model.generator.synthesize(z, truncation, lambda done: stop.check())
 
 
 class StoppedError(Exception):

@@ -35,7 +35,7 @@ class Settings:
         CatganError: a value is out of range, or two limits contradict each other.
     """
 
-    workers: int = field(default_factory=usable_cores)  # sessions, each of one thread
+    workers: int = field(default_factory=usable_cores)  # images generated at once, one thread each
     queue: int = 512  # images accepted and not yet generated, over all requests
     max_seeds: int = 64  # in one request
     max_frames: int = 120  # in one morph
