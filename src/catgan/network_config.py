@@ -73,6 +73,9 @@ class ProjectedConfig(BaseNetworkConfig):
 
     family: Literal["projected"] = field(default="projected", init=False)
     feature_resolution: int = 128  # input side of the frozen backbone
+    # The discriminator also compares the two eyes, enlarged; for faces aligned as in AFHQ or by
+    # `catgan prepare --faces`.
+    eye_heads: bool = False
     # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
     # the channels. Training from a source of half the side adds one.
     refinements: int = 0
@@ -100,7 +103,7 @@ class ProjectedConfig(BaseNetworkConfig):
     @property
     def transfer_settings(self) -> tuple[str, ...]:
         """Settings that a run that starts from trained weights of these networks may change."""
-        return ("feature_resolution",)
+        return ("feature_resolution", "eye_heads")
 
     def doubled(self) -> ProjectedConfig | None:
         """Return the networks of twice the resolution that can start from these weights, if any."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -183,6 +184,21 @@ def test_run_from_the_bundled_generator_starts_with_its_discriminator(
     plan = start_run("doubled", resolution=64)
     assert plan.config.optimizer.generator_freeze_images > FREEZE_IMAGES
     assert not any("keeps the discriminator of the source" in note for note in plan.notes)
+
+
+def test_eye_heads_are_left_out(embed, tmp_path, monkeypatch, few_seeds):
+    run = make_run(tmp_path / "run", "projected-128", settings=["network.eye_heads=true"])
+    trained = RunDirectory.open(run).checkpoints.load("latest", print).tensors["discriminator"]
+    (tmp_path / "pretrained").mkdir()
+    generator = embed(run, tmp_path / "pretrained")
+    monkeypatch.setattr("catgan.generation.generator.embedded_generator", lambda: generator)
+    starting = load_starting_point("bundled", print)
+    eye_heads = {name for name in trained if name.startswith("eye_heads.")}
+    assert eye_heads
+    assert starting.discriminator.keys() == trained.keys() - eye_heads
+    for has_them in (True, False):
+        network = dataclasses.replace(starting.network, eye_heads=has_them)
+        assert starting.discriminator_for(network) is starting.discriminator
 
 
 def test_package_without_a_discriminator_provides_the_generator_alone(package):

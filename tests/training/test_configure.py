@@ -64,7 +64,7 @@ def test_resolution_and_feature_resolution_may_change_at_once():
         (
             source(ProjectedConfig(256)),
             ["network.channels=9"],
-            "for network.feature_resolution",
+            "for network.feature_resolution and network.eye_heads",
         ),
     ],
 )

@@ -92,6 +92,22 @@ def test_views_that_never_recur_are_not_cached(discriminator, images, augmentati
 
 
 @torch.no_grad()
+def test_maps_of_eyes_are_cached_too(images):
+    config = ProjectedConfig(64, feature_resolution=128, eye_heads=True)
+    discriminator = build_discriminator(config, lambda: images, torch.float32)
+    cache = RealFeatureCache(discriminator, ONLY_FLIP, 5, CPU)
+    ids = view_ids(torch.tensor([0, 1, 2]), [False, False, False])
+    first = cache.features(images[:3], ids)
+    with mock.patch.object(discriminator, "projected", side_effect=AssertionError):
+        again = cache.features(images[:3], ids)  # without a pass of the backbone
+    expected = discriminator.features(images[:3])
+    assert len(first) == len(again) == len(expected) == 7
+    for x, y, z in zip(first, again, expected, strict=True):
+        assert torch.equal(x, y)
+        torch.testing.assert_close(x, z, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
 def test_each_fixed_view_passes_the_backbone_once(discriminator, images):
     augmentation = AugmentConfig(zoom=0.3, views=3)
     cache = RealFeatureCache(discriminator, augmentation, 5, CPU)

@@ -661,6 +661,32 @@ def test_feature_resolution_may_differ_from_the_source(few, source, cats_64, tmp
     assert heads != {name: tensor.shape for name, tensor in learned["discriminator"].items()}
 
 
+def test_eye_heads_are_added_to_a_discriminator_and_left_out(few, source, cats_64, tmp_path):
+    """Whichever of the two runs has them, all other weights begin with those of the source."""
+    settings = [*SETTINGS, "network.feature_resolution=128"]  # as the source
+    plan = begin(
+        cats_64, tmp_path / "with", str(source.path), [*settings, "network.eye_heads=true"]
+    )
+    assert plan.config.network.eye_heads
+    assert "keeps the discriminator of the source" in plan.notes
+    assert follow(plan).finished
+    learned = source.checkpoints.load("latest", print).tensors["discriminator"]
+    first, last = (checkpoint(plan.run, at)["discriminator"] for at in ("0", "32"))
+    added = first.keys() - learned.keys()
+    assert added == {name for name in first if name.startswith("eye_heads.")}
+    assert added
+    assert all(torch.equal(learned[name], first[name]) for name in learned)
+    assert all(not torch.equal(first[name], last[name]) for name in added)
+
+    plan = begin(cats_64, tmp_path / "without", str(plan.run.path), settings)
+    assert not plan.config.network.eye_heads
+    assert "keeps the discriminator of the source" in plan.notes
+    assert follow(plan).finished
+    without = checkpoint(plan.run, "0")["discriminator"]
+    assert without.keys() == learned.keys()
+    assert all(torch.equal(last[name], without[name]) for name in without)
+
+
 def test_inner_convolutions_thaw_after_new_layers(few, small, cats_64, tmp_path):
     settings = [*DOUBLED, "optimizer.generator_thaw_images=999"]
     plan = begin(cats_64, tmp_path / "run", str(small.path), settings)
@@ -735,7 +761,11 @@ def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
         ("projected-128", ["network.feature_resolution=256"], "feature_resolution = 256 is more"),
         ("projected-128", ["network.resolution=64", "network.channels=4"], "keeps its networks"),
         ("projected-128", ["network.resolution=64", "network.refinements=1"], "keeps its networks"),
-        ("refined", ["network.channels=3"], "but for network.feature_resolution, or double"),
+        (
+            "refined",
+            ["network.channels=3"],
+            "network.feature_resolution and network.eye_heads, or double",
+        ),
         (
             "refined",
             ["network.resolution=64"],

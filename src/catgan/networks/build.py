@@ -52,7 +52,11 @@ def build_discriminator(
             return lsgan.Discriminator(*sizes)
         case ProjectedConfig():
             return projected.Discriminator(
-                config.resolution, config.feature_resolution, reals and reals(), precision
+                config.resolution,
+                config.feature_resolution,
+                reals and reals(),
+                precision,
+                config.eye_heads,
             )
 
 

@@ -65,7 +65,9 @@ def configure(
         # Upsampled once, images show the backbone the finest details; more only costs time.
         finest = max(2 * network.resolution, min(FEATURE_RESOLUTIONS))
         feature_resolution = min(config.network.feature_resolution, finest)
-        start_network = dataclasses.replace(network, feature_resolution=feature_resolution)
+        start_network = dataclasses.replace(
+            network, feature_resolution=feature_resolution, eye_heads=config.network.eye_heads
+        )
     config = dataclasses.replace(config, network=start_network)
     network = _network_from(network, override(config, settings).network, name)
     if recipe == TRANSFER_RECIPE and starting.discriminator_for(network) is not None:
@@ -93,7 +95,7 @@ def _network_from(source: NetworkConfig, asked: NetworkConfig, name: str) -> Net
         return dataclasses.replace(doubled, **{key: getattr(asked, key) for key in free})
     remedy = "leave out --set network.*"
     if free:
-        remedy += f", but for {', '.join(f'network.{key}' for key in free)}"
+        remedy += f", but for {' and '.join(f'network.{key}' for key in free)}"
     if doubled:
         remedy += f", or double the resolution with --set network.resolution={doubled.resolution}"
     raise CatganError(f"a run that starts from {name} keeps its networks: {remedy}")

@@ -75,7 +75,10 @@ def _from_starting_point(
     if discriminator_state is None:
         return generator, _new_discriminator(config, precision, images, count, on_progress)
     discriminator = build_discriminator(config.network, None, precision)
-    discriminator.load_state_dict(discriminator_state)
+    # Eye heads that only one of the two has are initialized anew, or left out.
+    state = discriminator.state_dict()
+    state |= {name: discriminator_state[name] for name in state.keys() & discriminator_state.keys()}
+    discriminator.load_state_dict(state)
     return generator, discriminator
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from catgan.config import AugmentConfig
 from catgan.networks.base import BaseDiscriminator
 from catgan.networks.projected.discriminator import Discriminator
-from catgan.networks.projected.projection import CHANNELS, STRIDES
 from catgan.training.augment import views_of_each
 
 MAX_BYTES = 2**32  # per machine; and at most a quarter of its memory
@@ -49,10 +48,9 @@ class RealFeatureCache:
         views = views_of_each(config)
         if not isinstance(discriminator, Discriminator) or device.type != "cpu" or not views:
             return
-        projection, total = discriminator.projection, views * count
-        sides = [projection.side // stride for stride in STRIDES]
-        shapes = [(side, side, width) for side, width in zip(sides, CHANNELS, strict=True)]
-        bytes_per_view = sum(map(math.prod, shapes)) * projection.precision.itemsize
+        precision, total = discriminator.projection.precision, views * count
+        shapes = discriminator.projected_shapes
+        bytes_per_view = sum(map(math.prod, shapes)) * precision.itemsize
         # Each process of a machine has its own cache.
         max_bytes = min(MAX_BYTES, psutil.virtual_memory().total // 4)
         max_bytes //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -60,9 +58,7 @@ class RealFeatureCache:
         if capacity >= MIN_CACHED_FRACTION * total:
             self.projected = discriminator
             self.is_cached = torch.zeros(total, dtype=torch.bool)
-            self.maps = [
-                torch.empty(capacity, *shape, dtype=projection.precision) for shape in shapes
-            ]
+            self.maps = [torch.empty(capacity, *shape, dtype=precision) for shape in shapes]
 
     def features(self, images: Tensor, view_ids: Tensor | None) -> list[Tensor]:
         """Return the features of `images` (B, 3, H, W), as augmented by `augment_reals`.
@@ -78,7 +74,7 @@ class RealFeatureCache:
         for first in range(0, len(new), CHUNK_SIZE):
             rows = new[first : first + CHUNK_SIZE]
             padded = rows[torch.arange(CHUNK_SIZE) % len(rows)]  # repeats rows up to CHUNK_SIZE
-            projected_maps = self.projected.projection(images[padded])
+            projected_maps = self.projected.projected(images[padded])
             for maps, projected in zip(batch_maps, projected_maps, strict=True):
                 maps[rows] = projected[: len(rows)].permute(0, 2, 3, 1)
         new = new[view_ids[new] < capacity]

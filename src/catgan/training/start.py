@@ -193,8 +193,9 @@ def new_run(
             notes.append("keeps the discriminator of the source")
         elif starting.discriminator is not None:
             was = [
-                f"network.{key}={getattr(starting.network, key)}"
+                f"network.{key}={value}".lower()
                 for key in starting.network.transfer_settings
+                if (value := getattr(starting.network, key)) != getattr(config.network, key)
             ]
             notes.append(
                 f"starts a new discriminator, as the source's has {', '.join(was)}: "

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from catgan.data.reading.sources import printable
 from catgan.errors import CatganError, quoted
 from catgan.generation.card import MAX_ANCESTORS, Ancestor, Card
 from catgan.generation.generator import BUNDLED, load_generator
-from catgan.network_config import NetworkConfig
+from catgan.network_config import NetworkConfig, ProjectedConfig
 from catgan.networks.build import build_discriminator
 from catgan.runs.artifact_weights import (
     checked_state,
@@ -54,8 +55,14 @@ class StartingPoint:
         return weights_sha256(self.generator, self.discriminator or {})
 
     def discriminator_for(self, network: NetworkConfig) -> dict[str, Tensor] | None:
-        """Return the discriminator state for a run of `network`; None: start with a new one."""
-        return self.discriminator if network == self.network else None
+        """Return the discriminator state for a run of `network`; None: start with a new one.
+
+        It may lack the eye heads of `network`, or hold some that `network` has not.
+        """
+        source = self.network
+        if isinstance(source, ProjectedConfig) and isinstance(network, ProjectedConfig):
+            source = dataclasses.replace(source, eye_heads=network.eye_heads)
+        return self.discriminator if network == source else None
 
 
 def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint:
@@ -142,10 +149,15 @@ def _from_artifact(path: Path | None) -> StartingPoint:
 def _bundled_discriminator(
     generator: str, card: Card, network: NetworkConfig
 ) -> dict[str, Tensor] | None:
-    """Return the discriminator that the bundled generator was trained against, if present."""
+    """Return the discriminator that the bundled generator was trained against, if present.
+
+    Its file has no eye heads, for which the package has no room.
+    """
     path = Path(generator).with_name(DISCRIMINATOR)
     if not path.is_file():
         return None
+    if isinstance(network, ProjectedConfig):
+        network = dataclasses.replace(network, eye_heads=False)
     expected = shapes(build_discriminator(network, None, torch.float32).state_dict())
     state = read_weights(path, card, expected, "reinstall catgan")
     require_finite(state, str(path), "reinstall catgan")

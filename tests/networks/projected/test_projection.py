@@ -101,7 +101,7 @@ def test_mixing_weights_depend_on_the_global_seed(projection):
 
 def test_coarse_maps_influence_finer_ones_only(projection):
     """A change of the coarsest map reaches all maps, one of the finest only itself."""
-    features = projection._backbone_features(random_images(1, 128))
+    features = projection._backbone_features(random_images(1, 128), 128)
     maps = projection._mix(features)
 
     def changed(level):
@@ -169,6 +169,41 @@ def test_chunks_change_neither_features_nor_gradients(projection, monkeypatch):
             assert chunked.is_contiguous(memory_format=torch.channels_last)
         largest = whole.abs().max().item()  # kernels for other batch sizes round differently
         torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 256])
+def test_eyes_are_left_beside_mirrored_right(resolution, projection):
+    """The maps are those of the two windows, cut out and enlarged here by their definition."""
+    images = random_images(2, resolution, seed=1)
+    side = 5 * resolution // 16
+    rows = slice(side, 2 * side)
+    edge = 3 * resolution // 16
+    left = images[:, :, rows, edge : edge + side]
+    right = images[:, :, rows, edge + side : edge + 2 * side].flip(3)
+    expected = [
+        projection(F.interpolate(eye, size=(128, 128), mode="bicubic"))[1:] for eye in (left, right)
+    ]
+    maps = projection.eyes(images)
+    for x, channels, pixels, *halves in zip(maps, CHANNELS[1:], (16, 8, 4), *expected, strict=True):
+        assert x.shape == (2, 2 * channels, pixels, pixels)
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(x, torch.cat(halves, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_eyes_of_a_symmetric_face_are_equal(projection):
+    images = random_images(2, 64, seed=1)
+    images = images + images.flip(3)
+    for x in projection.eyes(images):
+        left, right = x.chunk(2, 1)
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+
+
+def test_eyes_depend_on_their_windows_alone(projection):
+    images = random_images(1, 64, seed=1).requires_grad_()
+    sum(x.square().sum() for x in projection.eyes(images)).backward()
+    reached = images.grad.abs().sum(1)[0] > 0
+    assert reached[20:40, 12:52].all()
+    assert reached.sum() == 20 * 40
 
 
 def test_nothing_in_it_is_trained(projection):

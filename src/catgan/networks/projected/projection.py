@@ -23,10 +23,27 @@ CHANNELS = (32, 64, 128, 256)  # of the projected maps at these strides
 # pass and 30.3 in four, whose maps stay in the cache; at 128 px, smaller ones only cost more calls
 # (Xeon with AMX, bfloat16, one thread, 2026-11-30; `benchmarks/chunks.py`).
 MAX_PIXELS = 32 * 128**2
+# Where eyes are in aligned faces, in sixteenths of the side: two square windows side by side, their
+# top at 5, their left edges at 3 and 8, 5 wide (AFHQ, and `catgan prepare --faces`, which follows).
+EYES_TOP, EYES_LEFT, EYE_SIDE = 5, 3, 5
+EYE_PIXELS = 128  # side to which a window is enlarged
+EYE_SCALES = (1, 2, 3)  # of STRIDES; the finest maps would show texture that is upsampled
 _CHUNK = 32  # real images per pass when the statistics are computed
 # Lower limit of a channel's std over real images, relative to the largest one. Divided by its own
 # std, a channel that hardly varies would be mostly rounding errors.
 _MIN_RELATIVE_STD = 1e-3
+
+
+def eye_windows(images: Tensor) -> Tensor:
+    """Cut the eyes out of aligned faces (B, 3, H, W): all left ones, then all right ones, mirrored.
+
+    Left and right are those of the image; (2 B, 3, 5 H / 16, 5 W / 16).
+    """
+    top, left, side = (images.shape[-1] * n // 16 for n in (EYES_TOP, EYES_LEFT, EYE_SIDE))
+    band = images[:, :, top : top + side]
+    return torch.cat(
+        [band[..., left : left + side], band[..., left + side : left + 2 * side].flip(3)]
+    )
 
 
 class Projection(nn.Module):
@@ -63,18 +80,30 @@ class Projection(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the four maps, of sides `side` / 4, / 8, / 16 and / 32."""
+        return self._maps(images, self.side)
+
+    def eyes(self, images: Tensor) -> list[Tensor]:
+        """Return maps of both eyes, enlarged, for each of `EYE_SCALES`.
+
+        Half of the channels show the left eye, half the mirrored right one, so that every position
+        of a map shows the same place of the two. Sides are `EYE_PIXELS` / stride.
+        """
+        size = (EYE_PIXELS, EYE_PIXELS)
+        windows = F.interpolate(eye_windows(images), size=size, mode="bicubic")
+        maps = self._maps(windows, EYE_PIXELS)
+        return [torch.cat(maps[scale].chunk(2), 1) for scale in EYE_SCALES]
+
+    def _maps(self, images: Tensor, side: int) -> list[Tensor]:
         on_cpu = images.device.type == "cpu"
-        chunks = images.split(max(MAX_PIXELS // self.side**2, 1)) if on_cpu else [images]
-        maps = [self._mix(self._backbone_features(chunk)) for chunk in chunks]
+        chunks = images.split(max(MAX_PIXELS // side**2, 1)) if on_cpu else [images]
+        maps = [self._mix(self._backbone_features(chunk, side)) for chunk in chunks]
         if len(maps) == 1:
             return maps[0]
         return [torch.cat(scale) for scale in zip(*maps, strict=True)]
 
-    def _backbone_features(self, images: Tensor) -> list[Tensor]:
-        if images.shape[-1] != self.side:
-            images = F.interpolate(
-                images, size=(self.side, self.side), mode="bilinear", antialias=True
-            )
+    def _backbone_features(self, images: Tensor, side: int) -> list[Tensor]:
+        if images.shape[-1] != side:
+            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         with torch.autocast(images.device.type, enabled=False):
             images = images.float().contiguous(memory_format=torch.channels_last)
             images = smooth((images + 1) / 2).to(self.network.stem.weight.dtype)
@@ -93,7 +122,7 @@ class Projection(nn.Module):
     @torch.no_grad()
     def _standardize(self, reals: Tensor) -> None:
         """Scale and shift every mixing convolution so that its outputs have mean 0 and std 1."""
-        chunks = [self._backbone_features(chunk) for chunk in reals.split(_CHUNK)]
+        chunks = [self._backbone_features(chunk, self.side) for chunk in reals.split(_CHUNK)]
         features = [torch.cat(maps).float() for maps in zip(*chunks, strict=True)]
         coarser: Tensor | None = None
         for scale in reversed(range(len(features))):
