@@ -7,7 +7,6 @@ import torch
 
 from catgan.network_config import ProjectedConfig
 from catgan.networks.build import build_discriminator
-from catgan.networks.projected.projection import CHANNELS
 
 REALS = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -38,18 +37,6 @@ def test_shapes_of_the_projected_maps_are_as_stated(discriminator):
     maps = discriminator.projected(REALS)
     found = [(*x.shape[2:], x.shape[1]) for x in maps]
     assert found == discriminator.projected_shapes
-
-
-@torch.no_grad()
-def test_the_finest_eye_head_receives_the_colors_of_both_eyes(discriminator):
-    """Eyes of one color each: the left one red, the right one blue, on black."""
-    images = torch.full((1, 3, 64, 64), -1.0)
-    images[:, 0, 20:40, 12:32] = 1
-    images[:, 2, 20:40, 32:52] = 1
-    finest = discriminator.features(images)[4]
-    assert finest.shape == (1, 2 * CHANNELS[1] + 6, 16, 16)
-    expected = torch.tensor([2.0, -2, -2, -2, -2, 2])  # -1 and 1, times EYE_COLOR_SCALE
-    torch.testing.assert_close(finest[0, -6:], expected[:, None, None].expand(-1, 16, 16))
 
 
 @torch.no_grad()

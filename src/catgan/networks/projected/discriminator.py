@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catgan.networks.base import COARSEST_SIDE, BaseDiscriminator
@@ -20,12 +19,10 @@ from catgan.networks.projected.projection import (
     EYE_SCALES,
     STRIDES,
     Projection,
-    eye_windows,
 )
 
 LEAKY_RELU_SLOPE = 0.2
 HEAD_CHANNELS = 128  # of the maps inside a head
-EYE_COLOR_SCALE = 2.0  # brings colors to a standard deviation near 1, that of projected channels
 
 
 class Discriminator(BaseDiscriminator):
@@ -54,11 +51,7 @@ class Discriminator(BaseDiscriminator):
         self.colors = Colors(sides[-1], reals)
         # Last, so that all other layers get the same random weights as without them.
         self.eye_heads = nn.ModuleList(
-            _Head(
-                2 * CHANNELS[scale] + 2 * 3 * (scale == EYE_SCALES[0]),
-                EYE_PIXELS // STRIDES[scale],
-                HEAD_CHANNELS,
-            )
+            _Head(2 * CHANNELS[scale], EYE_PIXELS // STRIDES[scale], HEAD_CHANNELS)
             for scale in (EYE_SCALES if eye_heads else ())
         )
 
@@ -87,22 +80,12 @@ class Discriminator(BaseDiscriminator):
         finest = torch.cat([finest, self.frequencies(images).to(finest.dtype)], 1)
         coarsest = torch.cat([coarsest, self.colors(images).to(finest.dtype)], 1)
         coarsest = coarsest.contiguous(memory_format=torch.channels_last)
-        if eyes:
-            colors = _eye_colors(images, eyes[0].shape[-1]).to(finest.dtype)
-            eyes = [torch.cat([eyes[0], colors], 1), *eyes[1:]]
         return [finest, *between, coarsest, *eyes]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return 4 x 4 logits of each of the K = 4 or 7 heads, (B, K, 16), high for real."""
         heads = [*self.heads, *self.eye_heads]
         return torch.stack([head(x) for head, x in zip(heads, features, strict=True)], 1)
-
-
-def _eye_colors(images: Tensor, side: int) -> Tensor:
-    """Return the colors of the left and of the mirrored right eyes, (B, 6, side, side)."""
-    windows = F.interpolate(eye_windows(images), size=(side, side), mode="area")
-    colors = EYE_COLOR_SCALE * torch.cat(windows.chunk(2), 1)
-    return colors.contiguous(memory_format=torch.channels_last)
 
 
 class _Head(nn.Module):

@@ -34,18 +34,6 @@ _CHUNK = 32  # real images per pass when the statistics are computed
 _MIN_RELATIVE_STD = 1e-3
 
 
-def eye_windows(images: Tensor) -> Tensor:
-    """Cut the eyes out of aligned faces (B, 3, H, W): all left ones, then all right ones, mirrored.
-
-    Left and right are those of the image; (2 B, 3, 5 H / 16, 5 W / 16).
-    """
-    top, left, side = (images.shape[-1] * n // 16 for n in (EYES_TOP, EYES_LEFT, EYE_SIDE))
-    band = images[:, :, top : top + side]
-    return torch.cat(
-        [band[..., left : left + side], band[..., left + side : left + 2 * side].flip(3)]
-    )
-
-
 class Projection(nn.Module):
     """Map images N x 3 x side x side in [-1, 1] to four feature maps of `CHANNELS`, finest first.
 
@@ -88,8 +76,12 @@ class Projection(nn.Module):
         Half of the channels show the left eye, half the mirrored right one, so that every position
         of a map shows the same place of the two. Sides are `EYE_PIXELS` / stride.
         """
-        size = (EYE_PIXELS, EYE_PIXELS)
-        windows = F.interpolate(eye_windows(images), size=size, mode="bicubic")
+        top, left, side = (images.shape[-1] * n // 16 for n in (EYES_TOP, EYES_LEFT, EYE_SIDE))
+        band = images[:, :, top : top + side]
+        windows = torch.cat(
+            [band[..., left : left + side], band[..., left + side : left + 2 * side].flip(3)]
+        )
+        windows = F.interpolate(windows, size=(EYE_PIXELS, EYE_PIXELS), mode="bicubic")
         maps = self._maps(windows, EYE_PIXELS)
         return [torch.cat(maps[scale].chunk(2), 1) for scale in EYE_SCALES]
 
