@@ -60,8 +60,9 @@ def test_settings_are_listed_with_their_family(reference):
     assert "| 1 to 4,096; 2 to 4,096 of the projected family |" in shared
     assert re.findall(r"^\| `(.*?)`", dcgan, re.MULTILINE) == ["network.dropout"]
     assert "No settings of its own." in lsgan
-    assert re.findall(r"^\| `(.*?)`", projected, re.MULTILINE)[:2] == [
+    assert re.findall(r"^\| `(.*?)`", projected, re.MULTILINE)[:3] == [
         "network.feature_resolution",
+        "network.eye_heads",
         "network.refinements",
     ]
     assert "| `network.dropout` | 0.3 | | | | |" in page  # only dcgan-128 has it
