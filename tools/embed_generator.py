@@ -29,12 +29,11 @@ from catgan.generation.artifact import CHECKSUM
 from catgan.generation.generator import load_generator
 from catgan.runs.artifact_weights import WEIGHTS_CHECKSUM, weights_sha256
 from catgan.runs.directory import RunDirectory
-from catgan.training.starting_point import DISCRIMINATOR
+from catgan.training.starting_point import DISCRIMINATOR, EYE_HEADS
 
 PRETRAINED = Path(__file__).parents[1] / "src" / "catgan" / "pretrained"
 MAX_BYTES = 24_000_000
 MAX_DISCRIMINATOR_BYTES = 12_000_000
-EYE_HEADS = "eye_heads."  # left out: with them the file would be too large
 
 
 def embed(
@@ -86,7 +85,10 @@ def embed(
 
 
 def _discriminator(run: Path, checkpoint: str, artifact_checksum: str) -> bytes:
-    """Return the discriminator of a run as float16 safetensors; raises `CatganError`."""
+    """Return the discriminator of a run as float16 safetensors; raises `CatganError`.
+
+    Without its eye heads: with them the file would be too large.
+    """
     loaded = RunDirectory.open(run).checkpoints.load(checkpoint, print, ["discriminator"])
     state = {
         name: tensor.half()

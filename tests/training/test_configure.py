@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+import torch
 
 from catgan.config import Config, load_recipe, override
 from catgan.errors import CatganError
@@ -10,6 +13,7 @@ from catgan.generation.card import Ancestor
 from catgan.network_config import DcganConfig, LsganConfig, ProjectedConfig
 from catgan.training.configure import configure, default_recipe
 from catgan.training.starting_point import StartingPoint
+from catgan.training.transfer import FREEZE_IMAGES
 
 
 def source(network, recipe="mine"):
@@ -37,6 +41,28 @@ def test_the_default_recipe_is_transfer_in_its_family(network, recipe, expected)
 def test_the_backbone_sees_images_upsampled_at_most_once(resolution, expected):
     network = configure("transfer", [], source(ProjectedConfig(resolution))).network
     assert network == ProjectedConfig(resolution, feature_resolution=expected)
+
+
+@pytest.mark.parametrize("has_them", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_generator_is_frozen_longer_for_new_eye_heads(has_them, asked):
+    """Also where the source's network has eye heads that its discriminator lacks (the package)."""
+    weights = {"heads.0": torch.zeros(1)} | ({"eye_heads.0": torch.zeros(1)} if has_them else {})
+    network = ProjectedConfig(128, feature_resolution=256, eye_heads=True)
+    starting = dataclasses.replace(source(network), discriminator=weights)
+    config = configure("transfer", [f"network.eye_heads={asked}".lower()], starting)
+    assert config.network.eye_heads == asked
+    recipe = load_recipe("transfer").optimizer.generator_freeze_images
+    assert recipe > FREEZE_IMAGES
+    expected = recipe if asked and not has_them else FREEZE_IMAGES
+    assert config.optimizer.generator_freeze_images == expected
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_eye_heads_may_change_with_the_resolution(asked):
+    settings = ["network.resolution=64", f"network.eye_heads={asked}".lower()]
+    network = configure("transfer", settings, PROJECTED).network
+    assert (network.resolution, network.refinements, network.eye_heads) == (64, 1, asked)
 
 
 def test_resolution_and_feature_resolution_may_change_at_once():

@@ -668,7 +668,7 @@ def test_eye_heads_are_added_to_a_discriminator_and_left_out(few, source, cats_6
         cats_64, tmp_path / "with", str(source.path), [*settings, "network.eye_heads=true"]
     )
     assert plan.config.network.eye_heads
-    assert "keeps the discriminator of the source" in plan.notes
+    assert "keeps the discriminator of the source, with new eye heads" in plan.notes
     assert follow(plan).finished
     learned = source.checkpoints.load("latest", print).tensors["discriminator"]
     first, last = (checkpoint(plan.run, at)["discriminator"] for at in ("0", "32"))
@@ -678,9 +678,21 @@ def test_eye_heads_are_added_to_a_discriminator_and_left_out(few, source, cats_6
     assert all(torch.equal(learned[name], first[name]) for name in learned)
     assert all(not torch.equal(first[name], last[name]) for name in added)
 
-    plan = begin(cats_64, tmp_path / "without", str(plan.run.path), settings)
-    assert not plan.config.network.eye_heads
+    with_them = str(plan.run.path)
+    plan = begin(cats_64, tmp_path / "kept", with_them, [*settings, "network.eye_heads=true"])
     assert "keeps the discriminator of the source" in plan.notes
+
+    plan = begin(
+        cats_64, tmp_path / "256", with_them, [*SETTINGS, "network.feature_resolution=256"]
+    )
+    was = "network.feature_resolution=128"
+    note = f"starts a new discriminator, as the source's has {was}: --set {was} keeps it"
+    assert note in plan.notes
+
+    plan = begin(cats_64, tmp_path / "without", with_them, settings)
+    assert not plan.config.network.eye_heads
+    note = "without its eye heads: --set network.eye_heads=true keeps them"
+    assert f"keeps the discriminator of the source {note}" in plan.notes
     assert follow(plan).finished
     without = checkpoint(plan.run, "0")["discriminator"]
     assert without.keys() == learned.keys()

@@ -70,7 +70,8 @@ def configure(
         )
     config = dataclasses.replace(config, network=start_network)
     network = _network_from(network, override(config, settings).network, name)
-    if recipe == TRANSFER_RECIPE and starting.discriminator_for(network) is not None:
+    has_new_heads = starting.discriminator_for(network) is None or starting.adds_eye_heads(network)
+    if recipe == TRANSFER_RECIPE and not has_new_heads:
         config = fit_to_discriminator(config)
     return dataclasses.replace(override(config, settings), network=network)
 

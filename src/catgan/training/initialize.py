@@ -11,7 +11,7 @@ from torch import Tensor
 from catgan.config import Config
 from catgan.networks.base import BaseDiscriminator, BaseGenerator
 from catgan.networks.build import build_discriminator, build_generator
-from catgan.training.starting_point import StartingPoint
+from catgan.training.starting_point import EYE_HEADS, StartingPoint
 from catgan.training.streams import Stream, stream_seed
 
 STATISTICS_IMAGES = 256  # for the statistics of a projected discriminator
@@ -75,10 +75,10 @@ def _from_starting_point(
     if discriminator_state is None:
         return generator, _new_discriminator(config, precision, images, count, on_progress)
     discriminator = build_discriminator(config.network, None, precision)
-    # Eye heads that only one of the two has are initialized anew, or left out.
-    state = discriminator.state_dict()
-    state |= {name: discriminator_state[name] for name in state.keys() & discriminator_state.keys()}
-    discriminator.load_state_dict(state)
+    # Eye heads that the source lacks stay as initialized; those that the run lacks are left out.
+    own = {n: x for n, x in discriminator.state_dict().items() if n.startswith(EYE_HEADS)}
+    rest = {n: x for n, x in discriminator_state.items() if not n.startswith(EYE_HEADS)}
+    discriminator.load_state_dict(rest | {n: discriminator_state.get(n, x) for n, x in own.items()})
     return generator, discriminator
 
 

@@ -44,7 +44,7 @@ class RealFeatureCache:
         device: torch.device,
     ) -> None:
         self.extract_features = discriminator.features
-        self.projected: Discriminator | None = None
+        self.discriminator: Discriminator | None = None
         views = views_of_each(config)
         if not isinstance(discriminator, Discriminator) or device.type != "cpu" or not views:
             return
@@ -56,7 +56,7 @@ class RealFeatureCache:
         max_bytes //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         capacity = min(total, max_bytes // bytes_per_view)
         if capacity >= MIN_CACHED_FRACTION * total:
-            self.projected = discriminator
+            self.discriminator = discriminator
             self.is_cached = torch.zeros(total, dtype=torch.bool)
             self.maps = [torch.empty(capacity, *shape, dtype=precision) for shape in shapes]
 
@@ -65,7 +65,7 @@ class RealFeatureCache:
 
         `view_ids` (B,) are those of views of training images; None for generated images.
         """
-        if view_ids is None or self.projected is None:
+        if view_ids is None or self.discriminator is None:
             return self.extract_features(images)
         capacity = len(self.maps[0])
         # Look up all rows of the batch; those of new views are overwritten below.
@@ -74,11 +74,13 @@ class RealFeatureCache:
         for first in range(0, len(new), CHUNK_SIZE):
             rows = new[first : first + CHUNK_SIZE]
             padded = rows[torch.arange(CHUNK_SIZE) % len(rows)]  # repeats rows up to CHUNK_SIZE
-            projected_maps = self.projected.projected(images[padded])
+            projected_maps = self.discriminator.projected(images[padded])
             for maps, projected in zip(batch_maps, projected_maps, strict=True):
                 maps[rows] = projected[: len(rows)].permute(0, 2, 3, 1)
         new = new[view_ids[new] < capacity]
         for maps, cache in zip(batch_maps, self.maps, strict=True):
             cache[view_ids[new]] = maps[new]
         self.is_cached[view_ids[new]] = True
-        return self.projected.with_pixels([maps.permute(0, 3, 1, 2) for maps in batch_maps], images)
+        return self.discriminator.with_pixels(
+            [maps.permute(0, 3, 1, 2) for maps in batch_maps], images
+        )

@@ -31,6 +31,7 @@ from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
 from catgan.generation.generator import BUNDLED
+from catgan.network_config import ProjectedConfig
 from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.runs.device import (
     choose_device,
@@ -190,16 +191,17 @@ def new_run(
                 f"{config.network.resolution} px: it starts with upsampled images"
             )
         elif starting.discriminator_for(config.network) is not None:
-            notes.append("keeps the discriminator of the source")
-        elif starting.discriminator is not None:
-            was = [
-                f"network.{key}={value}".lower()
-                for key in starting.network.transfer_settings
-                if (value := getattr(starting.network, key)) != getattr(config.network, key)
-            ]
+            note = "keeps the discriminator of the source"
+            if starting.adds_eye_heads(config.network):
+                note += ", with new eye heads"
+            elif starting.drops_eye_heads(config.network):
+                note += " without its eye heads: --set network.eye_heads=true keeps them"
+            notes.append(note)
+        elif isinstance(starting.network, ProjectedConfig) and starting.discriminator is not None:
+            # Of the settings that may differ, only this one makes heads that do not fit.
+            was = f"network.feature_resolution={starting.network.feature_resolution}"
             notes.append(
-                f"starts a new discriminator, as the source's has {', '.join(was)}: "
-                f"--set {' --set '.join(was)} keeps it"
+                f"starts a new discriminator, as the source's has {was}: --set {was} keeps it"
             )
         if recipe == TRANSFER_RECIPE:
             may_stop = _can_be_scored(dataset, config)

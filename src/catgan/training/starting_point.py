@@ -33,6 +33,7 @@ from catgan.runs.artifact_weights import (
 from catgan.runs.directory import RunDirectory, is_run
 
 DISCRIMINATOR = "discriminator.safetensors"  # in the package, beside its generator
+EYE_HEADS = "eye_heads."  # begins the names of their weights
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,19 @@ class StartingPoint:
         """Return the checksum of the weights."""
         return weights_sha256(self.generator, self.discriminator or {})
 
+    @property
+    def has_eye_heads(self) -> bool:
+        """Whether the discriminator has them; that of the package lacks those of its network."""
+        return any(name.startswith(EYE_HEADS) for name in self.discriminator or {})
+
+    def adds_eye_heads(self, network: NetworkConfig) -> bool:
+        """Return whether a run of `network` has eye heads that the discriminator lacks."""
+        return _wants_eye_heads(network) and not self.has_eye_heads
+
+    def drops_eye_heads(self, network: NetworkConfig) -> bool:
+        """Return whether a run of `network` lacks the eye heads of the discriminator."""
+        return self.has_eye_heads and not _wants_eye_heads(network)
+
     def discriminator_for(self, network: NetworkConfig) -> dict[str, Tensor] | None:
         """Return the discriminator state for a run of `network`; None: start with a new one.
 
@@ -63,6 +77,10 @@ class StartingPoint:
         if isinstance(source, ProjectedConfig) and isinstance(network, ProjectedConfig):
             source = dataclasses.replace(source, eye_heads=network.eye_heads)
         return self.discriminator if network == source else None
+
+
+def _wants_eye_heads(network: NetworkConfig) -> bool:
+    return isinstance(network, ProjectedConfig) and network.eye_heads
 
 
 def load_starting_point(text: str, note: Callable[[str], None]) -> StartingPoint:

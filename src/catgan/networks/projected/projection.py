@@ -75,6 +75,7 @@ class Projection(nn.Module):
 
         Half of the channels show the left eye, half the mirrored right one, so that every position
         of a map shows the same place of the two. Sides are `EYE_PIXELS` / stride.
+        Statistics are those of whole images, so over real eyes these maps are not quite standard.
         """
         top, left, side = (images.shape[-1] * n // 16 for n in (EYES_TOP, EYES_LEFT, EYE_SIDE))
         band = images[:, :, top : top + side]
