@@ -46,6 +46,8 @@ def test_sub_pixel_form_generates_the_same_images_from_the_same_weights(plain, s
     assert operations(after).count("ConvTranspose") == 2  # 4 to 8 to 16; a pixel shuffle makes 32
     sizes = [sum(t.ByteSize() for t in m.graph.initializer) for m in (before, after)]
     assert sizes[1] < sizes[0] + 2_000
+    used = {name for node in after.graph.node for name in node.input}
+    assert {tensor.name for tensor in after.graph.initializer} <= used
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "side"), [(1, 1, 1), (3, 2, 5), (2, 5, 4)])

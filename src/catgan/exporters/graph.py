@@ -129,6 +129,7 @@ def sub_pixel(model: onnx.ModelProto) -> onnx.ModelProto:
         node.output[0]: node for node in graph.node if _attributes(node).get("mode") == b"nearest"
     }
     nodes: list[onnx.NodeProto] = []
+    scales: set[str] = set()
     for node in graph.node:
         upsample = upsampling.get(node.input[0])
         if upsample is None or node.op_type != "Conv":
@@ -143,6 +144,7 @@ def sub_pixel(model: onnx.ModelProto) -> onnx.ModelProto:
         flat_size, kernel_size = sizes
         make = onnx.helper.make_node
         nodes.remove(upsample)
+        scales.update(upsample.input[1:])
         nodes += [
             make("Transpose", [weight], steps[:1], perm=[1, 0, 2, 3]),
             make("Reshape", [steps[0], flat_size], steps[1:2]),
@@ -156,6 +158,11 @@ def sub_pixel(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(sums), _SUMS))
     del graph.node[:]
     graph.node.extend(nodes)
+    # Runtimes warn about the scales of the upsampling if nothing uses them any more.
+    unused = scales - {name for node in nodes for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name not in unused]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
     return result
 
 
