@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -49,6 +50,7 @@ from catgan.training.configure import (
 )
 from catgan.training.display import Display
 from catgan.training.losses import require_losses
+from catgan.training.memory import kept_memory
 from catgan.training.starting_point import (
     StartingPoint,
     load_starting_point,
@@ -78,19 +80,20 @@ class Plan:
         self, display: Display, *, minutes: float = math.inf, tensorboard: bool = False
     ) -> loop.Outcome:
         """Carry out the plan: see `loop.train`."""
-        return loop.train(
-            self.config,
-            self.dataset,
-            self.run,
-            display,
-            device=self.device,
-            precision=self.precision,
-            reals=self.reals,
-            starting=self.starting,
-            resume=self.resume,
-            minutes=minutes,
-            tensorboard=tensorboard,
-        )
+        with kept_memory() if self.device.type == "cpu" else contextlib.nullcontext():
+            return loop.train(
+                self.config,
+                self.dataset,
+                self.run,
+                display,
+                device=self.device,
+                precision=self.precision,
+                reals=self.reals,
+                starting=self.starting,
+                resume=self.resume,
+                minutes=minutes,
+                tensorboard=tensorboard,
+            )
 
 
 def make_plan(
