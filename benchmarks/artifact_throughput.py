@@ -5,7 +5,9 @@
 Exports RUN in every precision, runs each in ONNX Runtime and the run itself in torch, and prints
 images a second at batch sizes 1 and 64, the file's size, and the difference from torch in steps of
 1/255. The versions take turns, `PASSES` times; the table has the median, slowest and fastest pass.
-A precision that `catgan export` would reject is marked.
+A precision that `catgan export` would reject is marked. Two more rows: "repeated" is float16 with
+upsampling by repeated pixels in place of the sub-pixel form, and "sample" is float16 as
+`Generator.sample` runs it from four images on, each processor its own image (at batch 1, one).
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ import numpy as np
 import torch
 
 from catgan.errors import CatganError
-from catgan.exporters.graph import VARIANTS, float32_model
+from catgan.exporters.graph import VARIANTS, float16_storage, float32_model
 from catgan.exporters.parity import measure_parity, require_parity
 from catgan.networks.build import pixel_range
 from catgan.networks.truncation import synthesize_truncated
 from catgan.onnx_runtime import load_onnxruntime
+from catgan.parallel import ordered_map
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import restored_sampler, to_uint8
 
 PASSES = 5
+REPEATED, SAMPLE = "repeated", "sample"
 BATCH_SIZES = (1, 64)
 
 Synthesize = Callable[[np.ndarray], np.ndarray]  # latents -> images
@@ -59,6 +63,11 @@ def onnx_synthesize(model: bytes, threads: int) -> Synthesize:
     return lambda z: session.run(None, {"z": z, "truncation": one})[0]
 
 
+def in_parallel(synthesize: Synthesize) -> Synthesize:
+    """Return a function that generates one image at a time on each processor."""
+    return lambda z: np.concatenate([image for _, image in ordered_map(synthesize, z[:, None])])
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,13 +92,15 @@ def main() -> None:
     mean = sampler.mean_style()
     generator.to(memory_format=torch.contiguous_format)
     model = float32_model(generator, config.network.latent_size, mean, low_high)
-    for precision, variant in VARIANTS.items():
+    for precision, variant in {**VARIANTS, REPEATED: float16_storage}.items():
         try:
             data = variant(model).SerializeToString()
         except CatganError as error:
             print(f"{precision}: {error}")
             continue
         versions[precision] = (onnx_synthesize(data, arguments.threads), len(data))
+        if precision == "float16":
+            versions[SAMPLE] = (in_parallel(onnx_synthesize(data, 1)), len(data))
     rates: dict[tuple[str, int], list[float]] = {}
     for _ in range(PASSES):
         for name, (synthesize, _) in versions.items():
@@ -107,7 +118,7 @@ def main() -> None:
         note = ""
         if name != "torch":
             try:
-                require_parity(parity, name)
+                require_parity(parity, name if name in VARIANTS else "float16")
             except CatganError:
                 note = "  rejected"
         single, batched = (median_and_range(rates[name, size]) for size in BATCH_SIZES)

@@ -4,7 +4,7 @@ A step on a CPU allocates more than a gigabyte and frees it again. By default gl
 of 32 MB or more anew, so the kernel has to find and clear its pages, one fault of 4 kB at a time:
 45,000 to 78,000 faults a step of projected-128. On a virtual machine a fault takes microseconds,
 and addresses of small pages are slow to translate. Kept memory in pages of 2 MB has 6 faults a step
-and takes 53 ms an image where the default takes 62, with as much memory at most, 1.5 GiB (medians;
+and takes 45 ms an image where the default takes 53, with as much memory at most, 1.5 GiB (medians;
 2-core AMD EPYC with AVX2, float32, 2026-11-30; `benchmarks/kept_memory.py`).
 """
 
@@ -80,7 +80,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 def _addresses_are_free() -> bool:
     """Return whether a process may reserve addresses that it does not use."""
-    if sys.platform != "linux":
+    if sys.platform != "linux":  # where psutil, by its types, has no limits
         return False
     limits = (psutil.RLIMIT_AS, psutil.RLIMIT_DATA)
     if any(psutil.Process().rlimit(limit)[0] != psutil.RLIM_INFINITY for limit in limits):
