@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
 
-from catgan.serve.engine import ClientGoneError, Engine
+from catgan.serve.engine import GROUP, ClientGoneError, Engine
 from catgan.serve.problems import ProblemError
 
 
@@ -94,6 +95,101 @@ def test_disconnect_frees_queue_immediately(make_engine):
 
     asyncio.run(leave())
     assert started == []
+    assert engine.pending == 0
+
+
+class Step:
+    """A job that starts when it is told to, after its predecessors."""
+
+    def __init__(self, value):
+        self.value, self.started, self.go = value, threading.Event(), threading.Event()
+
+    def __call__(self, stop):
+        self.started.set()
+        assert self.go.wait(30)
+        return self.value
+
+    async def finish(self):
+        """Let the job end once a worker has started it; give the event loop time to notice."""
+        assert await asyncio.to_thread(self.started.wait, 30)
+        self.go.set()
+        await asyncio.sleep(0.02)
+
+
+def results(tasks):
+    return [task.result() for task in tasks if task.done()]
+
+
+def test_finished_results_wait_for_one_another_while_jobs_wait(make_engine):
+    engine = make_engine(capacity=100)
+    steps = [Step(number) for number in range(GROUP + 2)]
+
+    async def run():
+        tasks = [asyncio.create_task(engine.run(step, 1, forever)) for step in steps]
+        delivered = []
+        for step in steps:
+            await step.finish()
+            delivered.append(len(results(tasks)))
+        return delivered, results(tasks)
+
+    delivered, values = asyncio.run(run())
+    assert delivered == [0] * (GROUP - 1) + [GROUP, GROUP, GROUP + 2]
+    assert values == list(range(GROUP + 2))
+
+
+def test_no_finished_result_waits_for_a_job_of_many_images(make_engine):
+    engine, first, second = make_engine(capacity=100), Step("first"), Step("second")
+
+    async def run():
+        tasks = [asyncio.create_task(engine.run(first, 1, forever))]
+        tasks.append(asyncio.create_task(engine.run(second, 64, forever)))
+        await asyncio.sleep(0.01)
+        await first.finish()
+        assert await asyncio.to_thread(second.started.wait, 30)
+        await asyncio.sleep(0.02)
+        early = results(tasks)
+        second.go.set()
+        return early, await asyncio.gather(*tasks)
+
+    assert asyncio.run(run()) == (["first"], ["first", "second"])
+
+
+class ManualExecutor:
+    """An executor whose only worker is the test."""
+
+    def __init__(self, workers, name):
+        self.queue = []
+
+    def submit(self, function):
+        self.queue.append((Future(), function))
+        return self.queue[-1][0]
+
+    def work(self, number):
+        future, function = self.queue[number]
+        future.set_result(function())
+
+    def shutdown(self, **options):
+        pass
+
+
+def test_held_results_are_delivered_when_the_last_waiting_job_is_given_up(make_engine, monkeypatch):
+    monkeypatch.setattr("catgan.serve.engine.ThreadPoolExecutor", ManualExecutor)
+    engine = make_engine(capacity=100)
+
+    async def run():
+        gone = asyncio.Event()
+        first = asyncio.create_task(engine.run(lambda stop: "first", 1, forever))
+        waiting = asyncio.create_task(engine.run(lambda stop: "never", 1, gone.wait))
+        await asyncio.sleep(0.01)
+        engine._executor.work(0)
+        await asyncio.sleep(0.01)
+        held = not first.done()
+        gone.set()
+        with pytest.raises(ClientGoneError):
+            await waiting
+        return held, await asyncio.wait_for(first, 30)
+
+    assert asyncio.run(run()) == (True, "first")
     assert engine.pending == 0
 
 
