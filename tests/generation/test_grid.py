@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import io
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import catgan
 from catgan.errors import CatganError
 from catgan.generation.grid import (
     check_grid,
-    encode_image,
     enlarge,
     make_grid,
     parse_grid,
@@ -50,16 +47,6 @@ def test_save_image_leaves_no_other_files(tmp_path, name):
     with Image.open(path) as image:
         assert abs(np.asarray(image).astype(int) - 3).max() <= 1
     assert [p.name for p in path.parent.iterdir()] == ["a" + path.suffix]
-
-
-@pytest.mark.parametrize("size", [128, 512])
-def test_png_is_lossless_and_about_as_small_as_pillow_s(size):
-    image = enlarge(catgan.load().sample([7])[0], size)
-    data = encode_image(image, "PNG")
-    assert (np.asarray(Image.open(io.BytesIO(data))) == image).all()
-    default = io.BytesIO()
-    Image.fromarray(image).save(default, "PNG")
-    assert len(data) < 1.06 * default.tell()
 
 
 def test_errors_name_the_file(tmp_path):
@@ -110,13 +97,14 @@ def test_images_too_long_for_the_format_are_rejected(tmp_path, name, side):
 
 
 def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
-    def save(image, partial, *arguments, **options):
-        partial.write_bytes(b"half")
+    def write(partial, content):
+        with partial.open("wb") as file:
+            file.write(content[:4])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", save)
+    monkeypatch.setattr("pathlib.Path.write_bytes", write)
     path = tmp_path / "a.png"
-    path.write_bytes(b"old")
+    path.write_text("old")
     with pytest.raises(CatganError, match="choose another path"):
         save_image(IMAGES[0], path)
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]

@@ -6,18 +6,16 @@ import io
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from catgan.errors import CatganError
 from catgan.files import make_directory, rename, require_replaceable, try_writing
 from catgan.generation.checks import check_integer
+from catgan.generation.png import encode_png
 
 MAX_SIZE = 2_048
 MAX_PIXELS = 200_000_000  # held in memory at once: 600 MB
@@ -117,21 +115,18 @@ def save_image(image: np.ndarray, path: Path) -> None:
     image_format = check_suffix(path)
     _check_sides(path, image_format, *image.shape[:2])
     with written_beside(path) as partial:
-        _encode(image, partial, image_format)
+        partial.write_bytes(encode_image(image, image_format))
 
 
 def encode_image(image: np.ndarray, image_format: str) -> bytes:
     """Return the bytes that `save_image` writes; `image_format` is PNG, WEBP or JPEG."""
+    if image_format == "PNG":
+        return encode_png(image)
+    from PIL import Image
+
     buffer = io.BytesIO()
-    _encode(image, buffer, image_format)
+    Image.fromarray(image).save(buffer, image_format, quality=95)
     return buffer.getvalue()
-
-
-def _encode(image: np.ndarray, target: Path | BinaryIO, image_format: str) -> None:
-    # After PNG's filters, a photo repeats almost nothing but runs. Searching for runs alone takes
-    # 0.8 ms instead of 2.7 for 128 x 128 pixels, for the same size (enlarged images: up to +5 %).
-    options = {"compress_type": zlib.Z_RLE} if image_format == "PNG" else {"quality": 95}
-    Image.fromarray(image).save(target, image_format, **options)
 
 
 def _check_sides(path: Path, image_format: str, height: int, width: int) -> None:
@@ -192,6 +187,8 @@ def enlarge(image: np.ndarray, size: int) -> np.ndarray:
     check_size(len(image), size)
     if size == len(image):
         return image
+    from PIL import Image
+
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
 
 
