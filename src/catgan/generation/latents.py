@@ -13,29 +13,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_KEY_STEPS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
+_ROUNDS = 10
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+_KEY_STEPS = np.arange(_ROUNDS, dtype=np.uint64)[:, None] * np.array(
+    [0x9E3779B9, 0xBB67AE85], np.uint64
+)
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
 
 
 def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Return random words (..., 4), uint64 < 2^32: Philox 4x32-10 of `counter` (..., 4) and `key`.
+    """Return random words (..., 4), uint32: Philox 4x32-10 of `counter` (..., 4) and `key`.
 
-    `key` has the shape (..., 2).
+    `key` has the shape (..., 2). Both hold whole numbers from 0 to 2^32 - 1.
     """
-    c0, c1, c2, c3 = np.moveaxis(counter.astype(np.uint64), -1, 0)
-    k0, k1 = np.moveaxis(key.astype(np.uint64), -1, 0)
-    for _ in range(10):
-        first, second = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
-        c0, c1, c2, c3 = (
-            (second >> _WORD) ^ c1 ^ k0,
-            second & _LOW,
-            (first >> _WORD) ^ c3 ^ k1,
-            first & _LOW,
-        )
-        k0, k1 = (k0 + _KEY_STEPS[0]) & _LOW, (k1 + _KEY_STEPS[1]) & _LOW
-    return np.stack([c0, c1, c2, c3], axis=-1)
+    keys = (key.astype(np.uint64)[..., None, :] + _KEY_STEPS).astype(np.uint32)  # modulo 2^32
+    even, odd = counter[..., 0::2].astype(np.uint32), counter[..., 1::2].astype(np.uint32)
+    for number in range(_ROUNDS):
+        # The low and the high words of two products: low, high, low, high.
+        words = (even * _MULTIPLIERS).astype("<u8", copy=False).view("<u4")
+        even, odd = words[..., 3::-2] ^ odd ^ keys[..., number, :], words[..., 2::-2]
+    return np.stack([even, odd], axis=-1).reshape(counter.shape)
 
 
 def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
@@ -45,7 +43,7 @@ def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
     counter = np.zeros((len(seeds), blocks, 4), np.uint64)
     counter[..., 0] = np.arange(blocks, dtype=np.uint64)
     key = np.stack([seeds & _LOW, seeds >> _WORD], axis=-1)[:, None, :]
-    words = philox(counter, np.broadcast_to(key, (len(seeds), blocks, 2))).astype(np.float64)
+    words = philox(counter, key).astype(np.float64)
     radius = np.sqrt(-2 * np.log((words[..., 0::2] + 1) / 2**32))
     angle = 2 * np.pi * words[..., 1::2] / 2**32
     numbers = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)

@@ -54,30 +54,28 @@ class Engine:
             ProblemError: 503 if the queue is full or the job takes longer than the timeout.
             ClientGoneError: the client closed the connection first.
         """
-        stop = Stop()
-        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        stop, loop = Stop(), asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
         work = self._submit(job, images, stop, result)
-        disconnect = asyncio.ensure_future(wait_for_disconnect())
-        try:
-            done, _ = await asyncio.wait(
-                (result, disconnect), timeout=self.timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-            if result in done:
-                return result.result()
-            if disconnect in done:
-                raise ClientGoneError
-            raise ProblemError(
-                503,
-                f"generating the images took longer than the limit of {self.timeout:g} s",
-                reason="timeout",
-                retry_after=self.retry_after(),
-            )
-        finally:
-            disconnect.cancel()
+
+        def give_up(error: Exception) -> None:
             if not result.done():
+                result.set_exception(error)
+
+        async def watch() -> None:
+            await wait_for_disconnect()
+            give_up(ClientGoneError())
+
+        watcher = loop.create_task(watch())
+        timer = loop.call_later(self.timeout, lambda: give_up(self._timeout_problem()))
+        try:
+            return await result
+        finally:
+            timer.cancel()
+            watcher.cancel()
+            if not work.done():
                 stop.requested = True
                 work.cancel()  # has an effect only if it has not started
-                result.cancel()
 
     def retry_after(self) -> int:
         """Return the estimated seconds until the queue has room, at least 1."""
@@ -86,6 +84,14 @@ class Engine:
     def close(self) -> None:
         """Cancel the jobs that have not started, and wait for those that have."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _timeout_problem(self) -> ProblemError:
+        return ProblemError(
+            503,
+            f"generating the images took longer than the limit of {self.timeout:g} s",
+            reason="timeout",
+            retry_after=self.retry_after(),
+        )
 
     def _submit(
         self, job: Callable[[Stop], T], images: int, stop: Stop, result: asyncio.Future[T]
