@@ -286,8 +286,10 @@ def test_generation_needs_no_torch(home):
         "from catgan.cli.app import main\n"
         "main()\n"
     )
+    without_pillow = script.replace("import sys\n", "import sys\nsys.modules['PIL'] = None\n")
+    sample = ["sample", "cats.onnx", "--seeds", "7", "-o", "light.png"]
+    subprocess.run([sys.executable, "-c", without_pillow, *sample], check=True, capture_output=True)
     for arguments in (
-        ["sample", "cats.onnx", "--seeds", "7", "-o", "light.png"],
         ["morph", "cats.onnx", "--frames", "4", "-o", "light.gif"],
         ["edit", "cats.onnx", "-o", "light-edit.png"],
         ["info", "cats.onnx"],

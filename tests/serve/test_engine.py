@@ -99,7 +99,7 @@ def test_disconnect_frees_queue_immediately(make_engine):
 
 
 class Step:
-    """A job that starts when it is told to, after its predecessors."""
+    """A job that ends when it is told to."""
 
     def __init__(self, value):
         self.value, self.started, self.go = value, threading.Event(), threading.Event()
@@ -110,48 +110,122 @@ class Step:
         return self.value
 
     async def finish(self):
-        """Let the job end once a worker has started it; give the event loop time to notice."""
+        """Let the job end once a worker has started it."""
         assert await asyncio.to_thread(self.started.wait, 30)
         self.go.set()
-        await asyncio.sleep(0.02)
 
 
-def results(tasks):
+async def results(tasks, count):
+    """Return the results of `tasks` as soon as there are `count`."""
+    async with asyncio.timeout(30):
+        while sum(task.done() for task in tasks) < count:
+            await asyncio.sleep(0.001)
     return [task.result() for task in tasks if task.done()]
 
 
-def test_finished_results_wait_for_one_another_while_jobs_wait(make_engine):
+def test_finished_results_wait_for_their_group_while_jobs_wait(make_engine, monkeypatch):
+    monkeypatch.setattr("catgan.serve.engine.MAX_HOLD", 30)
     engine = make_engine(capacity=100)
-    steps = [Step(number) for number in range(GROUP + 2)]
+    steps = [Step(number) for number in range(GROUP + 3)]
 
     async def run():
         tasks = [asyncio.create_task(engine.run(step, 1, forever)) for step in steps]
-        delivered = []
-        for step in steps:
+        for step in steps[: GROUP - 1]:
             await step.finish()
-            delivered.append(len(results(tasks)))
-        return delivered, results(tasks)
+        assert await asyncio.to_thread(steps[GROUP - 1].started.wait, 30)
+        await asyncio.sleep(0.02)
+        assert await results(tasks, 0) == []
+        await steps[GROUP - 1].finish()
+        assert await results(tasks, GROUP) == list(range(GROUP))
+        await steps[GROUP].finish()
+        assert await asyncio.to_thread(steps[GROUP + 1].started.wait, 30)
+        await asyncio.sleep(0.02)
+        assert await results(tasks, GROUP) == list(range(GROUP))
+        await steps[GROUP + 1].finish()  # and the last job starts, so that none waits
+        assert await results(tasks, GROUP + 2) == list(range(GROUP + 2))
+        await steps[GROUP + 2].finish()
+        assert await results(tasks, GROUP + 3) == list(range(GROUP + 3))
 
-    delivered, values = asyncio.run(run())
-    assert delivered == [0] * (GROUP - 1) + [GROUP, GROUP, GROUP + 2]
-    assert values == list(range(GROUP + 2))
+    asyncio.run(run())
+    assert engine.pending == 0
 
 
-def test_no_finished_result_waits_for_a_job_of_many_images(make_engine):
-    engine, first, second = make_engine(capacity=100), Step("first"), Step("second")
+def test_no_finished_result_is_held_for_longer_than_the_limit(make_engine):
+    engine, steps = make_engine(capacity=100), [Step(number) for number in range(3)]
 
     async def run():
-        tasks = [asyncio.create_task(engine.run(first, 1, forever))]
-        tasks.append(asyncio.create_task(engine.run(second, 64, forever)))
-        await asyncio.sleep(0.01)
-        await first.finish()
-        assert await asyncio.to_thread(second.started.wait, 30)
-        await asyncio.sleep(0.02)
-        early = results(tasks)
-        second.go.set()
-        return early, await asyncio.gather(*tasks)
+        tasks = [asyncio.create_task(engine.run(step, 1, forever)) for step in steps]
+        await steps[0].finish()
+        assert await results(tasks, 1) == [0]  # while the second is generated and the third waits
+        for step in steps[1:]:
+            await step.finish()
+        assert await results(tasks, 3) == [0, 1, 2]
 
-    assert asyncio.run(run()) == (["first"], ["first", "second"])
+    asyncio.run(run())
+
+
+def test_errors_in_a_group_stay_with_their_jobs(make_engine):
+    engine, first = make_engine(capacity=100), Step("first")
+
+    def fail(error):
+        def job(stop):
+            raise error
+
+        return job
+
+    jobs = [first, fail(KeyError("a")), lambda stop: 2, fail(StopIteration(3)), lambda stop: 4]
+
+    async def run():
+        tasks = [asyncio.create_task(engine.run(job, 1, forever)) for job in jobs]
+        await asyncio.sleep(0.01)
+        first.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(each) if isinstance(each, Exception) else each for each in asyncio.run(run())] == [
+        "first",
+        KeyError,
+        2,
+        RuntimeError,
+        4,
+    ]
+
+
+def test_requests_from_several_event_loops_share_the_workers(make_engine):
+    engine, values = make_engine(workers=2, capacity=100), {}
+
+    async def run(number):
+        jobs = (engine.run(lambda stop, i=i: (number, i), 1, forever) for i in range(20))
+        return await asyncio.gather(*jobs)
+
+    def client(number):
+        values[number] = asyncio.run(run(number))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert values == {number: [(number, i) for i in range(20)] for number in range(3)}
+
+
+def test_closing_cancels_what_waits_and_rejects_the_rest(make_engine):
+    engine, step = make_engine(), Step("running")
+
+    async def run():
+        tasks = [asyncio.create_task(engine.run(job, 1, forever)) for job in (step, Step("never"))]
+        assert await asyncio.to_thread(step.started.wait, 30)
+        closing = asyncio.create_task(asyncio.to_thread(engine.close))
+        await asyncio.sleep(0.02)
+        step.go.set()
+        await closing
+        with pytest.raises(RuntimeError):
+            await engine.run(lambda stop: "late", 1, forever)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    running, cancelled = asyncio.run(run())
+    assert running == "running"
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert engine.pending == 0
 
 
 class ManualExecutor:
@@ -174,6 +248,7 @@ class ManualExecutor:
 
 def test_held_results_are_delivered_when_the_last_waiting_job_is_given_up(make_engine, monkeypatch):
     monkeypatch.setattr("catgan.serve.engine.ThreadPoolExecutor", ManualExecutor)
+    monkeypatch.setattr("catgan.serve.engine.MAX_HOLD", 30)
     engine = make_engine(capacity=100)
 
     async def run():

@@ -18,7 +18,7 @@ from catgan.generation.checks import check_integer
 from catgan.generation.png import encode_png
 
 MAX_SIZE = 2_048
-MAX_PIXELS = 200_000_000  # held in memory at once: 600 MB
+MAX_PIXELS = 200_000_000  # the pixels alone take 600 MB of memory
 MAX_SIDE = {"WEBP": 16_383, "JPEG": 65_500}  # in pixels; memory runs out before a PNG does
 SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 

@@ -25,10 +25,10 @@ _WORD = np.uint64(32)
 def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Return random words (..., 4), uint32: Philox 4x32-10 of `counter` (..., 4) and `key`.
 
-    `key` has the shape (..., 2). Both hold whole numbers from 0 to 2^32 - 1.
+    `key` (..., 2) is broadcast to the counters. Both hold whole numbers from 0 to 2^32 - 1.
     """
     keys = (key.astype(np.uint64)[..., None, :] + _KEY_STEPS).astype(np.uint32)  # modulo 2^32
-    even, odd = counter[..., 0::2].astype(np.uint32), counter[..., 1::2].astype(np.uint32)
+    even, odd = (counter[..., part::2].astype(np.uint32, order="C") for part in (0, 1))
     for number in range(_ROUNDS):
         # The low and the high words of two products: low, high, low, high.
         words = (even * _MULTIPLIERS).astype("<u8", copy=False).view("<u4")

@@ -1,9 +1,10 @@
-"""Encode PNG files in half the time of Pillow, and without importing it.
+"""Encode PNG files faster than Pillow, and without importing it.
 
 A file is what the specification asks for (W3C, "Portable Network Graphics", third edition, 2025):
 a header, one chunk of rows compressed with zlib, an end. Of the five filters every row gets
 "average", and the search for repetitions is left out: after the filter, a photo repeats almost
-nothing but runs. Pillow's search for the best filter of each row takes longer than the rest.
+nothing but runs. Files are some 2 % larger than Pillow's with its default, 15 % if the image is an
+enlarged one (docs/research/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -21,28 +22,27 @@ _BLOCK = 2**20  # bytes of rows that are filtered at once
 
 def encode_png(image: np.ndarray) -> bytes:
     """Return the PNG file of an image (H, W, 3), uint8."""
-    height, width, channels = image.shape
-    rows = image.reshape(height, width * channels)
+    height, width = image.shape[:2]
+    rows = image.reshape(height, 3 * width)
     compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
     step = max(1, _BLOCK // rows.shape[1])
     compressed = [
-        compressor.compress(_filter(rows, first, min(first + step, height), channels).data)
+        compressor.compress(_filter(rows, first, min(first + step, height)).data)
         for first in range(0, height, step)
     ]
     header = struct.pack(">IIBBBBB", width, height, _BITS, _RGB, 0, 0, 0)
-    content = b"".join([*compressed, compressor.flush()])
-    return b"".join(
-        [_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", content), _chunk(b"IEND", b"")]
-    )
+    content = [*compressed, compressor.flush()]
+    chunks = [*_chunk(b"IHDR", [header]), *_chunk(b"IDAT", content), *_chunk(b"IEND", [])]
+    return b"".join([_SIGNATURE, *chunks])
 
 
-def _filter(rows: np.ndarray, first: int, end: int, channels: int) -> np.ndarray:
-    """Return rows (H, W x channels) from `first` to before `end`, filtered, each after its type."""
-    padded = np.zeros((end - first + 1, channels + rows.shape[1]), np.uint8)
-    padded[1:, channels:] = rows[first:end]
+def _filter(rows: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Return rows (H, 3 W) from `first` to before `end`, filtered, each after its filter's type."""
+    padded = np.zeros((end - first + 1, 3 + rows.shape[1]), np.uint8)
+    padded[1:, 3:] = rows[first:end]
     if first:  # above the first row is black, as to the left of each
-        padded[0, channels:] = rows[first - 1]
-    here, above, left = padded[1:, channels:], padded[:-1, channels:], padded[1:, :-channels]
+        padded[0, 3:] = rows[first - 1]
+    here, above, left = padded[1:, 3:], padded[:-1, 3:], padded[1:, :-3]
     filtered = np.empty((end - first, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _AVERAGE
     average = (above & left) + ((above ^ left) >> 1)  # does not overflow
@@ -50,6 +50,10 @@ def _filter(rows: np.ndarray, first: int, end: int, channels: int) -> np.ndarray
     return filtered
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(content, zlib.crc32(name))
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+def _chunk(name: bytes, pieces: list[bytes]) -> list[bytes]:
+    """Return the parts of a chunk whose content is in pieces."""
+    check = zlib.crc32(name)
+    for piece in pieces:
+        check = zlib.crc32(piece, check)
+    length = sum(map(len, pieces))
+    return [struct.pack(">I", length), name, *pieces, struct.pack(">I", check)]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from catgan.serve.models import Stop
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _SMOOTHING = 0.05  # of the exponential moving average of the seconds an image takes
 _INITIAL_ESTIMATE = 0.02  # seconds an image
 GROUP = 8  # results that the event loop gets at once while more jobs wait
+MAX_HOLD = 0.1  # seconds that a result waits for the rest of its group
 
 
 class Engine:
@@ -35,7 +37,8 @@ class Engine:
         self.workers, self.capacity, self.timeout = workers, capacity, timeout
         self.pending = 0  # images
         self._waiting = 0  # jobs that no worker has started
-        self._finished: list[tuple[asyncio.Future[Any], Future[Any]]] = []  # not yet delivered
+        self._group: list[tuple[asyncio.Future[Any], Future[Any]]] = []  # finished, not delivered
+        self._groups = 0  # delivered
         self._seconds_per_image = _INITIAL_ESTIMATE
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(workers, "generate")
@@ -63,7 +66,8 @@ class Engine:
                 result.set_exception(error)
 
         async def watch() -> None:
-            await wait_for_disconnect()
+            with suppress(Exception):  # some servers raise when the client is gone
+                await wait_for_disconnect()
             give_up(ClientGoneError())
 
         watcher = loop.create_task(watch())
@@ -113,8 +117,7 @@ class Engine:
         def timed() -> T:
             with self._lock:
                 self._waiting -= 1
-            if images > 1:  # takes long: let no finished result wait for it
-                self._deliver(at_least=1)
+            self._deliver(at_least=GROUP)
             stop.check()
             started = time.perf_counter()
             try:
@@ -128,38 +131,54 @@ class Engine:
                 self.pending -= images
                 if work.cancelled():
                     self._waiting -= 1
-                else:
-                    self._finished.append((result, work))
-            self._deliver(at_least=GROUP)
+                self._group.append((result, work))
+                number, is_first = self._groups, len(self._group) == 1
+            if not self._deliver(at_least=GROUP) and is_first:
+                with suppress(RuntimeError):  # the event loop is closed
+                    loop = result.get_loop()
+                    loop.call_soon_threadsafe(loop.call_later, MAX_HOLD, self._deliver, 1, number)
 
-        work = self._executor.submit(timed)
+        try:
+            work = self._executor.submit(timed)
+        except RuntimeError:  # it is closed
+            with self._lock:
+                self.pending -= images
+                self._waiting -= 1
+            raise
         work.add_done_callback(finish)
         return work
 
-    def _deliver(self, at_least: int) -> None:
-        """Hand the finished results to their event loops: `at_least` so many, or if no job waits.
+    def _deliver(self, at_least: int, number: int | None = None) -> bool:
+        """Hand the group of finished results to their event loops; return whether there was one.
 
-        If a job waits, the worker that starts it comes back here.
+        Only if it has `at_least` so many results, or if no job waits; with a `number`, only if it
+        is that group.
         """
         with self._lock:
-            if self._waiting and len(self._finished) < at_least:
-                return
-            finished, self._finished = self._finished, []
-        for loop in {result.get_loop() for result, _ in finished}:
-            if not loop.is_closed():
-                own = [each for each in finished if each[0].get_loop() is loop]
+            is_due = len(self._group) >= at_least or self._waiting <= 0
+            if not self._group or not is_due or number not in (None, self._groups):
+                return False
+            group, self._group = self._group, []
+            self._groups += 1
+        for loop in {result.get_loop() for result, _ in group}:
+            own = [each for each in group if each[0].get_loop() is loop]
+            with suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(_set_results, own)
+        return True
 
 
-def _set_results(finished: list[tuple[asyncio.Future[Any], Future[Any]]]) -> None:
-    for result, work in finished:
+def _set_results(group: list[tuple[asyncio.Future[Any], Future[Any]]]) -> None:
+    for result, work in group:
         if result.done():  # its request has given up
             continue
-        error = work.exception()
-        if error is None:
-            result.set_result(work.result())
+        if work.cancelled():
+            result.cancel()
+        elif error := work.exception():
+            # A future takes any error but this one.
+            is_special = isinstance(error, StopIteration)
+            result.set_exception(RuntimeError(error) if is_special else error)
         else:
-            result.set_exception(error)
+            result.set_result(work.result())
 
 
 class ClientGoneError(Exception):
