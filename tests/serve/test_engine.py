@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -10,7 +12,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
 
-from catgan.serve.engine import GROUP, ClientGoneError, Engine
+from catgan.serve.engine import GROUP, NICENESS, ClientGoneError, Engine
 from catgan.serve.problems import ProblemError
 
 
@@ -231,7 +233,7 @@ def test_closing_cancels_what_waits_and_rejects_the_rest(make_engine):
 class ManualExecutor:
     """An executor whose only worker is the test."""
 
-    def __init__(self, workers, name):
+    def __init__(self, workers, name, initialize):
         self.queue = []
 
     def submit(self, function):
@@ -266,6 +268,16 @@ def test_held_results_are_delivered_when_the_last_waiting_job_is_given_up(make_e
 
     assert asyncio.run(run()) == (True, "first")
     assert engine.pending == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_workers_go_after_the_event_loop(make_engine):
+    def niceness(stop=None):
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    ours = niceness()
+    assert asyncio.run(make_engine().run(niceness, 1, forever)) == min(ours + NICENESS, 19)
+    assert niceness() == ours
 
 
 def test_retry_after_grows_with_queue(make_engine):
