@@ -280,6 +280,15 @@ def test_workers_go_after_the_event_loop(make_engine):
     assert niceness() == ours
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_workers_work_where_priorities_cannot_be_changed(make_engine, monkeypatch):
+    def reject(*arguments):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", reject)
+    assert asyncio.run(make_engine().run(lambda stop: 7, 1, forever)) == 7
+
+
 def test_retry_after_grows_with_queue(make_engine):
     engine = make_engine(workers=2, capacity=1000)
     engine.pending = 1

@@ -177,8 +177,9 @@ def _lower_priority() -> None:
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
-        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
+        with suppress(OSError):  # some sandboxes do not allow it
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
 
 
 def _set_results(group: list[tuple[asyncio.Future[Any], Future[Any]]]) -> None:
