@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import threading
 from concurrent.futures import Future
 
@@ -12,7 +10,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed: NOT tested")
 
-from catgan.serve.engine import GROUP, NICENESS, ClientGoneError, Engine
+from catgan.serve.engine import GROUP, ClientGoneError, Engine
 from catgan.serve.problems import ProblemError
 
 
@@ -268,25 +266,6 @@ def test_held_results_are_delivered_when_the_last_waiting_job_is_given_up(make_e
 
     assert asyncio.run(run()) == (True, "first")
     assert engine.pending == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
-def test_workers_go_after_the_event_loop(make_engine):
-    def niceness(stop=None):
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    ours = niceness()
-    assert asyncio.run(make_engine().run(niceness, 1, forever)) == min(ours + NICENESS, 19)
-    assert niceness() == ours
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
-def test_workers_work_where_priorities_cannot_be_changed(make_engine, monkeypatch):
-    def reject(*arguments):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "setpriority", reject)
-    assert asyncio.run(make_engine().run(lambda stop: 7, 1, forever)) == 7
 
 
 def test_retry_after_grows_with_queue(make_engine):

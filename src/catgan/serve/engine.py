@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -26,7 +24,6 @@ _SMOOTHING = 0.05  # of the exponential moving average of the seconds an image t
 _INITIAL_ESTIMATE = 0.02  # seconds an image
 GROUP = 8  # results that the event loop gets at once while more jobs wait
 MAX_HOLD = 0.1  # seconds that a result waits for the rest of its group
-NICENESS = 5  # by which the workers' priority is below that of the event loop
 
 
 class Engine:
@@ -44,7 +41,7 @@ class Engine:
         self._groups = 0  # delivered
         self._seconds_per_image = _INITIAL_ESTIMATE
         self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(workers, "generate", _lower_priority)
+        self._executor = ThreadPoolExecutor(workers, "generate")
 
     async def run(
         self,
@@ -168,18 +165,6 @@ class Engine:
             with suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(_set_results, own)
         return True
-
-
-def _lower_priority() -> None:
-    """Let the event loop go before this thread, so that rejections and cached images are quick.
-
-    Only Linux has priorities of threads.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        with suppress(OSError):  # some sandboxes do not allow it
-            niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
-            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
 
 
 def _set_results(group: list[tuple[asyncio.Future[Any], Future[Any]]]) -> None:
