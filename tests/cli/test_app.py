@@ -81,6 +81,21 @@ def test_help_imports_nothing_heavy():
         assert command in done.stdout
 
 
+def test_command_imports_no_other_command():
+    script = (
+        "import sys; sys.argv = ['catgan', 'recipes']\n"
+        "from catgan.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*(name for name in sys.modules if name.startswith('catgan.cli.')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    modules = {"catgan.cli.app", "catgan.cli.console", "catgan.cli.recipes"}
+    assert set(done.stdout.splitlines()[-1].split()) == modules
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
     assert "--help" in catgan(command, "--help")

@@ -5,24 +5,64 @@ Each parses its options, calls one function and prints. Heavy imports happen ins
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import catgan
-from catgan.cli.console import explain_system_error, fail, make_console
-from catgan.cli.data import download, inspect, prepare
-from catgan.cli.evaluation import compare, evaluate
-from catgan.cli.export import export
-from catgan.cli.generation import edit, info, morph, sample, web
-from catgan.cli.serve import serve
-from catgan.cli.train import train
+from catgan.cli.console import explain_system_error, fail
 from catgan.errors import CatganError
+
+MODULES = {  # of the commands, which are functions of these names; in the order of `catgan --help`
+    "prepare": "catgan.cli.data",
+    "inspect": "catgan.cli.data",
+    "download": "catgan.cli.data",
+    "train": "catgan.cli.train",
+    "sample": "catgan.cli.generation",
+    "morph": "catgan.cli.generation",
+    "edit": "catgan.cli.generation",
+    "info": "catgan.cli.generation",
+    "export": "catgan.cli.export",
+    "web": "catgan.cli.generation",
+    "serve": "catgan.cli.serve",
+    "evaluate": "catgan.cli.evaluation",
+    "compare": "catgan.cli.evaluation",
+    "recipes": "catgan.cli.recipes",
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each imported and built when it is looked up.
+
+    Building all of them would take as long as generating six images.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        function = getattr(importlib.import_module(MODULES[name]), name)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(name)(function)
+        return typer.main.get_command(single)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes | {"commands": _Commands()})
+
 
 app = typer.Typer(
     name="catgan",
+    cls=_Group,
     help="Train a GAN on a folder of cat photos; sample, evaluate, export and serve it.",
     epilog="First steps: catgan sample (generates cats), then catgan train photos.zip",
     no_args_is_help=True,
@@ -102,35 +142,3 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this recipe's settings.")] = None,
-) -> None:
-    """List the recipes, or print one as TOML."""
-    from catgan.config import load_recipe, recipe_names, recipe_text
-
-    if name is not None:
-        typer.echo(recipe_text(name), nl=False)
-        return
-    from rich.table import Table
-
-    table = Table("recipe", "family", "pixels", "images", "batch", box=None, header_style="dim")
-    for recipe in recipe_names():
-        config = load_recipe(recipe)
-        table.add_row(
-            recipe,
-            config.network.family,
-            str(config.network.resolution),
-            f"{config.training.images:,}",
-            str(config.training.batch_size),
-        )
-    make_console().print(table)
-
-
-for _command in (  # in the order of `catgan --help`
-    *(prepare, inspect, download, train),
-    *(sample, morph, edit, info, export, web, serve),
-    *(evaluate, compare, recipes),
-):
-    app.command()(_command)
