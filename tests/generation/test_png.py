@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -42,6 +45,16 @@ def test_views_are_encoded_as_they_look():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     for view in (image[::-1, ::2], image.transpose(1, 0, 2), image[..., ::-1]):
         assert encode_png(view) == encode_png(np.ascontiguousarray(view))
+
+
+def test_zlib_takes_the_place_of_isal(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    monkeypatch.setitem(sys.modules, "isal", None)
+    spec = importlib.util.find_spec("catgan.generation.png")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.zlib is zlib
+    assert np.array_equal(decode(module.encode_png(image)), image)
 
 
 @pytest.mark.parametrize(("size", "limit"), [(128, 1.05), (512, 1.2)])

@@ -1,18 +1,21 @@
 """Encode PNG files faster than Pillow, and without importing it.
 
 A file is what the specification asks for (W3C, "Portable Network Graphics", third edition, 2025):
-a header, one chunk of rows compressed with zlib, an end. Of the five filters every row gets
-"average", and only runs of equal bytes are searched for: after the filter, a photo repeats almost
-nothing else. Files are 2 % larger than Pillow's with its defaults, 8 to 14 % if the image is an
-enlarged one (`benchmarks/png_encoding.py`).
+a header, one chunk of compressed rows, an end. Of the five filters every row gets "average". ISA-L
+compresses them in a third of zlib's time. Files are 2 % larger than Pillow's with its defaults, 7
+to 14 % if the image is an enlarged one (`benchmarks/png_encoding.py`).
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 
 import numpy as np
+
+try:
+    from isal import isal_zlib as zlib
+except ImportError:  # it has no wheels for Windows on ARM
+    import zlib  # type: ignore[no-redef]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BITS, _RGB = 8, 2
@@ -24,7 +27,7 @@ def encode_png(image: np.ndarray) -> bytes:
     """Return the PNG file of an image (H, W, 3), uint8."""
     height, width = image.shape[:2]
     rows = image.reshape(height, 3 * width)
-    compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    compressor = zlib.compressobj(1)
     step = max(1, _BLOCK // rows.shape[1])
     compressed = [
         compressor.compress(_filter(rows, first, min(first + step, height)).data)
