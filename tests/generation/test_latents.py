@@ -19,19 +19,31 @@ KNOWN_ANSWERS = [
 
 
 def words(text):
-    return np.array([int(word, 16) for word in text.split()], np.uint64)
+    return [int(word, 16) for word in text.split()]
 
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN_ANSWERS)
 def test_philox_matches_the_known_answers(counter, key, result):
-    assert philox(words(counter), words(key)).tolist() == words(result).tolist()
+    assert philox(words(counter), words(key), 1) == words(result)
+
+
+def test_philox_of_packed_blocks_is_that_of_each():
+    counters, key = [words(counter) for counter, _, _ in KNOWN_ANSWERS], (2**32 - 1, 12345)
+    packed = [
+        sum(counter[word] << 64 * block for block, counter in enumerate(counters))
+        for word in range(4)
+    ]
+    result = philox(packed, key, len(counters))
+    for block, counter in enumerate(counters):
+        own = [word >> 64 * block & 2**64 - 1 for word in result]
+        assert own == philox(counter, key, 1)
 
 
 def test_latents_match_their_documentation():
     seed = 2**40 + 12345
     for position in (0, 1, 2, 3, 4, 5):
-        key = np.array([seed % 2**32, seed // 2**32])
-        block = [int(word) for word in philox(np.array([position // 4, 0, 0, 0]), key)]
+        key = (seed % 2**32, seed // 2**32)
+        block = philox((position // 4, 0, 0, 0), key, 1)
         first, second = block[0:2] if position % 4 < 2 else block[2:4]
         radius = math.sqrt(-2 * math.log((first + 1) / 2**32))
         angle = 2 * math.pi * second / 2**32

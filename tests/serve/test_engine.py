@@ -231,7 +231,7 @@ def test_closing_cancels_what_waits_and_rejects_the_rest(make_engine):
 class ManualExecutor:
     """An executor whose only worker is the test."""
 
-    def __init__(self, workers, name, initialize):
+    def __init__(self, workers, name):
         self.queue = []
 
     def submit(self, function):

@@ -10,41 +10,50 @@ u = (a + 1) / 2^32, v = b / 2^32, and sqrt(-2 ln u) times cos(2 pi v), then sin(
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 _ROUNDS = 10
-_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
-_KEY_STEPS = np.arange(_ROUNDS, dtype=np.uint64)[:, None] * np.array(
-    [0x9E3779B9, 0xBB67AE85], np.uint64
-)
-_LOW = np.uint64(0xFFFFFFFF)
-_WORD = np.uint64(32)
+_WORD = 2**32 - 1
+_SPACING = 64  # bits from one block to the next in a packed integer
 
 
-def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Return random words (..., 4), uint32: Philox 4x32-10 of `counter` (..., 4) and `key`.
+def philox(counter: Sequence[int], key: Sequence[int], blocks: int) -> list[int]:
+    """Return four packed words: Philox 4x32-10 of four packed words `counter` and two words `key`.
 
-    `key` (..., 2) is broadcast to the counters. Both hold whole numbers from 0 to 2^32 - 1.
+    A packed word is one integer with the words of all blocks, each in its own 64 bits. So a product
+    with a word multiplies those of all blocks, and none reaches into the next. For the 64 blocks of
+    a latent vector this takes a quarter of the time of numpy, which needs 60 calls.
     """
-    keys = (key.astype(np.uint64)[..., None, :] + _KEY_STEPS).astype(np.uint32)  # modulo 2^32
-    even, odd = (counter[..., part::2].astype(np.uint32, order="C") for part in (0, 1))
-    for number in range(_ROUNDS):
-        # The low and the high words of two products: low, high, low, high.
-        words = (even * _MULTIPLIERS).astype("<u8", copy=False).view("<u4")
-        even, odd = words[..., 3::-2] ^ odd ^ keys[..., number, :], words[..., 2::-2]
-    return np.stack([even, odd], axis=-1).reshape(counter.shape)
+    ones = _pack((1,) * blocks)
+    low = _WORD * ones
+    a, b, c, d = counter
+    first, second = key
+    for _ in range(_ROUNDS):
+        x, y = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b = (y >> 32 & low) ^ b ^ first * ones, y & low
+        c, d = (x >> 32 & low) ^ d ^ second * ones, x & low
+        first, second = first + 0x9E3779B9 & _WORD, second + 0xBB67AE85 & _WORD
+    return [a, b, c, d]
+
+
+@cache
+def _pack(words: tuple[int, ...]) -> int:
+    return sum(word << _SPACING * block for block, word in enumerate(words))
 
 
 def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
     """Return standard normal vectors, float32 (len(seeds), size), of seeds in [0, 2^63 - 1]."""
-    seeds = np.asarray(seeds, np.uint64)
     blocks = -(-size // 4)
-    counter = np.zeros((len(seeds), blocks, 4), np.uint64)
-    counter[..., 0] = np.arange(blocks, dtype=np.uint64)
-    key = np.stack([seeds & _LOW, seeds >> _WORD], axis=-1)[:, None, :]
-    words = philox(counter, key).astype(np.float64)
-    radius = np.sqrt(-2 * np.log((words[..., 0::2] + 1) / 2**32))
-    angle = 2 * np.pi * words[..., 1::2] / 2**32
-    numbers = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return numbers.reshape(len(seeds), 4 * blocks)[:, :size].astype(np.float32)
+    numbers = _pack(tuple(range(blocks)))
+    packed = b"".join(
+        word.to_bytes(8 * blocks, "little")
+        for seed in map(int, seeds)
+        for word in philox((numbers, 0, 0, 0), (seed & _WORD, seed >> 32), blocks)
+    )
+    words = np.frombuffer(packed, "<u8").reshape(-1, 2, 2, blocks).astype(np.float64)
+    radius = np.sqrt(-2 * np.log((words[:, :, 0] + 1) / 2**32))  # (seeds, pair, block)
+    angle = 2 * np.pi * words[:, :, 1] / 2**32
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return pairs.swapaxes(1, 2).reshape(-1, 4 * blocks)[:, :size].astype(np.float32)
