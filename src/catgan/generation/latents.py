@@ -39,8 +39,8 @@ def philox(counter: Sequence[int], key: Sequence[int], blocks: int) -> list[int]
 
 
 @cache
-def _pack(words: tuple[int, ...]) -> int:
-    return sum(word << _SPACING * block for block, word in enumerate(words))
+def _pack(values: tuple[int, ...]) -> int:
+    return sum(value << _SPACING * block for block, value in enumerate(values))
 
 
 def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
@@ -48,9 +48,9 @@ def latents(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
     blocks = -(-size // 4)
     numbers = _pack(tuple(range(blocks)))
     packed = b"".join(
-        word.to_bytes(8 * blocks, "little")
+        part.to_bytes(8 * blocks, "little")
         for seed in map(int, seeds)
-        for word in philox((numbers, 0, 0, 0), (seed & _WORD, seed >> 32), blocks)
+        for part in philox((numbers, 0, 0, 0), (seed & _WORD, seed >> 32), blocks)
     )
     words = np.frombuffer(packed, "<u8").reshape(-1, 2, 2, blocks).astype(np.float64)
     radius = np.sqrt(-2 * np.log((words[:, :, 0] + 1) / 2**32))  # (seeds, pair, block)
