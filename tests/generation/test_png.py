@@ -47,6 +47,11 @@ def test_views_are_encoded_as_they_look():
         assert encode_png(view) == encode_png(np.ascontiguousarray(view))
 
 
+def test_isal_is_used_where_it_is_installed():
+    isal_zlib = pytest.importorskip("isal.isal_zlib", reason="isal is NOT tested: not installed")
+    assert sys.modules["catgan.generation.png"].zlib is isal_zlib
+
+
 def test_zlib_takes_the_place_of_isal(monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     monkeypatch.setitem(sys.modules, "isal", None)

@@ -39,7 +39,7 @@ MODULES = {  # of the commands, which are functions of these names; in the order
 class _Commands(Mapping[str, Any]):
     """The commands by name, each imported and built when it is looked up.
 
-    Building all of them would take as long as generating six images.
+    Building all of them takes 0.06 s, as long as generating several images.
     """
 
     def __getitem__(self, name: str) -> Any:
@@ -47,6 +47,9 @@ class _Commands(Mapping[str, Any]):
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(name)(function)
         return typer.main.get_command(single)
+
+    def __contains__(self, name: object) -> bool:
+        return name in MODULES
 
     def __iter__(self) -> Iterator[str]:
         return iter(MODULES)
@@ -58,6 +61,16 @@ class _Commands(Mapping[str, Any]):
 class _Group(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": _Commands()})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names without building the commands."""
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None for an unknown name; an error of its import is a bug."""
+        if cmd_name not in MODULES:
+            return None
+        return self.commands[cmd_name]
 
 
 app = typer.Typer(
