@@ -14,8 +14,12 @@ import numpy as np
 
 try:
     from isal import isal_zlib as zlib
+
+    _STRATEGY = zlib.Z_DEFAULT_STRATEGY  # ISA-L has no other
 except ImportError:  # it has wheels for x86-64 and ARM only, and not for Windows on ARM
     import zlib  # type: ignore[no-redef]
+
+    _STRATEGY = zlib.Z_RLE  # after the filter, a photo repeats almost nothing but runs of a byte
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BITS, _RGB = 8, 2
@@ -27,8 +31,7 @@ def encode_png(image: np.ndarray) -> bytes:
     """Return the PNG file of an image (H, W, 3), uint8."""
     height, width = image.shape[:2]
     rows = image.reshape(height, 3 * width)
-    # After the filter a photo repeats almost nothing but runs of equal bytes. ISA-L ignores this.
-    compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    compressor = zlib.compressobj(1, strategy=_STRATEGY)
     step = max(1, _BLOCK // rows.shape[1])
     compressed = [
         compressor.compress(_filter(rows, first, min(first + step, height)).data)
