@@ -6,9 +6,9 @@
 Starts the server on the loopback interface, without an access log, and prints:
 
 - speed, as medians of three rounds: images a second of `Generator.sample` in this process, without
-  PNG encoding and with it (on as many threads as cores), and uncached PNGs a second over HTTP,
-  where each seed is requested once, three times in turns; the response time at 70 % of that rate
-  with Poisson arrivals; cached responses a second, and 304s a second;
+  PNG encoding and with it (on as many threads as cores); uncached PNGs a second over HTTP, where
+  each seed is requested once; these take turns, three times a round; the response time at 70 % of
+  that rate with Poisson arrivals; cached responses a second, and 304s a second;
 - overload, for a minute: four times as many requests a second as the server can answer; how fast
   the rejections are, whether the accepted responses are correct, and the server's memory;
 - equal: 10,000 seeds from 32 clients, compared with Python's images byte by byte.

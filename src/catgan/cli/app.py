@@ -39,7 +39,7 @@ MODULES = {  # of the commands, which are functions of these names; in the order
 class _Commands(Mapping[str, Any]):
     """The commands by name, each imported and built when it is looked up.
 
-    Building all of them takes 0.06 s, as long as generating several images.
+    Importing and building all of them takes 0.06 s, as long as generating several images.
     """
 
     def __getitem__(self, name: str) -> Any:

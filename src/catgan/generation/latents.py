@@ -23,8 +23,8 @@ def philox(counter: Sequence[int], key: Sequence[int], blocks: int) -> list[int]
     """Return four packed words: Philox 4x32-10 of four packed words `counter` and two words `key`.
 
     A packed word is one integer with the words of all blocks, each in its own 64 bits. So a product
-    with a word multiplies those of all blocks, and none reaches into the next. For the 64 blocks of
-    a latent vector this takes a quarter of the time of numpy, which needs 60 calls.
+    with a word multiplies those of all blocks, and none reaches into the next. For one seed this is
+    faster than numpy, whose calls take longer than their work (docs/research/benchmarks.md).
     """
     ones = _pack((1,) * blocks)
     low = _WORD * ones
