@@ -1,9 +1,11 @@
-"""Measure what keeping freed memory (`training/memory.py`) is worth to a training step.
+"""Measure what keeping freed memory (`memory.py`) is worth to a training step and to a command.
 
     python benchmarks/kept_memory.py            # about five minutes on 2 cores
+    python benchmarks/kept_memory.py --command  # about a minute
 
 Runs the steps of `train_throughput.py` in a process of its own each time, with and without, in
-turns, and prints the medians over all rounds.
+turns, and prints the medians over all rounds. With `--command`, it runs `catgan sample --seeds 7`
+instead, which leaves the memory alone where its user has set how to allocate it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -24,11 +27,12 @@ from train_throughput import CPU, Phases, Trainer, read_reals
 
 from catgan.config import load_recipe
 from catgan.data.synthetic.procedural import write_procedural_cats
+from catgan.memory import kept_memory
 from catgan.runs.device import describe_machine
-from catgan.training.memory import kept_memory
 
 WARMUP = 4  # steps
 IMAGES = 64
+COMMAND_COLUMNS = ("fastest", "quartile", "median", "quartile", "slowest", "mean", "faults")
 
 
 def measure(recipe: str, steps: int, *, kept: bool) -> dict[str, float]:
@@ -58,11 +62,44 @@ def measure(recipe: str, steps: int, *, kept: bool) -> dict[str, float]:
     }
 
 
+def measure_command(*, kept: bool) -> tuple[float, int]:
+    """Return the seconds and page faults of `catgan sample --seeds 7`, from start to exit."""
+    environment = dict(os.environ)
+    environment.pop("GLIBC_TUNABLES", None)
+    if not kept:
+        environment["GLIBC_TUNABLES"] = "glibc.malloc.mmap_max=65536"  # glibc's own default
+    command = [sys.executable, "-m", "catgan", "sample", "--seeds", "7"]
+    with tempfile.TemporaryDirectory() as directory:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, cwd=directory, env=environment)
+        seconds = time.perf_counter() - started
+    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+
+
+def print_commands(rounds: int) -> None:
+    """Measure the command with and without, in turns, and print a table."""
+    results: dict[str, list[tuple[float, int]]] = {"default": [], "kept": []}
+    for number in range(rounds + 1):
+        for name in sorted(results, reverse=number % 2 == 0):
+            result = measure_command(kept=name == "kept")
+            if number:  # the first round warms up
+                results[name].append(result)
+    print(f"{'memory':10s}" + "".join(f"{name:>10s}" for name in COMMAND_COLUMNS))
+    for name, rows in results.items():
+        seconds = sorted(row[0] for row in rows)
+        quartiles = statistics.quantiles(seconds, n=4)
+        values = (seconds[0], *quartiles, seconds[-1], statistics.mean(seconds))
+        faults = statistics.median(row[1] for row in rows)
+        print(f"{name:10s}" + "".join(f"{value:10.3f}" for value in values) + f"{faults:10,.0f}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="projected-128")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--command", action="store_true", help="measure the command instead")
+    parser.add_argument("--rounds", type=int, help="default: 5; with --command 30")
     parser.add_argument("--steps", type=int, default=10, help="of each round")
     parser.add_argument("--one", choices=("kept", "default"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -70,8 +107,11 @@ def main() -> None:
         kept = arguments.one == "kept"
         print(json.dumps(measure(arguments.recipe, arguments.steps, kept=kept)))
         return
+    if arguments.command:
+        print_commands(arguments.rounds or 30)
+        return
     results: dict[str, list[dict[str, float]]] = {"default": [], "kept": []}
-    for number in range(arguments.rounds):
+    for number in range(arguments.rounds or 5):
         for name in sorted(results, reverse=number % 2 == 0):
             command = [sys.executable, __file__, "--recipe", arguments.recipe, "--one", name]
             command += ["--steps", str(arguments.steps)]

@@ -10,7 +10,7 @@ Three measurements take turns, so that all meet the same state of the machine:
   generated and passed through the backbone once for each network's update, the real images once a
   step, both penalties use the whole batch, in float32 with torch's convolutions and default memory
   layout; everything but the convolutions (blur, noise, eigenfaces) is the same code. It has a
-  process of its own, as catgan changes how its process allocates memory (`training/memory.py`);
+  process of its own, as catgan changes how its process allocates memory (`memory.py`);
 - roofline: matrix products of 2048 x 2048, the processor's peak. catgan's share of it counts the
   FLOP of its matrix products and convolutions, with the formulas of torch's counter.
 
@@ -41,6 +41,7 @@ from torch.utils.flop_counter import flop_registry
 from catgan.config import Config, load_recipe, override
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import write_procedural_cats
+from catgan.memory import kept_memory
 from catgan.networks.build import build_discriminator, build_generator
 from catgan.networks.capabilities import bfloat16_works
 from catgan.networks.layers import convolution, frozen
@@ -49,7 +50,6 @@ from catgan.runs.directory import RunDirectory
 from catgan.training.augment import augment, augment_reals
 from catgan.training.loop import train
 from catgan.training.losses import discriminator_loss, generator_loss, gradient_penalty
-from catgan.training.memory import kept_memory
 from catgan.training.real_feature_cache import RealFeatureCache
 from catgan.training.streams import BatchRandom
 

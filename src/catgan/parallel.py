@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,6 +23,8 @@ def ordered_map(
     for work inside Pillow and numpy, which release the interpreter lock. At most 8 items per worker
     are pending at a time. When the consumer stops early, items that have not started are dropped.
     """
+    from concurrent.futures import ThreadPoolExecutor  # which imports logging, too
+
     workers = workers or _available_processors()
     pending: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="catgan") as pool:

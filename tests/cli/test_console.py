@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -9,28 +10,45 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from catgan.cli import console as terminal
-from catgan.cli.console import ProgressBar, explain_system_error, fail
+from catgan.cli import console
+from catgan.cli.console import Output, ProgressBar, explain_system_error, fail
 
 
-def output(*, terminal):
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=80)
-    with ProgressBar(console) as progress:
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def show_stages():
+    with ProgressBar(Output()) as progress:
         for done in range(1, 4):
             progress("sampling", done, 3)
         progress("writing", 1, 1200)
+
+
+def on_a_terminal(*reports):
+    with contextlib.redirect_stdout(Terminal()) as out, ProgressBar(Output()) as progress:
+        for report in reports:
+            progress(*report)
     return out.getvalue()
 
 
-def test_without_a_terminal_each_stage_is_one_line():
-    assert output(terminal=False) == "sampling: 3\nwriting: 1,200\n"
+def test_without_a_terminal_each_stage_is_one_line(capsys):
+    show_stages()
+    assert capsys.readouterr().out == "sampling: 3\nwriting: 1,200\n"
 
 
 def test_bars_are_erased_from_a_terminal():
-    text = output(terminal=True)
+    with contextlib.redirect_stdout(Terminal()) as out:
+        show_stages()
+    text = out.getvalue()
     assert "sampling" in text
     assert "3/3" in text
     assert "1/1200" in text
@@ -38,17 +56,23 @@ def test_bars_are_erased_from_a_terminal():
 
 
 def test_no_stage_prints_nothing():
-    out = io.StringIO()
-    with ProgressBar(Console(file=out, force_terminal=True)):
-        pass
-    assert out.getvalue() == ""
+    assert on_a_terminal() == ""
+
+
+def test_a_stage_that_is_done_at_once_needs_no_bar():
+    assert on_a_terminal(("generating", 1, 1)) == ""
 
 
 def test_names_in_brackets_are_not_markup():
-    out = io.StringIO()
-    with ProgressBar(Console(file=out, force_terminal=True, width=80)) as progress:
-        progress("features of cats [/old] [red]", 1, 2)
-    assert "features of cats [/old] [red]" in out.getvalue()
+    name = "features of cats [/old] [red]"
+    assert name in on_a_terminal((name, 1, 2))
+
+
+def test_lines_are_printed_verbatim(capsys):
+    long = "cats [red] 3 " * 20
+    Output().line(long)
+    Output(quiet=True).line("nothing")
+    assert capsys.readouterr().out == f"{long}\n"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +103,7 @@ def test_system_errors_are_one_line_with_the_remedy(error, expected):
         OSError(errno.EBADF, "Bad file descriptor"),
         OSError(errno.EINVAL, "Invalid argument", "a"),
         FileNotFoundError(errno.ENOENT, "No such file or directory"),
-        FileNotFoundError(errno.ENOENT, "No such file", str(Path(terminal.__file__).parent / "x")),
+        FileNotFoundError(errno.ENOENT, "No such file", str(Path(console.__file__).parent / "x")),
     ],
 )
 def test_bugs_have_no_line(error):

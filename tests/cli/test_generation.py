@@ -77,10 +77,17 @@ def test_show_needs_a_color_terminal(home, monkeypatch):
     monkeypatch.delenv("NO_COLOR")
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system="truecolor", width=80)
-    with mock.patch("catgan.cli.generation.make_console", return_value=console):
+    with mock.patch("catgan.cli.generation.Output.console", console):
         catgan("sample", "cats.onnx", "--seeds", "7", "--show")
     assert out.getvalue().count("▀") == SIDE * SIDE // 2
     assert "\x1b[38;2;" in out.getvalue()
+
+
+@pytest.mark.parametrize("command", ["sample", "morph", "edit"])
+def test_sessions_are_made_in_kept_memory(home, command):
+    with mock.patch("catgan.memory._glibc", return_value=None) as allocator:
+        catgan(command, "cats.onnx")
+    allocator.assert_called_once()
 
 
 def test_sample_of_a_run(home):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,23 +76,39 @@ def fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def make_console(*, quiet: bool = False) -> Console:
-    """Return the console for results; with `quiet` it prints nothing."""
-    from rich.console import Console
+class Output:
+    """What a command prints to standard output; with `quiet`, nothing.
 
-    return Console(quiet=quiet)
+    Rich is imported for bars, tables and colors alone: the import takes as long as generating
+    several images, and most commands print lines.
+    """
 
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
 
-def print_line(console: Console, line: str) -> None:
-    """Print text verbatim: without markup, wrapping or highlighting."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    @cached_property
+    def console(self) -> Console:
+        """Rich's console, for what is more than a line of text."""
+        from rich.console import Console
+
+        return Console(quiet=self.quiet)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person may be watching."""
+        return sys.stdout.isatty()
+
+    def line(self, text: str) -> None:
+        """Print text verbatim, at once."""
+        if not self.quiet:
+            print(text, flush=True)
 
 
 class ProgressBar:
     """Progress bars on a terminal; elsewhere, one line per stage."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, output: Output) -> None:
+        self.output = output
         self.bar: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
         self.announced: set[str] = set()
@@ -105,19 +122,20 @@ class ProgressBar:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` are done; the first call adds a bar for `stage`."""
-        if not self.console.is_terminal:
+        if not self.output.is_terminal:
             if stage not in self.announced:
-                print_line(self.console, f"{stage}: {total:,}")
+                self.output.line(f"{stage}: {total:,}")
             self.announced.add(stage)
             return
         if self.bar is None:
+            if done == total:  # nothing is left to wait for
+                return
             self.bar = self._start()
         if stage not in self.tasks:
             self.tasks[stage] = self.bar.add_task(stage, total=total)
         self.bar.update(self.tasks[stage], completed=done, total=total)
 
     def _start(self) -> Progress:
-        # Imported here because the import takes as long as generating an image.
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -131,7 +149,7 @@ class ProgressBar:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            console=self.console,
+            console=self.output.console,
             transient=True,
         )
         bar.start()

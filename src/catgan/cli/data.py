@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.cli.console import Output, ProgressBar
 from catgan.errors import CatganError, cannot_write, shell_words
 from catgan.extras import require_extra, require_training_extra
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from catgan.data.faces.prepare import FacesReport
 
 
@@ -55,17 +53,17 @@ def prepare(
     ] = None,
 ) -> None:
     """Turn photos into a dataset: checked, cropped square, resized, split."""
-    console = make_console()
+    output = Output()
     if faces:
         options = {"holdout_fraction": holdout, "license": license, "credit": credit}
-        _prepare_faces(console, source, destination, size, gate or [], review, decisions, options)
+        _prepare_faces(output, source, destination, size, gate or [], review, decisions, options)
         return
     for name, value in (("--gate", gate), ("--review", review), ("--decisions", decisions)):
         if value:
             raise CatganError(f"{name} requires --faces: add --faces, or leave it out")
     from catgan.data.dataset import prepare as preparing
 
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         report = preparing.prepare(
             source,
             destination,
@@ -75,15 +73,14 @@ def prepare(
             credit=credit,
             on_progress=lambda done, total, *_: progress("preparing", done, total),
         )
-    _print_skipped(console, report.rejected, report.duplicates)
-    print_line(
-        console,
+    _print_skipped(output, report.rejected, report.duplicates)
+    output.line(
         f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
         f"held out), {len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
-    _warn_if_holdout_is_empty(console, report.kept, report.holdout, holdout)
-    _print_next(console, report.path, size)
+    _warn_if_holdout_is_empty(output, report.kept, report.holdout, holdout)
+    _print_next(output, report.path, size)
 
 
 def inspect(
@@ -113,24 +110,24 @@ def inspect(
     from catgan.inspect.page import inspection_page
     from catgan.runs.data import changed_data, check_pixels, data_of
 
-    console = make_console()
+    output = Output()
     opened = Dataset.open(dataset)
     page = out or dataset.resolve().with_name(f"{dataset.resolve().name}-inspect.html")
     _check_writable(page, "--out")  # before the work, which takes long
     network = load_extractor(extractor)
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         check_pixels(opened, progress)
         reference = data_of(like, opened.resolution, progress) if like is not None else None
         found = inspect_dataset(opened, network, like=reference, progress=progress)
     if like is not None and reference is not None and (changed := changed_data(like, reference)):
-        print_line(console, f"note     {changed}")
+        output.line(f"note     {changed}")
     for line in summary(found):
-        print_line(console, line)
+        output.line(line)
     try:
         write_durably(page, inspection_page(found).encode())
     except OSError as error:
         raise cannot_write(page, error) from None
-    print_line(console, f"page     {page}")
+    output.line(f"page     {page}")
 
 
 def download(
@@ -152,13 +149,13 @@ def download(
         names = ", ".join(downloading.COLLECTIONS)
         raise CatganError(f"unknown collection {collection!r}: expected {names}")
     chosen = downloading.COLLECTIONS[collection]
-    console = make_console()
+    output = Output()
     for line in (
         f"{chosen.name}: {chosen.images:,} images, {chosen.credit}",
         f"license  {chosen.license}, {chosen.license_address}",
         f"from     {chosen.address}",
     ):
-        print_line(console, line)
+        output.line(line)
     if not accept_license:
         if not sys.stdin.isatty():
             raise CatganError(f"{chosen.name}: read its license and add --accept-license")
@@ -167,18 +164,17 @@ def download(
                 f"{chosen.name}: not downloaded, because its license was not accepted"
             )
     target = out or Path(f"{chosen.name}.zip")
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         count = downloading.download(chosen, target, progress=progress)
-    print_line(console, f"{count:,} images  {target}")
-    print_line(
-        console,
+    output.line(f"{count:,} images  {target}")
+    output.line(
         f"next     catgan prepare {shell_words(target)} {chosen.name} "
         f"--license {shell_words(chosen.license)} --credit {shell_words(chosen.credit)}",
     )
 
 
 def _prepare_faces(
-    console: Console,
+    output: Output,
     source: Path,
     destination: Path,
     size: int,
@@ -209,10 +205,10 @@ def _prepare_faces(
     ask_user = partial(
         review_in_browser,
         path=file,
-        announce=lambda address: print_line(console, f"review   {address}  (decisions: {file})"),
+        announce=lambda address: output.line(f"review   {address}  (decisions: {file})"),
     )
     try:
-        with ProgressBar(console) as progress, imagenet_classifier() as classify:
+        with ProgressBar(output) as progress, imagenet_classifier() as classify:
             report = prepare_faces(
                 source,
                 destination,
@@ -231,39 +227,35 @@ def _prepare_faces(
         )
         stopped.exit_code = 130
         raise stopped from None
-    _print_skipped(console, report.rejected, report.duplicates)
-    _print_faces(console, report, size)
-    _warn_if_holdout_is_empty(console, report.kept, report.holdout, options["holdout_fraction"])
-    _print_next(console, report.path, size)
+    _print_skipped(output, report.rejected, report.duplicates)
+    _print_faces(output, report, size)
+    _warn_if_holdout_is_empty(output, report.kept, report.holdout, options["holdout_fraction"])
+    _print_next(output, report.path, size)
 
 
-def _print_faces(console: Console, report: FacesReport, size: int) -> None:
+def _print_faces(output: Output, report: FacesReport, size: int) -> None:
     resumed = f", {report.known:,} of them from an earlier search" if report.known else ""
-    print_line(
-        console,
+    output.line(
         f"{report.kept:,} cat faces at {size} px from {report.with_face:,} of {report.photos:,} "
         f"photos{resumed} ({report.train:,} to train on, {report.holdout:,} held out), "
         f"{len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
         f"{report.seconds:.1f} s",
     )
     if report.enlarged:
-        print_line(
-            console,
+        output.line(
             f"note     {report.enlarged:,} faces are smaller than {size} px in their photos and "
             "were enlarged: --gate enlarge=1 rejects them",
         )
     if report.unmatched:
-        print_line(
-            console,
+        output.line(
             f"note     {report.unmatched:,} of the decisions are about faces that were not found "
             "in these photos",
         )
 
 
-def _warn_if_holdout_is_empty(console: Console, kept: int, holdout: int, fraction: float) -> None:
+def _warn_if_holdout_is_empty(output: Output, kept: int, holdout: int, fraction: float) -> None:
     if fraction and not holdout:
-        print_line(
-            console,
+        output.line(
             f"note     none of {kept:,} images is held out (each photo is with probability "
             f"{fraction:g}), so memorization will not be measured: use more photos or a larger "
             "--holdout",
@@ -271,25 +263,25 @@ def _warn_if_holdout_is_empty(console: Console, kept: int, holdout: int, fractio
 
 
 def _print_skipped(
-    console: Console,
+    output: Output,
     rejected: tuple[tuple[str, str], ...],
     duplicates: tuple[tuple[str, str], ...],
 ) -> None:
     for name, reason in rejected:
-        print_line(console, f"rejected    {name}: {reason}")
+        output.line(f"rejected    {name}: {reason}")
     for name, kept in duplicates:
-        print_line(console, f"duplicate  {name}: the same file as {kept}")
+        output.line(f"duplicate  {name}: the same file as {kept}")
 
 
-def _print_next(console: Console, path: Path, size: int) -> None:
-    print_line(console, f"dataset  {path}")
+def _print_next(output: Output, path: Path, size: int) -> None:
+    output.line(f"dataset  {path}")
     recipe = {
         32: " --recipe lsgan-64 --set network.resolution=32",
         64: " --set network.resolution=64",
         128: " --from bundled",
         256: " --from bundled --set network.resolution=256",
     }[size]
-    print_line(console, f"next     catgan train {shell_words(path)}{recipe}")
+    output.line(f"next     catgan train {shell_words(path)}{recipe}")
 
 
 def _check_writable(path: Path, option: str) -> None:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.cli.console import Output, ProgressBar
 from catgan.errors import CatganError, cannot_write
 from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from catgan.evaluation.evaluate import Evaluation
     from catgan.evaluation.extractors.extractor import Extractor
     from catgan.evaluation.image_sets import ImageSet
@@ -85,8 +83,8 @@ def evaluate(
     require_training_extra()
     from catgan.runs.evaluation import evaluate_path
 
-    console = make_console()
-    with ProgressBar(console) as progress:
+    output = Output()
+    with ProgressBar(output) as progress:
         scored = evaluate_path(
             images,
             against=against,
@@ -98,13 +96,13 @@ def evaluate(
             checkpoint=checkpoint,
             device_name=device,
             out=out,
-            note=lambda text: print_line(console, text),
+            note=output.line,
             on_progress=progress,
         )
-    print_line(console, scored.evaluation.line())
+    output.line(scored.evaluation.line())
     for text in scored.evaluation.notes:
-        print_line(console, f"note     {text}")
-    print_line(console, f"report   {scored.write()}")
+        output.line(f"note     {text}")
+    output.line(f"report   {scored.write()}")
 
 
 def compare(
@@ -146,7 +144,7 @@ def compare(
     from catgan.runs.directory import is_run
     from catgan.runs.evaluation import contender_at, real_images, require_output
 
-    console = make_console()
+    output = Output()
     if len(generators) < 2:
         raise CatganError(
             f"expected two or more generators, got only {generators[0]}: name another, or score it "
@@ -157,7 +155,7 @@ def compare(
     require_output(out)
 
     def note(text: str) -> None:
-        print_line(console, text)
+        output.line(text)
 
     contenders = with_distinct_titles(
         [contender_at(path, samples, checkpoint, device, note) for path in generators]
@@ -168,7 +166,7 @@ def compare(
     evaluations = [each.subject for each in contenders if isinstance(each.subject, Evaluation)]
     reals = None
     if unscored or against:
-        with ProgressBar(console) as progress:
+        with ProgressBar(output) as progress:
             reals = real_images(against, unscored, progress)
     if not unscored and (resize or inception or input_size):
         raise CatganError(
@@ -176,11 +174,11 @@ def compare(
         )
     for name in extractor or []:
         require_extractor(contenders, {"extractor's name": extractor_name(name)})
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         images = None if reals is None else reals.images
         require_alike(contenders, images, samples=samples, progress=progress)
     if reals is None or not unscored:
-        _print_comparison(console, evaluations, out)
+        _print_comparison(output, evaluations, out)
         return
     names: list[str | None] = [*extractor] if extractor else [None]
     networks = [
@@ -190,12 +188,12 @@ def compare(
     for network in networks:
         require_extractor(contenders, extractor_parts(network.identity))
     for network in networks:
-        scored = _score_all(console, unscored, reals, network, out)
-        _print_comparison(console, [*evaluations, *scored], out)
+        scored = _score_all(output, unscored, reals, network, out)
+        _print_comparison(output, [*evaluations, *scored], out)
 
 
 def _score_all(
-    console: Console,
+    output: Output,
     unscored: Mapping[Path, ImageSet],
     reals: RealImages,
     network: Extractor,
@@ -207,23 +205,23 @@ def _score_all(
     from catgan.evaluation.results.records import comparison_directory, free_directory
     from catgan.runs.evaluation import ScoredImages
 
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         reference = measure_reference(
             reals.images, network, holdout=reals.holdout, progress=progress
         )
     results = []
     for path, generated in unscored.items():
-        with ProgressBar(console) as progress:
+        with ProgressBar(output) as progress:
             result = score(generated, reference, notes=reals.notes_for(path), progress=progress)
         results.append(result)
         wanted = comparison_directory(out, generated, network.identity)
         directory = free_directory(result, wanted)
         page = ScoredImages(result, generated, reals.images, directory).write()
-        print_line(console, f"scored   {result.title}: {page}")
+        output.line(f"scored   {result.title}: {page}")
     return results
 
 
-def _print_comparison(console: Console, results: Sequence[Evaluation], out: Path) -> None:
+def _print_comparison(output: Output, results: Sequence[Evaluation], out: Path) -> None:
     """Print the table and the notes, and write the page."""
     from rich.table import Table
     from rich.text import Text
@@ -237,9 +235,9 @@ def _print_comparison(console: Console, results: Sequence[Evaluation], out: Path
         table.add_column(Text(cell))
     for row in rows:
         table.add_row(*map(Text, row))  # as Text, names in brackets are not read as markup
-    console.print(table)
+    output.console.print(table)
     for note in all_notes(results):
-        print_line(console, f"note     {note}")
+        output.line(f"note     {note}")
     name = results[0].fingerprint.extractor.name
     page = out / f"comparison-{file_name(name)}.html"
     try:
@@ -247,4 +245,4 @@ def _print_comparison(console: Console, results: Sequence[Evaluation], out: Path
         write_durably(page, comparison_page(results).encode())
     except OSError as error:
         raise cannot_write(out, error) from None
-    print_line(console, f"report   {page}")
+    output.line(f"report   {page}")

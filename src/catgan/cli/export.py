@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.cli.console import Output, ProgressBar
 from catgan.cli.generation import CheckpointName
 from catgan.errors import CatganError, shell_words
 from catgan.extras import require_training_extra
@@ -79,8 +79,8 @@ def export(
     from catgan.exporters.export import find_exporter
 
     os.environ.update(QUIET_TENSORFLOW)
-    console = make_console()
-    with ProgressBar(console) as progress:
+    output = Output()
+    with ProgressBar(output) as progress:
         done = export_generator(
             source,
             out,
@@ -91,16 +91,16 @@ def export(
             license=license,
             credit=credit,
             direction_names=parse_names(directions or []),
-            note=lambda text: print_line(console, text),
+            note=output.line,
             on_progress=progress,
         )
-    print_line(console, f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
+    output.line(f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
     for what, file in done.files.items():
-        print_line(console, f"{what:<8} {file}")
+        output.line(f"{what:<8} {file}")
     if done.license.startswith(UNKNOWN):
-        print_line(console, "license  unknown: export again with --license and --credit")
+        output.line("license  unknown: export again with --license and --credit")
     next_command = find_exporter(format).next_command(done.path)
-    print_line(console, f"next     {shell_words(*next_command)}")
+    output.line(f"next     {shell_words(*next_command)}")
 
 
 def parse_names(texts: Sequence[str]) -> dict[int, str]:

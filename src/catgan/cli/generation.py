@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.cli.console import Output, ProgressBar
 from catgan.errors import CatganError, shell_words
 from catgan.extras import require_training_extra
+from catgan.memory import kept_memory
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console
 
     from catgan.generation.generator import Generator, OnProgress
     from catgan.generation.latents_file import SavedLatents
@@ -125,6 +125,7 @@ def _select(seeds: str | None, latents: Path | None, default_seeds: str) -> _Sel
     return _Selection(list(range(len(saved.latents))), saved)
 
 
+@kept_memory()  # a session copies the weights
 def sample(
     source: Source = None,
     seeds: Annotated[
@@ -166,7 +167,7 @@ def sample(
         save_image,
     )
 
-    console = make_console()
+    output = Output()
     is_run = source is not None and source.is_dir()
     selection = _select(seeds, latents, DEFAULT_RUN_SEEDS if is_run else DEFAULT_FILE_SEEDS)
     numbers = selection.numbers
@@ -191,13 +192,13 @@ def sample(
             f"{len(numbers):,} images are too many for one grid: expected at most "
             f"{MAX_GRID_IMAGES:,}; name a directory with -o for one file per image"
         )
-    sampler = _open(console, source, checkpoint, device)
+    sampler = _open(output, source, checkpoint, device)
     pixels, enlargement = _output_size(sampler, size)
     if single_files:
         check_writable(out / selection.file_name(max(numbers)), out)  # the longest name
     else:
         check_grid(out, len(numbers), columns, pixels)
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         if single_files:
             numbers = list(dict.fromkeys(numbers))  # a repeated seed is one file
             for start in range(0, len(numbers), FILES_CHUNK):
@@ -214,14 +215,15 @@ def sample(
             )
     count = f"{len(numbers):,} images" if len(numbers) > 1 else "1 image"
     if single_files:
-        print_line(console, f"{count}, one file each{enlargement}  {out}")
+        output.line(f"{count}, one file each{enlargement}  {out}")
     else:
         save_image(make_grid(images, columns, size=pixels), out)
-        print_line(console, f"{count}{enlargement}  {out}")
+        output.line(f"{count}{enlargement}  {out}")
         if show:
-            _show(console, make_grid(images, columns))
+            _show(output, make_grid(images, columns))
 
 
+@kept_memory()  # a session copies the weights
 def morph(
     source: Source = None,
     seeds: Annotated[
@@ -247,25 +249,25 @@ def morph(
     from catgan.generation.animation import check_animation, save_animation
     from catgan.generation.interpolation import check_frames, loop_latents
 
-    console = make_console()
+    output = Output()
     selection = _select(seeds, latents, DEFAULT_MORPH_SEEDS)
     numbers = selection.numbers
     check_frames(len(numbers), frames)
-    sampler = _open(console, source, checkpoint, device)
+    sampler = _open(output, source, checkpoint, device)
     pixels, enlargement = _output_size(sampler, size)
     check_animation(out, fps, frames, sampler.resolution, pixels)
     z = loop_latents(selection.latents(sampler, numbers), frames)
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         images = sampler.synthesize(
             z, truncation, lambda done: progress("generating", done, len(z))
         )
     save_animation(images, out, fps, pixels)
-    print_line(
-        console,
+    output.line(
         f"{len(numbers)} {selection.kind}s, {frames} frames at {fps} a second{enlargement}  {out}",
     )
 
 
+@kept_memory()  # a session copies the weights
 def edit(
     source: File = None,
     seeds: Annotated[
@@ -296,7 +298,7 @@ def edit(
 
     from catgan.generation.grid import check_grid, make_grid, save_image
 
-    console = make_console()
+    output = Output()
     amounts = _parse_moves(moves or [])
     selection = _select(seeds, latents, DEFAULT_EDIT_SEEDS if amounts else DEFAULT_OVERVIEW_SEED)
     numbers = selection.numbers
@@ -333,7 +335,7 @@ def edit(
     # direction and seed side by side in a row of the grid.
     table = np.stack(edits).reshape(-1, columns, *z.shape)
     rows = table.swapaxes(1, 2).reshape(-1, z.shape[1])
-    with ProgressBar(console) as progress:
+    with ProgressBar(output) as progress:
         images = generator.synthesize(
             rows, truncation, lambda done: progress("generating", done, len(rows))
         )
@@ -341,10 +343,8 @@ def edit(
     for number, direction in enumerate(directions):
         if number in amounts or not amounts:
             name = direction.name or "unnamed"
-            print_line(
-                console, f"{number:2d}  {name}, {100 * direction.share:.1f} % of the variance"
-            )
-    print_line(console, f"{summary}{enlargement}  {out}")
+            output.line(f"{number:2d}  {name}, {100 * direction.share:.1f} % of the variance")
+    output.line(f"{summary}{enlargement}  {out}")
 
 
 def info(source: Exported = None) -> None:
@@ -356,15 +356,15 @@ def info(source: Exported = None) -> None:
     else:
         generator = _artifact(source)
         card, where = generator.card, generator.where
-    console = make_console()
+    output = Output()
     for title, text in card.lines():
-        print_line(console, f"{title:<10} {text}")
+        output.line(f"{title:<10} {text}")
     names = [direction.name for direction in card.directions]
     if names:
         numbered = [f"{number} {name}" for number, name in enumerate(names) if name]
         named = ", ".join(numbered) or "none named"
-        print_line(console, f"{'directions':<10} {len(names)}; {named}")
-    print_line(console, f"{'file':<10} {where}")
+        output.line(f"{'directions':<10} {len(names)}; {named}")
+    output.line(f"{'file':<10} {where}")
 
 
 def web(
@@ -374,14 +374,14 @@ def web(
     """Write a static web page that generates images in the browser, without a server."""
     from catgan.web.site import write_site
 
-    console = make_console()
+    output = Output()
     site = write_site(out, _artifact(source))
-    print_line(console, f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
-    print_line(console, f"next     python -m http.server --directory {shell_words(out)}")
+    output.line(f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
+    output.line(f"next     python -m http.server --directory {shell_words(out)}")
 
 
 def _open(
-    console: Console, source: Path | None, checkpoint: str | None, device: str | None
+    output: Output, source: Path | None, checkpoint: str | None, device: str | None
 ) -> Sampler:
     """Return a run's sampler for a directory, else an artifact's generator."""
     if source is None or not source.is_dir():
@@ -397,7 +397,7 @@ def _open(
     return load_sampler(
         source,
         choose_device("auto" if device is None else device),
-        lambda text: print_line(console, text),
+        output.line,
         "latest" if checkpoint is None else checkpoint,
     )
 
@@ -426,13 +426,14 @@ def _output_size(sampler: Sampler, size: int | None) -> tuple[int, str]:
     return size, f", {side} px enlarged to {size} px (Lanczos)"
 
 
-def _show(console: Console, image: np.ndarray) -> None:
+def _show(output: Output, image: np.ndarray) -> None:
     from catgan.generation.blocks import half_blocks
 
+    console = output.console
     if not console.no_color and console.color_system in ("truecolor", "256"):
         console.print(half_blocks(image, console.width), soft_wrap=True)
     else:
-        print_line(console, "--show: the output is not a color terminal, so nothing is shown")
+        output.line("--show: the output is not a color terminal, so nothing is shown")
 
 
 def _parse_moves(texts: Sequence[str]) -> dict[int, float]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from catgan.cli.console import make_console
+from catgan.cli.console import Output
 
 
 def recipes(
@@ -30,4 +30,4 @@ def recipes(
             f"{config.training.images:,}",
             str(config.training.batch_size),
         )
-    make_console().print(table)
+    Output().console.print(table)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from catgan.cli.console import print_line
 from catgan.errors import CatganError
 from catgan.serve.settings import Settings, usable_cores
 
@@ -104,8 +103,6 @@ def serve(
     from catgan.serve import require_serve_extra
 
     require_serve_extra()
-    from rich.console import Console
-
     from catgan.serve.models import Models, load_generators
     from catgan.serve.server import listen
     from catgan.serve.server import serve as run_server
@@ -149,10 +146,12 @@ def serve(
     url_host = f"[{host}]" if ":" in host else host
 
     def announce() -> None:
-        console = Console(stderr=True)  # stdout is the access log
-        print_line(console, f"models   {', '.join(service.models.by_name)}")
-        print_line(console, f"workers  {settings.workers}")
-        print_line(console, f"serving  http://{url_host}:{bound_port}/")
+        for line in (
+            f"models   {', '.join(service.models.by_name)}",
+            f"workers  {settings.workers}",
+            f"serving  http://{url_host}:{bound_port}/",
+        ):
+            typer.echo(line, err=True)  # stdout is the access log
 
     run_server(service, listener, load, announce)
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catgan.cli.console import ProgressBar, make_console, print_line
+from catgan.cli.console import Output, ProgressBar
 from catgan.errors import CatganError, shell_words
 from catgan.extras import require_training_extra
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from catgan.training.loop import Outcome
     from catgan.training.start import Plan
 
@@ -80,8 +78,8 @@ def train(
     if tensorboard:
         require_tensorboard()
     with distributed.process_group() as world:
-        console = make_console(quiet=not world.is_main_process)
-        with ProgressBar(console) as progress:
+        output = Output(quiet=not world.is_main_process)
+        with ProgressBar(output) as progress:
             plan = make_plan(
                 source,
                 recipe,
@@ -93,22 +91,22 @@ def train(
                 on_progress=progress,
             )
         for line in (describe_plan(plan), *plan.notes):
-            print_line(console, line)
+            output.line(line)
         outcome = plan.train(
-            choose_display(console),
+            choose_display(output.console),
             minutes=math.inf if minutes is None else minutes,
             tensorboard=tensorboard,
         )
-    _print_outcome(console, plan, outcome)
+    _print_outcome(output, plan, outcome)
     if not outcome.finished:
-        print_line(console, f"next     catgan train --resume {shell_words(plan.run.path)}")
+        output.line(f"next     catgan train --resume {shell_words(plan.run.path)}")
     elif world.is_main_process and not outcome.signal:
-        _print_end(console, plan)
+        _print_end(output, plan)
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)
 
 
-def _print_outcome(console: Console, plan: Plan, outcome: Outcome) -> None:
+def _print_outcome(output: Output, plan: Plan, outcome: Outcome) -> None:
     """Print how the run ended, and where its samples and report are."""
     total, reason = plan.config.training.images, ""
     if outcome.finished and outcome.images < total:
@@ -118,16 +116,15 @@ def _print_outcome(console: Console, plan: Plan, outcome: Outcome) -> None:
             f"on: catgan train --resume {shell_words(plan.run.path)} "
             f"--set training.early_stopping_images={4 * patience}"
         )
-    print_line(
-        console,
+    output.line(
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "
         f"{total:,}{reason}",
     )
-    print_line(console, f"cats     {plan.run.grid_path(outcome.images)}")
-    print_line(console, f"report   {plan.run.report}")
+    output.line(f"cats     {plan.run.grid_path(outcome.images)}")
+    output.line(f"report   {plan.run.report}")
 
 
-def _print_end(console: Console, plan: Plan) -> None:
+def _print_end(output: Output, plan: Plan) -> None:
     """Print the best checkpoint and the next command.
 
     Runs on few photos or from existing weights are first checked for memorization.
@@ -138,22 +135,19 @@ def _print_end(console: Console, plan: Plan) -> None:
     few_photos = plan.config.training.early_stopping_images > 0
     best = run.checkpoints.pointer("best")
     if few_photos and best:
-        print_line(console, f"best     after {int(best):,} images, by the score on held-out photos")
+        output.line(f"best     after {int(best):,} images, by the score on held-out photos")
         which = " --checkpoint best"
     if few_photos or run.lineage():
         if memorization.can_be_checked(plan.dataset):
-            with ProgressBar(console) as progress:
+            with ProgressBar(output) as progress:
                 evaluation, page = memorization.check_memorization(
                     run, plan.dataset, plan.device, progress
                 )
-            print_line(console, f"copying  {memorization.describe_memorization(evaluation)}")
-            print_line(console, f"pairs    {page}")
+            output.line(f"copying  {memorization.describe_memorization(evaluation)}")
+            output.line(f"pairs    {page}")
         else:
-            print_line(
-                console,
+            output.line(
                 f"copying  not checked: needs {memorization.MIN_IMAGES} training images and "
                 f"{memorization.MIN_HELD_OUT} held-out ones",
             )
-    print_line(
-        console, f"next     catgan sample {shell_words(run.path)}{which} --seeds 0-63 -o cats.png"
-    )
+    output.line(f"next     catgan sample {shell_words(run.path)}{which} --seeds 0-63 -o cats.png")

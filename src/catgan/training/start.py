@@ -32,6 +32,7 @@ from catgan.evaluation.quick import RealsStatistics, reals_statistics
 from catgan.files import file_name
 from catgan.generation.card import describe_lineage
 from catgan.generation.generator import BUNDLED
+from catgan.memory import kept_memory
 from catgan.network_config import ProjectedConfig
 from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.runs.device import (
@@ -50,7 +51,6 @@ from catgan.training.configure import (
 )
 from catgan.training.display import Display
 from catgan.training.losses import require_losses
-from catgan.training.memory import kept_memory
 from catgan.training.starting_point import (
     StartingPoint,
     load_starting_point,

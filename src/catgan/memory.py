@@ -1,23 +1,27 @@
-"""Keep freed memory for the next step, in huge pages, instead of returning it to the system.
+"""Keep freed memory, in huge pages, instead of returning it to the system.
 
-A step on a CPU allocates more than a gigabyte and frees it again. By default glibc maps each tensor
-of 32 MB or more anew, so the kernel has to find and clear its pages, one fault of 4 kB at a time:
-45,000 to 78,000 faults a step of projected-128. On a virtual machine a fault takes microseconds,
-and addresses of small pages are slow to translate. Kept memory in pages of 2 MB has 6 faults a step
-and takes 45 ms an image where the default takes 53, with as much memory at most, 1.5 GiB (medians;
-2-core AMD EPYC with AVX2, float32, 2026-11-30; `benchmarks/kept_memory.py`).
+By default glibc maps each block of 32 MB or more anew, and the kernel has to find and clear its
+pages, one fault of 4 kB at a time. On a virtual machine a fault takes microseconds, and addresses
+of small pages are slow to translate. Medians on a 2-core AMD EPYC with AVX2, 2026-11-30:
+
+- A step of projected-128 allocates more than a gigabyte and frees it again: 45,000 to 78,000
+  faults. Kept memory in pages of 2 MB has 6 faults a step and takes 45 ms an image where the
+  default takes 53, with as much memory at most, 1.5 GiB (`benchmarks/kept_memory.py`).
+- `catgan sample --seeds 7` touches 170 MB, most of it for copies of the weights: 56,000 faults by
+  default, 5,500 with huge pages, and 0.33 s instead of 0.44, in the mean 0.40 instead of 0.45. On a
+  virtual machine a huge page may be slow to come, if its host has taken free memory back
+  (`benchmarks/kept_memory.py --command`).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 HUGE_PAGE = 2**21  # bytes, on x86 and most of ARM
 MAX_RESERVED = 2**33  # bytes of addresses; memory is taken when it is used
@@ -30,6 +34,9 @@ _DEFAULTS = {_MMAP_THRESHOLD: 2**25, _TRIM_THRESHOLD: 2**26, _MMAP_MAX: 2**16}
 _VARIABLES = frozenset(
     f"MALLOC_{name}_" for name in ("MMAP_MAX", "MMAP_THRESHOLD", "PERTURB", "TRIM_THRESHOLD")
 )
+_MEMORY = Path("/proc/meminfo")
+_LIMITS = Path("/proc/self/limits")
+_LIMITED_ADDRESSES = ("Max address space", "Max data size")
 _OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 _STRICT = "2"  # every address counts as memory
 
@@ -40,7 +47,8 @@ def kept_memory() -> Iterator[None]:
 
     What other threads than the calling one have allocated may stay with the process. Results do not
     change. Has an effect on Linux where memory comes from glibc and its user has not set how;
-    elsewhere it does nothing.
+    elsewhere it does nothing. For commands, whose process is catgan's: a library leaves the
+    allocator of its user alone.
     """
     library = _glibc()
     if library is None:
@@ -48,8 +56,7 @@ def kept_memory() -> Iterator[None]:
         return
     library.mallopt(_MMAP_MAX, 0)  # allocate from the heap alone
     library.mallopt(_TRIM_THRESHOLD, -1)  # and never shrink it
-    if _addresses_are_free():
-        _reserve_huge_pages(library)
+    _reserve_huge_pages(library)
     try:
         yield
     finally:
@@ -78,23 +85,27 @@ def _glibc() -> ctypes.CDLL | None:
     return library
 
 
-def _addresses_are_free() -> bool:
-    """Return whether a process may reserve addresses that it does not use."""
-    if sys.platform != "linux":  # where psutil, by its types, has no limits
-        return False
-    limits = (psutil.RLIMIT_AS, psutil.RLIMIT_DATA)
-    if any(psutil.Process().rlimit(limit)[0] != psutil.RLIM_INFINITY for limit in limits):
-        return False
+def _addresses_to_reserve() -> int:
+    """Return the bytes of addresses that a process may reserve without using them, or 0."""
     try:
-        return _OVERCOMMIT.read_text(encoding="ascii").strip() != _STRICT
+        limits, overcommit, memory = (
+            path.read_text(encoding="ascii") for path in (_LIMITS, _OVERCOMMIT, _MEMORY)
+        )
     except OSError:
-        return True
+        return 0
+    limited = any(
+        not re.search(rf"^{name} +unlimited", limits, re.MULTILINE) for name in _LIMITED_ADDRESSES
+    )
+    total = re.search(r"^MemTotal: +(\d+) kB", memory, re.MULTILINE)
+    if limited or overcommit.strip() == _STRICT or total is None:
+        return 0
+    return min(MAX_RESERVED, int(total[1]) * 1024 // 2)
 
 
 def _reserve_huge_pages(library: ctypes.CDLL) -> None:
     """Extend the heap by addresses whose pages will be huge, where the kernel has such pages."""
-    size = min(MAX_RESERVED, psutil.virtual_memory().total // 2)
-    block = library.malloc(size)
+    size = _addresses_to_reserve()
+    block = library.malloc(size) if size else None
     if not block:
         return
     first = -(-block // HUGE_PAGE) * HUGE_PAGE

@@ -1,4 +1,4 @@
-"""Memory that stays with the process while it trains: fewer faults, and back at the end."""
+"""Memory that stays with the process while it works: fewer faults, and back at the end."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from catgan.training import memory
+from catgan import memory
 
 needs_glibc = pytest.mark.skipif(
     memory._glibc() is None, reason="needs Linux with glibc, whose allocator it adjusts"
@@ -20,8 +20,8 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROLOGUE = """
 import contextlib, ctypes, json, resource, sys, threading
 import psutil
-from catgan.training import memory
-from catgan.training.memory import kept_memory
+from catgan import memory
+from catgan.memory import kept_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
