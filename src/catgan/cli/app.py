@@ -5,7 +5,6 @@ Each parses its options, calls one function and prints. Heavy imports happen ins
 
 from __future__ import annotations
 
-import gc
 import importlib
 import io
 import sys
@@ -35,7 +34,6 @@ MODULES = {  # of the commands, which are functions of these names; in the order
     "compare": "catgan.cli.evaluation",
     "recipes": "catgan.cli.recipes",
 }
-MAX_NEW_OBJECTS = 20_000  # between two collections of garbage
 
 
 class _Commands(Mapping[str, Any]):
@@ -93,9 +91,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command. Errors that a user can cause end in one line, never in a traceback."""
-    # Imports make many objects that stay; looking for garbage among them, after each 700 new ones
-    # by default, takes some 10 ms of a short command.
-    gc.set_threshold(MAX_NEW_OBJECTS)
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character of a file name
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

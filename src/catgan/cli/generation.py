@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -27,6 +29,7 @@ DEFAULT_MORPH_SEEDS = "0-3"
 DEFAULT_EDIT_SEEDS, DEFAULT_OVERVIEW_SEED = "0-3", "0"
 OVERVIEW_AMOUNTS = (-3, -2, -1, 0, 1, 2, 3)  # standard deviations
 MAX_MOVE = 10.0  # standard deviations
+MAX_NEW_OBJECTS = 20_000  # between two collections of garbage
 FILES_CHUNK = 16  # images generated between two writes of single files
 
 Source = Annotated[
@@ -125,7 +128,23 @@ def _select(seeds: str | None, latents: Path | None, default_seeds: str) -> _Sel
     return _Selection(list(range(len(saved.latents))), saved)
 
 
-@kept_memory()  # a session copies the weights
+@contextmanager
+def _quick_start() -> Iterator[None]:
+    """Take memory faster inside the block, where modules are imported and a session is made.
+
+    A session copies the weights several times. Imports make many objects that stay; looking for
+    garbage among them, by default after each 700 new ones, takes some 10 ms.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(MAX_NEW_OBJECTS)
+    try:
+        with kept_memory():
+            yield
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+@_quick_start()
 def sample(
     source: Source = None,
     seeds: Annotated[
@@ -223,7 +242,7 @@ def sample(
             _show(output, make_grid(images, columns))
 
 
-@kept_memory()  # a session copies the weights
+@_quick_start()
 def morph(
     source: Source = None,
     seeds: Annotated[
@@ -267,7 +286,7 @@ def morph(
     )
 
 
-@kept_memory()  # a session copies the weights
+@_quick_start()
 def edit(
     source: File = None,
     seeds: Annotated[
