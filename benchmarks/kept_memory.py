@@ -64,10 +64,10 @@ def measure(recipe: str, steps: int, *, kept: bool) -> dict[str, float]:
 
 def measure_command(*, kept: bool) -> tuple[float, int]:
     """Return the seconds and page faults of `catgan sample --seeds 7`, from start to exit."""
-    environment = dict(os.environ)
-    environment.pop("GLIBC_TUNABLES", None)
-    if not kept:
-        environment["GLIBC_TUNABLES"] = "glibc.malloc.mmap_max=65536"  # glibc's own default
+    set_by_user = {name for name in os.environ if name.startswith("MALLOC_")} | {"GLIBC_TUNABLES"}
+    environment = {name: os.environ[name] for name in os.environ if name not in set_by_user}
+    if not kept:  # changes nothing but that `kept_memory` leaves a user's choice alone
+        environment["GLIBC_TUNABLES"] = "glibc.malloc.perturb=0"
     command = [sys.executable, "-m", "catgan", "sample", "--seeds", "7"]
     with tempfile.TemporaryDirectory() as directory:
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt

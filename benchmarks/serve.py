@@ -1,14 +1,15 @@
 """Measure throughput and latency of `catgan serve`, compared with the Python API.
 
-    python benchmarks/serve.py [ARTIFACT] [--wrk PATH] [--seconds 8]     # 11 minutes
+    python benchmarks/serve.py [ARTIFACT] [--wrk PATH] [--seconds 8]     # 13 minutes
     python benchmarks/serve.py --only speed --rounds 1                   # a quick check
 
 Starts the server on the loopback interface, without an access log, and prints:
 
 - speed, as medians of three rounds: images a second of `Generator.sample` in this process, without
-  PNG encoding and with it (on as many threads as cores); uncached PNGs a second over HTTP, where
-  each seed is requested once; these take turns, three times a round; the response time at 70 % of
-  that rate with Poisson arrivals; cached responses a second, and 304s a second;
+  PNG encoding and with it (on as many threads as cores), and with weights in huge pages, as the
+  server has them; uncached PNGs a second over HTTP, where each seed is requested once; these take
+  turns, three times a round; the response time at 70 % of that rate with Poisson arrivals; cached
+  responses a second, and 304s a second;
 - overload, for a minute: four times as many requests a second as the server can answer; how fast
   the rejections are, whether the accepted responses are correct, and the server's memory;
 - equal: 10,000 seeds from 32 clients, compared with Python's images byte by byte.
@@ -35,6 +36,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, cycle
 from pathlib import Path
 
@@ -43,6 +45,7 @@ import numpy as np
 import catgan
 from catgan.generation.generator import Generator
 from catgan.generation.grid import encode_image
+from catgan.memory import kept_memory
 from catgan.parallel import ordered_map
 
 CONNECTIONS = 32
@@ -101,18 +104,17 @@ def wrk(command: str, port: int, path: str, seconds: float, script: str = "") ->
     return float(rate)
 
 
-def in_process(cats: Generator, seconds: float) -> tuple[float, float]:
-    """Return images a second of `sample`, and PNG files a second."""
+def in_process(cats: Generator, as_served: Generator, seconds: float) -> tuple[float, ...]:
+    """Return images a second of `sample`, PNG files a second, and images of `as_served`."""
     rates = []
-    for with_files in (False, True):
+    for generate in (cats.sample, partial(png_files, cats), as_served.sample):
         cats.sample(range(8))
         started, done = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - started) < seconds:
-            seeds = range(done, done + CHUNK_SIZE)
-            png_files(cats, seeds) if with_files else cats.sample(seeds)
+            generate(range(done, done + CHUNK_SIZE))
             done += CHUNK_SIZE
         rates.append(done / elapsed)
-    return rates[0], rates[1]
+    return tuple(rates)
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -198,6 +200,9 @@ def speed(arguments: argparse.Namespace, cats: Generator) -> bool:
     """Measure throughput and latency; print the table."""
     rows: dict[str, list[float]] = {}
     seconds = arguments.seconds
+    with kept_memory():  # like the server's
+        as_served = catgan.load(*arguments.artifact[:1])
+        as_served.sample(range(8))
 
     def record(name: str, value: float) -> None:
         rows.setdefault(name, []).append(value)
@@ -206,19 +211,21 @@ def speed(arguments: argparse.Namespace, cats: Generator) -> bool:
         first = 10**9 * (number + 1)
         with server(arguments.artifact) as port:
             wrk(arguments.wrk, port, "/cats/0.png", 1)
-            in_python, over_http = [in_process(cats, seconds / 2)], []
+            in_python, over_http = [in_process(cats, as_served, seconds / 2)], []
             for turn in range(TURNS):
                 script = NEW_SEEDS.format(first=first + 10**7 * turn)
                 over_http.append(wrk(arguments.wrk, port, "/", seconds, script))
                 time.sleep(0.5)  # until what wrk no longer waits for is done
-                in_python.append(in_process(cats, seconds / 2))
-            images, files = map(statistics.mean, zip(*in_python, strict=True))
+                in_python.append(in_process(cats, as_served, seconds / 2))
+            images, files, images_as_served = map(statistics.mean, zip(*in_python, strict=True))
             uncached = statistics.mean(over_http)
             record("sample in Python, img/s", images)
             record("the same with PNG files, img/s", files)
+            record("sample, memory as the server's, img/s", images_as_served)
             record("uncached PNGs over HTTP, img/s", uncached)
             record("  of sample in Python, %", 100 * uncached / images)
             record("  of the same with PNG files, %", 100 * uncached / files)
+            record("  of sample, memory as its own, %", 100 * uncached / images_as_served)
             schedule = poisson_schedule(0.7 * uncached, seconds, count(first + 10**8))
             responses = asyncio.run(send_requests(port, schedule, 256))
             if any(each.status != 200 for each in responses):
@@ -232,7 +239,7 @@ def speed(arguments: argparse.Namespace, cats: Generator) -> bool:
             record("304s, responses/s", wrk(arguments.wrk, port, path, seconds, NOT_MODIFIED))
     print(f"{os.cpu_count()} cores, {CONNECTIONS} connections, medians of {arguments.rounds}")
     for name, values in rows.items():
-        print(f"{name:<36} {statistics.median(values):8.1f}  ({min(values):.1f}-{max(values):.1f})")
+        print(f"{name:<38} {statistics.median(values):8.1f}  ({min(values):.1f}-{max(values):.1f})")
     return True
 
 

@@ -126,32 +126,41 @@ print(json.dumps({"flagged": flagged, "total": psutil.virtual_memory().total / 2
 
 # A second thread, since an allocation that fails while there is one moves its thread to a heap of
 # another kind, where every block is mapped anew.
-WITHOUT_ADDRESSES = """
+RESERVED = """
 small_pages()
 done = threading.Event()
 threading.Thread(target=done.wait, daemon=True).start()
-memory._OVERCOMMIT = memory.Path(sys.argv[1])
 used = psutil.Process().memory_info().vms
-if not sys.argv[1]:
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 2**30, hard))
+scarce(used + 2 * 2**30)
 with kept_memory():
     turns(1)
     reserved = (psutil.Process().memory_info().vms - used) / 2**20
     kept = turns(5)
 print(json.dumps({"reserved": reserved, "kept": kept}))
 """
+WHY_SCARCE = {
+    "a limit of addresses": "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))",
+    "a limit of data": "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))",
+    "strict accounting of memory": "memory._OVERCOMMIT = memory.Path('overcommit_memory')",
+    "no /proc": "memory._LIMITS = memory.Path('missing')",
+}
 
 
 @needs_glibc
-@pytest.mark.parametrize("why", ["a limit of addresses", "strict accounting of memory"])
-def test_it_reserves_nothing_where_addresses_are_scarce(tmp_path, why) -> None:
-    strict = tmp_path / "overcommit_memory"
-    strict.write_text("2\n")
-    path = strict if why.startswith("strict") else ""
-    result = run(f"sys.argv[1:] = [{str(path)!r}]\n" + WITHOUT_ADDRESSES)
+@pytest.mark.parametrize("why", WHY_SCARCE)
+def test_it_reserves_nothing_where_addresses_are_scarce(tmp_path, monkeypatch, why) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("overcommit_memory").write_text("2\n")
+    result = run(f"def scarce(limit): {WHY_SCARCE[why]}\n{RESERVED}")
     assert result["reserved"] < 1000
     assert result["kept"] < 5
+
+
+@needs_glibc
+def test_it_reserves_addresses_elsewhere() -> None:
+    if memory._addresses_to_reserve() < 2**30:
+        pytest.skip("this process has no addresses to spare")
+    assert run(f"def scarce(limit): pass\n{RESERVED}")["reserved"] > 1000
 
 
 @needs_glibc

@@ -47,17 +47,16 @@ def kept_memory() -> Iterator[None]:
 
     What other threads than the calling one have allocated may stay with the process. Results do not
     change. Has an effect on Linux where memory comes from glibc and its user has not set how;
-    elsewhere it does nothing. For commands, whose process is catgan's: a library leaves the
-    allocator of its user alone.
+    elsewhere it does nothing. Blocks are not nested: the end of one is the end of all.
     """
     library = _glibc()
     if library is None:
         yield
         return
-    library.mallopt(_MMAP_MAX, 0)  # allocate from the heap alone
-    library.mallopt(_TRIM_THRESHOLD, -1)  # and never shrink it
-    _reserve_huge_pages(library)
     try:
+        library.mallopt(_MMAP_MAX, 0)  # allocate from the heap alone
+        library.mallopt(_TRIM_THRESHOLD, -1)  # and never shrink it
+        _reserve_huge_pages(library)
         yield
     finally:
         for parameter, value in _DEFAULTS.items():
@@ -86,7 +85,10 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def _addresses_to_reserve() -> int:
-    """Return the bytes of addresses that a process may reserve without using them, or 0."""
+    """Return the bytes of addresses that a process may reserve without using them, or 0.
+
+    0, too, if it cannot find out, as where /proc is hidden.
+    """
     try:
         limits, overcommit, memory = (
             path.read_text(encoding="ascii") for path in (_LIMITS, _OVERCOMMIT, _MEMORY)

@@ -22,6 +22,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def eighty_columns(monkeypatch):
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -59,8 +61,12 @@ def test_no_stage_prints_nothing():
     assert on_a_terminal() == ""
 
 
-def test_a_stage_that_is_done_at_once_needs_no_bar():
+def test_a_single_step_needs_no_bar():
     assert on_a_terminal(("generating", 1, 1)) == ""
+
+
+def test_a_total_that_grows_has_a_bar():
+    assert "863/863" in on_a_terminal(("downloading", 400, 400), ("downloading", 863, 863))
 
 
 def test_names_in_brackets_are_not_markup():
@@ -68,11 +74,26 @@ def test_names_in_brackets_are_not_markup():
     assert name in on_a_terminal((name, 1, 2))
 
 
+LONG_LINE = "cats [red] :cat: 3 " * 20
+
+
 def test_lines_are_printed_verbatim(capsys):
-    long = "cats [red] 3 " * 20
-    Output().line(long)
-    Output(quiet=True).line("nothing")
-    assert capsys.readouterr().out == f"{long}\n"
+    Output().print_line(LONG_LINE)
+    Output(quiet=True).print_line("nothing")
+    assert capsys.readouterr().out == f"{LONG_LINE}\n"
+
+
+def test_lines_are_printed_verbatim_beside_a_bar():
+    output = Output()
+    with contextlib.redirect_stdout(Terminal()) as out, ProgressBar(output) as progress:
+        progress("sampling", 1, 3)
+        output.print_line(LONG_LINE)
+    assert f"{LONG_LINE}\n" in out.getvalue()
+
+
+def test_without_standard_output_nothing_is_printed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    show_stages()
 
 
 @pytest.mark.parametrize(

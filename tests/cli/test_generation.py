@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from unittest import mock
@@ -15,6 +16,7 @@ from rich.console import Console
 from small_runs import make_run
 
 import catgan as package
+from catgan.cli.generation import MAX_NEW_OBJECTS
 from catgan.errors import CatganError
 
 
@@ -84,10 +86,24 @@ def test_show_needs_a_color_terminal(home, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["sample", "morph", "edit"])
-def test_sessions_are_made_in_kept_memory(home, command):
-    with mock.patch("catgan.memory._glibc", return_value=None) as allocator:
+def test_sessions_are_made_in_kept_memory_with_few_collections(home, command):
+    import onnxruntime
+
+    before, seen = gc.get_threshold(), []
+    make_session = onnxruntime.InferenceSession
+
+    def observed(*args, **kwargs):
+        seen.append((block.__enter__.called, block.__exit__.called, gc.get_threshold()[0]))
+        return make_session(*args, **kwargs)
+
+    with (
+        mock.patch("catgan.cli.generation.kept_memory") as kept_memory,
+        mock.patch("onnxruntime.InferenceSession", observed),
+    ):
+        block = kept_memory.return_value
         catgan(command, "cats.onnx")
-    allocator.assert_called_once()
+    assert set(seen) == {(True, False, MAX_NEW_OBJECTS)}
+    assert gc.get_threshold() == before
 
 
 def test_sample_of_a_run(home):

@@ -6,13 +6,16 @@ import inspect
 import subprocess
 import sys
 from dataclasses import MISSING, fields
+from unittest import mock
 
 import pytest
+from artifacts import write
 from command_line import catgan as catgan_command
 
 from catgan.cli import serve as cli_serve
 from catgan.errors import CatganError
 from catgan.serve import settings
+from catgan.serve.models import Models
 from catgan.serve.settings import Settings, usable_cores
 
 
@@ -111,3 +114,23 @@ def test_command_line_errors_are_one_line(tmp_path):
     assert "model's name in URLs" in catgan_command("serve", with_space, "--port", 0, code=2)
     assert "cannot listen" in catgan_command("serve", cats, "--host", "192.0.2.1", code=2)
     assert "--queue 7" in catgan_command("serve", cats, "--queue", 7, code=2)
+
+
+def test_models_are_loaded_in_kept_memory(tmp_path):
+    write(tmp_path / "cats.onnx")
+    create, seen = Models.create, []
+
+    def observed(*arguments):
+        seen.append((block.__enter__.called, block.__exit__.called))
+        return create(*arguments)
+
+    with (
+        mock.patch("catgan.cli.serve.kept_memory") as kept_memory,
+        mock.patch("catgan.serve.models.Models.create", observed),
+        mock.patch("catgan.serve.server.serve") as run_server,
+    ):
+        block = kept_memory.return_value
+        cli_serve.serve([tmp_path / "cats.onnx"], port=0)
+    assert seen == [(True, False)]
+    run_server.assert_called_once()
+    run_server.call_args.args[1].close()

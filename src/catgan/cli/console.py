@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,23 +84,30 @@ class Output:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._console: Console | None = None
 
-    @cached_property
+    @property
     def console(self) -> Console:
         """Rich's console, for what is more than a line of text."""
-        from rich.console import Console
+        if self._console is None:
+            from rich.console import Console
 
-        return Console(quiet=self.quiet)
+            self._console = Console(quiet=self.quiet)
+        return self._console
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person may be watching."""
-        return sys.stdout.isatty()
+        return sys.stdout is not None and sys.stdout.isatty()
 
-    def line(self, text: str) -> None:
-        """Print text verbatim, at once."""
-        if not self.quiet:
+    def print_line(self, text: str) -> None:
+        """Print text verbatim: without markup, wrapping or highlighting."""
+        if self.quiet:
+            return
+        if self._console is None:
             print(text, flush=True)
+        else:  # it may show a bar, which the line goes above
+            self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 class ProgressBar:
@@ -121,14 +127,17 @@ class ProgressBar:
             self.bar.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done; the first call adds a bar for `stage`."""
+        """Show that `done` of `total` are done; the first call adds a bar for `stage`.
+
+        A single step that is done has no bar.
+        """
         if not self.output.is_terminal:
             if stage not in self.announced:
-                self.output.line(f"{stage}: {total:,}")
+                self.output.print_line(f"{stage}: {total:,}")
             self.announced.add(stage)
             return
         if self.bar is None:
-            if done == total:  # nothing is left to wait for
+            if done == total == 1:  # nothing is left to wait for
                 return
             self.bar = self._start()
         if stage not in self.tasks:

@@ -74,10 +74,10 @@ def prepare(
             on_progress=lambda done, total, *_: progress("preparing", done, total),
         )
     _print_skipped(output, report.rejected, report.duplicates)
-    output.line(
+    output.print_line(
         f"{report.kept:,} images at {size} px ({report.train:,} to train on, {report.holdout:,} "
         f"held out), {len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
-        f"{report.seconds:.1f} s",
+        f"{report.seconds:.1f} s"
     )
     _warn_if_holdout_is_empty(output, report.kept, report.holdout, holdout)
     _print_next(output, report.path, size)
@@ -120,14 +120,14 @@ def inspect(
         reference = data_of(like, opened.resolution, progress) if like is not None else None
         found = inspect_dataset(opened, network, like=reference, progress=progress)
     if like is not None and reference is not None and (changed := changed_data(like, reference)):
-        output.line(f"note     {changed}")
+        output.print_line(f"note     {changed}")
     for line in summary(found):
-        output.line(line)
+        output.print_line(line)
     try:
         write_durably(page, inspection_page(found).encode())
     except OSError as error:
         raise cannot_write(page, error) from None
-    output.line(f"page     {page}")
+    output.print_line(f"page     {page}")
 
 
 def download(
@@ -155,7 +155,7 @@ def download(
         f"license  {chosen.license}, {chosen.license_address}",
         f"from     {chosen.address}",
     ):
-        output.line(line)
+        output.print_line(line)
     if not accept_license:
         if not sys.stdin.isatty():
             raise CatganError(f"{chosen.name}: read its license and add --accept-license")
@@ -166,10 +166,10 @@ def download(
     target = out or Path(f"{chosen.name}.zip")
     with ProgressBar(output) as progress:
         count = downloading.download(chosen, target, progress=progress)
-    output.line(f"{count:,} images  {target}")
-    output.line(
+    output.print_line(f"{count:,} images  {target}")
+    output.print_line(
         f"next     catgan prepare {shell_words(target)} {chosen.name} "
-        f"--license {shell_words(chosen.license)} --credit {shell_words(chosen.credit)}",
+        f"--license {shell_words(chosen.license)} --credit {shell_words(chosen.credit)}"
     )
 
 
@@ -205,7 +205,7 @@ def _prepare_faces(
     ask_user = partial(
         review_in_browser,
         path=file,
-        announce=lambda address: output.line(f"review   {address}  (decisions: {file})"),
+        announce=lambda address: output.print_line(f"review   {address}  (decisions: {file})"),
     )
     try:
         with ProgressBar(output) as progress, imagenet_classifier() as classify:
@@ -235,30 +235,30 @@ def _prepare_faces(
 
 def _print_faces(output: Output, report: FacesReport, size: int) -> None:
     resumed = f", {report.known:,} of them from an earlier search" if report.known else ""
-    output.line(
+    output.print_line(
         f"{report.kept:,} cat faces at {size} px from {report.with_face:,} of {report.photos:,} "
         f"photos{resumed} ({report.train:,} to train on, {report.holdout:,} held out), "
         f"{len(report.rejected)} rejected, {len(report.duplicates)} duplicates, "
-        f"{report.seconds:.1f} s",
+        f"{report.seconds:.1f} s"
     )
     if report.enlarged:
-        output.line(
+        output.print_line(
             f"note     {report.enlarged:,} faces are smaller than {size} px in their photos and "
-            "were enlarged: --gate enlarge=1 rejects them",
+            "were enlarged: --gate enlarge=1 rejects them"
         )
     if report.unmatched:
-        output.line(
+        output.print_line(
             f"note     {report.unmatched:,} of the decisions are about faces that were not found "
-            "in these photos",
+            "in these photos"
         )
 
 
 def _warn_if_holdout_is_empty(output: Output, kept: int, holdout: int, fraction: float) -> None:
     if fraction and not holdout:
-        output.line(
+        output.print_line(
             f"note     none of {kept:,} images is held out (each photo is with probability "
             f"{fraction:g}), so memorization will not be measured: use more photos or a larger "
-            "--holdout",
+            "--holdout"
         )
 
 
@@ -268,20 +268,20 @@ def _print_skipped(
     duplicates: tuple[tuple[str, str], ...],
 ) -> None:
     for name, reason in rejected:
-        output.line(f"rejected    {name}: {reason}")
+        output.print_line(f"rejected    {name}: {reason}")
     for name, kept in duplicates:
-        output.line(f"duplicate  {name}: the same file as {kept}")
+        output.print_line(f"duplicate  {name}: the same file as {kept}")
 
 
 def _print_next(output: Output, path: Path, size: int) -> None:
-    output.line(f"dataset  {path}")
+    output.print_line(f"dataset  {path}")
     recipe = {
         32: " --recipe lsgan-64 --set network.resolution=32",
         64: " --set network.resolution=64",
         128: " --from bundled",
         256: " --from bundled --set network.resolution=256",
     }[size]
-    output.line(f"next     catgan train {shell_words(path)}{recipe}")
+    output.print_line(f"next     catgan train {shell_words(path)}{recipe}")
 
 
 def _check_writable(path: Path, option: str) -> None:

@@ -96,13 +96,13 @@ def evaluate(
             checkpoint=checkpoint,
             device_name=device,
             out=out,
-            note=output.line,
+            note=output.print_line,
             on_progress=progress,
         )
-    output.line(scored.evaluation.line())
+    output.print_line(scored.evaluation.line())
     for text in scored.evaluation.notes:
-        output.line(f"note     {text}")
-    output.line(f"report   {scored.write()}")
+        output.print_line(f"note     {text}")
+    output.print_line(f"report   {scored.write()}")
 
 
 def compare(
@@ -155,7 +155,7 @@ def compare(
     require_output(out)
 
     def note(text: str) -> None:
-        output.line(text)
+        output.print_line(text)
 
     contenders = with_distinct_titles(
         [contender_at(path, samples, checkpoint, device, note) for path in generators]
@@ -217,7 +217,7 @@ def _score_all(
         wanted = comparison_directory(out, generated, network.identity)
         directory = free_directory(result, wanted)
         page = ScoredImages(result, generated, reals.images, directory).write()
-        output.line(f"scored   {result.title}: {page}")
+        output.print_line(f"scored   {result.title}: {page}")
     return results
 
 
@@ -237,7 +237,7 @@ def _print_comparison(output: Output, results: Sequence[Evaluation], out: Path) 
         table.add_row(*map(Text, row))  # as Text, names in brackets are not read as markup
     output.console.print(table)
     for note in all_notes(results):
-        output.line(f"note     {note}")
+        output.print_line(f"note     {note}")
     name = results[0].fingerprint.extractor.name
     page = out / f"comparison-{file_name(name)}.html"
     try:
@@ -245,4 +245,4 @@ def _print_comparison(output: Output, results: Sequence[Evaluation], out: Path) 
         write_durably(page, comparison_page(results).encode())
     except OSError as error:
         raise cannot_write(out, error) from None
-    output.line(f"report   {page}")
+    output.print_line(f"report   {page}")

@@ -91,16 +91,16 @@ def export(
             license=license,
             credit=credit,
             direction_names=parse_names(directions or []),
-            note=output.line,
+            note=output.print_line,
             on_progress=progress,
         )
-    output.line(f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
+    output.print_line(f"{done.precision}, {done.bytes / 1e6:.1f} MB; {done.parity.line()}")
     for what, file in done.files.items():
-        output.line(f"{what:<8} {file}")
+        output.print_line(f"{what:<8} {file}")
     if done.license.startswith(UNKNOWN):
-        output.line("license  unknown: export again with --license and --credit")
+        output.print_line("license  unknown: export again with --license and --credit")
     next_command = find_exporter(format).next_command(done.path)
-    output.line(f"next     {shell_words(*next_command)}")
+    output.print_line(f"next     {shell_words(*next_command)}")
 
 
 def parse_names(texts: Sequence[str]) -> dict[int, str]:

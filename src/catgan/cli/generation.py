@@ -129,14 +129,15 @@ def _select(seeds: str | None, latents: Path | None, default_seeds: str) -> _Sel
 
 
 @contextmanager
-def _quick_start() -> Iterator[None]:
-    """Take memory faster inside the block, where modules are imported and a session is made.
+def _fast_allocation() -> Iterator[None]:
+    """Spend less time on memory inside the block, whose process ends soon after it.
 
-    A session copies the weights several times. Imports make many objects that stay; looking for
-    garbage among them, by default after each 700 new ones, takes some 10 ms.
+    A session copies the weights several times. Imports make many objects that stay, and looking for
+    garbage among them, after each 700 to 2,000 new ones by default, takes some 10 ms.
     """
     thresholds = gc.get_threshold()
-    gc.set_threshold(MAX_NEW_OBJECTS)
+    if gc.isenabled():
+        gc.set_threshold(MAX_NEW_OBJECTS)
     try:
         with kept_memory():
             yield
@@ -144,7 +145,7 @@ def _quick_start() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
-@_quick_start()
+@_fast_allocation()
 def sample(
     source: Source = None,
     seeds: Annotated[
@@ -234,15 +235,15 @@ def sample(
             )
     count = f"{len(numbers):,} images" if len(numbers) > 1 else "1 image"
     if single_files:
-        output.line(f"{count}, one file each{enlargement}  {out}")
+        output.print_line(f"{count}, one file each{enlargement}  {out}")
     else:
         save_image(make_grid(images, columns, size=pixels), out)
-        output.line(f"{count}{enlargement}  {out}")
+        output.print_line(f"{count}{enlargement}  {out}")
         if show:
             _show(output, make_grid(images, columns))
 
 
-@_quick_start()
+@_fast_allocation()
 def morph(
     source: Source = None,
     seeds: Annotated[
@@ -281,12 +282,12 @@ def morph(
             z, truncation, lambda done: progress("generating", done, len(z))
         )
     save_animation(images, out, fps, pixels)
-    output.line(
-        f"{len(numbers)} {selection.kind}s, {frames} frames at {fps} a second{enlargement}  {out}",
+    output.print_line(
+        f"{len(numbers)} {selection.kind}s, {frames} frames at {fps} a second{enlargement}  {out}"
     )
 
 
-@_quick_start()
+@_fast_allocation()
 def edit(
     source: File = None,
     seeds: Annotated[
@@ -362,8 +363,8 @@ def edit(
     for number, direction in enumerate(directions):
         if number in amounts or not amounts:
             name = direction.name or "unnamed"
-            output.line(f"{number:2d}  {name}, {100 * direction.share:.1f} % of the variance")
-    output.line(f"{summary}{enlargement}  {out}")
+            output.print_line(f"{number:2d}  {name}, {100 * direction.share:.1f} % of the variance")
+    output.print_line(f"{summary}{enlargement}  {out}")
 
 
 def info(source: Exported = None) -> None:
@@ -377,13 +378,13 @@ def info(source: Exported = None) -> None:
         card, where = generator.card, generator.where
     output = Output()
     for title, text in card.lines():
-        output.line(f"{title:<10} {text}")
+        output.print_line(f"{title:<10} {text}")
     names = [direction.name for direction in card.directions]
     if names:
         numbered = [f"{number} {name}" for number, name in enumerate(names) if name]
         named = ", ".join(numbered) or "none named"
-        output.line(f"{'directions':<10} {len(names)}; {named}")
-    output.line(f"{'file':<10} {where}")
+        output.print_line(f"{'directions':<10} {len(names)}; {named}")
+    output.print_line(f"{'file':<10} {where}")
 
 
 def web(
@@ -395,8 +396,8 @@ def web(
 
     output = Output()
     site = write_site(out, _artifact(source))
-    output.line(f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
-    output.line(f"next     python -m http.server --directory {shell_words(out)}")
+    output.print_line(f"{site.files} files, {site.bytes / 1e6:.1f} MB  {out}")
+    output.print_line(f"next     python -m http.server --directory {shell_words(out)}")
 
 
 def _open(
@@ -416,7 +417,7 @@ def _open(
     return load_sampler(
         source,
         choose_device("auto" if device is None else device),
-        output.line,
+        output.print_line,
         "latest" if checkpoint is None else checkpoint,
     )
 
@@ -452,7 +453,7 @@ def _show(output: Output, image: np.ndarray) -> None:
     if not console.no_color and console.color_system in ("truecolor", "256"):
         console.print(half_blocks(image, console.width), soft_wrap=True)
     else:
-        output.line("--show: the output is not a color terminal, so nothing is shown")
+        output.print_line("--show: the output is not a color terminal, so nothing is shown")
 
 
 def _parse_moves(texts: Sequence[str]) -> dict[int, float]:

@@ -142,7 +142,7 @@ def serve(
 
     # Listening comes first: an address in use is reported before the slow load of the models.
     listener = listen(host, port)
-    with kept_memory():  # pages of the weights in it are found faster: images take 1 to 2 % less
+    with kept_memory():  # weights in huge pages: addresses are faster to translate
         models = load(None)
     service = Service(models, settings)
     bound_port = listener.getsockname()[1]

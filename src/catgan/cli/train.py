@@ -91,7 +91,7 @@ def train(
                 on_progress=progress,
             )
         for line in (describe_plan(plan), *plan.notes):
-            output.line(line)
+            output.print_line(line)
         outcome = plan.train(
             choose_display(output.console),
             minutes=math.inf if minutes is None else minutes,
@@ -99,7 +99,7 @@ def train(
         )
     _print_outcome(output, plan, outcome)
     if not outcome.finished:
-        output.line(f"next     catgan train --resume {shell_words(plan.run.path)}")
+        output.print_line(f"next     catgan train --resume {shell_words(plan.run.path)}")
     elif world.is_main_process and not outcome.signal:
         _print_end(output, plan)
     if outcome.signal:
@@ -116,12 +116,12 @@ def _print_outcome(output: Output, plan: Plan, outcome: Outcome) -> None:
             f"on: catgan train --resume {shell_words(plan.run.path)} "
             f"--set training.early_stopping_images={4 * patience}"
         )
-    output.line(
+    output.print_line(
         f"{'finished' if outcome.finished else 'stopped'} after {outcome.images:,} images of "
-        f"{total:,}{reason}",
+        f"{total:,}{reason}"
     )
-    output.line(f"cats     {plan.run.grid_path(outcome.images)}")
-    output.line(f"report   {plan.run.report}")
+    output.print_line(f"cats     {plan.run.grid_path(outcome.images)}")
+    output.print_line(f"report   {plan.run.report}")
 
 
 def _print_end(output: Output, plan: Plan) -> None:
@@ -135,7 +135,7 @@ def _print_end(output: Output, plan: Plan) -> None:
     few_photos = plan.config.training.early_stopping_images > 0
     best = run.checkpoints.pointer("best")
     if few_photos and best:
-        output.line(f"best     after {int(best):,} images, by the score on held-out photos")
+        output.print_line(f"best     after {int(best):,} images, by the score on held-out photos")
         which = " --checkpoint best"
     if few_photos or run.lineage():
         if memorization.can_be_checked(plan.dataset):
@@ -143,11 +143,13 @@ def _print_end(output: Output, plan: Plan) -> None:
                 evaluation, page = memorization.check_memorization(
                     run, plan.dataset, plan.device, progress
                 )
-            output.line(f"copying  {memorization.describe_memorization(evaluation)}")
-            output.line(f"pairs    {page}")
+            output.print_line(f"copying  {memorization.describe_memorization(evaluation)}")
+            output.print_line(f"pairs    {page}")
         else:
-            output.line(
+            output.print_line(
                 f"copying  not checked: needs {memorization.MIN_IMAGES} training images and "
-                f"{memorization.MIN_HELD_OUT} held-out ones",
+                f"{memorization.MIN_HELD_OUT} held-out ones"
             )
-    output.line(f"next     catgan sample {shell_words(run.path)}{which} --seeds 0-63 -o cats.png")
+    output.print_line(
+        f"next     catgan sample {shell_words(run.path)}{which} --seeds 0-63 -o cats.png"
+    )
