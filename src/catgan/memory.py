@@ -7,9 +7,9 @@ of small pages are slow to translate. Medians on a 2-core AMD EPYC with AVX2, 20
 - A step of projected-128 allocates more than a gigabyte and frees it again: 45,000 to 78,000
   faults. Kept memory in pages of 2 MB has 6 faults a step and takes 45 ms an image where the
   default takes 53, with as much memory at most, 1.5 GiB (`benchmarks/kept_memory.py`).
-- `catgan sample --seeds 7` touches 170 MB, most of it for copies of the weights: 56,000 faults by
-  default, 5,500 with huge pages, and 0.33 s instead of 0.44, in the mean 0.40 instead of 0.45. On a
-  virtual machine a huge page may be slow to come, if its host has taken free memory back
+- `catgan sample --seeds 7` touches 170 MB, most of it for copies of the weights: 42,000 faults by
+  default, 5,400 with huge pages, and 0.41 s instead of 0.49. On a virtual machine whose host takes
+  free memory back, one command in four was slower, so the means are alike
   (`benchmarks/kept_memory.py --command`).
 """
 

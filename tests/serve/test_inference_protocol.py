@@ -115,7 +115,9 @@ def test_server_and_model_metadata(client):
         ({"inputs": [SEEDS, tensor("truncation", "FP32", [0.5, 0.5])]}, 400),
         ({"inputs": [SEEDS], "outputs": [{"name": "other"}]}, 400),
         ({"inputs": [SEEDS | {"parameters": {"binary_data_size": 16}}]}, 400),
-        ({"inputs": [SEEDS | {"parameters": []}]}, 200),
+        ({"inputs": [SEEDS | {"parameters": []}]}, 400),
+        ({"inputs": [SEEDS], "parameters": "binary_data_output"}, 400),
+        ({"inputs": [SEEDS], "outputs": [{"name": "images", "parameters": 1}]}, 400),
     ],
 )
 def test_errors_have_protocol_s_format(client, document, status):

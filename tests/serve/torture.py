@@ -207,7 +207,8 @@ def schema(scale):
         )
         alive = server.get("/cats/7.png")[0] == 200
     found = re.findall(r"\d+ generated.*", done.stdout) or [done.stdout[-500:]]
-    return alive and done.returncode == 0, f"schemathesis: {found[0]}"
+    failures = f"\n{done.stdout}" if done.returncode else ""
+    return alive and done.returncode == 0, f"schemathesis: {found[0]}{failures}"
 
 
 def kills(scale):

@@ -233,8 +233,7 @@ def _tensor(
     ):
         raise ProblemError(400, f"{name}: expected a shape of one or two numbers")
     count, dtype = int(np.prod(shape)), _DTYPES[datatype]
-    parameters = tensor.get("parameters") or {}
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    size = _parameters(tensor).get("binary_data_size")
     if size is not None:
         if "data" in tensor or size != count * dtype.itemsize or size > len(rest):
             raise ProblemError(
@@ -259,11 +258,21 @@ def _tensor(
         raise ProblemError(400, f"{name}: a number is too large") from None
 
 
+def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request, an input or an output; raises `ProblemError` 400."""
+    parameters = owner.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise ProblemError(400, f"parameters={quoted(parameters)}: expected an object")
+    return parameters
+
+
 def _wants_binary(document: dict[str, Any]) -> bool:
     """Return whether the images are requested as binary data; raises `ProblemError` 400."""
-    outputs, parameters = document.get("outputs"), document.get("parameters")
+    outputs, all_binary = document.get("outputs"), _parameters(document).get("binary_data_output")
     if outputs is None or outputs == []:
-        return isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+        return all_binary is True
     if (
         not isinstance(outputs, list)
         or len(outputs) != 1
@@ -271,7 +280,4 @@ def _wants_binary(document: dict[str, Any]) -> bool:
         or outputs[0].get("name") != "images"
     ):
         raise ProblemError(400, "outputs: expected exactly one, named images")
-    output_parameters = outputs[0].get("parameters")
-    if isinstance(output_parameters, dict) and "binary_data" in output_parameters:
-        return output_parameters["binary_data"] is True
-    return isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+    return _parameters(outputs[0]).get("binary_data", all_binary) is True

@@ -43,9 +43,10 @@ def routes(service: Service) -> list[Route]:
             raise ProblemError(
                 422, "response_format: expected b64_json; for a URL use GET /cats/7.png"
             )
-        if document.get("stream"):
+        if document.get("stream") not in (None, False):
             raise ProblemError(422, "stream: expected false; images are not streamed")
-        output_format = bodies.get_string(document, "output_format") or "png"
+        output_format = bodies.get_string(document, "output_format")
+        output_format = "png" if output_format is None else output_format
         if output_format not in OUTPUT_FORMATS:
             raise ProblemError(
                 422,
