@@ -291,6 +291,7 @@ def test_bundled_generator_samples_and_has_a_license():
     assert embedded_generator().stat().st_size <= 10_000_000
     assert cats.card.license not in ("", "unknown")
     assert cats.sample([7]).std() > 20
+    assert cats.sample([7], truncation=0).std() > 20  # the mean image was black once
 
 
 @pytest.mark.skipif(embedded_generator() is None, reason="no generator is bundled")

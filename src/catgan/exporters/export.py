@@ -37,7 +37,8 @@ EXPORTERS: dict[str, Exporter] = {
     "litert": LitertExporter(),
     "triton": TritonExporter(),
 }
-PARITY_TRUNCATION = 0.5  # of every fourth seed in the parity check; the others have 1
+# Of every fourth seed in the parity check; seed 0 has 0, the others have 1.
+PARITY_TRUNCATION = 0.5
 PARITY_BATCH = 16
 
 OnProgress = Callable[[str, int, int], None]  # takes the task, the number done and the total
@@ -329,10 +330,11 @@ def _check_finite(generator: nn.Module, run: Path) -> None:
 def _measure_parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:
     """Compare the images of the same seeds from the source and from the export."""
     batches: list[Parity] = []
+    mean_image, *truncated = range(0, SEEDS, 4)
     untruncated = [seed for seed in range(SEEDS) if seed % 4]
-    truncated = [seed for seed in range(SEEDS) if seed % 4 == 0]
     size, done = source.config.network.latent_size, 0
-    for seeds, truncation in ((untruncated, 1.0), (truncated, PARITY_TRUNCATION)):
+    batches_of = ((untruncated, 1.0), (truncated, PARITY_TRUNCATION), ([mean_image], 0.0))
+    for seeds, truncation in batches_of:
         for start in range(0, len(seeds), PARITY_BATCH):
             z = latents(seeds[start : start + PARITY_BATCH], size)
             reference = source.reference(z, truncation)

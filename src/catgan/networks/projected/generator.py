@@ -27,6 +27,7 @@ NOISE_MAPS = 16  # per resolution, mixed by z
 NOISE_STRENGTH = 0.1  # initial std of the signed strengths over channels
 CALIBRATION_BATCH = 64  # images per pass of `calibrate`
 MIN_REFINEMENT_CHANNELS = 2
+MIN_SQUARE = 1e-8  # of a norm that is divided by: zeros, as at truncation 0, stay zeros
 
 
 class Generator(BaseGenerator):
@@ -77,7 +78,8 @@ class Generator(BaseGenerator):
 
     def map(self, z: Tensor) -> Tensor:
         """Return the noise, normalized to its sphere."""
-        return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+        # An added epsilon would not do: the exporter drops an addition of so little.
+        return z * torch.rsqrt(z.square().mean(1, keepdim=True).clamp_min(MIN_SQUARE))
 
     def first_maps(self, style: Tensor) -> Tensor:
         """Return the learned map, each channel with its gain, plus the projection of the noise."""
@@ -276,5 +278,5 @@ class _NoiseByMultiplication(nn.Module):
 def _mixture(maps: Tensor, mixing: Tensor, z: Tensor) -> Tensor:
     """Return the noise map of each row of `z`, (B, side**2)."""
     weights = F.linear(z, mixing)
-    weights = weights * torch.rsqrt(weights.square().sum(1, keepdim=True) + 1e-8)
+    weights = weights * torch.rsqrt(weights.square().sum(1, keepdim=True).clamp_min(MIN_SQUARE))
     return weights @ maps
