@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from command_line import catgan as command
 from PIL import Image
 from small_runs import make_run
+from tiny_runs import TINY_PROJECTED
 
 import catgan
 from catgan.config import load_recipe, override
@@ -483,11 +485,15 @@ SETTINGS = [
 ]
 
 
+def compute_little(patch):
+    patch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
+    patch.setattr("catgan.training.transfer.SAMPLES", 8)
+    patch.setattr("catgan.runs.sampler.CALIBRATION_SEEDS", range(100, 164))
+
+
 @pytest.fixture
 def few(monkeypatch, tmp_path):
-    monkeypatch.setattr("catgan.training.initialize.STATISTICS_IMAGES", 8)
-    monkeypatch.setattr("catgan.training.transfer.SAMPLES", 8)
-    monkeypatch.setattr("catgan.runs.sampler.CALIBRATION_SEEDS", range(100, 164))
+    compute_little(monkeypatch)
     monkeypatch.setenv("CATGAN_CACHE_DIR", str(tmp_path / "cache"))
 
 
@@ -506,15 +512,29 @@ def checkpoint(run, name):
     return run.checkpoints.load(str(int(name)), print).tensors
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, cats, cats_64):
+    """Two projected runs: one of six steps at 64 px, one of eight steps at 32 px."""
+    config = override(load_recipe("projected-128"), [*TINY_PROJECTED, "training.precision=float32"])
+    shape = ["resolution=32", "channels=8", "maximum_channels=16", "latent_size=8"]
+    smaller = [*SETTINGS, *(f"network.{each}" for each in shape)]
+    facts = {"name": "photos", "license": "CC BY 4.0", "credit": "Ann"}
+    home = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        compute_little(patch)
+        for name, each, data, described in (
+            ("source", config, cats_64, facts),
+            ("small", override(load_recipe("projected-128"), smaller), cats, {}),
+        ):
+            run = RunDirectory.create(home / name, each, {"dataset": described, "machine": {}})
+            train(each, data, run, Silent(), device=CPU)
+    return home
+
+
 @pytest.fixture
-def source(projected_config, cats_64, tmp_path):
-    """A projected run of six steps at 64 px."""
-    run = RunDirectory.create(
-        tmp_path / "source", projected_config,
-        {"dataset": {"name": "photos", "license": "CC BY 4.0", "credit": "Ann"}, "machine": {}},
-    )  # fmt: skip
-    train(projected_config, cats_64, run, Silent(), device=CPU)
-    return run
+def source(trained, tmp_path):
+    """A copy of a projected run of six steps at 64 px."""
+    return RunDirectory.open(shutil.copytree(trained / "source", tmp_path / "source"))
 
 
 def test_a_run_from_a_run_freezes_the_generator_first_and_records_its_source(
@@ -602,14 +622,9 @@ DOUBLED = [*SETTINGS, "network.resolution=64"]
 
 
 @pytest.fixture
-def small(few, cats, tmp_path):
-    """A projected run of eight steps at 32 px."""
-    shape = ["resolution=32", "channels=8", "maximum_channels=16", "latent_size=8"]
-    settings = [*SETTINGS, *(f"network.{each}" for each in shape)]
-    config = override(load_recipe("projected-128"), settings)
-    run = RunDirectory.create(tmp_path / "small", config, {"dataset": {}, "machine": {}})
-    train(config, cats, run, Silent(), device=CPU)
-    return run
+def small(trained, tmp_path):
+    """A copy of a projected run of eight steps at 32 px."""
+    return RunDirectory.open(shutil.copytree(trained / "small", tmp_path / "small"))
 
 
 def test_a_run_of_twice_the_resolution_starts_with_upsampled_images(few, small, cats_64, tmp_path):
