@@ -8,6 +8,10 @@ numbers. Printed is the Frechet distance of these between generated and real ima
 it that is the difference of means. Faces turn and tilt, so photos are not symmetric either: only
 the distance to photos says whether a generator's eyes differ more than photos' do. The floor is
 that of one half of the photos to the other.
+
+Below it, how much the colors of left and right iris differ (`catgan.training.eye_colors`, the
+yellowest pixels), in levels of 255: the mean of left minus right, which is 0 for photos and their
+mirror images, and the root mean square. `loss.eye_colors` trains toward these very numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.generation.generator import load_generator
 from catgan.networks.efficientnet_lite import LITE2, EfficientNetLite, load
+from catgan.training.eye_colors import eye_numbers
 
 SIDE = 256  # pixels that the network sees
 LEVELS = (1, 2)  # of its feature maps: strides 8 and 16
@@ -54,6 +59,13 @@ def describe(first: Gaussian, second: Gaussian) -> str:
     return f"{frechet_distance(first, second):8.2f}  {means:8.2f}"
 
 
+def iris_differences(images: np.ndarray) -> np.ndarray:
+    """Return left minus right, (N, 2): red minus green and yellow minus blue of the irises."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    left, right = eye_numbers(pixels)
+    return (left - right)[:, 1:3].double().numpy()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -66,11 +78,19 @@ def main() -> None:
     halves = [np.sort(chosen[part::2]) for part in (0, 1)]
     network = load(LITE2).eval()
     photos = [asymmetry(network, dataset.images[half]) for half in halves]
-    generator = load_generator(arguments.generator)
-    generated = gaussian_of(asymmetry(network, generator.sample(range(arguments.count))))
+    samples = load_generator(arguments.generator).sample(range(arguments.count))
+    generated = gaussian_of(asymmetry(network, samples))
     print("                             Frechet     means")
     print(f"photos against photos       {describe(*map(gaussian_of, photos))}")
     print(f"generated against photos    {describe(generated, gaussian_of(np.concatenate(photos)))}")
+
+    print("\niris, left minus right   red - green: mean   rms   yellow - blue: mean   rms")
+    for name, images in (("photos", dataset.images[np.sort(chosen)]), ("generated", samples)):
+        differences = iris_differences(images)
+        mean = np.zeros(2) if name == "photos" else differences.mean(0)
+        rms = np.sqrt(np.square(differences).mean(0))
+        columns = zip(mean, rms, strict=True)
+        print(f"{name:24} " + "    ".join(f"{m:17.1f} {r:5.1f}" for m, r in columns))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class LossConfig:
     penalty_final: float = 0.0  # its final value, approached geometrically, ...
     penalty_images: int = 1  # ... after this many images
     penalty_every: int = 1  # computed on every n-th image of a batch
+    eye_colors: float = 0.0  # weight of the loss on the colors of aligned faces' eyes; 0: none
 
     def __post_init__(self) -> None:
         if (self.discriminator == "relativistic") != (self.generator == "relativistic"):
@@ -57,6 +58,7 @@ class LossConfig:
         check_range("loss.penalty_final", self.penalty_final, 1e-6 if self.penalty else 0.0, 1e6)
         check_range("loss.penalty_images", self.penalty_images, 1, 10**12)
         check_range("loss.penalty_every", self.penalty_every, 1, 65_536)
+        check_range("loss.eye_colors", self.eye_colors, 0.0, 1e6)
         if not self.penalty:
             # Defaults are stored in every run on disk; any other value was set on purpose.
             defaults = {

@@ -55,7 +55,7 @@ CASES = {
     "lsgan-64": [],
     "dcgan-128": [],  # with dropout
     # penalties on the same images: the first of each process's slice
-    "projected-128": ["network.resolution=64", "loss.penalty_every=4"],
+    "projected-128": ["network.resolution=64", "loss.penalty_every=4", "loss.eye_colors=1"],
     "quick-64": [  # batch statistics differentiated twice, and a relativistic loss
         "loss.penalty=1",
         "loss.penalty_final=1",

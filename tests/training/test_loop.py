@@ -120,7 +120,7 @@ sys.path.insert(0, {tests!r})
 from test_loop import Silent
 run = RunDirectory.open(Path({run!r}))
 initialize.STATISTICS_IMAGES = {reals}
-sampling.SEEDS_TO_SETTLE = {seeds}
+sampling.CALIBRATION_SEEDS = {seeds}
 act = lambda: os.kill(os.getpid(), signal.{signal})
 data = Dataset.open({data!r})
 named = {starting!r}
@@ -337,9 +337,26 @@ def checkpoint_of(run, name=None):
     return read_checkpoint(run.checkpoints.directory / (name or run.checkpoints.pointer("latest")))
 
 
+def test_the_loss_on_eyes_moves_the_generator_alone(tmp_path, tiny_config, cats):
+    weights = {}
+    for weight in (0, 1):
+        settings = ["training.images=8", f"loss.eye_colors={weight}"]
+        config = override(tiny_config, settings)
+        run = new_run(tmp_path / str(weight), config)
+        assert train(config, cats, run, Silent(), device=CPU).finished
+        weights[weight] = checkpoint_of(run).tensors
+    without, with_it = weights.values()
+    same = {
+        part: [torch.equal(without[part][name], with_it[part][name]) for name in without[part]]
+        for part in ("discriminator", "generator")
+    }
+    assert all(same["discriminator"])
+    assert same["generator"].count(False) > 5
+
+
 def test_projected_resume_is_bit_exact(tmp_path, projected_config, cats_64):
-    """Including statistics, penalties, averages and the guard's rows."""
-    config = projected_config
+    """Including statistics, penalties, averages, the guard's rows and the loss on eyes."""
+    config = override(projected_config, ["loss.eye_colors=0.1"])
     straight = new_run(tmp_path / "straight", config)
     assert train(config, cats_64, straight, Silent(), device=CPU).finished
 

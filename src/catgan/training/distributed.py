@@ -278,6 +278,13 @@ def gather_batch(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     ]
 
 
+def mean_over_processes(tensor: Tensor) -> Tensor:
+    """Return the mean of a tensor over the processes, through which gradients flow to all."""
+    if world().processes == 1:
+        return tensor
+    return _AllReduceSum.apply(tensor) / world().processes
+
+
 def synchronize_layers(*networks: nn.Module) -> None:
     """Make layers that mix images or sample random numbers do so over the whole batch."""
     if world().processes == 1:
