@@ -9,9 +9,9 @@ it that is the difference of means. Faces turn and tilt, so photos are not symme
 the distance to photos says whether a generator's eyes differ more than photos' do. The floor is
 that of one half of the photos to the other.
 
-Below it, how much the colors of left and right iris differ (`catgan.training.eye_colors`, the
-yellowest pixels), in levels of 255: the mean of left minus right, which is 0 for photos and their
-mirror images, and the root mean square. `loss.eye_colors` trains toward these very numbers.
+Below it, how much the yellowest pixels of the two eyes, mostly the irises, differ in color
+(`catgan.training.eye_colors`), in levels of 255: mean and root mean square of left minus right.
+These are two of the features that `loss.eye_colors` trains on, and no evidence beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from catgan.data.dataset.dataset import Dataset
 from catgan.evaluation.metrics.frechet import Gaussian, frechet_distance, gaussian_of
 from catgan.generation.generator import load_generator
 from catgan.networks.efficientnet_lite import LITE2, EfficientNetLite, load
-from catgan.training.eye_colors import eye_numbers
+from catgan.training.eye_colors import eye_features
 
 SIDE = 256  # pixels that the network sees
 LEVELS = (1, 2)  # of its feature maps: strides 8 and 16
@@ -61,9 +61,12 @@ def describe(first: Gaussian, second: Gaussian) -> str:
 
 def iris_differences(images: np.ndarray) -> np.ndarray:
     """Return left minus right, (N, 2): red minus green and yellow minus blue of the irises."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-    left, right = eye_numbers(pixels)
-    return (left - right)[:, 1:3].double().numpy()
+    rows = []
+    for start in range(0, len(images), BATCH_SIZE):
+        pixels = torch.from_numpy(images[start : start + BATCH_SIZE]).permute(0, 3, 1, 2).float()
+        left, right = eye_features(pixels)
+        rows.append((left - right)[:, 1:3])
+    return torch.cat(rows).double().numpy()
 
 
 def main() -> None:
@@ -87,9 +90,8 @@ def main() -> None:
     print("\niris, left minus right   red - green: mean   rms   yellow - blue: mean   rms")
     for name, images in (("photos", dataset.images[np.sort(chosen)]), ("generated", samples)):
         differences = iris_differences(images)
-        mean = np.zeros(2) if name == "photos" else differences.mean(0)
         rms = np.sqrt(np.square(differences).mean(0))
-        columns = zip(mean, rms, strict=True)
+        columns = zip(differences.mean(0), rms, strict=True)
         print(f"{name:24} " + "    ".join(f"{m:17.1f} {r:5.1f}" for m, r in columns))
 
 

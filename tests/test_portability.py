@@ -65,6 +65,6 @@ def test_the_core_needs_no_posix(part):
         f"--rootdir={TESTS.parent}",
     )
     assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr
-    assert ("1 deselected" in ended.stdout) == (part == "runs"), ended.stdout
+    assert bool(re.search(r"\b1 deselected\b", ended.stdout)) == (part == "runs"), ended.stdout
     assert not SKIPPED.search(ended.stdout), ended.stdout
     assert len(re.findall(r"^SKIPPED ", ended.stdout, re.MULTILINE)) < 10

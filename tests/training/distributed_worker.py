@@ -55,7 +55,7 @@ CASES = {
     "lsgan-64": [],
     "dcgan-128": [],  # with dropout
     # penalties on the same images: the first of each process's slice
-    "projected-128": ["network.resolution=64", "loss.penalty_every=4", "loss.eye_colors=1"],
+    "projected-128": ["network.resolution=64", "loss.penalty_every=4", "loss.eye_colors=1e-6"],
     "quick-64": [  # batch statistics differentiated twice, and a relativistic loss
         "loss.penalty=1",
         "loss.penalty_final=1",
@@ -128,12 +128,17 @@ def collectives() -> dict[str, object]:
     world = distributed.world()
     mine = torch.arange(4.0).view(2, 2) + 10 * world.rank
     scalars, batch = distributed.gather_batch([mine[:1, 0], mine])
+    part = mine.clone().requires_grad_()
+    mean = distributed.mean_over_processes(part)
+    ((world.rank + 1) * mean).sum().backward()
     return {
         "rank": world.rank,
         "shared": distributed.broadcast_json({"of": world.rank, "text": "cät"}),
         "highest": distributed.all_reduce_max(world.rank * 15),
         "scalars": scalars.tolist(),
         "batch": batch.tolist(),
+        "mean": mean.tolist(),
+        "gradient": part.grad.tolist(),
     }
 
 

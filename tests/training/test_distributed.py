@@ -109,6 +109,8 @@ def test_collectives(both):
             "highest": 15,
             "scalars": [0.0, 10.0],
             "batch": [[0.0, 1.0], [2.0, 3.0], [10.0, 11.0], [12.0, 13.0]],
+            "mean": [[5.0, 6.0], [7.0, 8.0]],
+            "gradient": [[1.5, 1.5], [1.5, 1.5]],  # half of 1 + 2, the factors of the losses
         }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from catgan.training.eye_colors import eye_color_loss, eye_numbers, statistics_of_photos
+from catgan.training.eye_colors import eye_color_loss, eye_features, statistics_of_photos
 
 SIDE = 64
 ORANGE, GREEN = (200.0, 140.0, 40.0), (120.0, 160.0, 60.0)
@@ -36,7 +36,7 @@ def mismatched(count, seed=1):
     return torch.tensor(images)
 
 
-def plain_numbers(image):
+def plain_features(image):
     """Those of the left eye of one image (3, 128, 128), pixel by pixel."""
     pixels = [image[:, y, x].astype(np.float64) for y in range(48, 74) for x in range(30, 60)]
     colors = [((r + g + b) / 3, r - g, (r + g) / 2 - b) for r, g, b in pixels]
@@ -53,20 +53,20 @@ def plain_numbers(image):
     return np.array(numbers)
 
 
-def test_numbers_are_those_of_a_plain_computation():
+def test_features_are_those_of_a_plain_computation():
     images = np.random.default_rng(0).uniform(0, 255, (2, 3, 128, 128)).astype(np.float32)
-    left, right = eye_numbers(torch.from_numpy(images))
+    left, right = eye_features(torch.from_numpy(images))
     for row, image in enumerate(images):
-        np.testing.assert_allclose(left[row], plain_numbers(image), rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(left[row], plain_features(image), rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(
-            right[row], plain_numbers(image[..., ::-1]), rtol=1e-4, atol=1e-3
+            right[row], plain_features(image[..., ::-1]), rtol=1e-4, atol=1e-3
         )
 
 
 def test_a_mirror_image_exchanges_the_eyes():
     images = mismatched(3)
-    left, right = eye_numbers(images)
-    for mirrored, other in zip(eye_numbers(images.flip(3)), (right, left), strict=True):
+    left, right = eye_features(images)
+    for mirrored, other in zip(eye_features(images.flip(3)), (right, left), strict=True):
         torch.testing.assert_close(mirrored, other)
     assert (left - right).abs().max() > 20  # levels: orange is redder than green
 
@@ -76,21 +76,30 @@ def test_the_loss_is_that_of_a_plain_computation():
     statistics = statistics_of_photos(photos.float().split(64))
 
     def forms(faces):
-        left, right = (each.numpy() for each in eye_numbers(faces))
+        left, right = (each.numpy() for each in eye_features(faces))
         return (left + right) / 2, left - right
 
-    def std(numbers):  # none is taken for less than one level
-        return np.sqrt(np.maximum(numbers.var(0), 1))
-
     (real, apart), (both, difference) = forms(photos), forms(images)
-    unit = np.sqrt(np.maximum(np.square(apart).mean(0), 1))
-    expected = (
-        np.square((both.mean(0) - real.mean(0)) / std(real)).sum()
-        + np.square(std(both) / std(real) - 1).sum()
-        + np.square(difference.mean(0) / unit).sum()
-        + np.square(std(difference) / unit - 1).sum()
-    )
+    expected = 0.0
+    for numbers, mean, variance in (
+        (both, real.mean(0), real.var(0)),
+        (difference, 0, np.square(apart).mean(0)),
+    ):
+        variance = np.maximum(variance, 1)  # none is taken for less than one level squared
+        own = np.maximum(numbers.var(0, ddof=1), 1)
+        expected += ((np.square(numbers.mean(0) - mean) - own / len(numbers)) / variance).sum()
+        expected += np.square(np.sqrt(own / variance) - 1).sum()
     assert eye_color_loss(images.float(), statistics).item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_the_expected_loss_of_photos_does_not_depend_on_the_batch_size(batch_size):
+    """Biased moments would add 32 / batch_size, and so ask for less variety than photos have."""
+    images = faces(1280)
+    statistics = statistics_of_photos([images])
+    losses = [eye_color_loss(batch, statistics).item() for batch in images.split(batch_size)]
+    only_of_stds = 32 / (2 * batch_size)  # the variance of a standard deviation
+    assert np.mean(losses) == pytest.approx(0, abs=1.5 * only_of_stds)
 
 
 def test_eyes_of_two_colors_cost_more_than_photos():
@@ -105,7 +114,7 @@ def test_descent_makes_the_colors_of_the_eyes_agree():
     images = mismatched(32).requires_grad_()
 
     def mismatch():
-        left, right = eye_numbers(images.detach())
+        left, right = eye_features(images.detach())
         return (left - right)[:, 1].mean().abs()  # red minus green of the yellowest pixels
 
     before = mismatch()
@@ -130,5 +139,5 @@ def test_windows_scale_with_the_image(side):
     """The painted irises are found at any size: the yellowest pixels are theirs."""
     images = np.full((2, 3, side, side), 110.0)
     paint(images, [ORANGE, GREEN], [ORANGE, GREEN])
-    left, _ = eye_numbers(torch.tensor(images))
+    left, _ = eye_features(torch.tensor(images))
     assert left[:, 1].tolist() == pytest.approx([60, -40], abs=1)

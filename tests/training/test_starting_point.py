@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from command_line import catgan as command
 from PIL import Image
+from processors import PROBED, seen_as
 from small_runs import make_run
 from tiny_runs import TINY_PROJECTED
 
@@ -515,7 +516,8 @@ def checkpoint(run, name):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, cats, cats_64):
     """Two projected runs: one of six steps at 64 px, one of eight steps at 32 px."""
-    config = override(load_recipe("projected-128"), [*TINY_PROJECTED, "training.precision=float32"])
+    with seen_as(PROBED) as precision:  # the runs that start from it are float32
+        config = override(load_recipe("projected-128"), [*TINY_PROJECTED, precision])
     shape = ["resolution=32", "channels=8", "maximum_channels=16", "latent_size=8"]
     smaller = [*SETTINGS, *(f"network.{each}" for each in shape)]
     facts = {"name": "photos", "license": "CC BY 4.0", "credit": "Ann"}

@@ -37,8 +37,7 @@ EXPORTERS: dict[str, Exporter] = {
     "litert": LitertExporter(),
     "triton": TritonExporter(),
 }
-# Of every fourth seed in the parity check; seed 0 has 0, the others have 1.
-PARITY_TRUNCATION = 0.5
+PARITY_TRUNCATION = 0.5  # of every fourth seed in the parity check but the first
 PARITY_BATCH = 16
 
 OnProgress = Callable[[str, int, int], None]  # takes the task, the number done and the total

@@ -2,8 +2,8 @@
 
 A discriminator on the features of an ImageNet network hardly notices that a cat's left eye is
 green and its right one orange; with a generator that it had trained for hours, the irises differed
-twice as much as those of photos, and in most faces the same way around. So a few numbers are
-computed from each eye, and their means and standard deviations over generated images are drawn
+1.8 times as much as those of photos, and on average in the same direction. So a few features are
+computed of each eye, and their means and standard deviations over generated images are pulled
 toward those over photos (feature matching: Salimans et al., "Improved Techniques for Training
 GANs", NeurIPS 2016). For faces aligned as in AFHQ.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from catgan.training.distributed import mean_over_processes
+from catgan.training.distributed import mean_over_processes, world
 
 # Where an iris can be, in 64ths of the side: rows, and columns of the eye on the left.
 ROWS, COLUMNS = (24, 37), (15, 30)
@@ -26,7 +26,7 @@ MIN_SQUARE = 1.0  # levels squared, of a variance that is divided by
 
 @dataclass(frozen=True)
 class EyeStatistics:
-    """Statistics of photos' eyes, in levels of 255: of K numbers of each eye, three tensors (K,).
+    """Statistics of photos' eyes, in levels of 255: of K features of each eye, three tensors (K,).
 
     `mean` and `variance` are those of the mean of both eyes, `square_difference` is the mean square
     of left minus right. That difference is 0 on average, as training sees mirror images as well.
@@ -37,18 +37,19 @@ class EyeStatistics:
     square_difference: Tensor
 
 
-def eye_numbers(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the numbers (B, 16) of the left and of the right eye of images (B, 3, H, W).
+def eye_features(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the features (B, 16) of the left and of the right eye of images (B, 3, H, W).
 
     Pixels are from 0 to 255. Four soft selections of an eye's pixels are made: the yellowest, the
-    greenest, the darkest and the brightest. The first two mostly find the iris, the third the
-    pupil. Each gives brightness, red minus green and yellow minus blue, averaged over it, and how
-    much there is of it. The right eye is read from the mirror image.
+    greenest, the darkest and the brightest. The first two mostly find the iris, unless it is blue,
+    the third the pupil. Each gives brightness, red minus green and yellow minus blue, averaged over
+    it, and the soft maximum by which it selects, which grows with the logarithm of the number of
+    pixels. The right eye is read from the mirror image.
     """
-    return _numbers_of_left_eye(images), _numbers_of_left_eye(images.flip(3))
+    return _features_of_left_eye(images), _features_of_left_eye(images.flip(3))
 
 
-def _numbers_of_left_eye(images: Tensor) -> Tensor:
+def _features_of_left_eye(images: Tensor) -> Tensor:
     height, width = images.shape[2:]
     rows = slice(*(height * n // 64 for n in ROWS))
     columns = slice(*(width * n // 64 for n in COLUMNS))
@@ -56,41 +57,53 @@ def _numbers_of_left_eye(images: Tensor) -> Tensor:
     brightness = (red + green + blue) / 3
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
     colors = torch.stack([brightness, red_green, yellow_blue], 1)  # (B, 3, pixels)
-    numbers: list[Tensor] = []
+    features: list[Tensor] = []
     for likeness in (yellow_blue, -red_green, -brightness, brightness):
         weights = torch.softmax(likeness / SOFTNESS, 1)
-        amount = SOFTNESS * torch.logsumexp(likeness / SOFTNESS, 1)
-        numbers += [(colors * weights[:, None]).sum(2), amount[:, None]]
-    return torch.cat(numbers, 1)
+        soft_maximum = SOFTNESS * torch.logsumexp(likeness / SOFTNESS, 1)
+        features += [(colors * weights[:, None]).sum(2), soft_maximum[:, None]]
+    return torch.cat(features, 1)
 
 
 def statistics_of_photos(chunks: Iterable[Tensor]) -> EyeStatistics:
     """Return the statistics of photos (B, 3, H, W), from 0 to 255."""
-    eyes = [eye_numbers(chunk) for chunk in chunks]
-    left, right = (torch.cat(each).double() for each in zip(*eyes, strict=True))
+    eyes = [eye_features(chunk) for chunk in chunks]
+    # On the CPU: not every device has float64.
+    left, right = (torch.cat(each).cpu().double() for each in zip(*eyes, strict=True))
     statistics = (
         ((left + right) / 2).mean(0),
         ((left + right) / 2).var(0, correction=0).clamp_min(MIN_SQUARE),
         (left - right).square().mean(0).clamp_min(MIN_SQUARE),
     )
-    return EyeStatistics(*(each.float() for each in statistics))
+    return EyeStatistics(*(each.float().to(eyes[0][0].device) for each in statistics))
 
 
 def eye_color_loss(images: Tensor, photos: EyeStatistics) -> Tensor:
     """Return how far the statistics of a batch (B, 3, H, W), from 0 to 255, are from photos'.
 
-    Of each number, the mean of both eyes and their difference count, each by the squared
-    2-Wasserstein distance between normal distributions, in units of the photos' variance. The
-    batch is that of all processes, each of which has an equal part. Returns the sum, a scalar.
+    Each feature is compared in two forms: as the mean of both eyes, and as left minus right. Each
+    form adds the squared 2-Wasserstein distance between normal distributions, in units of the
+    photos' variance. The batch is that of all processes, each of which has an equal part. Moments
+    are unbiased, so that the expected loss is least near the photos' statistics for any batch size
+    from 2; of few images the loss itself can be negative. Returns the sum, a scalar.
     """
-    left, right = eye_numbers(images)
+    left, right = eye_features(images)
     shift, difference = (left + right) / 2 - photos.mean, left - right
     moments = torch.stack([shift, shift.square(), difference, difference.square()]).mean(1)
     mean, square, mean_difference, square_difference = mean_over_processes(moments)
-    variance = (square - mean.square()).clamp_min(MIN_SQUARE)
-    variance_of_difference = (square_difference - mean_difference.square()).clamp_min(MIN_SQUARE)
-    unit = photos.square_difference
-    of_means = mean.square() / photos.variance + mean_difference.square() / unit
-    of_spreads = ((variance / photos.variance).sqrt() - 1).square()
-    of_differences = ((variance_of_difference / unit).sqrt() - 1).square()
-    return (of_means + of_spreads + of_differences).sum()
+    count = len(images) * world().processes
+    return _distance(mean, square, photos.variance, count) + _distance(
+        mean_difference, square_difference, photos.square_difference, count
+    )
+
+
+def _distance(mean: Tensor, square: Tensor, photo_variance: Tensor, count: int) -> Tensor:
+    """Return the summed distance of normal distributions (K,) to mean 0 and `photo_variance`.
+
+    `mean` and `square` are the means over `count` images of a feature and of its square.
+    """
+    unbiased = count / max(count - 1, 1)
+    variance = ((square - mean.square()) * unbiased).clamp_min(MIN_SQUARE)
+    of_means = (mean.square() - variance / count) / photo_variance
+    of_stds = ((variance / photo_variance).sqrt() - 1).square()
+    return (of_means + of_stds).sum()

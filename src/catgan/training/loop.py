@@ -167,9 +167,10 @@ def train(
         )
         overfitting = OverfittingMonitor(dataset, D, discriminate, device)
         if loss.eye_colors:
+            count = min(total, EYE_IMAGES)
             photo_eyes = statistics_of_photos(
-                to_levels(load_reals(first, EYE_CHUNK)[0])
-                for first in range(0, min(total, EYE_IMAGES), EYE_CHUNK)
+                to_levels(load_reals(first, min(EYE_CHUNK, count - first))[0])
+                for first in range(0, count, EYE_CHUNK)
             )
         if images_seen == 0 and world.is_main_process:
             recorder.make_grid(0)

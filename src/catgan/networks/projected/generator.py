@@ -27,7 +27,7 @@ NOISE_MAPS = 16  # per resolution, mixed by z
 NOISE_STRENGTH = 0.1  # initial std of the signed strengths over channels
 CALIBRATION_BATCH = 64  # images per pass of `calibrate`
 MIN_REFINEMENT_CHANNELS = 2
-MIN_SQUARE = 1e-8  # of a norm that is divided by: zeros, as at truncation 0, stay zeros
+MIN_SQUARE = 1e-8  # lower limit of a squared norm before rsqrt, so that zeros give zeros
 
 
 class Generator(BaseGenerator):
