@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from catgan.training.eye_colors import eye_color_loss, eye_features, statistics_of_photos
+from catgan.training.eye_colors import (
+    EyeColorLoss,
+    eye_color_loss,
+    eye_features,
+    statistics_of_photos,
+)
 
 SIDE = 64
 ORANGE, GREEN = (200.0, 140.0, 40.0), (120.0, 160.0, 60.0)
@@ -90,6 +95,24 @@ def test_the_loss_is_that_of_a_plain_computation():
         expected += ((np.square(numbers.mean(0) - mean) - own / len(numbers)) / variance).sum()
         expected += np.square(np.sqrt(own / variance) - 1).sum()
     assert eye_color_loss(images.float(), statistics).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_photos_are_read_once_each_and_in_the_range_of_the_networks():
+    images, asked = faces(100), []
+
+    def load(first, count):
+        asked.append((first, count))
+        return images[first : first + count] / 127.5 - 1, torch.zeros(0)
+
+    loss = EyeColorLoss(0.5, (-1.0, 1.0), load, 100)
+    assert asked == [(0, 64), (64, 36)]
+    others = mismatched(8)
+    expected = 0.5 * eye_color_loss(others, statistics_of_photos([images]))
+    torch.testing.assert_close(loss(others / 127.5 - 1), expected, rtol=1e-3, atol=0)
+
+
+def test_without_a_weight_no_photo_is_read():
+    assert EyeColorLoss(0.0, (-1.0, 1.0), None, 100)(faces(2)) == 0
 
 
 @pytest.mark.parametrize("batch_size", [4, 32])

@@ -10,7 +10,7 @@ GANs", NeurIPS 2016). For faces aligned as in AFHQ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from catgan.training.distributed import mean_over_processes, world
 # Where an iris can be, in 64ths of the side: rows, and columns of the eye on the left.
 ROWS, COLUMNS = (24, 37), (15, 30)
 SOFTNESS = 8.0  # levels of 255 that make a pixel weigh e times as much in a selection
+MAX_PHOTOS, CHUNK = 4_096, 64  # photos that are compared with, read in chunks
 MIN_SQUARE = 1.0  # levels squared, of a variance that is divided by
 
 
@@ -35,6 +36,39 @@ class EyeStatistics:
     mean: Tensor
     variance: Tensor
     square_difference: Tensor
+
+
+class EyeColorLoss:
+    """`eye_color_loss` of a run, times its weight; 0, and nothing is read, if that is 0.
+
+    Pixels are in `pixel_range`. `load_photos` returns the photos first ... first + count of `total`
+    of the run, and something else.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        pixel_range: tuple[float, float],
+        load_photos: Callable[[int, int], tuple[Tensor, Tensor]],
+        total: int,
+    ) -> None:
+        self.weight, (self.low, self.high) = weight, pixel_range
+        self.photos: EyeStatistics | None = None
+        if weight:
+            count = min(total, MAX_PHOTOS)
+            self.photos = statistics_of_photos(
+                self._to_levels(load_photos(first, min(CHUNK, count - first))[0])
+                for first in range(0, count, CHUNK)
+            )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the loss of generated images (B, 3, H, W), a scalar."""
+        if self.photos is None:
+            return images.new_zeros(())
+        return self.weight * eye_color_loss(self._to_levels(images), self.photos)
+
+    def _to_levels(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.low) * (255 / (self.high - self.low))
 
 
 def eye_features(images: Tensor) -> tuple[Tensor, Tensor]:

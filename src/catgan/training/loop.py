@@ -30,24 +30,18 @@ from catgan.training import distributed, losses
 from catgan.training.augment import augment, augment_reals
 from catgan.training.display import Display
 from catgan.training.ema import ema_decay, update_ema
-from catgan.training.eye_colors import eye_color_loss, statistics_of_photos
+from catgan.training.eye_colors import EyeColorLoss
 from catgan.training.guard import Guard, measure
 from catgan.training.initialize import initial_networks
 from catgan.training.metric_averager import MetricAverager
 from catgan.training.overfitting import OverfittingMonitor
 from catgan.training.real_feature_cache import RealFeatureCache
 from catgan.training.recorder import Recorder
-from catgan.training.schedules import (
-    due,
-    generator_learning_rate,
-    generator_parameter_groups,
-)
+from catgan.training.schedules import due, generator_learning_rate, generator_parameter_groups
 from catgan.training.signals import StopSignals
 from catgan.training.starting_point import StartingPoint
 from catgan.training.streams import BatchRandom, Stream, batch_indices, stream_seed, torch_generator
 from catgan.training.tensorboard import TensorBoard
-
-EYE_IMAGES, EYE_CHUNK = 4_096, 64  # photos that `loss.eye_colors` compares with, read in chunks
 
 
 @dataclass(frozen=True)
@@ -101,10 +95,6 @@ def train(
         pixels = torch.from_numpy(dataset.images[training_set[indices]]).to(device)
         pixels = pixels.permute(0, 3, 1, 2)  # N, C, H, W, in channels-last memory
         return low + pixels.float() * ((high - low) / 255), torch.from_numpy(indices)
-
-    def to_levels(pixels: Tensor) -> Tensor:
-        """Map pixels of the networks' range to 0 ... 255."""
-        return (pixels - low) * (255 / (high - low))
 
     # -- 3. Networks and optimizers ----------------------------------------------------------------
     with contextlib.ExitStack() as cleanup:
@@ -166,12 +156,7 @@ def train(
             config, run, display, sampler, autocast, modules, players, averager, guard, reals
         )
         overfitting = OverfittingMonitor(dataset, D, discriminate, device)
-        if loss.eye_colors:
-            count = min(total, EYE_IMAGES)
-            photo_eyes = statistics_of_photos(
-                to_levels(load_reals(first, min(EYE_CHUNK, count - first))[0])
-                for first in range(0, count, EYE_CHUNK)
-            )
+        eye_color_loss = EyeColorLoss(loss.eye_colors, (low, high), load_reals, total)
         if images_seen == 0 and world.is_main_process:
             recorder.make_grid(0)
             if starting is not None:
@@ -222,11 +207,8 @@ def train(
             )
             for group in G_opt.param_groups:
                 group["lr"] = generator_learning_rate(opt, images_seen, group["late"])
-            eye_loss = torch.zeros_like(G_loss)
-            if loss.eye_colors:
-                eye_loss = loss.eye_colors * eye_color_loss(to_levels(fake), photo_eyes)
             G_opt.zero_grad(set_to_none=True)
-            (G_loss + eye_loss).backward()
+            (G_loss + eye_color_loss(fake)).backward()
             distributed.average_gradients(G)
             G_opt.step()
 
