@@ -30,6 +30,7 @@ CORE = {
     ],
     "generation": [f"generation/test_{name}.py" for name in ("artifact", "generator", "grid")],
 }
+MAX_SKIPPED = {"data": 7, "files": 2, "runs": 2, "training": 2, "generation": 2}
 TOO_LONG = "test_flipped_bits_of_a_manifest_are_detected"  # of "runs"
 # Only what POSIX itself is the subject of may be skipped, and what is skipped elsewhere, too.
 SKIPPED = re.compile(
@@ -67,4 +68,4 @@ def test_the_core_needs_no_posix(part):
     assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr
     assert bool(re.search(r"\b1 deselected\b", ended.stdout)) == (part == "runs"), ended.stdout
     assert not SKIPPED.search(ended.stdout), ended.stdout
-    assert len(re.findall(r"^SKIPPED ", ended.stdout, re.MULTILINE)) < 10
+    assert len(re.findall(r"^SKIPPED ", ended.stdout, re.MULTILINE)) <= MAX_SKIPPED[part]

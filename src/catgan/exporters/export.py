@@ -329,10 +329,10 @@ def _check_finite(generator: nn.Module, run: Path) -> None:
 def _measure_parity(source: Source, opened: Opened, on_progress: OnProgress) -> Parity:
     """Compare the images of the same seeds from the source and from the export."""
     batches: list[Parity] = []
-    mean_image, *truncated = range(0, SEEDS, 4)
+    first, *truncated = range(0, SEEDS, 4)
     untruncated = [seed for seed in range(SEEDS) if seed % 4]
     size, done = source.config.network.latent_size, 0
-    batches_of = ((untruncated, 1.0), (truncated, PARITY_TRUNCATION), ([mean_image], 0.0))
+    batches_of = ((untruncated, 1.0), (truncated, PARITY_TRUNCATION), ([first], 0.0))
     for seeds, truncation in batches_of:
         for start in range(0, len(seeds), PARITY_BATCH):
             z = latents(seeds[start : start + PARITY_BATCH], size)
