@@ -33,7 +33,9 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
     """A run directory with one checkpoint; `spoil` puts one NaN into its weights."""
     config = override(load_recipe(recipe), [*TINY, *settings])
     torch.manual_seed(0)
-    generator = build_generator(config.network)
+    side = config.network.resolution
+    patches = torch.nn.functional.interpolate(torch.rand(24, 3, 4, 4) - 0.5, side)
+    generator = build_generator(config.network, [patches])
     with torch.no_grad():
         for _ in range(3):
             generator(torch.randn(64, config.network.latent_size))
@@ -41,6 +43,9 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
             generator.layers[-2].weight *= 200
         for refinement in getattr(generator, "refinements", ()):  # and some details
             torch.nn.init.normal_(refinement.to_rgb.weight, 0, 0.1)
+        if config.network.family == "projected" and config.network.coefficient_correction:
+            for buffer in generator.eigenfaces.correction.buffers():  # as if learned
+                torch.nn.init.normal_(buffer, 0, 0.2)
         if spoil:
             next(generator.parameters()).view(-1)[0] = torch.nan
     run = RunDirectory.create(path, config, FACTS)

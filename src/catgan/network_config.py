@@ -79,9 +79,13 @@ class ProjectedConfig(BaseNetworkConfig):
     # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
     # the channels. Training from a source of half the side adds one.
     refinements: int = 0
+    # Width of the layers that correct which coefficients of eigenfaces occur together; 0: none.
+    # They are learned after training (`tools/calibrate_checkpoint.py`).
+    coefficient_correction: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range("network.coefficient_correction", self.coefficient_correction, 0, 1024)
         check_range("network.latent_size of the projected family", self.latent_size, 2, 4096)
         if self.feature_resolution not in FEATURE_RESOLUTIONS:
             raise CatganError(

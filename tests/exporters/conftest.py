@@ -12,7 +12,8 @@ from catgan.exporters import directions, export
 def runs(tmp_path_factory):
     """Return the directory of a run for each recipe."""
     home = tmp_path_factory.mktemp("runs")
-    refined = ["network.resolution=64", "network.refinements=1"]
+    layers = ["network.refinements=1", "network.coefficient_correction=16"]
+    refined = ["network.resolution=64", *layers]
     return {
         recipe: make_run(home / recipe, recipe)
         for recipe in ("dcgan-128", "lsgan-64", "projected-128")

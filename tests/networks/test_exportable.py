@@ -34,7 +34,12 @@ def trained(family, **network):
         {"family": DcganConfig, "resolution": 32},
         {"family": LsganConfig, "resolution": 32},
         {"family": ProjectedConfig, "resolution": 32},
-        {"family": ProjectedConfig, "resolution": 64, "refinements": 1},
+        {
+            "family": ProjectedConfig,
+            "resolution": 64,
+            "refinements": 1,
+            "coefficient_correction": 8,
+        },
     ],
 )
 def test_a_copy_has_the_same_weights_and_images_but_only_plain_layers(network):

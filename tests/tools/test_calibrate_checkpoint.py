@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import make_run
+from small_runs import FACTS, make_run
 
+from catgan.data.dataset.dataset import Dataset
+from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
+from catgan.networks.projected import correction
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import load_sampler
 
@@ -46,3 +50,55 @@ def test_copy_differs_in_the_calibration_only(calibrate_checkpoint, tmp_path):
 
     with pytest.raises(CatganError, match="exists: name a new directory"):
         calibrate_checkpoint(run, out, checkpoint="latest", images=512)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_procedural_cats(tmp_path / "photos", 40, 32)
+    return Dataset.open(tmp_path / "photos")
+
+
+def run_on(photos, path, monkeypatch, recipe="projected-128"):
+    facts = FACTS["dataset"] | {"identity": photos.identity}
+    monkeypatch.setitem(FACTS, "dataset", facts)
+    return make_run(path, recipe)
+
+
+def test_a_correction_is_learned_from_the_photos(
+    calibrate_checkpoint, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(correction, "STEPS", 3)
+    monkeypatch.setattr(correction, "BATCH_SIZE", 16)
+    run, out = run_on(photos, tmp_path / "run", monkeypatch), tmp_path / "corrected"
+    calibrate_checkpoint(run, out, checkpoint="latest", images=64, dataset=photos.path, width=8)
+    assert "learning the correction: 3 of 3" in capsys.readouterr().out
+
+    old, new = (RunDirectory.open(path) for path in (run, out))
+    assert old.config().network.coefficient_correction == 0
+    expected = dataclasses.replace(old.config().network, coefficient_correction=8)
+    assert new.config().network == expected
+    old, new = (each.checkpoints.load("latest", print).tensors for each in (old, new))
+    for part in ("generator", "ema"):  # in both: a step of the average would copy the former's
+        added = new[part].keys() - old[part].keys()
+        assert len(added) == 6
+        assert all(name.startswith("eigenfaces.correction.") for name in added)
+        assert new[part]["eigenfaces.correction.weight2"].abs().max() > 0
+    # The generator of the copy has it, and images differ by it, a little.
+    calibrated = tmp_path / "calibrated"
+    calibrate_checkpoint(run, calibrated, checkpoint="latest", images=64)
+    without, with_it = (load_sampler(path, CPU, print, "latest") for path in (calibrated, out))
+    difference = abs(without(range(8)).astype(int) - with_it(range(8))).mean()
+    assert 0 < difference < 20
+
+
+def test_a_correction_needs_the_runs_own_photos_and_a_projected_generator(
+    calibrate_checkpoint, photos, tmp_path, monkeypatch
+):
+    options = {"checkpoint": "latest", "images": 64, "dataset": photos.path}
+    other = make_run(tmp_path / "other", "projected-128")
+    with pytest.raises(CatganError, match="name that dataset"):
+        calibrate_checkpoint(other, tmp_path / "out", **options)
+    classic = run_on(photos, tmp_path / "classic", monkeypatch, "lsgan-64")
+    with pytest.raises(CatganError, match="only generators of the projected family"):
+        calibrate_checkpoint(classic, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

@@ -46,7 +46,11 @@ from test_loop import Silent, assert_same_run, run_child
 
 CPU = torch.device("cpu")
 FAMILIES = ("dcgan-128", "lsgan-64", "projected-128")
-REFINED = ["network.resolution=128", "network.refinements=2"]
+REFINED = [
+    "network.resolution=128",
+    "network.refinements=2",
+    "network.coefficient_correction=16",
+]
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ from catgan.networks.base import COARSEST_SIDE, BaseGenerator
 from catgan.networks.build import pixel_range
 from catgan.networks.layers.filters import SMOOTHING, line_filter_matrix, upsampling_matrix
 from catgan.networks.projected import generator as projected
+from catgan.networks.projected.correction import LEAKY_RELU_SLOPE as CORRECTION_SLOPE
+from catgan.networks.projected.correction import Correction
 from catgan.networks.projected.eigenfaces import MIN_COMPONENT_STD, Eigenfaces
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 Symbol = Any  # keras.KerasTensor: the symbolic output of a layer
 _CHANNELS_LAST: dict[str, Any] = {"data_format": "channels_last"}
+# The smallest normal number of float16: a smaller one becomes 0 where phones compute in it, and in
+# a LiteRT file with float16 weights; then truncation 0 gives 0 / 0.
+_EPSILON = 2.0**-14
 
 
 def keras_model(generator: BaseGenerator, network: NetworkConfig, mean: Tensor) -> keras.Model:
@@ -150,11 +155,11 @@ class _Layers:
             epsilon=norm.eps, momentum=0.9, center=norm.affine, scale=norm.affine, name=name,
         )  # fmt: skip
 
-    def rms_norm(self, x: Symbol, name: str, *, size: int, scale: float, epsilon: float) -> Symbol:
-        """Return scale * x / sqrt(mean(x^2) + epsilon), for `x` (B, size)."""
+    def rms_norm(self, x: Symbol, name: str, *, size: int, scale: float) -> Symbol:
+        """Return scale * x / sqrt(mean(x^2) + `_EPSILON`), for `x` (B, size)."""
         return self.add(
             "RMSNormalization", x, [torch.full((size,), scale)],
-            epsilon=epsilon, name=name, trainable=False,
+            epsilon=_EPSILON, name=name, trainable=False,
         )  # fmt: skip
 
     def leaky_relu(self, x: Symbol, slope: float) -> Symbol:
@@ -226,7 +231,7 @@ _LAYERS: dict[str, Callable[[_Layers, Symbol, Any], Symbol]] = {
 
 
 def _sphere(layers: _Layers, z: Symbol) -> Symbol:
-    return layers.rms_norm(z, "sphere", size=z.shape[1], scale=1.0, epsilon=1e-8)
+    return layers.rms_norm(z, "sphere", size=z.shape[1], scale=1.0)
 
 
 def _projected(layers: _Layers, generator: Any, style: Symbol) -> Symbol:
@@ -278,7 +283,7 @@ def _noise(layers: _Layers, noise: Any, style: Symbol, side: int, scope: str) ->
     weights = layers.dense(style, noise.mixing, name=f"{scope}_noise_mixing", trainable=False)
     # Unit length: RMS normalization divides by the mean of the squares, hence count**-0.5.
     weights = layers.rms_norm(
-        weights, f"{scope}_noise_shares", size=count, scale=count**-0.5, epsilon=1e-8 / count
+        weights, f"{scope}_noise_shares", size=count, scale=count**-0.5
     )
     maps = layers.dense(weights, noise.maps.T, name=f"{scope}_noise_maps", trainable=False)
     strength = noise.strength.detach().reshape(-1, 1, 1, 1)
@@ -353,10 +358,23 @@ class _Eigenfaces:
         bias = torch.zeros(eigenfaces.count)
         bias[:strongest] = -eigenfaces.decorrelation @ eigenfaces.coefficient_mean
         x = layers.dense(x, matrix, bias, name="eigenfaces_decorrelation", trainable=False)
+        if eigenfaces.correction is not None:
+            x = self._corrected(x, eigenfaces.correction)
         change = self._to_images(layers.add("Subtract", [self._times_stds(x), found]))
         enlarged = layers.matrix_along_axes(change, eigenfaces.upsampling, "enlarged_change")
         x = layers.add("Add", [details, enlarged])
         return layers.add("Activation", x, activation="tanh")
+
+    def _corrected(self, coefficients: Symbol, correction: Correction) -> Symbol:
+        layers, x = self.layers, coefficients
+        for number in range(3):
+            weight = correction.get_buffer(f"weight{number}")
+            bias = correction.get_buffer(f"bias{number}")
+            name = f"eigenfaces_correction_{number}"
+            x = layers.dense(x, weight, bias, name=name, trainable=False)
+            if number < 2:
+                x = layers.leaky_relu(x, CORRECTION_SLOPE)
+        return layers.add("Add", [coefficients, x])
 
     def _times_stds(self, x: Symbol) -> Symbol:
         return self.layers.scale(x, self.eigenfaces.stds, "eigenfaces_deviations")

@@ -29,7 +29,9 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
         case LsganConfig():
             return lsgan.Generator(*sizes)
         case ProjectedConfig():
-            generator = projected.Generator(*sizes, config.refinements)
+            generator = projected.Generator(
+                *sizes, config.refinements, config.coefficient_correction
+            )
             if reals is not None:
                 generator.eigenfaces.learn(reals)
             return generator

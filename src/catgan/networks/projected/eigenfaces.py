@@ -18,6 +18,9 @@ Two properties of photos are modeled besides:
   layers' contributions correlate them. The remaining correlation is measured at intervals during
   training and removed at inference (Huang et al., "Decorrelated Batch Normalization", CVPR 2018,
   remove it in training, too).
+
+Uncorrelated coefficients can still depend on each other; a correction learned after training
+(`networks/projected/correction.py`) brings this, too, closer to photos.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from catgan.networks.layers.filters import upsampling_matrix
+from catgan.networks.projected.correction import Correction
 
 MAX_SIDE = 32  # pixels, of the low-resolution images
 MAX_PIXEL = 0.95  # photos' pixels are clipped to this: tanh never reaches 1
@@ -46,7 +50,9 @@ class Eigenfaces(nn.Module):
     the strength of all of them. `log_strength_std` is the standard deviation of the logarithm of
     that strength over images. Mean, components, standard deviations and `log_strength_std` are part
     of the state, and zero before `learn`. So are the mean of the strongest coefficients and the
-    matrix that decorrelates them, which do nothing before `decorrelate`.
+    matrix that decorrelates them, which do nothing before `decorrelate`. With a `correction_width`
+    there is a `correction` of the decorrelated coefficients, which does nothing before it is
+    learned.
 
     With `doublings` the low-resolution images are those of resolution / 2 ** doublings, upsampled
     to that and then by two as many times. For details that were upsampled in the same steps, the
@@ -63,7 +69,9 @@ class Eigenfaces(nn.Module):
     coefficient_mean: Tensor
     decorrelation: Tensor
 
-    def __init__(self, resolution: int, latent_size: int, doublings: int = 0) -> None:
+    def __init__(
+        self, resolution: int, latent_size: int, doublings: int = 0, correction_width: int = 0
+    ) -> None:
         super().__init__()
         base = resolution // 2**doublings
         self.side = min(base // 4, MAX_SIDE)
@@ -84,6 +92,7 @@ class Eigenfaces(nn.Module):
         strongest = min(DECORRELATED_COMPONENTS, self.count)
         self.register_buffer("coefficient_mean", torch.zeros(strongest))
         self.register_buffer("decorrelation", torch.eye(strongest))
+        self.correction = Correction(self.count, correction_width) if correction_width else None
 
     def forward(self, style: Tensor, details: Tensor) -> Tensor:
         """Return images whose coefficients are the normalized sum of those of style and details."""
@@ -93,17 +102,31 @@ class Eigenfaces(nn.Module):
         coefficients = self._coefficients(style) + scaled
         coefficients = self.norm(coefficients[:, :, None, None])[:, :, 0, 0]
         if not self.training:
-            strongest, others = coefficients.tensor_split([len(self.coefficient_mean)], 1)
-            strongest = (strongest - self.coefficient_mean) @ self.decorrelation.T
-            coefficients = torch.cat([strongest, others], 1)
+            coefficients = self.decorrelated(coefficients)
+            if self.correction is not None:
+                coefficients = self.correction(coefficients)
         change = (coefficients * self.stds - of_details) @ self.components
         change = self._as_images(self.mean + change)
         return torch.tanh(details + self.upsampling @ change @ self.upsampling.T)
 
     def low_res(self, style: Tensor) -> Tensor:
         """Return the low-resolution images (B, 3, side, side) of the style (B, latent_size)."""
-        coefficients = self._coefficients(style) * self.stds
-        return self._as_images(self.mean + coefficients @ self.components)
+        return self.to_low_res_images(self._coefficients(style))
+
+    def decorrelated(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients (B, count) of `norm` without the correlations that were measured."""
+        strongest, others = coefficients.tensor_split([len(self.coefficient_mean)], 1)
+        strongest = (strongest - self.coefficient_mean) @ self.decorrelation.T
+        return torch.cat([strongest, others], 1)
+
+    def coefficients_of(self, images: Tensor) -> Tensor:
+        """Return the coefficients (B, count), in standard deviations, of images in [-1, 1]."""
+        change = self._low_res_before_tanh(images).flatten(1) - self.mean
+        return change @ self.components.T / self.stds.clamp_min(MIN_COMPONENT_STD)
+
+    def to_low_res_images(self, coefficients: Tensor) -> Tensor:
+        """Return low-resolution images (B, 3, side, side), before tanh, of coefficients."""
+        return self._as_images(self.mean + (coefficients * self.stds) @ self.components)
 
     def _coefficients(self, style: Tensor) -> Tensor:
         """Return coefficients (B, count), of mean 0 and std 1 over all images."""
@@ -159,7 +182,8 @@ class Eigenfaces(nn.Module):
 
         So every number of z keeps the meaning that it had for layers trained with it. The more
         images, the further the statistics move: the known statistics count as `PRIOR_IMAGES` images
-        (shrinkage), since a few photos say little about 255 standard deviations.
+        (shrinkage), since a few photos say little about 255 standard deviations. A correction,
+        which was learned from the photos of before, is reset.
         """
         low_res_images = [self._low_res_before_tanh(images) for images in chunks]
         vectors = torch.cat(
@@ -173,6 +197,8 @@ class Eigenfaces(nn.Module):
         self.log_strength_std.copy_(
             self.log_strength_std.square().lerp_(log_strength_variance, weight).sqrt()
         )
+        if self.correction is not None:
+            self.correction.reset()
 
     def _log_strength_variance(self, coefficients: Tensor) -> Tensor:
         """Return the variance over images of the logarithm of their strength, a scalar."""

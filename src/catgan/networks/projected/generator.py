@@ -6,7 +6,7 @@ After Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021;
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import torch
@@ -50,6 +50,7 @@ class Generator(BaseGenerator):
         channels: int,
         maximum_channels: int,
         refinements: int = 0,
+        coefficient_correction: int = 0,
     ) -> None:
         super().__init__()
         base = resolution // 2**refinements
@@ -65,7 +66,7 @@ class Generator(BaseGenerator):
             for stage, (inputs, outputs) in enumerate(pairwise(widths), start=1)
         )
         self.to_rgb = Convolution(widths[-1], 4 * 3, 3, padding=1)
-        self.eigenfaces = Eigenfaces(resolution, latent_size, refinements)
+        self.eigenfaces = Eigenfaces(resolution, latent_size, refinements, coefficient_correction)
         # Last, so that all other layers get the same random weights as without refinements.
         refined_widths = [
             max(widths[-1] // 2**stage, MIN_REFINEMENT_CHANNELS)
@@ -105,6 +106,33 @@ class Generator(BaseGenerator):
     @torch.no_grad()
     def calibrate(self, z: Tensor) -> None:
         """Measure how the strongest eigenface coefficients correlate, which inference removes."""
+        self.eigenfaces.decorrelate(self._normalized_coefficients(z))
+
+    def learn_correction(
+        self, z: Tensor, reals: Iterable[Tensor], on_progress: Callable[[int, int], None]
+    ) -> None:
+        """Learn the correction of the coefficients, from noise and all real images in [-1, 1].
+
+        After `calibrate`. Raises `ValueError` for a generator that was built without a correction.
+        """
+        eigenfaces, correction = self.eigenfaces, self.eigenfaces.correction
+        if correction is None:
+            raise ValueError("the generator has no correction to be learned")
+        real = [
+            eigenfaces.coefficients_of(images)
+            for chunk in reals
+            for images in (chunk, chunk.flip(3))
+        ]
+        correction.learn(
+            eigenfaces.decorrelated(self._normalized_coefficients(z)),
+            torch.cat(real),
+            eigenfaces.to_low_res_images,
+            on_progress=on_progress,
+        )
+
+    @torch.no_grad()
+    def _normalized_coefficients(self, z: Tensor) -> Tensor:
+        """Return the coefficients (N, count) of images of noise (N, latent_size), normalized."""
         coefficients: list[Tensor] = []
         training, norm = self.training, self.eigenfaces.norm
         hook = norm.register_forward_hook(lambda *call: coefficients.append(call[-1][:, :, 0, 0]))
@@ -113,7 +141,7 @@ class Generator(BaseGenerator):
             self(chunk)
         self.train(training)
         hook.remove()
-        self.eigenfaces.decorrelate(torch.cat(coefficients))
+        return torch.cat(coefficients)
 
     def low_res_base(self, style: Tensor) -> Tensor:
         """Return the low-resolution images of the eigenfaces, before tanh."""
