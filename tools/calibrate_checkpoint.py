@@ -1,11 +1,12 @@
 """Copy a checkpoint and calibrate its generator over more images.
 
     python tools/calibrate_checkpoint.py RUN OUT [--checkpoint latest] [--images 16384]
-        [--dataset DATASET [--width 256]]
+        [--first-map 1.08] [--dataset DATASET [--width 256]]
 
 In inference, the generator decorrelates the coefficients of its strongest eigenfaces
 (`Generator.calibrate`). Training measures their mean and covariance over 1,024 images at each
-checkpoint, to save time; a generator to be published deserves more. With a DATASET, the one that
+checkpoint, to save time; a generator to be published deserves more. --first-map multiplies what the
+noise contributes to the first map: above 1, images vary more. With a DATASET, the one that
 the run was trained on, a small network also learns to correct which coefficients occur together
 (`networks/projected/correction.py`), in some minutes. OUT becomes a run with this one checkpoint,
 to be evaluated and embedded.
@@ -42,10 +43,12 @@ def calibrate_checkpoint(
     images: int,
     dataset: Path | None = None,
     width: int = 256,
+    first_map: float = 1.0,
 ) -> None:
     """Write `out`, a copy of the run with one checkpoint, calibrated over `images` images.
 
-    With a `dataset`, layers of `width` numbers learn to correct the coefficients.
+    What the noise contributes to the first map is multiplied by `first_map` before. With a
+    `dataset`, layers of `width` numbers learn to correct the coefficients.
 
     Raises:
         CatganError: `run` is not a run, or not of the projected family, `out` exists, or `dataset`
@@ -62,6 +65,9 @@ def calibrate_checkpoint(
     photos = Dataset.open(dataset) if dataset is not None else None
     if photos is not None and photos.identity != source.facts()["dataset"]["identity"]:
         raise CatganError(f"{dataset}: not what {run} was trained on: name that dataset")
+    with torch.no_grad():
+        for weight in (generator.z_projection.weight, generator.gain.weight):
+            weight.mul_(first_map)
     first = CALIBRATION_SEEDS.start
     z = torch.from_numpy(sampler.latents(range(first, first + images)))
     generator.calibrate(z)
@@ -104,6 +110,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--checkpoint", default="latest")
     parser.add_argument("--images", type=int, default=16_384)
+    parser.add_argument("--first-map", type=float, default=1.0, help="strength of its noise")
     parser.add_argument("--dataset", type=Path, help="learn the correction from its photos")
     parser.add_argument("--width", type=int, default=256, help="of the layers that correct")
     arguments = parser.parse_args()
@@ -115,6 +122,7 @@ def main() -> None:
             images=arguments.images,
             dataset=arguments.dataset,
             width=arguments.width,
+            first_map=arguments.first_map,
         )
     except CatganError as error:
         sys.exit(f"error: {error}")

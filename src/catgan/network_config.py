@@ -79,8 +79,8 @@ class ProjectedConfig(BaseNetworkConfig):
     # Stages on top of a generator of resolution / 2 ** refinements; each doubles the side with half
     # the channels. Training from a source of half the side adds one.
     refinements: int = 0
-    # Width of the layers that correct which coefficients of eigenfaces occur together; 0: none.
-    # They are learned after training (`tools/calibrate_checkpoint.py`).
+    # Width of the layers that correct which coefficients of eigenfaces occur together. 0, none, in
+    # training: `tools/calibrate_checkpoint.py` adds them to a trained generator.
     coefficient_correction: int = 0
 
     def __post_init__(self) -> None:

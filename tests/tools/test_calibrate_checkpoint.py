@@ -91,6 +91,19 @@ def test_a_correction_is_learned_from_the_photos(
     assert 0 < difference < 20
 
 
+def test_the_noise_of_the_first_map_is_multiplied_in_the_average_alone(
+    calibrate_checkpoint, tmp_path
+):
+    run, out = make_run(tmp_path / "run", "projected-128"), tmp_path / "stronger"
+    calibrate_checkpoint(run, out, checkpoint="latest", images=64, first_map=1.5)
+    old, new = (RunDirectory.open(path).checkpoints.load("latest", print) for path in (run, out))
+    for name in ("z_projection.weight", "gain.weight"):
+        torch.testing.assert_close(new.tensors["ema"][name], 1.5 * old.tensors["ema"][name])
+        assert torch.equal(new.tensors["generator"][name], old.tensors["generator"][name])
+    for name in ("constant", "gain.bias", "blocks.0.gain.weight"):
+        assert torch.equal(new.tensors["ema"][name], old.tensors["ema"][name])
+
+
 def test_a_correction_needs_the_runs_own_photos_and_a_projected_generator(
     calibrate_checkpoint, photos, tmp_path, monkeypatch
 ):

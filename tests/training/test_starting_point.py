@@ -776,6 +776,31 @@ def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     assert abs(small_again - images).mean() < 1
 
 
+def test_a_run_leaves_out_the_correction_of_its_source(sources, cats_64, tmp_path):
+    """It was learned for the source's weights and photos; everything else is kept."""
+    run, _ = sources["refined"]
+    starting = load_starting_point(str(run), print)
+    assert starting.network.coefficient_correction == 16
+    stripped = starting.without_correction()
+    left_out = starting.generator.keys() - stripped.generator.keys()
+    assert len(left_out) == 6
+    assert all(".correction." in name for name in left_out)
+    assert abs(generated(stripped) - generated(starting)).max() > 2
+    assert load_starting_point("bundled", print).without_correction().generator
+
+    write_procedural_cats(tmp_path / "large", 12, 128)
+    settings = [*SETTINGS, "network.resolution=128"]
+    plan = begin(Dataset.open(tmp_path / "large"), tmp_path / "run", str(run), settings)
+    assert plan.config.network.coefficient_correction == 0
+    with pytest.raises(CatganError, match=r"learned after training, by tools.*leave it out"):
+        new_run(
+            cats_64.path, "projected-128",
+            ["network.resolution=64", "network.coefficient_correction=8"],
+            tmp_path / "never", "cpu", lambda *_: None,
+        )  # fmt: skip
+    assert not (tmp_path / "never").exists()
+
+
 def test_the_doubled_bundled_generator_upsamples_its_images(bundled):
     """Within one gray level on average of Pillow, which has another bicubic kernel."""
     network = dataclasses.replace(bundled.network, resolution=256, refinements=1)

@@ -282,9 +282,7 @@ def _noise(layers: _Layers, noise: Any, style: Symbol, side: int, scope: str) ->
     count = len(noise.mixing)
     weights = layers.dense(style, noise.mixing, name=f"{scope}_noise_mixing", trainable=False)
     # Unit length: RMS normalization divides by the mean of the squares, hence count**-0.5.
-    weights = layers.rms_norm(
-        weights, f"{scope}_noise_shares", size=count, scale=count**-0.5
-    )
+    weights = layers.rms_norm(weights, f"{scope}_noise_shares", size=count, scale=count**-0.5)
     maps = layers.dense(weights, noise.maps.T, name=f"{scope}_noise_maps", trainable=False)
     strength = noise.strength.detach().reshape(-1, 1, 1, 1)
     return layers.convolution(

@@ -147,10 +147,13 @@ def new_run(
         CatganError: the request is invalid, or data or weights cannot be read.
     """
     notes: list[str] = []
-    starting = None if start_from is None else load_starting_point(start_from, notes.append)
+    starting = None
+    if start_from is not None:
+        starting = load_starting_point(start_from, notes.append).without_correction()
     recipe = recipe or default_recipe(starting)
     config = configure(recipe, settings, starting)
     _check_batch_size(config)
+    _check_correction(config)
     require_losses(config.loss)
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
@@ -257,6 +260,7 @@ def _resumed(
     check_resumable(old, config)
     check_length(old, config, int(run.checkpoints.pointer("latest") or 0))
     _check_batch_size(config)
+    _check_correction(config)
     require_losses(config.loss)
     device, began = choose_device(device_name), facts["machine"]
     if config.training.precision != old.training.precision:  # changed now, for this machine
@@ -388,6 +392,15 @@ def _plan_message(plan: Plan) -> dict[str, Any]:
 
 def _no_progress(what: str, done: int, total: int) -> None:
     """Ignore progress: only the main process prints."""
+
+
+def _check_correction(config: Config) -> None:
+    network = config.network
+    if isinstance(network, ProjectedConfig) and network.coefficient_correction:
+        raise CatganError(
+            f"network.coefficient_correction = {network.coefficient_correction}: expected 0, as it "
+            "is learned after training, by tools/calibrate_checkpoint.py: leave it out"
+        )
 
 
 def _check_batch_size(config: Config) -> None:

@@ -78,6 +78,15 @@ class StartingPoint:
             source = dataclasses.replace(source, eye_heads=network.eye_heads)
         return self.discriminator if network == source else None
 
+    def without_correction(self) -> StartingPoint:
+        """Return these weights without the correction, which is learned after training."""
+        if not isinstance(self.network, ProjectedConfig):
+            return self
+        network = dataclasses.replace(self.network, coefficient_correction=0)
+        names = shapes_of(network).keys()
+        generator = {name: tensor for name, tensor in self.generator.items() if name in names}
+        return dataclasses.replace(self, network=network, generator=generator)
+
 
 def _wants_eye_heads(network: NetworkConfig) -> bool:
     return isinstance(network, ProjectedConfig) and network.eye_heads

@@ -142,13 +142,6 @@ def test_images_are_corrected_at_inference_only(eigenfaces, learned):
     assert torch.equal(*images)
 
 
-def test_other_photos_reset_it(eigenfaces):
-    assert eigenfaces.correction.weight2.abs().max() > 0
-    eigenfaces.adapt([torch.rand(5, 3, 32, 32)])
-    coefficients = independent(3, 0)
-    assert torch.equal(eigenfaces.correction(coefficients), coefficients)
-
-
 def test_training_does_not_touch_it():
     config = ProjectedConfig(32, 8, 4, 8, coefficient_correction=4)
     names = {name for name, _ in build_generator(config).named_parameters()}

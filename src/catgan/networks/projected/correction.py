@@ -61,12 +61,6 @@ class Correction(nn.Module):
         x = F.leaky_relu(F.linear(x, self.weight1, self.bias1), LEAKY_RELU_SLOPE)
         return coefficients + F.linear(x, self.weight2, self.bias2)
 
-    @torch.no_grad()
-    def reset(self) -> None:
-        """Change nothing any more."""
-        for buffer in self.buffers():
-            buffer.zero_()
-
     def learn(
         self,
         generated: Tensor,
@@ -82,7 +76,8 @@ class Correction(nn.Module):
         is a function of the arguments. `on_progress` is called with steps done and in total.
         """
         rng = torch.Generator().manual_seed(0)
-        self.reset()
+        for buffer in self.buffers():
+            buffer.zero_()
         for weight in (self.weight0, self.weight1):  # He's initialization
             weight.normal_(0, (2 / weight.shape[1]) ** 0.5, generator=rng)
         weights = {name: buffer.clone().requires_grad_() for name, buffer in self.named_buffers()}

@@ -182,8 +182,7 @@ class Eigenfaces(nn.Module):
 
         So every number of z keeps the meaning that it had for layers trained with it. The more
         images, the further the statistics move: the known statistics count as `PRIOR_IMAGES` images
-        (shrinkage), since a few photos say little about 255 standard deviations. A correction,
-        which was learned from the photos of before, is reset.
+        (shrinkage), since a few photos say little about 255 standard deviations.
         """
         low_res_images = [self._low_res_before_tanh(images) for images in chunks]
         vectors = torch.cat(
@@ -197,8 +196,6 @@ class Eigenfaces(nn.Module):
         self.log_strength_std.copy_(
             self.log_strength_std.square().lerp_(log_strength_variance, weight).sqrt()
         )
-        if self.correction is not None:
-            self.correction.reset()
 
     def _log_strength_variance(self, coefficients: Tensor) -> Tensor:
         """Return the variance over images of the logarithm of their strength, a scalar."""
