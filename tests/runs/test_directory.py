@@ -10,6 +10,8 @@ from fuzz.strategies import edit_json
 
 from catgan.config import Config, override
 from catgan.errors import CatganError
+from catgan.pages import figure_svg
+from catgan.runs import report
 from catgan.runs.directory import RunDirectory, is_run
 from catgan.runs.report import write_report
 
@@ -302,6 +304,28 @@ def test_chart_shows_only_scores_of_the_last_kind(run):
     ]
     _, ticks = report_of(run, rows)
     assert max(ticks) < 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "score"), [(1, 100), (-1234.5, 0.0026), (1e-4, 2.6e-4), (1e6, -2.6e-4), (5e9, 43210)]
+)
+def test_charts_have_room_for_their_labels(run, monkeypatch, loss, score):
+    """Their margins are fixed, and what lies outside of the figure is not shown."""
+    figures = []
+    monkeypatch.setattr(
+        report, "figure_svg", lambda figure, *, crop: figures.append(figure) or figure_svg(figure)
+    )
+    for n in range(1, 9):
+        losses = {"discriminator_loss": loss * n, "generator_loss": -loss * n, "overfitting": n - 4}
+        run.append_row(ROW | {"images": 125_000 * n} | losses)
+        run.append_row(SCORE | {"images": 125_000 * n, "score": score * n})
+    write_report(run)
+    assert len(figures) == 3
+    for figure in figures:
+        width, height = figure.get_size_inches()
+        shown = figure.get_tightbbox()
+        assert 0 <= shown.x0 < shown.x1 <= width
+        assert 0 <= shown.y0 < shown.y1 <= height
 
 
 def test_score_names_are_escaped(run):

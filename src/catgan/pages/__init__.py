@@ -44,13 +44,17 @@ def file_uri(path: Path) -> str:
         return image_uri(np.asarray(image.convert("RGB")))
 
 
-def figure_svg(figure: Figure) -> str:
-    """Return a matplotlib figure as an `<svg>` element, with text as text and not as paths."""
+def figure_svg(figure: Figure, *, crop: bool = True) -> str:
+    """Return a matplotlib figure as an `<svg>` element, with text as text and not as paths.
+
+    With `crop` it is cut to its contents, for which it is rendered twice.
+    """
     import matplotlib
     from markupsafe import Markup
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "catgan"}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        margins = "tight" if crop else None
+        figure.savefig(buffer, format="svg", bbox_inches=margins, metadata={"Date": None})
     text = buffer.getvalue()
     return Markup(text[text.index("<svg") :])  # noqa: S704  # matplotlib escapes what it writes

@@ -23,6 +23,8 @@ HELD_OUT = "held-out "  # prefix of the names of scores against held-out images
 KERNEL_NAMES = ("KD-", "KID")  # prefixes of the names of kernel distances
 OVERFITTING_RANGE = (-1.0, 2.0)  # largest y range; where logits hardly differ, r_v is noise
 MAX_GRIDS = 10  # on the page, always including the first and the last
+WIDTH = 9.5  # of a chart, in inches
+MARGINS = {"left": 0.75, "right": 0.1, "top": 0.4, "bottom": 0.45}  # around a chart, in inches
 
 
 def write_report(run: RunDirectory) -> None:
@@ -56,9 +58,11 @@ def write_report(run: RunDirectory) -> None:
             ("Peak memory", f"{max((r['machine']['memory_mib'] for r in rows), default=0):,} MiB"),
             *_best_score(scores),
         ],
-        losses=figure_svg(_loss_figure(rows)) if len(rows) > 1 else None,
-        overfitting=figure_svg(_overfitting_figure(measured)) if len(measured) > 1 else None,
-        scores=figure_svg(_score_figure(scores)) if len(scores) > 1 else None,
+        losses=figure_svg(_loss_figure(rows), crop=False) if len(rows) > 1 else None,
+        overfitting=(
+            figure_svg(_overfitting_figure(measured), crop=False) if len(measured) > 1 else None
+        ),
+        scores=figure_svg(_score_figure(scores), crop=False) if len(scores) > 1 else None,
         score_name=score_name,
         is_held_out=score_name.startswith(HELD_OUT),
         is_kernel=score_name.removeprefix(HELD_OUT).startswith(KERNEL_NAMES),
@@ -97,10 +101,27 @@ def _evenly_spaced(values: Sequence[int], count: int) -> list[int]:
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
 
 
-def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+def _figure(height: float) -> Figure:
+    """Return an empty figure `height` inches high.
+
+    Fixed margins, since a layout that measures the labels takes longer than rendering does, and a
+    report is written at every checkpoint.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height))
+    figure.subplots_adjust(
+        left=MARGINS["left"] / WIDTH,
+        right=1 - MARGINS["right"] / WIDTH,
+        bottom=MARGINS["bottom"] / height,
+        top=1 - MARGINS["top"] / height,
+        wspace=0.15,  # of the width of a chart beside another, for its labels
+    )
+    return figure
+
+
+def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    figure = _figure(3.2)
     left, right = figure.subplots(1, 2)
     _curve(left, rows, "discriminator_loss", "discriminator", "#1f5f8b")
     _curve(left, rows, "generator_loss", "generator", "#b4541a")
@@ -113,9 +134,7 @@ def _loss_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _score_figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    figure = _figure(2.6)
     axes = figure.subplots()
     _curve(axes, rows, "score", "score", "#b4541a")
     if min(row["score"] for row in rows) < 0:  # an unbiased kernel distance can be negative
@@ -127,9 +146,7 @@ def _score_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _overfitting_figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    figure = _figure(2.6)
     axes = figure.subplots()
     _curve(axes, rows, "overfitting", "r_v", "#1f5f8b")
     low, high = OVERFITTING_RANGE
