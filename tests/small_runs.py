@@ -46,6 +46,9 @@ def make_run(path, recipe, images=64, spoil=False, settings=()):
         if config.network.family == "projected" and config.network.coefficient_correction:
             for buffer in generator.eigenfaces.correction.buffers():  # as if learned
                 torch.nn.init.normal_(buffer, 0, 0.2)
+        if config.network.family == "projected" and config.network.mirrored_eye:
+            for buffer in generator.mirrored_eye.buffers():
+                torch.nn.init.normal_(buffer, 0, (buffer[0].numel() or 1) ** -0.5)
         if spoil:
             next(generator.parameters()).view(-1)[0] = torch.nan
     run = RunDirectory.create(path, config, FACTS)

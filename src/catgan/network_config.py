@@ -14,6 +14,7 @@ from typing import Literal
 from catgan.errors import CatganError, check_range, quoted
 
 RESOLUTIONS = (32, 64, 128, 256)
+SEEN_SIDE = 64  # of images in which the axis of a face is looked for, `mirrored_eye`
 FEATURE_RESOLUTIONS = (128, 256)  # halved repeatedly they stay even, down to 4
 
 
@@ -82,6 +83,9 @@ class ProjectedConfig(BaseNetworkConfig):
     # Width of the layers that correct which coefficients of eigenfaces occur together. 0, none, in
     # training: `tools/calibrate_checkpoint.py` adds them to a trained generator.
     coefficient_correction: int = 0
+    # The right eye of a finished image becomes the mirror image of the left one. False in training:
+    # `tools/calibrate_checkpoint.py` adds it to a trained generator.
+    mirrored_eye: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,6 +106,11 @@ class ProjectedConfig(BaseNetworkConfig):
             raise CatganError(
                 f"invalid network.refinements = {quoted(self.refinements)} for "
                 f"network.resolution = {self.resolution}: expected from 0 to {doublings}"
+            )
+        if self.mirrored_eye and self.resolution < SEEN_SIDE:
+            raise CatganError(
+                f"network.mirrored_eye needs {SEEN_SIDE} px or more, and network.resolution is "
+                f"{self.resolution}: leave it out"
             )
 
     @property

@@ -12,8 +12,8 @@ from catgan.exporters import directions, export
 def runs(tmp_path_factory):
     """Return the directory of a run for each recipe."""
     home = tmp_path_factory.mktemp("runs")
-    layers = ["network.refinements=1", "network.coefficient_correction=16"]
-    refined = ["network.resolution=64", *layers]
+    settings = ("resolution=64", "refinements=1", "coefficient_correction=16", "mirrored_eye=true")
+    refined = [f"network.{setting}" for setting in settings]
     return {
         recipe: make_run(home / recipe, recipe)
         for recipe in ("dcgan-128", "lsgan-64", "projected-128")

@@ -39,6 +39,7 @@ def trained(family, **network):
             "resolution": 64,
             "refinements": 1,
             "coefficient_correction": 8,
+            "mirrored_eye": True,
         },
     ],
 )

@@ -11,7 +11,7 @@ from small_runs import FACTS, make_run
 from catgan.data.dataset.dataset import Dataset
 from catgan.data.synthetic.procedural import write_procedural_cats
 from catgan.errors import CatganError
-from catgan.networks.projected import correction
+from catgan.networks.projected import correction, mirrored_eye
 from catgan.runs.directory import RunDirectory
 from catgan.runs.sampler import load_sampler
 
@@ -58,10 +58,10 @@ def photos(tmp_path):
     return Dataset.open(tmp_path / "photos")
 
 
-def run_on(photos, path, monkeypatch, recipe="projected-128"):
+def run_on(photos, path, monkeypatch, recipe="projected-128", settings=()):
     facts = FACTS["dataset"] | {"identity": photos.identity}
     monkeypatch.setitem(FACTS, "dataset", facts)
-    return make_run(path, recipe)
+    return make_run(path, recipe, settings=settings)
 
 
 def test_a_correction_is_learned_from_the_photos(
@@ -89,6 +89,32 @@ def test_a_correction_is_learned_from_the_photos(
     without, with_it = (load_sampler(path, CPU, print, "latest") for path in (calibrated, out))
     difference = abs(without(range(8)).astype(int) - with_it(range(8))).mean()
     assert 0 < difference < 20
+
+
+def test_a_mirrored_eye_is_learned_from_the_photos(
+    calibrate_checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(correction, "STEPS", 1)
+    monkeypatch.setattr(correction, "BATCH_SIZE", 16)
+    monkeypatch.setattr(mirrored_eye, "STEPS", 2)
+    write_procedural_cats(tmp_path / "photos", 12, 64)
+    photos, out = Dataset.open(tmp_path / "photos"), tmp_path / "mirrored"
+    run = run_on(photos, tmp_path / "run", monkeypatch, settings=["network.resolution=64"])
+    options = {"checkpoint": "latest", "images": 64, "width": 8, "mirrored_eye": True}
+    with pytest.raises(CatganError, match="learns from photos: add --dataset"):
+        calibrate_checkpoint(run, out, **options)
+    calibrate_checkpoint(run, out, dataset=photos.path, **options)
+    assert "learning axes of faces: 2 of 2" in capsys.readouterr().out
+    assert RunDirectory.open(out).config().network.mirrored_eye
+    tensors = RunDirectory.open(out).checkpoints.load("latest", print).tensors
+    for part in ("generator", "ema"):
+        assert tensors[part]["mirrored_eye.finder.weight4"].abs().max() > 0
+    sampler = load_sampler(out, CPU, print, "latest")
+    mirrored = sampler(range(4)).astype(int)
+    sampler.generator.mirrored_eye = None
+    changed = (sampler(range(4)).astype(int) != mirrored).any(3).any(0)
+    assert changed[20:41, 29:55].any()
+    assert not changed[:, :24].any()
 
 
 def test_the_noise_of_the_first_map_is_multiplied_in_the_average_alone(

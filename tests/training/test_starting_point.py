@@ -50,6 +50,7 @@ REFINED = [
     "network.resolution=128",
     "network.refinements=2",
     "network.coefficient_correction=16",
+    "network.mirrored_eye=true",
 ]
 
 
@@ -776,28 +777,31 @@ def test_a_doubled_run_can_be_exported_sampled_and_doubled_again(
     assert abs(small_again - images).mean() < 1
 
 
-def test_a_run_leaves_out_the_correction_of_its_source(sources, cats_64, tmp_path):
+def test_a_run_leaves_out_what_was_added_to_its_source_after_training(sources, cats_64, tmp_path):
     """It was learned for the source's weights and photos; everything else is kept."""
     run, _ = sources["refined"]
     starting = load_starting_point(str(run), print)
     assert starting.network.coefficient_correction == 16
-    stripped = starting.without_correction()
+    stripped = starting.without_layers_added_after_training()
     left_out = starting.generator.keys() - stripped.generator.keys()
-    assert len(left_out) == 6
-    assert all(".correction." in name for name in left_out)
+    corrections = {name for name in left_out if ".correction." in name}
+    assert len(corrections) == 6
+    assert len(left_out) == 6 + 10
+    assert all(name.startswith("mirrored_eye.") for name in left_out - corrections)
     assert abs(generated(stripped) - generated(starting)).max() > 2
-    assert load_starting_point("bundled", print).without_correction().generator
+    assert load_starting_point("bundled", print).without_layers_added_after_training().generator
 
     write_procedural_cats(tmp_path / "large", 12, 128)
     settings = [*SETTINGS, "network.resolution=128"]
     plan = begin(Dataset.open(tmp_path / "large"), tmp_path / "run", str(run), settings)
     assert plan.config.network.coefficient_correction == 0
-    with pytest.raises(CatganError, match=r"learned after training, by tools.*leave it out"):
-        new_run(
-            cats_64.path, "projected-128",
-            ["network.resolution=64", "network.coefficient_correction=8"],
-            tmp_path / "never", "cpu", lambda *_: None,
-        )  # fmt: skip
+    assert not plan.config.network.mirrored_eye
+    for setting in ("coefficient_correction=8", "mirrored_eye=true"):
+        with pytest.raises(CatganError, match=r"added after training, by tools.*leave it out"):
+            new_run(
+                cats_64.path, "projected-128", ["network.resolution=64", f"network.{setting}"],
+                tmp_path / "never", "cpu", lambda *_: None,
+            )  # fmt: skip
     assert not (tmp_path / "never").exists()
 
 

@@ -15,6 +15,7 @@ It differs from the PyTorch model in three ways:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from catgan.exporters.keras_runtime import load_keras
 from catgan.generation.generator import INPUTS, OUTPUT
-from catgan.network_config import NetworkConfig
+from catgan.network_config import SEEN_SIDE, NetworkConfig
 from catgan.networks.base import COARSEST_SIDE, BaseGenerator
 from catgan.networks.build import pixel_range
 from catgan.networks.layers.filters import SMOOTHING, line_filter_matrix, upsampling_matrix
@@ -32,6 +33,17 @@ from catgan.networks.projected import generator as projected
 from catgan.networks.projected.correction import LEAKY_RELU_SLOPE as CORRECTION_SLOPE
 from catgan.networks.projected.correction import Correction
 from catgan.networks.projected.eigenfaces import MIN_COMPONENT_STD, Eigenfaces
+from catgan.networks.projected.mirrored_eye import (
+    BORDER,
+    CHANNELS,
+    EYE_DISTANCE,
+    EYE_HEIGHT,
+    RADII,
+    UNITS,
+    AxisFinder,
+    MirroredEye,
+)
+from catgan.networks.projected.mirrored_eye import LEAKY_RELU_SLOPE as AXIS_SLOPE
 
 if TYPE_CHECKING:
     import keras
@@ -258,7 +270,10 @@ def _projected(layers: _Layers, generator: Any, style: Symbol) -> Symbol:
         finer = _details(layers, refinement.to_rgb, x)
         enlarged = layers.matrix_along_axes(details, refinement.upsampling, "enlarged_details")
         details = layers.add("Add", [enlarged, finer])
-    return eigenfaces.images(details)
+    images = eigenfaces.images(details)
+    if generator.mirrored_eye is not None:
+        images = _with_mirrored_eye(layers, generator.mirrored_eye, images)
+    return images
 
 
 def _up_block(layers: _Layers, block: Any, x: Symbol, style: Symbol, low_res: Symbol) -> Symbol:
@@ -309,6 +324,71 @@ def _details(layers: _Layers, to_rgb: nn.Conv2d, x: Symbol) -> Symbol:
     x = layers.reshape(layers.add("Permute", x, dims=(1, 3, 2, 4)), 2 * side, 2 * side, 3)
     matrix = line_filter_matrix(2 * side, projected.GRID_FILTER)
     return layers.matrix_along_axes(x, matrix, "grid_filter")
+
+
+def _with_mirrored_eye(layers: _Layers, module: MirroredEye, images: Symbol) -> Symbol:
+    """Apply `mirrored_eye.MirroredEye`."""
+    side, unit = module.side, module.side / 128
+    axis = _axis(layers, module.finder, images)
+
+    def positions(name: str, *, scale: float = 1.0, drop: float = 0, shift: float = 0) -> Symbol:
+        """Return scale * pixel + multiples of tilt and position, (B, side)."""
+        moves = torch.tensor([drop * math.radians(UNITS[0]) * EYE_DISTANCE, shift * UNITS[1]])
+        weight, bias = (moves * unit).expand(side, -1), scale * torch.arange(side).float()
+        return layers.dense(axis, weight, bias, name=f"mirrored_eye_{name}", trainable=False)
+
+    def difference(rows: Symbol, columns: Symbol) -> Symbol:
+        pair = [layers.reshape(rows, side, 1), layers.reshape(columns, 1, side)]
+        return layers.add("Subtract", pair)
+
+    def interpolation(rows: Symbol, columns: Symbol) -> Symbol:
+        apart = difference(rows, columns)
+        slopes = [
+            layers.add("ReLU", layers.add("Rescaling", apart, scale=scale, offset=1.0))
+            for scale in (1.0, -1.0)
+        ]
+        return layers.add("Minimum", slopes)
+
+    rows = interpolation(positions("dropped_rows", drop=-2), positions("rows"))
+    backward = layers.add("Rescaling", positions("columns"), scale=-1.0, offset=side - 1.0)
+    columns = interpolation(backward, positions("shifted_columns", shift=-2))
+    x = layers.add("Dot", [rows, layers.reshape(images, side, side * 3)], axes=(2, 1))
+    x = layers.add("Permute", layers.reshape(x, side, side, 3), dims=(1, 3, 2))
+    x = layers.add("Dot", [layers.reshape(x, side * 3, side), columns], axes=(2, 1))
+    mirrored = layers.add("Permute", layers.reshape(x, side, 3, side), dims=(1, 3, 2))
+
+    squares = []
+    middles = ((side - 1) / 2 + EYE_DISTANCE * unit, EYE_HEIGHT * unit - 0.5)
+    for name, radius, middle, move in zip(
+        ("x", "y"), RADII, middles, ({"shift": -1}, {"drop": -1}), strict=True
+    ):
+        size = radius * unit
+        x = layers.add("Rescaling", positions(name, **move), scale=1 / size, offset=-middle / size)
+        squares.append(layers.add("Multiply", [x, x]))
+    outside = layers.add(
+        "Add", [layers.reshape(squares[0], 1, side), layers.reshape(squares[1], side, 1)]
+    )
+    inside = layers.add("Rescaling", outside, scale=-1 / BORDER, offset=1 / BORDER + 0.5)
+    inside = layers.reshape(layers.add("ReLU", inside, max_value=1.0), side, side, 1)
+    change = layers.add("Multiply", [inside, layers.add("Subtract", [mirrored, images])])
+    return layers.add("Add", [images, change])
+
+
+def _axis(layers: _Layers, finder: AxisFinder, images: Symbol) -> Symbol:
+    """Apply `mirrored_eye.AxisFinder` to images of any size."""
+    x, factor = images, images.shape[1] // SEEN_SIDE
+    if factor > 1:
+        x = layers.add("AveragePooling2D", x, pool_size=factor, **_CHANNELS_LAST)
+    for layer in range(len(CHANNELS) - 1):
+        weight, bias = finder.get_buffer(f"weight{layer}"), finder.get_buffer(f"bias{layer}")
+        name = f"mirrored_eye_axis_{layer}"
+        x = layers.convolution(x, weight, bias, name=name, trainable=False)
+        x = layers.leaky_relu(x, AXIS_SLOPE)
+        x = layers.add("AveragePooling2D", x, pool_size=2, **_CHANNELS_LAST)
+    _, height, width, channels = x.shape
+    weight = finder.weight4.unflatten(1, (channels, height, width)).permute(0, 2, 3, 1).flatten(1)
+    x = layers.reshape(x, height * width * channels)
+    return layers.dense(x, weight, finder.bias4, name="mirrored_eye_axis", trainable=False)
 
 
 class _Eigenfaces:

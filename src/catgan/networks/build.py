@@ -30,7 +30,7 @@ def build_generator(config: NetworkConfig, reals: Iterable[Tensor] | None = None
             return lsgan.Generator(*sizes)
         case ProjectedConfig():
             generator = projected.Generator(
-                *sizes, config.refinements, config.coefficient_correction
+                *sizes, config.refinements, config.coefficient_correction, config.mirrored_eye
             )
             if reals is not None:
                 generator.eigenfaces.learn(reals)

@@ -33,7 +33,7 @@ from catgan.files import file_name
 from catgan.generation.card import describe_lineage
 from catgan.generation.generator import BUNDLED
 from catgan.memory import kept_memory
-from catgan.network_config import ProjectedConfig
+from catgan.network_config import NetworkConfig, ProjectedConfig
 from catgan.runs.data import OnProgress, check_pixels, open_data, split_identity
 from catgan.runs.device import (
     choose_device,
@@ -149,11 +149,12 @@ def new_run(
     notes: list[str] = []
     starting = None
     if start_from is not None:
-        starting = load_starting_point(start_from, notes.append).without_correction()
+        starting = load_starting_point(start_from, notes.append)
+        starting = starting.without_layers_added_after_training()
     recipe = recipe or default_recipe(starting)
     config = configure(recipe, settings, starting)
     _check_batch_size(config)
-    _check_correction(config)
+    _check_layers_added_after_training(config.network)
     require_losses(config.loss)
     device = choose_device(device_name)
     precision = choose_precision(config.training.precision, device)
@@ -260,7 +261,7 @@ def _resumed(
     check_resumable(old, config)
     check_length(old, config, int(run.checkpoints.pointer("latest") or 0))
     _check_batch_size(config)
-    _check_correction(config)
+    _check_layers_added_after_training(config.network)
     require_losses(config.loss)
     device, began = choose_device(device_name), facts["machine"]
     if config.training.precision != old.training.precision:  # changed now, for this machine
@@ -394,13 +395,15 @@ def _no_progress(what: str, done: int, total: int) -> None:
     """Ignore progress: only the main process prints."""
 
 
-def _check_correction(config: Config) -> None:
-    network = config.network
-    if isinstance(network, ProjectedConfig) and network.coefficient_correction:
-        raise CatganError(
-            f"network.coefficient_correction = {network.coefficient_correction}: expected 0, as it "
-            "is learned after training, by tools/calibrate_checkpoint.py: leave it out"
-        )
+def _check_layers_added_after_training(network: NetworkConfig) -> None:
+    if not isinstance(network, ProjectedConfig):
+        return
+    for name in ("coefficient_correction", "mirrored_eye"):
+        if getattr(network, name):
+            raise CatganError(
+                f"network.{name} is added after training, by tools/calibrate_checkpoint.py: leave "
+                "it out"
+            )
 
 
 def _check_batch_size(config: Config) -> None:

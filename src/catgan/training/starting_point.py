@@ -78,11 +78,11 @@ class StartingPoint:
             source = dataclasses.replace(source, eye_heads=network.eye_heads)
         return self.discriminator if network == source else None
 
-    def without_correction(self) -> StartingPoint:
-        """Return these weights without the correction, which is learned after training."""
+    def without_layers_added_after_training(self) -> StartingPoint:
+        """Return these weights without the correction and the mirrored eye."""
         if not isinstance(self.network, ProjectedConfig):
             return self
-        network = dataclasses.replace(self.network, coefficient_correction=0)
+        network = dataclasses.replace(self.network, coefficient_correction=0, mirrored_eye=False)
         names = shapes_of(network).keys()
         generator = {name: tensor for name, tensor in self.generator.items() if name in names}
         return dataclasses.replace(self, network=network, generator=generator)

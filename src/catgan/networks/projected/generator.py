@@ -17,6 +17,7 @@ from catgan.networks.base import COARSEST_SIDE, BaseGenerator, stage_channels
 from catgan.networks.layers.convolution import Convolution, UpsamplingConvolution
 from catgan.networks.layers.filters import Smoothing, filtered_pixel_shuffle, upsampling_matrix
 from catgan.networks.projected.eigenfaces import Eigenfaces
+from catgan.networks.projected.mirrored_eye import MirroredEye
 
 PIXEL_RANGE = (-1.0, 1.0)
 LEAKY_RELU_SLOPE = 0.2
@@ -51,6 +52,7 @@ class Generator(BaseGenerator):
         maximum_channels: int,
         refinements: int = 0,
         coefficient_correction: int = 0,
+        mirrored_eye: bool = False,
     ) -> None:
         super().__init__()
         base = resolution // 2**refinements
@@ -76,6 +78,7 @@ class Generator(BaseGenerator):
             _Refinement(inputs, outputs, latent_size, base * 2**stage)
             for stage, (inputs, outputs) in enumerate(pairwise([widths[-1], *refined_widths]))
         )
+        self.mirrored_eye = MirroredEye(resolution) if mirrored_eye else None
 
     def map(self, z: Tensor) -> Tensor:
         """Return the noise, normalized to its sphere."""
@@ -97,7 +100,8 @@ class Generator(BaseGenerator):
         for refinement in self.refinements:
             x, details = refinement(x, details, style, low_res)
         with torch.autocast(details.device.type, enabled=False):
-            return self.eigenfaces(style.float(), details)
+            images = self.eigenfaces(style.float(), details)
+            return images if self.mirrored_eye is None else self.mirrored_eye(images)
 
     def adapt_to(self, reals: Iterable[Tensor]) -> None:
         """Move the eigenfaces' statistics toward those of real images in [-1, 1]."""
