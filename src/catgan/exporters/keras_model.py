@@ -365,12 +365,12 @@ def _with_mirrored_eye(layers: _Layers, module: MirroredEye, images: Symbol) -> 
         size = radius * unit
         x = layers.add("Rescaling", positions(name, **move), scale=1 / size, offset=-middle / size)
         squares.append(layers.add("Multiply", [x, x]))
-    outside = layers.add(
-        "Add", [layers.reshape(squares[0], 1, side), layers.reshape(squares[1], side, 1)]
-    )
-    inside = layers.add("Rescaling", outside, scale=-1 / BORDER, offset=1 / BORDER + 0.5)
+    # Not by `Add`: with TensorFlow, Keras 3.15 gives its result the shape of the first.
+    across = layers.add("Rescaling", squares[0], scale=1 / BORDER)
+    along = layers.add("Rescaling", squares[1], scale=-1 / BORDER, offset=1 / BORDER + 0.5)
+    inside = difference(along, across)
     inside = layers.reshape(layers.add("ReLU", inside, max_value=1.0), side, side, 1)
-    change = layers.add("Multiply", [inside, layers.add("Subtract", [mirrored, images])])
+    change = layers.add("Multiply", [layers.add("Subtract", [mirrored, images]), inside])
     return layers.add("Add", [images, change])
 
 
