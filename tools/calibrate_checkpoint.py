@@ -80,7 +80,9 @@ def calibrate_checkpoint(
     generator.calibrate(z)
     if photos is not None:
         network = dataclasses.replace(
-            config.network, coefficient_correction=width, mirrored_eye=mirrored_eye
+            config.network,
+            coefficient_correction=width,
+            mirrored_eye=mirrored_eye or config.network.mirrored_eye,
         )
         config = dataclasses.replace(config, network=network)
         loaded.config.update(dataclasses.asdict(config))

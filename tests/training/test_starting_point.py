@@ -796,6 +796,8 @@ def test_a_run_leaves_out_what_was_added_to_its_source_after_training(sources, c
     plan = begin(Dataset.open(tmp_path / "large"), tmp_path / "run", str(run), settings)
     assert plan.config.network.coefficient_correction == 0
     assert not plan.config.network.mirrored_eye
+    resumed = resume_run(plan.run.path, None, [], "cpu", lambda *_: None)  # before a checkpoint
+    assert resumed.starting.sha256 == plan.starting.sha256
     for setting in ("coefficient_correction=8", "mirrored_eye=true"):
         with pytest.raises(CatganError, match=r"added after training, by tools.*leave it out"):
             new_run(

@@ -317,6 +317,7 @@ def _starting_point_of_run(
     if not isinstance(began, dict):
         return None
     starting = load_starting_point(str(began.get("named")), note)
+    starting = starting.without_layers_added_after_training()
     if starting.sha256 != began.get("sha256"):
         raise CatganError(
             f"{path} was started from {began.get('named')}, which has other weights now, and has "

@@ -29,8 +29,8 @@ EYE_HEIGHT, EYE_DISTANCE, RADII = 61.5, 20.0, (14.5, 13.0)
 BORDER = 0.9  # width of the soft border, in squares of the radii
 # What 1 at an output of the network means: degrees of tilt, and 128ths of the side.
 UNITS = (6.0, 5.0)
-# Axes at which photos are compared with their mirror images: degrees, and 128ths of the side. Of
-# two that agree as well, the more frequent is taken.
+# Axes at which photos are compared with their mirror images: degrees, and 128ths of the side.
+# Unusual ones must agree better: half their squared distance, in stds, times the weight.
 TILTS, POSITIONS = range(-16, 17, 2), range(-10, 11)
 USUAL_STDS, USUAL_WEIGHT = (6.0, 4.0), 0.1
 FINE, COARSE = 0.75, 5.0  # std of the blurs whose difference is compared, in pixels
